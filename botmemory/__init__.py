@@ -1,0 +1,41 @@
+"""The memory of a trading bot: its trades and signals, durable and queryable."""
+
+from .bootstrap import init_db
+from .config import Config
+from .database import close_db, db, get_db, session_scope
+from .errors import (
+    BotMemoryError,
+    ConfigError,
+    DatabaseBusyError,
+    DuplicateError,
+    NotFoundError,
+    NotInitializedError,
+    SchemaError,
+    StorageError,
+    ValidationError,
+)
+from .models import BaseModel, OrderSide, Signal, Trade
+
+__all__ = [
+    "BaseModel",
+    "BotMemoryError",
+    "Config",
+    "ConfigError",
+    "DatabaseBusyError",
+    "DuplicateError",
+    "NotFoundError",
+    "NotInitializedError",
+    "OrderSide",
+    "SchemaError",
+    "Signal",
+    "StorageError",
+    "Trade",
+    "ValidationError",
+    "close_db",
+    "db",
+    "get_db",
+    "init_db",
+    "session_scope",
+]
+
+__version__ = "0.1.0"

@@ -1,0 +1,71 @@
+"""The border of the public functions: what they raise when they are called wrongly."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+from .errors import BotMemoryError, ValidationError, show
+
+__all__ = ["checked_call", "suggestion"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def checked_call(
+    function: Callable[P, R], error: type[BotMemoryError] = ValidationError
+) -> Callable[P, R]:
+    """Turn the TypeError of a wrong argument list into `error`, naming the argument.
+
+    A correct call pays for one frame: nothing is inspected until Python itself has refused.
+    """
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(*args, **kwargs)
+        except TypeError as problem:
+            # no deeper frame: the call was refused, the function never ran
+            if problem.__traceback__ is None or problem.__traceback__.tb_next is not None:
+                raise
+            raise error(_explain(function, args, kwargs, problem)) from None
+
+    return call
+
+
+def suggestion(name: str, known: list[str]) -> str:
+    """Return " (did you mean 'x'?)" for the known name nearest to a misspelt one, or ""."""
+    near = difflib.get_close_matches(name, known, 1)
+    return f" (did you mean '{near[0]}'?)" if near else ""
+
+
+def _explain(
+    function: Callable[..., object],
+    args: tuple[object, ...],
+    kwargs: dict[str, object],
+    problem: TypeError,
+) -> str:
+    name = f"{function.__module__.rpartition('.')[2]}.{function.__name__}()"
+    parameters = inspect.signature(function).parameters
+    known = list(parameters)
+    for given, value in kwargs.items():
+        if given not in parameters:
+            return (
+                f"{given}: {name} takes no such argument{suggestion(given, known)}; "
+                f"got {show(value)}, it takes {', '.join(known)}"
+            )
+    positional = [p.name for p in parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+    if len(args) > len(positional):
+        return (
+            f"{name} takes {len(positional)} arguments by position, got {len(args)}; "
+            f"pass the others by name: {', '.join(known)}"
+        )
+    passed = {*kwargs, *positional[: len(args)]}
+    missing = [p.name for p in parameters.values() if p.default is p.empty and p.name not in passed]
+    if missing:
+        return f"{missing[0]}: {name} needs {', '.join(missing)}"
+    return f"{name}: {problem}"

@@ -1,0 +1,92 @@
+"""`init_db`: the one place where config, database and migrations are wired together."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import partial
+from typing import Any, Literal
+
+import peewee
+
+from ._calls import checked_call
+from .config import Config, Target
+from .database import db, lifecycle, open_database
+from .errors import ConfigError
+
+__all__ = ["init_db"]
+
+
+@partial(checked_call, error=ConfigError)
+def init_db(
+    target: Target = None,
+    *,
+    synchronous: Literal["full", "normal"] | None = None,
+    busy_timeout: float | None = None,
+    migrate: bool | None = None,
+    backup_before_migrate: bool | None = None,
+    read_only: bool | None = None,
+) -> peewee.Database:
+    """Open the memory and bring its schema up to date; return the open database.
+
+    `target` is a path, a URL, `:memory:`, a `Config`, or None for `Config.from_env()`; the other
+    arguments replace single settings of `Config`, which describes them. With `migrate=False` or
+    `read_only=True` the schema is only looked at. Called again with the same target it returns
+    the same object; another target or other settings are an error until `close_db()`.
+
+    Raises `ConfigError` (a target or setting that cannot be), `StorageError` (a file that cannot
+    be opened), `SchemaError` (pending, foreign or newer tables), `DatabaseBusyError`.
+    """
+    settings: dict[str, Any] = {
+        name: value
+        for name, value in (
+            ("synchronous", synchronous),
+            ("busy_timeout", busy_timeout),
+            ("migrate", migrate),
+            ("backup_before_migrate", backup_before_migrate),
+            ("read_only", read_only),
+        )
+        if value is not None
+    }
+    config = _config(target, settings)
+    with lifecycle:
+        if db.obj is not None:
+            _require_same(db.obj.config, config, None if isinstance(target, Config) else settings)
+            return db.opened()
+        database = open_database(config)
+        try:
+            # imported late: the script runs this module as its main program
+            from . import migration_runner
+
+            if config.migrate and not config.read_only:
+                migration_runner.up(database)
+            else:
+                migration_runner.require_current(database)
+        except BaseException:
+            database.close()
+            raise
+        db.initialize(database)
+        return database
+
+
+def _config(target: Target, settings: dict[str, Any]) -> Config:
+    if isinstance(target, Config):
+        return dataclasses.replace(target, **settings)
+    if target is None:
+        return dataclasses.replace(Config.from_env(), **settings)
+    return Config(db_path=target, **settings)
+
+
+def _require_same(is_open: Config, wanted: Config, settings: dict[str, Any] | None) -> None:
+    """Raise unless the open memory is the wanted one; `settings` are the ones that were named."""
+    if wanted.identity != is_open.identity:
+        raise ConfigError(
+            f"{wanted.label}: the memory is already open as {is_open.label}; "
+            "call close_db() before opening another one"
+        )
+    named = dataclasses.asdict(wanted) if settings is None else settings
+    for name, value in named.items():
+        if name != "db_path" and value != getattr(is_open, name):
+            raise ConfigError(
+                f"{name}: the memory is already open with {getattr(is_open, name)!r}, "
+                f"not {value!r}; call close_db() first"
+            )

@@ -1,0 +1,229 @@
+"""Where the memory is and how it is opened: the frozen `Config`."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from .errors import ConfigError, show
+
+__all__ = ["Config", "Target"]
+
+MEMORY = ":memory:"
+SERVER_SCHEMES = ("postgresql", "cockroachdb")
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_TRUE = frozenset({"1", "true", "yes", "on"})
+_FALSE = frozenset({"0", "false", "no", "off"})
+
+
+@dataclass(frozen=True, repr=False)
+class Config:
+    """Hold the settings of one memory, checked when made.
+
+    - `db_path`: a path, `:memory:`, `sqlite:///relative.db`, `sqlite:////absolute.db`,
+      or `postgresql://...`. Kept as given, except that `pathlib.Path` becomes text.
+    - `synchronous`: `"full"` survives a power cut, `"normal"` is faster and may lose the last
+      moments before one. Neither loses anything when only the program dies.
+    - `busy_timeout`: seconds to wait for another writer.
+    - `migrate`: bring the schema up to date when opening; otherwise pending steps are an error.
+    - `backup_before_migrate`: copy a file that holds tables before its schema is changed.
+    - `read_only`: never write and never create a file.
+
+    Raises `ConfigError`, which names the setting and shows the value.
+    """
+
+    db_path: str | os.PathLike[str] = "trading_state.db"
+    synchronous: Literal["full", "normal"] = "full"
+    busy_timeout: float = 30.0
+    migrate: bool = True
+    backup_before_migrate: bool = True
+    read_only: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "db_path", _checked_target(self.db_path))
+        if self.synchronous not in ("full", "normal"):
+            raise ConfigError(
+                f"synchronous: {show(self.synchronous)} is not a mode; use 'full' or 'normal'"
+            )
+        timeout = self.busy_timeout
+        if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
+            raise ConfigError(f"busy_timeout: {show(timeout)} is not a number of seconds")
+        if not (math.isfinite(timeout) and 0 <= timeout <= 86_400):
+            raise ConfigError(f"busy_timeout: {show(timeout)} is not between 0 and 86400 seconds")
+        for name in ("migrate", "backup_before_migrate", "read_only"):
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigError(f"{name}: {show(getattr(self, name))} is not True or False")
+
+    def __repr__(self) -> str:
+        shown = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        shown["db_path"] = self.label
+        return f"Config({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
+
+    @property
+    def backend(self) -> str:
+        """Return `"sqlite"`, `"postgresql"` or `"cockroachdb"`."""
+        scheme = _SCHEME.match(str(self.db_path))
+        return scheme[1].lower() if scheme else "sqlite"
+
+    @property
+    def sqlite_path(self) -> str:
+        """Return the absolute path of the SQLite file, or `:memory:`."""
+        path = str(self.db_path)
+        if path.startswith("sqlite:///"):
+            path = path.removeprefix("sqlite:///")
+        return path if path == MEMORY else str(Path(path).expanduser().resolve())
+
+    @property
+    def label(self) -> str:
+        """Return the target as messages show it: without its password."""
+        return without_password(str(self.db_path))
+
+    @property
+    def identity(self) -> str:
+        """Return what two configs share when they mean the same database."""
+        return self.sqlite_path if self.backend == "sqlite" else str(self.db_path)
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Config:
+        """Read `BOTMEMORY_DB_PATH`, `BOTMEMORY_SYNCHRONOUS` and the other fields by their names.
+
+        Returns the defaults for what is not set. Raises `ConfigError` for a value that does not
+        fit and for a `BOTMEMORY_...` name that is no setting; names that begin with
+        `BOTMEMORY_TEST_` are left alone.
+        """
+        prefix = "BOTMEMORY_"
+        values: dict[str, Any] = {}
+        for name, text in (os.environ if environ is None else environ).items():
+            if not name.startswith(prefix) or name.startswith(prefix + "TEST_"):
+                continue
+            field = name.removeprefix(prefix).lower()
+            _require_known(field, f"environment variable {name}", prefix)
+            values[field] = _from_text(field, text, name)
+        return _build(values, "the environment")
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike[str] = "botmemory.toml") -> Config:
+        """Read the settings from a TOML file, one `name = value` a line.
+
+        A relative `db_path` is taken from the folder of the file, so that the bot finds its
+        memory from wherever it is started. Raises `ConfigError` naming the file.
+        """
+        file = Path(path).expanduser()
+        try:
+            values = tomllib.loads(file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise ConfigError(f"{file}: no such configuration file") from None
+        except OSError as error:
+            raise ConfigError(f"{file}: cannot be read: {error.strerror}") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{file}: is not valid TOML: {error}") from error
+        for name in values:
+            _require_known(name, f"{file}: setting '{name}'")
+        config = _build(values, str(file))
+        if config.backend == "sqlite" and (target := str(config.db_path)) != MEMORY:
+            relative = target.removeprefix("sqlite:///")
+            if relative != MEMORY:
+                absolute = file.resolve().parent / Path(relative).expanduser()
+                config = dataclasses.replace(config, db_path=absolute)
+        return config
+
+
+Target = str | os.PathLike[str] | Config | None
+
+
+def without_password(target: str) -> str:
+    """Return a URL with its password replaced by `***`; anything else as it is."""
+    if not _SCHEME.match(target) or target.startswith("sqlite:"):
+        return target
+    head, at, tail = target.rpartition("@")
+    if at:
+        scheme, _, login = head.partition("://")
+        user, colon, _ = login.partition(":")
+        target = f"{scheme}://{user}{':***' if colon else ''}@{tail}"
+    # libpq takes a password among the parameters too
+    return re.sub(r"((?:^|[?&])(?:ssl)?password=)[^&]*", r"\1***", target, flags=re.IGNORECASE)
+
+
+def _checked_target(target: object) -> str:
+    if not isinstance(target, (str, os.PathLike)):
+        raise ConfigError(f"db_path: {show(target)} is not a path or a URL")
+    text = os.fspath(target)
+    if not isinstance(text, str):
+        raise ConfigError(f"db_path: {show(text)} is bytes; pass text")
+    if not text.strip() or "\0" in text:
+        raise ConfigError(f"db_path: {show(text)} is not a path or a URL")
+    scheme = _SCHEME.match(text)
+    if scheme is None:
+        if text.startswith(("sqlite:", "file:", "postgresql:")):
+            raise ConfigError(
+                f"db_path: {show(without_password(text))} is neither a path nor a URL; "
+                "use a plain path, 'sqlite:///relative.db' or 'sqlite:////absolute.db'"
+            )
+        try:
+            Path(text).expanduser()
+        except RuntimeError:
+            raise ConfigError(f"db_path: {show(text)}: there is no such home folder") from None
+        return text
+    name = scheme[1].lower()
+    if name == "sqlite":
+        path = text.removeprefix("sqlite:///")
+        if path == text or not path:
+            raise ConfigError(
+                f"db_path: {show(text)} names no file; three slashes and a relative path "
+                "('sqlite:///bot.db'), or four and an absolute one ('sqlite:////data/bot.db')"
+            )
+        if "?" in path:
+            raise ConfigError(
+                f"db_path: {show(text)} has parameters, which SQLite targets do not take; "
+                "pass the settings to init_db() or Config"
+            )
+        return text
+    if name not in SERVER_SCHEMES:
+        raise ConfigError(
+            f"db_path: unknown scheme '{name}'; use a path, ':memory:', 'sqlite:///...', "
+            "'postgresql://...' or 'cockroachdb://...'"
+        )
+    _, _, server = text.rpartition("@") if "@" in text else text.partition("://")
+    if not server.partition("/")[2].partition("?")[0]:
+        raise ConfigError(
+            f"db_path: {show(without_password(text))} names no database; "
+            f"write '{name}://user@host/database'"
+        )
+    return text
+
+
+def _require_known(field: str, where: str, prefix: str = "") -> None:
+    known = [f.name for f in dataclasses.fields(Config)]
+    if field not in known:
+        names = [prefix + (name.upper() if prefix else name) for name in known]
+        raise ConfigError(f"{where} is not a setting of botmemory; there are {', '.join(names)}")
+
+
+def _from_text(field: str, text: str, name: str) -> object:
+    if field in ("migrate", "backup_before_migrate", "read_only"):
+        word = text.strip().lower()
+        if word not in _TRUE | _FALSE:
+            raise ConfigError(f"environment variable {name}: {show(text)} is not true or false")
+        return word in _TRUE
+    if field == "busy_timeout":
+        try:
+            return float(text)
+        except ValueError:
+            raise ConfigError(
+                f"environment variable {name}: {show(text)} is not a number of seconds"
+            ) from None
+    return text
+
+
+def _build(values: Mapping[str, Any], source: str) -> Config:
+    try:
+        return Config(**values)
+    except ConfigError as error:
+        raise ConfigError(f"{source}: {error}") from None

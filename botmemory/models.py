@@ -1,0 +1,238 @@
+"""The two tables: signals, and the trades they led to."""
+
+from __future__ import annotations
+
+import enum
+import uuid
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import peewee
+from peewee import Check, Field
+
+from .database import db
+from .errors import NotFoundError, ValidationError, show
+from .fields import (
+    ChoiceField,
+    CountedIdField,
+    DoubleField,
+    IdField,
+    LabelField,
+    MetadataField,
+    ReferenceField,
+    SideField,
+    UtcDateTimeField,
+    uuid7,
+)
+
+__all__ = ["BaseModel", "OrderSide", "Signal", "Trade"]
+
+LARGEST = "1.7976931348623157e308"  # the largest double: infinities and text are beyond it
+
+
+class OrderSide(enum.StrEnum):
+    """Buy or sell; `OrderSide("BUY")` takes any letter case."""
+
+    BUY = "buy"
+    SELL = "sell"
+
+    @classmethod
+    def _missing_(cls, value: object) -> OrderSide | None:
+        lower = value.lower() if isinstance(value, str) else value
+        return next((side for side in cls if side.value == lower), None)
+
+
+def now() -> datetime:
+    """Return this moment in UTC."""
+    return datetime.now(UTC)
+
+
+def _is_label(column: str, longest: int) -> str:
+    return f"length({column}) BETWEEN 1 AND {longest} AND {column} = trim({column})"
+
+
+def _is_finite(column: str) -> str:
+    return f"{column} BETWEEN -{LARGEST} AND {LARGEST}"
+
+
+def _is_positive(column: str) -> str:
+    return f"{column} > 0 AND {column} <= {LARGEST}"
+
+
+def _is_moment(column: str) -> str:
+    # the whole second goes through SQLite's own calendar: 31 February does not survive it
+    return (
+        f"length({column}) = 32 AND "
+        f"substr({column}, 20) GLOB '.[0-9][0-9][0-9][0-9][0-9][0-9]+00:00' AND "
+        f"strftime('%Y-%m-%d %H:%M:%S', substr({column}, 1, 19)) = substr({column}, 1, 19)"
+    )
+
+
+def _checks(table: str, rules: dict[str, str]) -> list[Any]:
+    return [Check(rule, name=f"{table}_{column}_check") for column, rule in rules.items()]
+
+
+class BaseModel(peewee.Model):
+    """A model on botmemory's database whose `save()` validates and never loses silently.
+
+    `save()` writes what was assigned since the row was loaded, so that a stale copy does not
+    revert the changes of others. Raises `ValidationError`, and `NotFoundError` when the row is
+    gone.
+    """
+
+    if TYPE_CHECKING:
+        _dirty: set[str]
+        _pk: Any
+
+        def _pk_expr(self) -> Any: ...
+
+    class Meta:
+        database = db
+        legacy_table_names = False
+        only_save_dirty = True
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        for name in kwargs:
+            if not hasattr(type(self), name) and name != "__no_default__":
+                raise ValidationError(
+                    f"{name}: {type(self).__name__} has no such field; it has "
+                    f"{', '.join(self._meta.sorted_field_names)}",
+                    field=name,
+                )
+        super().__init__(*args, **kwargs)
+
+    def save(self, force_insert: bool = False, only: Any = None) -> int:
+        """Write the assigned fields and return the number of rows written, 0 or 1."""
+        key: str = self._meta.primary_key.name  # type: ignore[union-attr]
+        # an id that was assigned, not loaded: Peewee would UPDATE a row that is not there
+        new = force_insert or key in self._dirty or self._pk is None
+        changed, data = bool(self._dirty), self.__data__
+        for name in self._meta.sorted_field_names if new else list(self._dirty):
+            if name != key or data.get(name) is not None:
+                data[name] = clean_field(self._meta.fields[name], data.get(name))
+        rows = super().save(force_insert=new, only=only)
+        if not rows and changed:
+            raise NotFoundError(f"{type(self).__name__} {show(self._pk)} is not in the database")
+        return int(rows)
+
+
+def clean_field(field: Any, value: Any) -> Any:
+    """Return a value as its column will hold it, or raise `ValidationError` naming the field."""
+    if value is not None:
+        return field.clean(value)
+    if not field.null:
+        raise ValidationError(f"{field.name}: None is not allowed; pass a value", field=field.name)
+    return None
+
+
+class Signal(BaseModel):
+    """Something the bot noticed: buy (1), sell (-1) or nothing to do (0), and what it saw."""
+
+    id: Field[int] = CountedIdField()
+    timestamp: Field[datetime] = UtcDateTimeField(default=now)
+    symbol: Field[str] = LabelField(max_length=20)
+    signal_value: Field[int] = ChoiceField(choices=(1, -1, 0))
+    signal_metadata: Field[Any] = MetadataField(null=True)
+    strategy: Field[str | None] = LabelField(max_length=64, null=True)
+
+    if TYPE_CHECKING:
+        trades: peewee.ModelSelect[Trade]
+
+    def __str__(self) -> str:
+        return f"{self.signal_value} {self.symbol} on {self.timestamp}"
+
+    class Meta:
+        constraints = _checks(
+            "signal",
+            {
+                "symbol": _is_label("symbol", 20),
+                "signal_value": "signal_value IN (1, -1, 0)",
+                "strategy": _is_label("strategy", 64),
+            },
+        )
+        # what the column types of PostgreSQL see to by themselves
+        sqlite_constraints = _checks(
+            "signal",
+            {
+                "timestamp": _is_moment("timestamp"),
+                "signal_metadata": "signal_metadata IS NULL OR json_valid(signal_metadata)",
+            },
+        )
+
+
+class Trade(BaseModel):
+    """One fill: what was bought or sold, what it earned, and which signal led to it."""
+
+    id: Field[uuid.UUID] = IdField(primary_key=True, default=uuid7)
+    timestamp: Field[datetime] = UtcDateTimeField(default=now)
+    symbol: Field[str] = LabelField(max_length=20)
+    side: Field[OrderSide] = SideField(OrderSide, max_length=4)
+    price: Field[float] = DoubleField(positive=True)
+    quantity: Field[float] = DoubleField(positive=True)
+    pnl: Field[float | None] = DoubleField(null=True)
+    signal: Field[Signal | None] = ReferenceField(
+        Signal, null=True, index=False, backref="trades", on_delete="SET NULL"
+    )
+    strategy: Field[str | None] = LabelField(max_length=64, null=True)
+    fee: Field[float | None] = DoubleField(null=True)
+    fee_currency: Field[str | None] = LabelField(max_length=20, null=True)
+    exchange: Field[str | None] = LabelField(max_length=32, null=True)
+    exchange_trade_id: Field[str | None] = LabelField(max_length=128, null=True)
+    trade_metadata: Field[Any] = MetadataField(null=True)
+
+    if TYPE_CHECKING:
+        signal_id: int | None
+
+    def __str__(self) -> str:
+        return f"{self.side} {self.quantity} {self.symbol} at {self.price} on {self.timestamp}"
+
+    class Meta:
+        constraints = _checks(
+            "trade",
+            {
+                "symbol": _is_label("symbol", 20),
+                "side": "side IN ('buy', 'sell')",
+                "price": _is_positive("price"),
+                "quantity": _is_positive("quantity"),
+                "pnl": _is_finite("pnl"),
+                "strategy": _is_label("strategy", 64),
+                "fee": _is_finite("fee"),
+                "fee_currency": _is_label("fee_currency", 20),
+                "exchange": _is_label("exchange", 32),
+                "exchange_trade_id": (
+                    f"{_is_label('exchange_trade_id', 128)} "
+                    "AND (exchange_trade_id IS NULL OR exchange IS NOT NULL)"
+                ),
+            },
+        )
+        sqlite_constraints = _checks(
+            "trade",
+            {
+                "id": "length(id) = 32 AND id NOT GLOB '*[^0-9a-f]*'",
+                "timestamp": _is_moment("timestamp"),
+                "trade_metadata": "trade_metadata IS NULL OR json_valid(trade_metadata)",
+            },
+        )
+
+
+# Each index is one question of the repositories, in the order of its answer.
+for _model in (Signal, Trade):
+    _table = _model._meta.table_name
+    _newest = (_model.timestamp, _model.id)
+    _model.add_index(*_newest, name=f"{_table}_timestamp")
+    _model.add_index(_model.symbol, *_newest, name=f"{_table}_symbol")
+    _model.add_index(
+        _model.strategy,
+        *_newest,
+        name=f"{_table}_strategy",
+        where=_model.strategy.is_null(False),
+    )
+Trade.add_index(Trade.signal, name="trade_signal", where=Trade.signal.is_null(False))
+Trade.add_index(
+    Trade.exchange,
+    Trade.symbol,
+    Trade.exchange_trade_id,
+    name="trade_exchange",
+    unique=True,
+    where=Trade.exchange_trade_id.is_null(False),
+)

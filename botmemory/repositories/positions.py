@@ -1,0 +1,94 @@
+"""What the bot holds, derived from its trades: what it must know after a restart."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Context, Decimal
+
+from .._calls import checked_call
+from ..models import OrderSide, Trade
+from . import _crud
+
+__all__ = ["Position", "get", "get_all"]
+
+# 0.1 + 0.2 - 0.3 must be flat: quantities add up as the decimals they were written as
+_EXACT = Context(prec=60)
+_FLAT = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """What is held of one symbol, and what its trades have earned by average cost.
+
+    - `quantity`: net, in base currency; above 0 long, below 0 short, 0.0 flat.
+    - `average_entry_price`: of what is open, in quote currency; None when flat.
+    - `realized_pnl`: of everything that was closed, in quote currency, before fees.
+    - `fees`: what all trades of the symbol have paid, by `fee_currency` (None where not given).
+    - `opened_at`: the trade that opened what is held, UTC; None when flat.
+    """
+
+    symbol: str
+    quantity: float = 0.0
+    average_entry_price: float | None = None
+    realized_pnl: float = 0.0
+    fees: dict[str | None, float] = field(default_factory=dict, hash=False)
+    opened_at: datetime | None = None
+
+
+@checked_call
+def get(symbol: str, strategy: str | None = None) -> Position:
+    """Return the position in one symbol, flat when nothing is held or nothing was ever traded.
+
+    With `strategy` from the trades of that strategy alone. The trades are taken in time order:
+    those in the direction of the position change its average entry price, those against it
+    realize PnL at that price (average cost), and what goes beyond flat opens the other side.
+    """
+    conditions = _crud.narrowed(Trade, _crud.required("symbol", symbol), strategy)
+    return _add_up(symbol, _crud.stream(Trade, conditions))
+
+
+@checked_call
+def get_all(strategy: str | None = None) -> list[Position]:
+    """Return the open positions, by symbol in alphabetical order, each as `get` does."""
+    conditions = _crud.narrowed(Trade, strategy=strategy)
+    symbols = _crud.select(Trade, conditions, Trade.symbol).distinct().order_by(Trade.symbol)
+    positions = [get(row.symbol, strategy) for row in _crud.fetch(symbols)]
+    return [position for position in positions if position.quantity]
+
+
+def _add_up(symbol: str, trades: Iterable[Trade]) -> Position:
+    held, cost, realized = _FLAT, _FLAT, _FLAT  # cost: what was paid for what is held
+    fees: defaultdict[str | None, Decimal] = defaultdict(Decimal)
+    opened_at = None
+    for trade in trades:
+        price, quantity = _decimal(trade.price), _decimal(trade.quantity)
+        change = quantity if trade.side is OrderSide.BUY else -quantity
+        if trade.fee is not None:
+            fees[trade.fee_currency] = _EXACT.add(fees[trade.fee_currency], _decimal(trade.fee))
+        if held and (held > 0) != (change > 0):
+            closed = min(quantity, held.copy_abs()).copy_sign(change)  # signed like the trade
+            entry = _EXACT.divide(cost, held)
+            realized = _EXACT.fma(closed, _EXACT.subtract(entry, price), realized)
+            cost = _EXACT.fma(closed, entry, cost)
+            held = _EXACT.add(held, closed)
+            change = _EXACT.subtract(change, closed)
+            if not held:
+                cost, opened_at = _FLAT, None
+        if change:
+            opened_at = opened_at or trade.timestamp
+            held, cost = _EXACT.add(held, change), _EXACT.fma(change, price, cost)
+    return Position(
+        symbol=symbol,
+        quantity=float(held),
+        average_entry_price=float(_EXACT.divide(cost, held)) if held else None,
+        realized_pnl=float(realized),
+        fees={currency: float(total) for currency, total in fees.items()},
+        opened_at=opened_at,
+    )
+
+
+def _decimal(number: float) -> Decimal:
+    return Decimal(repr(number))

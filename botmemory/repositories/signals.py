@@ -1,0 +1,244 @@
+"""Record signals and ask for them again.
+
+Times are in UTC. Lists come newest first: by timestamp, then by id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+from typing import Any, Required, SupportsFloat, TypedDict, Unpack
+
+from .._calls import checked_call
+from ..database import db
+from ..errors import ValidationError, show
+from ..fields import to_finite
+from ..models import Signal
+from . import _crud
+
+__all__ = [
+    "NewSignal",
+    "SignalChanges",
+    "create",
+    "create_many",
+    "delete",
+    "get_all",
+    "get_by_date_range",
+    "get_by_id",
+    "get_by_metadata",
+    "get_by_signal_value",
+    "get_by_symbol",
+    "get_latest",
+    "get_signal_count",
+    "iterate",
+    "update",
+]
+
+
+class SignalChanges(TypedDict, total=False):
+    """What `update` may change."""
+
+    timestamp: datetime
+    symbol: str
+    signal_value: int
+    signal_metadata: Any
+    strategy: str | None
+
+
+class NewSignal(TypedDict, total=False):
+    """One row for `create_many`: the arguments of `create`."""
+
+    symbol: Required[str]
+    signal_value: Required[int]
+    signal_metadata: Any
+    timestamp: datetime | None
+    strategy: str | None
+
+
+@checked_call
+def create(
+    *,
+    symbol: str,
+    signal_value: int,
+    signal_metadata: Any = None,
+    timestamp: datetime | None = None,
+    strategy: str | None = None,
+) -> Signal:
+    """Record one signal and return it as it is stored.
+
+    `signal_value` is 1 (buy), -1 (sell) or 0; `signal_metadata` is any JSON value, such as the
+    indicators the bot saw; `timestamp` is now unless given, naive ones are taken as UTC. Raises
+    `ValidationError` naming the field, `DatabaseBusyError` and `StorageError`; then nothing is
+    stored.
+    """
+    return _insert(_prepare(locals()))
+
+
+@checked_call
+def create_many(rows: Iterable[NewSignal]) -> int:
+    """Record any number of signals in one transaction, all or none; return how many.
+
+    Each row is a mapping with the arguments of `create`; a generator is read as it goes. Raises
+    the errors of `create`, which then name the row: `rows[2]: symbol: ...`.
+    """
+    return _crud.insert_many(Signal, rows, _prepare, _insert)
+
+
+@checked_call
+def get_by_id(id: int) -> Signal | None:
+    """Return the signal with this id, or None. Raises `ValidationError` for what is no int."""
+    return _crud.get_by_id(Signal, id)
+
+
+@checked_call
+def get_all(limit: int | None = None, *, strategy: str | None = None) -> list[Signal]:
+    """Return the signals, newest first; `limit=None` is all of them."""
+    return _crud.newest_first(Signal, _crud.narrowed(Signal, strategy=strategy), limit)
+
+
+@checked_call
+def get_by_symbol(
+    symbol: str, limit: int | None = None, *, strategy: str | None = None
+) -> list[Signal]:
+    """Return the signals of one symbol, newest first; `limit=None` is all of them."""
+    conditions = _crud.narrowed(Signal, _crud.required("symbol", symbol), strategy)
+    return _crud.newest_first(Signal, conditions, limit)
+
+
+@checked_call
+def get_latest(
+    symbol: str | None = None, limit: int | None = 10, *, strategy: str | None = None
+) -> list[Signal]:
+    """Return the latest signals, newest first, whatever the order they were recorded in."""
+    return _crud.newest_first(Signal, _crud.narrowed(Signal, symbol, strategy), limit)
+
+
+@checked_call
+def get_by_date_range(
+    symbol: str | None,
+    start_date: datetime,
+    end_date: datetime,
+    *,
+    strategy: str | None = None,
+) -> list[Signal]:
+    """Return the signals of a time span in their order, both ends included.
+
+    `symbol=None` is every symbol; naive dates are taken as UTC. Raises `ValidationError` when the
+    end is before the start.
+    """
+    _crud.required("start_date", start_date)
+    _crud.required("end_date", end_date)
+    conditions = _crud.narrowed(Signal, symbol, strategy, start_date, end_date)
+    return _crud.fetch(_crud.oldest_first(Signal, conditions))
+
+
+@checked_call
+def get_by_signal_value(
+    signal_value: int,
+    symbol: str | None = None,
+    limit: int | None = None,
+    *,
+    strategy: str | None = None,
+) -> list[Signal]:
+    """Return the signals of one value (1, -1 or 0), newest first; `limit=None` is all of them."""
+    conditions = _crud.narrowed(Signal, symbol, strategy)
+    conditions.append(_has_value(_crud.required("signal_value", signal_value)))
+    return _crud.newest_first(Signal, conditions, limit)
+
+
+@checked_call
+def get_by_metadata(
+    key: str,
+    *,
+    equals: Any = None,
+    minimum: SupportsFloat | None = None,
+    maximum: SupportsFloat | None = None,
+    symbol: str | None = None,
+    limit: int | None = None,
+    strategy: str | None = None,
+) -> list[Signal]:
+    """Return the signals whose metadata has `key` and whose value there fits, newest first.
+
+    A dotted key reaches inside: `"bands.upper"`. `minimum` and `maximum` are included and find
+    numbers alone; `equals` takes text, a number, True or False, and finds its own kind (20 finds
+    20.0, not "20" and not True). Raises `ValidationError`.
+    """
+    if not isinstance(key, str) or not all(key.split(".")):
+        raise ValidationError(f"key: {show(key)} is not a key of the metadata", field="key")
+    bounds = [_number(name, value) for name, value in (("minimum", minimum), ("maximum", maximum))]
+    match = db.json_match(Signal.signal_metadata, key.split("."), _comparable(equals), *bounds)
+    return _crud.newest_first(Signal, [*_crud.narrowed(Signal, symbol, strategy), match], limit)
+
+
+@checked_call
+def iterate(
+    symbol: str | None = None,
+    *,
+    strategy: str | None = None,
+    start_date: datetime | None = None,
+    end_date: datetime | None = None,
+) -> Iterator[Signal]:
+    """Yield signals in time order, any number of them in constant memory, both ends included.
+
+    Signals recorded meanwhile are seen when they come later in time. Between two reads no lock is
+    held: the loop may record and may take its time.
+    """
+    return _crud.stream(Signal, _crud.narrowed(Signal, symbol, strategy, start_date, end_date))
+
+
+@checked_call
+def get_signal_count(
+    symbol: str | None = None, signal_value: int | None = None, *, strategy: str | None = None
+) -> int:
+    """Return how many signals there are."""
+    conditions = _crud.narrowed(Signal, symbol, strategy)
+    if signal_value is not None:
+        conditions.append(_has_value(signal_value))
+    return _crud.count(Signal, conditions)
+
+
+@checked_call
+def update(signal: Signal, **changes: Unpack[SignalChanges]) -> Signal:
+    """Write the named fields, and those assigned on `signal` since it was read; return `signal`.
+
+    No other field is written: a stale copy does not revert what others changed. Raises
+    `ValidationError` (also for an unknown name and for `id`), `NotFoundError` when the signal is
+    gone.
+    """
+    _crud.require(Signal, signal)
+    _crud.update(signal, changes)
+    return signal
+
+
+@checked_call
+def delete(signal: Signal) -> None:
+    """Delete a signal; the trades it led to stay, without it.
+
+    Raises `NotFoundError` when it is gone already.
+    """
+    _crud.require(Signal, signal)
+    _crud.delete(signal)
+
+
+def _prepare(values: Mapping[str, Any]) -> dict[str, Any]:
+    return _crud.prepare(Signal, values)
+
+
+def _insert(values: dict[str, Any]) -> Signal:
+    return _crud.insert_counted(Signal, values)
+
+
+def _has_value(signal_value: int) -> Any:
+    field: Any = Signal.signal_value
+    return field == field.clean(signal_value)
+
+
+def _number(name: str, value: Any) -> float | None:
+    return None if value is None else to_finite(name, value)
+
+
+def _comparable(value: Any) -> str | float | bool | None:
+    """Return what `equals` may be compared with in JSON."""
+    if value is None or isinstance(value, (str, bool)):
+        return value
+    return to_finite("equals", value)

@@ -1,0 +1,287 @@
+"""Record trades and ask for them again.
+
+Prices, PnL and fees are in the quote currency of the symbol (fees in `fee_currency` where given),
+quantities in its base currency, times in UTC. Lists come newest first: by timestamp, then by id.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+from typing import Any, Required, SupportsFloat, TypedDict, Unpack
+
+from peewee import fn
+
+from .._calls import checked_call
+from ..errors import DuplicateError, ValidationError
+from ..models import OrderSide, Signal, Trade
+from . import _crud
+
+__all__ = [
+    "NewTrade",
+    "TradeChanges",
+    "create",
+    "create_many",
+    "delete",
+    "get_all",
+    "get_by_date_range",
+    "get_by_id",
+    "get_by_symbol",
+    "get_latest",
+    "get_or_create",
+    "get_total_pnl",
+    "get_trade_count",
+    "iterate",
+    "update",
+]
+
+
+class TradeChanges(TypedDict, total=False):
+    """What `update` may change."""
+
+    timestamp: datetime
+    symbol: str
+    side: OrderSide | str
+    price: SupportsFloat
+    quantity: SupportsFloat
+    pnl: SupportsFloat | None
+    signal: Signal | int | None
+    strategy: str | None
+    fee: SupportsFloat | None
+    fee_currency: str | None
+    exchange: str | None
+    exchange_trade_id: str | None
+    trade_metadata: Any
+
+
+class NewTrade(TypedDict, total=False):
+    """One row for `create_many`: the arguments of `create`."""
+
+    symbol: Required[str]
+    side: Required[OrderSide | str]
+    price: Required[SupportsFloat]
+    quantity: Required[SupportsFloat]
+    pnl: SupportsFloat | None
+    timestamp: datetime | None
+    id: uuid.UUID | str | None
+    signal: Signal | int | None
+    strategy: str | None
+    fee: SupportsFloat | None
+    fee_currency: str | None
+    exchange: str | None
+    exchange_trade_id: str | None
+    trade_metadata: Any
+
+
+@checked_call
+def create(
+    *,
+    symbol: str,
+    side: OrderSide | str,
+    price: SupportsFloat,
+    quantity: SupportsFloat,
+    pnl: SupportsFloat | None = None,
+    timestamp: datetime | None = None,
+    id: uuid.UUID | str | None = None,
+    signal: Signal | int | None = None,
+    strategy: str | None = None,
+    fee: SupportsFloat | None = None,
+    fee_currency: str | None = None,
+    exchange: str | None = None,
+    exchange_trade_id: str | None = None,
+    trade_metadata: Any = None,
+) -> Trade:
+    """Record one trade and return it as it is stored.
+
+    `timestamp` is now unless given, naive ones are taken as UTC; `id` is a new time-ordered UUID
+    unless given; `pnl` is what the trade realized, in quote currency; a negative `fee` is a
+    rebate. Raises `ValidationError` naming the field, `DuplicateError` with the id of the trade
+    that is there when the id, or the exchange's id on this exchange and symbol, was recorded
+    before, `DatabaseBusyError` and `StorageError`; then nothing is stored.
+    """
+    return _insert_new(_prepare(locals()))
+
+
+@checked_call
+def create_many(rows: Iterable[NewTrade]) -> int:
+    """Record any number of trades in one transaction, all or none; return how many.
+
+    Each row is a mapping with the arguments of `create`; a generator is read as it goes. Raises
+    the errors of `create`, which then name the row: `rows[2]: price: ...`.
+    """
+    return _crud.insert_many(Trade, rows, _prepare, _insert_new)
+
+
+@checked_call
+def get_or_create(
+    *,
+    exchange: str,
+    exchange_trade_id: str,
+    symbol: str,
+    side: OrderSide | str,
+    price: SupportsFloat,
+    quantity: SupportsFloat,
+    pnl: SupportsFloat | None = None,
+    timestamp: datetime | None = None,
+    id: uuid.UUID | str | None = None,
+    signal: Signal | int | None = None,
+    strategy: str | None = None,
+    fee: SupportsFloat | None = None,
+    fee_currency: str | None = None,
+    trade_metadata: Any = None,
+) -> tuple[Trade, bool]:
+    """Record a fill once, however often and from however many processes it is reported.
+
+    Returns the trade and True when it was recorded now, or the one that was there, unchanged, and
+    False. The exchange's id counts together with exchange and symbol. Raises as `create` does.
+    """
+    values = _prepare(locals())
+    _crud.required("exchange_trade_id", exchange_trade_id)
+    trade = _crud.insert_if_new(Trade, values)
+    if trade is not None:
+        return trade, True
+    there = _same_fill(values)
+    if there is None:
+        raise _duplicate(values)
+    return there, False
+
+
+@checked_call
+def get_by_id(id: uuid.UUID | str) -> Trade | None:
+    """Return the trade with this id, or None. Raises `ValidationError` for what is no UUID."""
+    return _crud.get_by_id(Trade, id)
+
+
+@checked_call
+def get_all(limit: int | None = None, *, strategy: str | None = None) -> list[Trade]:
+    """Return the trades, newest first; `limit=None` is all of them."""
+    return _crud.newest_first(Trade, _crud.narrowed(Trade, strategy=strategy), limit)
+
+
+@checked_call
+def get_by_symbol(
+    symbol: str, limit: int | None = None, *, strategy: str | None = None
+) -> list[Trade]:
+    """Return the trades of one symbol, newest first; `limit=None` is all of them."""
+    conditions = _crud.narrowed(Trade, _crud.required("symbol", symbol), strategy)
+    return _crud.newest_first(Trade, conditions, limit)
+
+
+@checked_call
+def get_latest(
+    symbol: str | None = None, limit: int | None = 10, *, strategy: str | None = None
+) -> list[Trade]:
+    """Return the latest trades, newest first, whatever the order they were recorded in."""
+    return _crud.newest_first(Trade, _crud.narrowed(Trade, symbol, strategy), limit)
+
+
+@checked_call
+def get_by_date_range(
+    symbol: str | None,
+    start_date: datetime,
+    end_date: datetime,
+    *,
+    strategy: str | None = None,
+) -> list[Trade]:
+    """Return the trades of a time span in their order, both ends included.
+
+    `symbol=None` is every symbol; naive dates are taken as UTC. Raises `ValidationError` when the
+    end is before the start.
+    """
+    _crud.required("start_date", start_date)
+    _crud.required("end_date", end_date)
+    conditions = _crud.narrowed(Trade, symbol, strategy, start_date, end_date)
+    return _crud.fetch(_crud.oldest_first(Trade, conditions))
+
+
+@checked_call
+def iterate(
+    symbol: str | None = None,
+    *,
+    strategy: str | None = None,
+    start_date: datetime | None = None,
+    end_date: datetime | None = None,
+) -> Iterator[Trade]:
+    """Yield trades in time order, any number of them in constant memory, both ends included.
+
+    Trades recorded meanwhile are seen when they come later in time. Between two reads no lock is
+    held: the loop may record and may take its time.
+    """
+    return _crud.stream(Trade, _crud.narrowed(Trade, symbol, strategy, start_date, end_date))
+
+
+@checked_call
+def get_total_pnl(symbol: str | None = None, *, strategy: str | None = None) -> float:
+    """Return the sum of the recorded PnL, 0.0 when there is none.
+
+    In quote currency: name a symbol where symbols are quoted in different ones.
+    """
+    conditions = _crud.narrowed(Trade, symbol, strategy)
+    return float(_crud.select(Trade, conditions, fn.SUM(Trade.pnl)).scalar() or 0.0)
+
+
+@checked_call
+def get_trade_count(symbol: str | None = None, *, strategy: str | None = None) -> int:
+    """Return how many trades there are."""
+    return _crud.count(Trade, _crud.narrowed(Trade, symbol, strategy))
+
+
+@checked_call
+def update(trade: Trade, **changes: Unpack[TradeChanges]) -> Trade:
+    """Write the named fields, and those assigned on `trade` since it was read; return `trade`.
+
+    No other field is written: a stale copy does not revert what others changed. Raises
+    `ValidationError` (also for an unknown name and for `id`), `NotFoundError` when the trade is
+    gone, `DuplicateError` when another trade has the exchange's id.
+    """
+    _crud.require(Trade, trade)
+    _crud.update(trade, changes)
+    return trade
+
+
+@checked_call
+def delete(trade: Trade) -> None:
+    """Delete a trade. Raises `NotFoundError` when it is gone already."""
+    _crud.require(Trade, trade)
+    _crud.delete(trade)
+
+
+def _prepare(values: Mapping[str, Any]) -> dict[str, Any]:
+    ready = _crud.prepare(Trade, values)
+    if ready["exchange_trade_id"] is not None and ready["exchange"] is None:
+        raise ValidationError(
+            "exchange: an exchange_trade_id needs the exchange it comes from", field="exchange"
+        )
+    return ready
+
+
+def _insert_new(values: dict[str, Any]) -> Trade:
+    trade = _crud.insert_if_new(Trade, values)
+    if trade is None:
+        raise _duplicate(values)
+    return trade
+
+
+def _same_fill(values: dict[str, Any]) -> Trade | None:
+    """Return the trade the exchange has reported under the same id."""
+    if values["exchange_trade_id"] is None:
+        return None
+    return _crud.first(
+        Trade.select().where(
+            Trade.exchange == values["exchange"],
+            Trade.symbol == values["symbol"],
+            Trade.exchange_trade_id == values["exchange_trade_id"],
+        )
+    )
+
+
+def _duplicate(values: dict[str, Any]) -> DuplicateError:
+    there = _same_fill(values)
+    if there is None:
+        return DuplicateError(f"trade {values['id']} is there already", id=values["id"])
+    return DuplicateError(
+        f"{values['exchange']} trade {values['exchange_trade_id']} of {values['symbol']} is there "
+        f"already, as trade {there.id}; get_or_create() returns it",
+        id=there.id,
+    )

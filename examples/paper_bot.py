@@ -1,0 +1,160 @@
+"""A paper-trading bot with a memory: it is killed half-way and goes on where it was.
+
+It replays daily prices of GOOG through a crossover of two moving averages. Each crossing is a
+signal; each signal that changes the position is a trade. Nothing but the memory says, after the
+kill, what the bot holds and what it has earned.
+
+    python examples/paper_bot.py [--db FILE] [--stop-after BARS]
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import fmean
+from typing import NamedTuple
+
+from botmemory import OrderSide, Signal, Trade, close_db, init_db, session_scope
+from botmemory.repositories import positions, signals, trades
+
+PRICES = Path(__file__).parent / "data" / "goog_daily.csv"
+SYMBOL = "GOOG"
+STRATEGY = "ma-crossover"
+FAST, SLOW = 20, 50
+SHARES = 10
+
+
+class Bar(NamedTuple):
+    timestamp: datetime
+    close: float
+
+
+def read_bars() -> list[Bar]:
+    with PRICES.open(newline="") as file:
+        return [
+            Bar(datetime.fromisoformat(row["date"]).replace(tzinfo=UTC), float(row["close"]))
+            for row in csv.DictReader(file)
+        ]
+
+
+def crossings(bars: list[Bar]) -> Iterator[tuple[Bar, int, dict[str, float]]]:
+    """Yield the bar, the direction and the averages each time one average crosses the other."""
+    closes = [bar.close for bar in bars]
+    before = None
+    for end in range(SLOW, len(bars) + 1):
+        fast, slow = fmean(closes[end - FAST : end]), fmean(closes[end - SLOW : end])
+        direction = 1 if fast > slow else -1
+        if before is not None and direction != before:
+            yield bars[end - 1], direction, {"fast": round(fast, 2), "slow": round(slow, 2)}
+        before = direction
+
+
+def act_on(bar: Bar, direction: int, averages: dict[str, float]) -> None:
+    """Record the signal and the trade it leads to: both or neither."""
+    with session_scope():
+        signal = signals.create(
+            symbol=SYMBOL,
+            signal_value=direction,
+            signal_metadata={**averages, "close": bar.close},
+            timestamp=bar.timestamp,
+            strategy=STRATEGY,
+        )
+        position = positions.get(SYMBOL)
+        change = direction * SHARES - position.quantity
+        if change:
+            trades.create(
+                symbol=SYMBOL,
+                side=OrderSide.BUY if change > 0 else OrderSide.SELL,
+                price=bar.close,
+                quantity=abs(change),
+                pnl=realized(position, change, bar.close),
+                timestamp=bar.timestamp,
+                signal=signal,
+                strategy=STRATEGY,
+            )
+
+
+def realized(position: positions.Position, change: float, price: float) -> float | None:
+    """Return what closing earns, None for a trade that only opens."""
+    if position.average_entry_price is None or (position.quantity > 0) == (change > 0):
+        return None
+    closed = min(abs(position.quantity), abs(change))
+    gain = price - position.average_entry_price
+    return round(closed * (gain if position.quantity > 0 else -gain), 2)
+
+
+def replay(bars: list[Bar], stop_after: int | None) -> None:
+    """Trade the bars the memory does not know yet."""
+    latest = signals.get_latest(SYMBOL, limit=1)
+    for bar, direction, averages in crossings(bars[:stop_after]):
+        if not latest or bar.timestamp > latest[0].timestamp:
+            act_on(bar, direction, averages)
+    if stop_after is not None:
+        print(f"  killed after bar {stop_after:,}, on {bars[stop_after - 1].timestamp:%Y-%m-%d}\n")
+        sys.stdout.flush()
+        os._exit(9)  # no goodbye: nothing is closed, nothing is written any more
+
+
+def holding() -> str:
+    position = positions.get(SYMBOL)
+    if position.average_entry_price is None or position.opened_at is None:
+        return "nothing"
+    return (
+        f"{position.quantity:+g} {SYMBOL} at {position.average_entry_price:.2f} "
+        f"since {position.opened_at:%Y-%m-%d}"
+    )
+
+
+def why(trade: Trade) -> str:
+    signal: Signal | None = trade.signal
+    if signal is None:
+        return "no signal"
+    averages = signal.signal_metadata
+    relation = ">" if signal.signal_value > 0 else "<"
+    return f"ma{FAST} {averages['fast']:.2f} {relation} ma{SLOW} {averages['slow']:.2f}"
+
+
+def report(file: str) -> None:
+    print(f"\nWhat {file} remembers")
+    print(f"  trades     {trades.get_trade_count()}")
+    print(f"  signals    {signals.get_signal_count()}")
+    print(f"  total PnL  {trades.get_total_pnl():,.2f} USD")
+    print(f"  holds      {holding()}")
+    print("\nIts last trades, and why")
+    for trade in trades.get_latest(SYMBOL, limit=5):
+        pnl = "" if trade.pnl is None else f"{trade.pnl:+,.2f}"
+        print(
+            f"  {trade.timestamp:%Y-%m-%d}  {trade.side:4}  {trade.quantity:3g} at "
+            f"{trade.price:7.2f}  {pnl:>10}  {why(trade)}"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="A paper-trading bot with a memory.")
+    parser.add_argument("--db", default="paper_bot.db", help="the file that is its memory")
+    parser.add_argument("--stop-after", type=int, metavar="BARS", help="kill it after so many bars")
+    arguments = parser.parse_args()
+    bars = read_bars()
+    if arguments.stop_after is None and not Path(arguments.db).exists():
+        print(f"{len(bars):,} daily bars of {SYMBOL}; the first process is killed half-way\n")
+        sys.stdout.flush()
+        half = ["--db", arguments.db, "--stop-after", str(len(bars) // 2)]
+        subprocess.run([sys.executable, __file__, *half], check=False)
+
+    init_db(arguments.db)
+    print("A process starts; from the memory alone it knows")
+    print(f"  {trades.get_trade_count()} trades, total PnL {trades.get_total_pnl():,.2f} USD")
+    print(f"  it holds {holding()}")
+    replay(bars, arguments.stop_after)
+    report(arguments.db)
+    close_db()
+
+
+if __name__ == "__main__":
+    main()

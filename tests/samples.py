@@ -1,0 +1,27 @@
+"""Rows with everything filled in but what a test is about."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from botmemory import Signal, Trade
+from botmemory.repositories import signals, trades
+
+START = datetime(2024, 1, 1, tzinfo=UTC)
+
+
+def at(hours: float) -> datetime:
+    return START + timedelta(hours=hours)
+
+
+def trade(**values: Any) -> Trade:
+    return trades.create(**trade_values(**values))
+
+
+def trade_values(**values: Any) -> dict[str, Any]:
+    return {"symbol": "BTC/USDT", "side": "buy", "price": 100.0, "quantity": 1.0} | values
+
+
+def signal(**values: Any) -> Signal:
+    return signals.create(**({"symbol": "BTC/USDT", "signal_value": 1} | values))

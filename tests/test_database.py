@@ -1,0 +1,433 @@
+"""Opening, closing, transactions, threads and processes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sqlite3
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+import peewee
+import pytest
+from samples import signal, trade
+
+import botmemory
+from botmemory import (
+    BotMemoryError,
+    Config,
+    ConfigError,
+    DatabaseBusyError,
+    NotInitializedError,
+    StorageError,
+    Trade,
+    close_db,
+    db,
+    get_db,
+    init_db,
+    session_scope,
+)
+from botmemory.repositories import positions, signals, trades
+
+
+class StopError(Exception):
+    """Raised by a test inside a transaction."""
+
+
+def in_a_thread(function):
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(function).result()
+
+
+# --- opening and closing ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        trade,
+        signal,
+        trades.get_all,
+        lambda: positions.get("X"),
+        lambda: trades.get_by_id("0190a5a4-7b7c-7000-8000-00000000000a"),
+        lambda: list(trades.iterate()),
+        lambda: signals.get_by_metadata("a"),
+        lambda: Trade.select().count(),
+        lambda: Trade.create(symbol="X", side="buy", price=1, quantity=1),
+        lambda: next(iter(get_db())),
+        lambda: session_scope().__enter__(),
+        lambda: db.atomic().__enter__(),
+        lambda: db.__enter__(),
+        lambda: db.connect(),
+        lambda: db.execute_sql("SELECT 1"),
+        lambda: db.anything_at_all,
+    ],
+)
+def test_use_before_init_is_a_clear_error(use) -> None:
+    for _ in range(2):
+        with pytest.raises(NotInitializedError, match=r"call botmemory.init_db\(\) first"):
+            use()
+        init_db(":memory:")
+        close_db()
+
+
+def test_importing_touches_no_disk(tmp_path: Path) -> None:
+    code = "import botmemory, botmemory.repositories, botmemory.migration_runner"
+    context = multiprocessing.get_context("spawn")
+    process = context.Process(target=exec, args=(code,))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_same_target_is_the_same_database(path: Path) -> None:
+    database = init_db(path)
+    assert init_db(path) is database
+    assert init_db(str(path)) is database
+    assert init_db(f"sqlite:///{path}") is database
+    assert init_db(os.path.relpath(path)) is database
+    assert init_db(Config(path)) is database
+    assert init_db(path, synchronous="full") is database
+
+
+def test_another_target_or_setting_is_an_error_until_closed(path: Path) -> None:
+    database = init_db(path)
+    with pytest.raises(ConfigError, match=r"other.db: the memory is already open as .*bot.db"):
+        init_db("other.db")
+    with pytest.raises(ConfigError, match="already open as"):
+        init_db(":memory:")
+    with pytest.raises(ConfigError, match="synchronous: the memory is already open with 'full'"):
+        init_db(path, synchronous="normal")
+    with pytest.raises(ConfigError, match="busy_timeout: "):
+        init_db(Config(path, busy_timeout=1))
+    assert not Path("other.db").exists()
+    close_db()
+    other = init_db("other.db")
+    assert other is not database
+
+
+def test_closing_twice_is_safe(path: Path) -> None:
+    close_db()
+    init_db(path)
+    close_db()
+    close_db()
+    with pytest.raises(NotInitializedError):
+        trades.get_all()
+
+
+def test_what_was_recorded_is_there_after_reopening(path: Path) -> None:
+    init_db(path)
+    made = trade(signal=signal(signal_metadata={"rsi": 20}))
+    close_db()
+    init_db(path)
+    [read] = trades.get_all()
+    assert read == made
+    assert read.signal is not None
+    assert read.signal.signal_metadata == {"rsi": 20}
+
+
+def test_an_unknown_setting_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"syncronous: .*\(did you mean 'synchronous'\?\)"):
+        init_db(":memory:", syncronous="full")  # type: ignore[call-arg]
+
+
+def test_a_relative_path_stays_where_it_was(tmp_path: Path, monkeypatch) -> None:
+    init_db("bot.db")
+    trade()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert in_a_thread(trades.get_trade_count) == 1
+    assert list(Path().iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda p: p / "missing" / "bot.db", "its folder .*missing does not exist"),
+        (lambda p: p, "is a folder; name a file inside it"),
+    ],
+)
+def test_an_unusable_path_is_explained(make, message: str, tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=message):
+        init_db(make(tmp_path))
+    assert list(tmp_path.iterdir()) == []
+    init_db(":memory:")
+
+
+def test_what_is_no_database_is_left_as_it_is(path: Path) -> None:
+    content = b"date,open,high\n" * 500
+    path.write_bytes(content)
+    with pytest.raises(StorageError, match=r"bot.db: it is not a SQLite database .*check the path"):
+        init_db(path)
+    assert path.read_bytes() == content
+
+
+def test_a_new_file_is_for_its_owner_only(path: Path) -> None:
+    before = os.umask(0)
+    try:
+        init_db(path)
+        trade()
+        modes = {file.name: file.stat().st_mode & 0o777 for file in path.parent.iterdir()}
+    finally:
+        os.umask(before)
+    assert modes == {"bot.db": 0o600, "bot.db-wal": 0o600, "bot.db-shm": 0o600}
+
+
+@pytest.mark.parametrize(("mode", "level"), [("full", 2), ("normal", 1)])
+def test_the_pragmas_of_every_connection(path: Path, mode, level: int) -> None:
+    database = init_db(path, synchronous=mode, busy_timeout=7)
+
+    def pragmas() -> list[object]:
+        names = ("journal_mode", "foreign_keys", "synchronous", "busy_timeout")
+        return [database.pragma(name) for name in names]
+
+    assert pragmas() == in_a_thread(pragmas) == ["wal", 1, level, 7000]
+
+
+def test_read_only_reads_and_never_writes(path: Path) -> None:
+    with pytest.raises(StorageError, match="there is no such database to read"):
+        init_db(path, read_only=True)
+    assert not path.exists()
+    init_db(path)
+    trade()
+    close_db()
+    init_db(path, read_only=True)
+    with session_scope():
+        assert trades.get_trade_count() == 1
+    with pytest.raises(StorageError, match="cannot be written .*read_only"):
+        trade()
+
+
+# --- transactions -------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("memory")
+class TestSessionScope:
+    def test_it_commits_at_its_end(self) -> None:
+        with session_scope() as database:
+            assert database is db.obj
+            trade()
+            trade()
+        assert trades.get_trade_count() == 2
+
+    def test_it_rolls_back_on_an_exception(self) -> None:
+        with pytest.raises(StopError), session_scope():
+            trade()
+            signal()
+            raise StopError
+        assert (trades.get_trade_count(), signals.get_signal_count()) == (0, 0)
+
+    def test_an_inner_scope_is_a_savepoint(self) -> None:
+        with session_scope():
+            trade(price=1)
+            with pytest.raises(StopError), session_scope():
+                trade(price=2)
+                raise StopError
+            with session_scope():
+                trade(price=3)
+        assert sorted(t.price for t in trades.get_all()) == [1.0, 3.0]
+
+    def test_an_outer_exception_undoes_the_inner_scope_too(self) -> None:
+        with pytest.raises(StopError), session_scope():
+            with session_scope():
+                trade()
+            raise StopError
+        assert trades.get_trade_count() == 0
+
+    def test_bulk_inside_a_scope_is_part_of_it(self) -> None:
+        row = {"symbol": "X", "side": "buy", "price": 1, "quantity": 1}
+        with pytest.raises(StopError), session_scope():
+            assert trades.create_many([row] * 3) == 3
+            raise StopError
+        assert trades.get_trade_count() == 0
+
+    def test_the_memory_cannot_be_closed_inside(self) -> None:
+        with session_scope():
+            trade()
+            with pytest.raises(DatabaseBusyError, match=r"leave session_scope\(\)"):
+                close_db()
+        assert trades.get_trade_count() == 1
+
+    def test_errors_of_the_block_are_its_own(self) -> None:
+        with pytest.raises(ZeroDivisionError), session_scope():
+            raise ZeroDivisionError
+
+
+def test_read_then_write_waits_its_turn(path: Path) -> None:
+    init_db(path)
+    trade(quantity=1, timestamp=None)
+
+    def add_one() -> None:
+        for _ in range(20):
+            with session_scope():
+                [last] = trades.get_latest(limit=1)
+                trades.update(last, quantity=last.quantity + 1)
+
+    with ThreadPoolExecutor(4) as pool:
+        for future in [pool.submit(add_one) for _ in range(4)]:
+            future.result()
+    assert [t.quantity for t in trades.get_all()] == [81.0]
+
+
+def test_waiting_too_long_is_a_named_error(path: Path) -> None:
+    init_db(path, busy_timeout=0.05)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        for write in (trade, lambda: session_scope().__enter__()):
+            with pytest.raises(DatabaseBusyError, match=r"bot.db: another writer .* 0.05 s"):
+                write()
+        assert trades.get_trade_count() == 0
+        other.execute("ROLLBACK")
+    trade()
+    assert trades.get_trade_count() == 1
+
+
+# --- threads, processes, dependency injection ---------------------------------------------
+
+
+def test_every_thread_has_a_connection_of_its_own(path: Path) -> None:
+    database = init_db(path)
+    barrier = threading.Barrier(4)
+
+    def work(number: int) -> int:
+        barrier.wait()
+        for _ in range(10):
+            trade(price=number + 1)
+        return id(database.connection())
+
+    with ThreadPoolExecutor(4) as pool:
+        connections = set(pool.map(work, range(4)))
+    assert len(connections | {id(database.connection())}) == 5
+    assert trades.get_trade_count() == 40
+
+
+def test_a_rollback_of_one_thread_is_not_anothers(path: Path) -> None:
+    init_db(path)
+    recorded = threading.Event()
+
+    def record() -> None:
+        trade(price=2)
+        recorded.set()
+
+    with ThreadPoolExecutor(1) as pool:
+        with pytest.raises(StopError), session_scope():
+            trade(price=1)
+            future = pool.submit(record)
+            assert not recorded.wait(0.05)
+            raise StopError
+        future.result()
+    assert [t.price for t in trades.get_all()] == [2.0]
+
+
+def test_memory_from_a_second_thread_is_a_clear_error() -> None:
+    init_db(":memory:")
+    trade()
+    with pytest.raises(StorageError, match="belongs to the thread that opened it; use a file"):
+        in_a_thread(trades.get_all)
+    with pytest.raises(StorageError, match="belongs to the thread"):
+        in_a_thread(trade)
+    assert trades.get_trade_count() == 1
+
+
+def test_a_closed_memory_is_never_silently_empty() -> None:
+    database = init_db(":memory:")
+    trade()
+    database.close()
+    with pytest.raises(StorageError, match="what it held is gone"):
+        trades.get_trade_count()
+    close_db()
+    init_db(":memory:")
+    assert trades.get_trade_count() == 0
+
+
+def test_get_db_yields_the_database_and_closes_the_connection(path: Path) -> None:
+    database = init_db(path)
+    dependency = get_db()
+    assert next(dependency) is database
+    trade()
+    assert not database.is_closed()
+    assert list(dependency) == []
+    assert database.is_closed()
+    assert trades.get_trade_count() == 1
+
+
+def test_get_db_closes_after_an_error_too(path: Path) -> None:
+    database = init_db(path)
+    dependency = get_db()
+    next(dependency)
+    with pytest.raises(StopError):
+        dependency.throw(StopError)
+    assert database.is_closed()
+
+
+def test_get_db_keeps_what_closing_would_lose(path: Path) -> None:
+    init_db(":memory:")
+    for _ in get_db():
+        trade()
+    assert trades.get_trade_count() == 1
+    close_db()
+    init_db(path)
+    with session_scope():
+        for _ in get_db():
+            trade()
+    assert trades.get_trade_count() == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the platform has no fork")
+def test_a_forked_child_and_its_parent_both_record(path: Path) -> None:
+    init_db(path)
+    trade(price=1)
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            for _ in range(20):
+                trade(price=2)
+            code = 0
+        finally:
+            os._exit(code)
+    for _ in range(20):
+        trade(price=3)
+    close_db()
+    assert os.waitpid(child, 0)[1] == 0
+    init_db(path)
+    assert trades.get_trade_count() == 41
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the platform has no fork")
+def test_a_child_that_goes_on_after_its_parent_has_closed_loses_nothing(path: Path) -> None:
+    init_db(path)
+    trade(price=1)
+    parent_closed, told = os.pipe()
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            trade(price=2)
+            os.read(parent_closed, 1)
+            for _ in range(50):
+                trade(price=2)
+            code = 0
+        finally:
+            os._exit(code)
+    trade(price=3)
+    close_db()
+    os.write(told, b"x")
+    assert os.waitpid(child, 0)[1] == 0
+    init_db(path)
+    assert trades.get_trade_count() == 53
+
+
+def test_everything_raised_has_one_base() -> None:
+    leaves = [getattr(botmemory, name) for name in botmemory.__all__ if name.endswith("Error")]
+    assert len(leaves) == 9
+    assert all(issubclass(leaf, BotMemoryError) for leaf in leaves)
+    assert issubclass(botmemory.ValidationError, ValueError)
+
+
+def test_the_proxy_is_what_the_models_are_bound_to(memory: peewee.Database) -> None:
+    assert Trade._meta.database is db
+    assert db.obj is memory

@@ -1,0 +1,306 @@
+"""The schema: migrated step by step, and equal to what the models say."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import peewee
+import pytest
+from samples import signal, trade
+
+from botmemory import Config, SchemaError, Signal, Trade, close_db, init_db, session_scope
+from botmemory.database import open_database
+from botmemory.migration_runner import down, main, require_current, status, up
+from botmemory.repositories import signals, trades
+
+FIRST = "0001_create_signal_and_trade"
+SECOND = "0002_add_signal_strategy_fee_exchange"
+# Made by version 0001 of the schema: 40 signals, 120 trades.
+OLD_FILE = Path(__file__).parent / "data" / "version_0001.db"
+
+
+@pytest.fixture
+def old(path: Path) -> Path:
+    """A copy of the file that version 0001 has left."""
+    shutil.copy(OLD_FILE, path)
+    return path
+
+
+@pytest.fixture
+def database(path: Path) -> Iterator[peewee.Database]:
+    """A file that nothing was done to yet."""
+    with closing(open_database(Config(path))) as database:
+        yield database
+
+
+def rows(file: Path, table: str, columns: str = "*") -> list[tuple[object, ...]]:
+    with closing(sqlite3.connect(file)) as connection:
+        return connection.execute(f"SELECT {columns} FROM {table} ORDER BY id").fetchall()
+
+
+def backups(file: Path) -> list[Path]:
+    return sorted(file.parent.glob("*.before-*.db"))
+
+
+class TestOldDatabase:
+    def test_every_row_is_intact_and_the_new_fields_are_null(self, old: Path) -> None:
+        old_trades = rows(OLD_FILE, "trade")
+        old_signals = rows(OLD_FILE, "signal")
+        init_db(old)
+        assert (trades.get_trade_count(), signals.get_signal_count()) == (120, 40)
+        columns = "id, timestamp, symbol, side, price, quantity, pnl"
+        assert rows(old, "trade", columns) == old_trades
+        assert rows(old, "signal", "id, timestamp, symbol, signal_value, signal_metadata") == (
+            old_signals
+        )
+        read = trades.get_all()
+        assert {t.strategy for t in read} == {t.signal for t in read} == {None}
+        assert {t.exchange_trade_id for t in read} == {t.trade_metadata for t in read} == {None}
+
+    def test_it_is_used_like_a_new_one(self, old: Path) -> None:
+        init_db(old)
+        because = signal(strategy="a")
+        assert because.id == 41
+        assert trade(signal=because, fee=0.1).signal == because
+        assert signals.get_by_metadata("rsi", minimum=50)[0].signal_metadata["rsi"] >= 50
+
+    def test_it_is_copied_before_it_is_changed(self, old: Path) -> None:
+        init_db(old)
+        [copy] = backups(old)
+        assert rows(copy, "trade") == rows(OLD_FILE, "trade")
+        assert copy.stat().st_mode & 0o777 == 0o600
+
+    def test_the_copy_can_be_switched_off(self, old: Path) -> None:
+        init_db(old, backup_before_migrate=False)
+        assert backups(old) == []
+
+    def test_without_migrating_it_is_an_error_that_names_what_is_pending(self, old: Path) -> None:
+        with pytest.raises(SchemaError, match=f"pending: {SECOND}; run 'python -m botmemory"):
+            init_db(old, migrate=False)
+        assert rows(old, "schema_migration", "name") == [(FIRST,)]
+        with pytest.raises(SchemaError, match=SECOND):
+            init_db(old, read_only=True)
+        assert len(rows(old, "trade")[0]) == 7
+
+    def test_a_failing_step_leaves_it_as_it_was(self, old: Path) -> None:
+        with closing(sqlite3.connect(old)) as connection:
+            connection.execute("CREATE INDEX trade_exchange ON trade (price)")
+        with pytest.raises(SchemaError, match="was rolled back: .*trade_exchange already exists"):
+            init_db(old)
+        assert len(rows(old, "trade")[0]) == 7
+        assert rows(old, "schema_migration", "name") == [(FIRST,)]
+
+
+def test_up_and_down_one_by_one(database: peewee.Database) -> None:
+    assert up(database, FIRST) == [FIRST]
+    assert [s.name for s in status(database) if s.applied] == [FIRST]
+    assert up(database) == [SECOND]
+    assert up(database) == []
+    assert down(database) == [SECOND]
+    assert down(database, FIRST) == [FIRST]
+    assert down(database) == []
+    assert set(database.get_tables()) <= {"schema_migration", "sqlite_sequence"}
+    assert up(database) == [FIRST, SECOND]
+
+
+def test_down_keeps_what_the_older_version_can_hold(path: Path) -> None:
+    init_db(path)
+    signal(strategy="a")
+    trade(strategy="a", exchange="okx", exchange_trade_id="1", pnl=5)
+    close_db()
+    with closing(open_database(Config(path))) as database:
+        down(database)
+    assert len(backups(path)) == 1
+    init_db(path, backup_before_migrate=False)
+    [kept] = trades.get_all()
+    assert (kept.pnl, kept.strategy, kept.exchange) == (5.0, None, None)
+
+
+def test_a_foreign_table_is_left_alone(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE trade (id INTEGER PRIMARY KEY, amount REAL)")
+        connection.execute("INSERT INTO trade VALUES (1, 2.5)")
+        connection.commit()
+    with pytest.raises(SchemaError, match="has a table 'trade' that botmemory did not make"):
+        init_db(path)
+    assert rows(path, "trade") == [(1, 2.5)]
+
+
+def test_a_database_of_a_newer_version_is_refused(path: Path) -> None:
+    init_db(path)
+    trade()
+    close_db()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(
+            "INSERT INTO schema_migration (name, applied) VALUES ('0099_new', '2030-01-01')"
+        )
+        connection.commit()
+    for settings in ({}, {"migrate": False}, {"read_only": True}):
+        with pytest.raises(SchemaError, match="0099_new.* upgrade the package"):
+            init_db(path, **settings)
+
+
+def test_migrating_inside_a_transaction_is_refused(database: peewee.Database) -> None:
+    with database.atomic(), pytest.raises(SchemaError, match="inside a transaction"):
+        up(database)
+    assert database.get_tables() == []
+
+
+def test_processes_that_start_at_once_migrate_once(old: Path) -> None:
+    code = f"import botmemory; botmemory.init_db({str(old)!r})"
+    started = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(4)]
+    assert [process.wait() for process in started] == [0] * 4
+    assert rows(old, "schema_migration", "name") == [(FIRST,), (SECOND,)]
+    assert len(rows(old, "trade")) == 120
+
+
+class TestScript:
+    def test_up_status_down(self, path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        db = ["--db", str(path)]
+        assert main([*db, "up"]) == 0
+        assert capsys.readouterr().out == f"applied: {FIRST}\napplied: {SECOND}\n"
+        assert main([*db, "up"]) == 0
+        assert capsys.readouterr().out == "up to date\n"
+        assert main([*db, "status"]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[0] == str(path)
+        assert re.fullmatch(rf"\[x\] {FIRST} +\d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d UTC", lines[1])
+        assert max(map(len, lines[1:])) <= 80
+        assert main([*db, "down"]) == 0
+        assert capsys.readouterr().out == f"reverted: {SECOND}\n"
+        assert main([*db, "status"]) == 1
+        assert re.search(rf"\[ \] {SECOND} +pending", capsys.readouterr().out)
+        assert main([*db, "down", FIRST]) == 0
+        assert main([*db, "down"]) == 0
+        assert capsys.readouterr().out == f"reverted: {FIRST}\nnothing to revert\n"
+
+    def test_up_to_a_name(self, path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["--db", str(path), "up", FIRST]) == 0
+        assert capsys.readouterr().out == f"applied: {FIRST}\n"
+
+    @pytest.mark.parametrize("command", ["status", "down"])
+    def test_a_misspelt_path_makes_no_file(
+        self, path: Path, command: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert main(["--db", str(path), command]) == 2
+        streams = capsys.readouterr()
+        assert streams.out == ""
+        assert streams.err == f"error: {path}: there is no such database to read; check the path\n"
+        assert not path.exists()
+
+    def test_errors_are_one_line_and_exit_code_2(
+        self, path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        path.write_bytes(b"not a database" * 100)
+        assert main(["--db", str(path), "up"]) == 2
+        err = capsys.readouterr().err
+        assert err.startswith(f"error: {path}: it is not a SQLite database")
+        assert err.count("\n") == 1
+        assert main(["--db", str(path.with_name("new.db")), "up", "0042_x"]) == 2
+        assert "0042_x: there is no such migration" in capsys.readouterr().err
+
+    def test_the_target_comes_from_the_environment_or_a_file(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        Path("botmemory.toml").write_text("db_path = 'from_file.db'\n")
+        assert main(["--config", "botmemory.toml", "up"]) == 0
+        assert Path("from_file.db").exists()
+        monkeypatch.setenv("BOTMEMORY_DB_PATH", str(path))
+        assert main(["up"]) == 0
+        assert path.exists()
+
+    def test_it_runs_as_a_module(self, path: Path) -> None:
+        command = [sys.executable, "-m", "botmemory.migration_runner", "--db", str(path), "up"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.splitlines() == [f"applied: {FIRST}", f"applied: {SECOND}"]
+
+
+# --- the migrated schema against the models -----------------------------------------------
+
+
+def declared(model: type[peewee.Model]) -> peewee.SqliteDatabase:
+    """Return a database whose tables Peewee has made from the models alone."""
+    database = peewee.SqliteDatabase(":memory:")
+    types = {"TIMESTAMPTZ": "TEXT"}
+    database._field_types.update(types)
+    with database.bind_ctx([Signal, Trade]):
+        Signal.create_table()
+        Trade.create_table()
+    return database
+
+
+def columns(database: peewee.Database, table: str) -> set[tuple[object, ...]]:
+    return {
+        (c.name, c.data_type, c.null, c.primary_key, c.default) for c in database.get_columns(table)
+    }
+
+
+def indexes(database: peewee.Database, table: str) -> set[tuple[object, ...]]:
+    found = set()
+    for index in database.get_indexes(table):
+        where = re.search(r" WHERE (.*)$", index.sql or "")
+        condition = re.sub(r'[()"]', "", where[1]) if where else None
+        found.add((index.name, tuple(index.columns), index.unique, condition))
+    return found
+
+
+def references(database: peewee.Database, table: str) -> set[tuple[object, ...]]:
+    return {
+        (k.column, k.dest_table, k.dest_column, k.on_delete, k.on_update)
+        for k in database.get_foreign_keys(table)
+    }
+
+
+def checks(database: peewee.Database, table: str) -> dict[str, str]:
+    """Return the named CHECKs of a table; the parentheses say where each one ends."""
+    [(sql,)] = database.execute_sql("SELECT sql FROM sqlite_master WHERE name = ?", (table,))
+    found = {}
+    for start in re.finditer(r'CONSTRAINT "(\w+)" CHECK \(', sql):
+        depth, end = 1, start.end()
+        while depth:
+            depth += {"(": 1, ")": -1}.get(sql[end], 0)
+            end += 1
+        found[start[1]] = sql[start.end() : end - 1]
+    assert sql.count("CHECK") == len(found)
+    return found
+
+
+def declared_checks(model: type[peewee.Model]) -> dict[str, str]:
+    """Return the CHECKs a model declares, those for SQLite included."""
+    context = peewee.SqliteDatabase(None).get_sql_context
+    found = {}
+    for node in [*model._meta.constraints, *model._meta.sqlite_constraints]:
+        sql, _ = context().sql(node).query()
+        name, rule = re.fullmatch(r'CONSTRAINT "(\w+)" CHECK \((.*)\)', sql).groups()
+        found[name] = rule
+    return found
+
+
+@pytest.mark.parametrize("model", [Signal, Trade])
+@pytest.mark.parametrize("start", [None, OLD_FILE])
+def test_the_migrated_schema_is_what_the_models_say(
+    model: type[peewee.Model], start: Path | None, path: Path
+) -> None:
+    if start is not None:
+        shutil.copy(start, path)
+    migrated = init_db(path, backup_before_migrate=False)
+    table = model._meta.table_name
+    with closing(declared(model)) as expected:
+        assert columns(migrated, table) == columns(expected, table)
+        assert indexes(migrated, table) == indexes(expected, table)
+        assert references(migrated, table) == references(expected, table)
+    assert checks(migrated, table) == declared_checks(model)
+
+
+def test_the_script_and_the_library_agree_that_nothing_is_pending(memory: peewee.Database) -> None:
+    require_current(memory)
+    with session_scope():
+        assert all(step.applied for step in status(memory))

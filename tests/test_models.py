@@ -1,0 +1,114 @@
+"""The models themselves: saving, ids, and how they look."""
+
+from __future__ import annotations
+
+import pickle
+import uuid
+
+import pytest
+from samples import START, signal, trade, trade_values
+
+from botmemory import DuplicateError, NotFoundError, OrderSide, Signal, Trade, ValidationError
+from botmemory.fields import uuid7
+from botmemory.repositories import signals, trades
+
+pytestmark = pytest.mark.usefixtures("memory")
+
+
+def test_a_new_trade_is_inserted_by_save() -> None:
+    made = Trade(**trade_values(id=uuid.uuid4()))
+    assert made.save() == 1
+    assert trades.get_by_id(made.id) == made
+
+
+def test_save_writes_what_was_assigned_and_reverts_nobody() -> None:
+    created = trade()
+    stale = Trade.get_by_id(created.id)
+    created.pnl = 5
+    created.save()
+    stale.strategy = "a"
+    stale.save()
+    read = Trade.get_by_id(created.id)
+    assert (read.pnl, read.strategy) == (5.0, "a")
+
+
+def test_save_of_a_row_that_is_gone_is_an_error() -> None:
+    created = trade()
+    trades.delete(created)
+    created.pnl = 5
+    with pytest.raises(NotFoundError, match=str(created.id)):
+        created.save()
+
+
+def test_save_checks_what_it_writes() -> None:
+    created = trade()
+    created.price = -1
+    with pytest.raises(ValidationError, match="price: -1 is not greater than 0"):
+        created.save()
+    assert Trade.get_by_id(created.id).price == 100.0
+
+
+def test_an_unchanged_row_is_not_written() -> None:
+    assert trade().save() == 0
+
+
+def test_models_refuse_fields_they_do_not_have() -> None:
+    with pytest.raises(ValidationError, match="symbl: Trade has no such field; it has id, "):
+        Trade(symbl="X")
+
+
+def test_the_signal_of_a_trade_is_loaded_when_asked_for() -> None:
+    made = trade(signal=signal(signal_metadata={"rsi": 30}))
+    read = Trade.get_by_id(made.id)
+    assert read.signal_id == made.signal_id
+    assert read.signal.signal_metadata == {"rsi": 30}
+
+
+def test_rows_say_what_they_are() -> None:
+    assert repr(trade(timestamp=START, quantity=0.5)) == (
+        "<Trade: buy 0.5 BTC/USDT at 100.0 on 2024-01-01 00:00:00+00:00>"
+    )
+    assert repr(signal(timestamp=START, signal_value=-1)) == (
+        "<Signal: -1 BTC/USDT on 2024-01-01 00:00:00+00:00>"
+    )
+    assert "None" in repr(Trade.select(Trade.symbol).get())
+
+
+def test_peewee_queries_work_on_the_models() -> None:
+    for price in (10, 20, 30):
+        trade(price=price)
+    assert Trade.select().where(Trade.price > 10).count() == 2
+    assert Trade.select().where(Trade.price > 0, Trade.side == "BUY").count() == 3
+    assert [t.price for t in Trade.select().where(Trade.symbol.contains("BTC"))] == [10, 20, 30]
+    assert Trade.select().where(Trade.timestamp > START).count() == 3
+    with pytest.raises(ValidationError, match="price: 'ten' is not a number"):
+        Trade.select().where(Trade.price > "ten").count()
+
+
+def test_order_side_takes_any_letter_case() -> None:
+    assert OrderSide("BUY") is OrderSide.BUY
+    assert OrderSide("Sell") == "sell"
+    with pytest.raises(ValueError, match="hold"):
+        OrderSide("hold")
+
+
+def test_version_7_ids_are_ordered_and_marked() -> None:
+    ids = [uuid7() for _ in range(10_000)]
+    assert ids == sorted(set(ids))
+    assert {(i.version, i.variant) for i in ids} == {(7, uuid.RFC_4122)}
+
+
+def test_errors_survive_the_way_to_another_process() -> None:
+    there = trade()
+    with pytest.raises(DuplicateError) as caught:
+        trade(id=there.id)
+    copy = pickle.loads(pickle.dumps(caught.value))
+    assert (str(copy), copy.id) == (str(caught.value), there.id)
+    with pytest.raises(ValidationError) as refused:
+        trade(price=0)
+    assert pickle.loads(pickle.dumps(refused.value)).field == "price"
+
+
+def test_peewee_creates_signals_too() -> None:
+    made = Signal.create(symbol="X", signal_value=0, signal_metadata=[1, None])
+    assert signals.get_by_id(made.id) == made

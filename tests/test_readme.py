@@ -1,0 +1,104 @@
+"""The README is executed: its code runs, and its output is what it prints."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from playhouse.migrate import SchemaMigrator
+
+import botmemory
+from botmemory import Config, init_db
+from botmemory.repositories import positions, signals, trades
+
+ROOT = Path(__file__).parent.parent
+TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", TEXT, flags=re.MULTILINE | re.DOTALL)
+CODE = [code for language, code in BLOCKS if language == "python"]
+
+
+def named(name: str) -> str:
+    """Return the block that begins with the name of its file."""
+    [block] = [code for code in CODE if code.startswith(f"# {name}\n")]
+    return block
+
+
+def output_after(code: str) -> str:
+    """Return the text block that follows a block."""
+    place = next(i for i, (_, block) in enumerate(BLOCKS) if block == code)
+    language, text = BLOCKS[place + 1]
+    assert language == "text"
+    return text
+
+
+@pytest.mark.parametrize("code", [code for code in CODE if "print(" in code])
+def test_an_example_prints_what_follows_it(code: str, tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == output_after(code)
+
+
+def test_the_first_command_prints_what_follows_it() -> None:
+    command = next(code for language, code in BLOCKS if "paper_bot" in code)
+    assert command.endswith(".venv/bin/python examples/paper_bot.py\n")
+    script = ROOT / "examples" / "paper_bot.py"
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
+    assert done.stdout == output_after(command)
+
+
+def test_the_configuration_file() -> None:
+    [toml] = [code for language, code in BLOCKS if language == "toml"]
+    Path("botmemory.toml").write_text(toml)
+    [code] = [code for code in CODE if "from_file" in code]
+    exec(code, {})
+    config = Config(Path("trading_state.db").resolve(), synchronous="normal", busy_timeout=10)
+    assert botmemory.db.config == config
+
+
+def test_the_fixture_works_in_a_test_suite_of_its_own(tmp_path: Path) -> None:
+    for name in ("conftest.py", "test_bot.py"):
+        (tmp_path / name).write_text(named(name))
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "1 passed" in done.stdout, done.stdout + done.stderr
+
+
+def test_the_script_prints_what_is_shown() -> None:
+    [console] = [code for language, code in BLOCKS if language == "console"]
+    for part in console.split("$ ")[1:]:
+        line, _, expected = part.partition("\n")
+        command = [sys.executable, *shlex.split(line)[1:]]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert done.stdout == expected
+
+
+def test_the_migration_goes_up_and_down() -> None:
+    module = ModuleType("migration")
+    exec(named("migrations/0003_add_trade_note.py"), vars(module))
+    with closing(init_db("bot.db")) as database:
+        trades.create(symbol="X", side="buy", price=1, quantity=1)
+        migrator = SchemaMigrator.from_database(database)
+        module.up(migrator, database)
+        assert "note" in {column.name for column in database.get_columns("trade")}
+        module.down(migrator, database)
+        assert "note" not in {column.name for column in database.get_columns("trade")}
+        assert trades.get_trade_count() == 1
+
+
+@pytest.mark.parametrize("module", [trades, signals, positions])
+def test_every_function_is_named(module: ModuleType) -> None:
+    for name in module.__all__:
+        if name[0].islower():
+            assert f"`{name}(" in TEXT
+
+
+def test_every_error_and_setting_is_named() -> None:
+    for name in botmemory.__all__:
+        assert f"`{name}" in TEXT, name
+    for field in Config.__dataclass_fields__:
+        assert f"| `{field}` | `BOTMEMORY_{field.upper()}` |" in TEXT

@@ -1,0 +1,77 @@
+"""A user's code as a type checker sees it; checked with mypy --strict, never run.
+
+An ignore that ignores nothing is an error too: each one proves that a mistake is seen.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import assert_type
+
+import numpy as np
+
+from botmemory import Config, OrderSide, Signal, Trade, get_db, init_db, session_scope
+from botmemory.repositories import positions, signals, trades
+from botmemory.repositories.positions import Position
+from botmemory.repositories.trades import NewTrade
+
+
+def record() -> Trade:
+    init_db("bot.db", synchronous="normal")
+    init_db(Config(read_only=True))
+    with session_scope():
+        signal = signals.create(symbol="BTC/USDT", signal_value=1, signal_metadata={"rsi": 20})
+        trade = trades.create(
+            symbol="BTC/USDT",
+            side="buy",
+            price=Decimal("1.5"),
+            quantity=np.float32(2),
+            timestamp=datetime.now(UTC),
+            signal=signal,
+        )
+    rows: list[NewTrade] = [{"symbol": "X", "side": OrderSide.SELL, "price": 1, "quantity": 2.5}]
+    assert_type(trades.create_many(rows), int)
+    assert_type(trades.create_many(row for row in rows), int)
+    fill = trades.get_or_create(
+        exchange="okx", exchange_trade_id="1", symbol="X", side="buy", price=1, quantity=1
+    )
+    assert_type(fill, tuple[Trade, bool])
+    assert_type(trades.update(trade, pnl=5.0, signal=None), Trade)
+    return trade
+
+
+def ask(trade: Trade, signal: Signal) -> Position:
+    assert_type(trade.id, uuid.UUID)
+    assert_type(trade.price, float)
+    assert_type(trade.pnl, float | None)
+    assert_type(trade.side, OrderSide)
+    assert_type(trade.timestamp, datetime)
+    assert_type(trade.signal, Signal | None)
+    assert_type(signal.id, int)
+    assert_type(list(signal.trades), list[Trade])
+    assert_type(trades.get_by_id("x"), Trade | None)
+    assert_type(trades.get_latest("X", limit=5), list[Trade])
+    assert_type(trades.iterate(), Iterator[Trade])
+    assert_type(trades.get_total_pnl(), float)
+    assert_type(signals.get_by_metadata("rsi", maximum=30), list[Signal])
+    assert_type(positions.get_all(), list[Position])
+    assert_type(positions.get("X").average_entry_price, float | None)
+    for _ in get_db():
+        pass
+    return positions.get("X", strategy="a")
+
+
+def mistakes(trade: Trade) -> None:
+    trades.create(symbl="X", side="buy", price=1, quantity=1)  # type: ignore[call-arg]
+    trades.create(symbol="X", side="buy", price="1", quantity=1)  # type: ignore[arg-type]
+    trades.create(symbol="X", side="buy", price=1)  # type: ignore[call-arg]
+    trades.update(trade, pnll=5)  # type: ignore[call-arg]
+    trades.update(trade, id=5)  # type: ignore[call-arg]
+    trades.create_many([{"symbol": "X"}])  # type: ignore[typeddict-item]
+    trades.get_all("5")  # type: ignore[arg-type]
+    signals.create(symbol="X", signal_value="buy")  # type: ignore[arg-type]
+    init_db("bot.db", synchronous="off")  # type: ignore[arg-type]
+    Config().migrate = False  # type: ignore[misc]
