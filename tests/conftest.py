@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,15 +13,31 @@ import pytest
 
 from botmemory import Signal, Trade, close_db, db, init_db
 
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _outside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Run the tests away from the checkout, and without the settings of the machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("outside"))
+        for name in [name for name in os.environ if name.startswith("BOTMEMORY_")]:
+            patch.delenv(name)
+        yield
+
 
 @pytest.fixture(autouse=True)
-def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Run each test in an empty folder, and close what it leaves open."""
-    monkeypatch.chdir(tmp_path)
-    for name in ("DB_PATH", "SYNCHRONOUS", "BUSY_TIMEOUT", "MIGRATE", "READ_ONLY"):
-        monkeypatch.delenv(f"BOTMEMORY_{name}", raising=False)
+def _closed() -> Iterator[None]:
+    """Close what a test leaves open."""
     yield
     close_db()
+
+
+@pytest.fixture
+def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Run the test in an empty folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 @pytest.fixture(scope="session", params=["memory", "file"])
@@ -47,3 +66,18 @@ def memory(kept: peewee.Database) -> Iterator[peewee.Database]:
 def path(tmp_path: Path) -> Path:
     """The path of a file that is not there yet."""
     return tmp_path / "bot.db"
+
+
+@pytest.fixture(scope="session")
+def paper_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The file and the output of the example, run as the README says."""
+    folder = tmp_path_factory.mktemp("paper")
+    done = subprocess.run(
+        [sys.executable, ROOT / "examples" / "paper_bot.py"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return folder / "paper_bot.db", done.stdout

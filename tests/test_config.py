@@ -11,6 +11,8 @@ import pytest
 from botmemory import Config, ConfigError, close_db, init_db
 from botmemory.repositories import trades
 
+pytestmark = pytest.mark.usefixtures("empty_folder")
+
 SECRET = "p%40ss:w0rd/?#"  # what a URL makes hard
 
 

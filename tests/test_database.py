@@ -31,6 +31,8 @@ from botmemory import (
 )
 from botmemory.repositories import positions, signals, trades
 
+pytestmark = pytest.mark.usefixtures("empty_folder")
+
 
 class StopError(Exception):
     """Raised by a test inside a transaction."""

@@ -20,6 +20,8 @@ from botmemory.database import open_database
 from botmemory.migration_runner import down, main, require_current, status, up
 from botmemory.repositories import signals, trades
 
+pytestmark = pytest.mark.usefixtures("empty_folder")
+
 FIRST = "0001_create_signal_and_trade"
 SECOND = "0002_add_signal_strategy_fee_exchange"
 # Made by version 0001 of the schema: 40 signals, 120 trades.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from botmemory import init_db
+from botmemory import close_db, init_db
 from botmemory.repositories import positions, signals, trades
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "paper_bot.py"
@@ -24,8 +24,6 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def remembered(file: Path) -> list[tuple[object, ...]]:
     """Return the trades with the signal of each, in time order, without their ids."""
-    from botmemory import close_db
-
     init_db(file, read_only=True)
     try:
         return [
@@ -36,40 +34,31 @@ def remembered(file: Path) -> list[tuple[object, ...]]:
         close_db()
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A run as the README starts it, killed half-way and gone on by a second process."""
-    file = tmp_path_factory.mktemp("bot") / "paper_bot.db"
-    done = run("--db", str(file))
-    assert (done.returncode, done.stderr) == (0, "")
-    return file, done.stdout
-
-
-def test_the_first_process_is_killed_and_the_second_goes_on(finished: tuple[Path, str]) -> None:
-    _, output = finished
+def test_the_first_process_is_killed_and_the_second_goes_on(paper_run: tuple[Path, str]) -> None:
+    _, output = paper_run
     assert "killed after bar 1,074, on 2008-11-20" in output
     assert "19 trades, total PnL 1,300.60 USD\n  it holds -10 GOOG at 528.82" in output
     assert max(map(len, output.splitlines())) <= 80
 
 
 def test_it_ends_with_the_trades_of_an_uninterrupted_run(
-    finished: tuple[Path, str], path: Path
+    paper_run: tuple[Path, str], path: Path
 ) -> None:
     half = run("--db", str(path), "--stop-after", "2148")
     assert half.returncode == 9
-    assert remembered(path) == remembered(finished[0])
+    assert remembered(path) == remembered(paper_run[0])
     assert len(remembered(path)) == 40
 
 
 @pytest.mark.parametrize("stop", [137, 1104])
-def test_it_may_be_killed_anywhere(finished: tuple[Path, str], path: Path, stop: int) -> None:
+def test_it_may_be_killed_anywhere(paper_run: tuple[Path, str], path: Path, stop: int) -> None:
     assert run("--db", str(path), "--stop-after", str(stop)).returncode == 9
     assert run("--db", str(path)).returncode == 0
-    assert remembered(path) == remembered(finished[0])
+    assert remembered(path) == remembered(paper_run[0])
 
 
-def test_a_second_run_doubles_nothing(finished: tuple[Path, str]) -> None:
-    file, _ = finished
+def test_a_second_run_doubles_nothing(paper_run: tuple[Path, str]) -> None:
+    file, _ = paper_run
     before = remembered(file)
     again = run("--db", str(file))
     assert again.returncode == 0
@@ -77,11 +66,11 @@ def test_a_second_run_doubles_nothing(finished: tuple[Path, str]) -> None:
     assert remembered(file) == before
 
 
-def test_its_trades_agree_with_the_prices(finished: tuple[Path, str]) -> None:
+def test_its_trades_agree_with_the_prices(paper_run: tuple[Path, str]) -> None:
     with PRICES.open(newline="") as file:
         closes = {row["date"]: float(row["close"]) for row in csv.DictReader(file)}
     assert len(closes) == 2_148
-    init_db(finished[0], read_only=True)
+    init_db(paper_run[0], read_only=True)
     cash = 0.0
     for trade in trades.iterate():
         assert trade.price == closes[f"{trade.timestamp:%Y-%m-%d}"]

@@ -15,7 +15,10 @@ from playhouse.migrate import SchemaMigrator
 
 import botmemory
 from botmemory import Config, init_db
+from botmemory.migration_runner import main
 from botmemory.repositories import positions, signals, trades
+
+pytestmark = pytest.mark.usefixtures("empty_folder")
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -38,17 +41,15 @@ def output_after(code: str) -> str:
 
 
 @pytest.mark.parametrize("code", [code for code in CODE if "print(" in code])
-def test_an_example_prints_what_follows_it(code: str, tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == output_after(code)
+def test_an_example_prints_what_follows_it(code: str, capsys: pytest.CaptureFixture[str]) -> None:
+    exec(code, {})
+    assert capsys.readouterr().out == output_after(code)
 
 
-def test_the_first_command_prints_what_follows_it() -> None:
+def test_the_first_command_prints_what_follows_it(paper_run: tuple[Path, str]) -> None:
     command = next(code for language, code in BLOCKS if "paper_bot" in code)
     assert command.endswith(".venv/bin/python examples/paper_bot.py\n")
-    script = ROOT / "examples" / "paper_bot.py"
-    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
-    assert done.stdout == output_after(command)
+    assert paper_run[1] == output_after(command)
 
 
 def test_the_configuration_file() -> None:
@@ -68,13 +69,14 @@ def test_the_fixture_works_in_a_test_suite_of_its_own(tmp_path: Path) -> None:
     assert "1 passed" in done.stdout, done.stdout + done.stderr
 
 
-def test_the_script_prints_what_is_shown() -> None:
+def test_the_script_prints_what_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     [console] = [code for language, code in BLOCKS if language == "console"]
     for part in console.split("$ ")[1:]:
         line, _, expected = part.partition("\n")
-        command = [sys.executable, *shlex.split(line)[1:]]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        assert done.stdout == expected
+        python, dash_m, module, *arguments = shlex.split(line)
+        assert (python, dash_m, module) == ("python", "-m", "botmemory.migration_runner")
+        assert main(arguments) == 0
+        assert capsys.readouterr().out == expected
 
 
 def test_the_migration_goes_up_and_down() -> None:
