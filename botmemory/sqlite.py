@@ -74,10 +74,21 @@ def _named_errors(method: Callable[P, R]) -> Callable[P, R]:
     return call
 
 
+class _Closer:
+    """Closes a connection when the thread that owns it has ended."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+
+    def __del__(self) -> None:
+        self.connection.close()
+
+
 class SqliteBackend(peewee.SqliteDatabase):
     """One SQLite file, or `:memory:`, opened as `config` says; each thread has a connection."""
 
     if TYPE_CHECKING:
+        _state: Any
         _timeout: float
 
         def _add_conn_hooks(self, connection: sqlite3.Connection) -> None: ...
@@ -124,12 +135,19 @@ class SqliteBackend(peewee.SqliteDatabase):
             # never "create": a file that was deleted must not come back empty
             mode = "ro" if self.config.read_only else "rw"
             target = f"{Path(self.database).as_uri()}?mode={mode}"
-        connection = sqlite3.connect(target, timeout=self._timeout, isolation_level=None, uri=True)
+        connection = sqlite3.connect(
+            target,
+            timeout=self._timeout,
+            isolation_level=None,
+            uri=True,
+            check_same_thread=False,  # so that _Closer may run wherever the last reference goes
+        )
         try:
             self._add_conn_hooks(connection)
         except BaseException:
             connection.close()
             raise
+        self._state.closer = _Closer(connection)
         return connection
 
     def _claim_memory(self) -> None:

@@ -5,21 +5,35 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import peewee
 import pytest
+from hypothesis import HealthCheck, settings
 
 from botmemory import Signal, Trade, close_db, db, init_db
 
 ROOT = Path(__file__).parent.parent
 
+settings.register_profile(
+    "botmemory",
+    max_examples=40,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("botmemory")
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _outside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Run the tests away from the checkout, and without the settings of the machine."""
+    """Run the tests away from the checkout, without the machine's settings, and not in UTC."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TZ", "America/New_York")
+        if hasattr(time, "tzset"):
+            time.tzset()
         patch.chdir(tmp_path_factory.mktemp("outside"))
         for name in [name for name in os.environ if name.startswith("BOTMEMORY_")]:
             patch.delenv(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import re
 import shutil
 import sqlite3
@@ -9,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import peewee
@@ -155,12 +157,28 @@ def test_migrating_inside_a_transaction_is_refused(database: peewee.Database) ->
     assert database.get_tables() == []
 
 
-def test_processes_that_start_at_once_migrate_once(old: Path) -> None:
-    code = f"import botmemory; botmemory.init_db({str(old)!r})"
-    started = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(4)]
-    assert [process.wait() for process in started] == [0] * 4
-    assert rows(old, "schema_migration", "name") == [(FIRST,), (SECOND,)]
-    assert len(rows(old, "trade")) == 120
+def open_at_once(start: Barrier, files: list[Path]) -> None:
+    for file in files:
+        start.wait(30)
+        init_db(file, backup_before_migrate=False)
+        close_db()
+
+
+def test_processes_that_start_at_once_migrate_once(tmp_path: Path) -> None:
+    files = [tmp_path / f"{number}.db" for number in range(12)]
+    for file in files:
+        shutil.copy(OLD_FILE, file)
+    context = multiprocessing.get_context("spawn")
+    start = context.Barrier(4)
+    started = [context.Process(target=open_at_once, args=(start, files)) for _ in range(4)]
+    for process in started:
+        process.start()
+    for process in started:
+        process.join()
+    assert [process.exitcode for process in started] == [0] * 4
+    for file in files:
+        assert rows(file, "schema_migration", "name") == [(FIRST,), (SECOND,)]
+        assert len(rows(file, "trade")) == 120
 
 
 class TestScript:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import FrozenInstanceError
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from samples import at, trade
 
@@ -122,9 +122,6 @@ def test_what_is_no_symbol_is_refused(symbol: object) -> None:
 hundredths = st.integers(1, 10_000).map(lambda n: n / 100)
 
 
-@settings(
-    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
 @given(st.lists(st.tuples(st.sampled_from(["buy", "sell"]), hundredths, hundredths), max_size=12))
 def test_cash_and_holdings_always_agree_with_the_pnl(fills) -> None:
     """Money received minus money paid is the PnL less the cost of what is held."""

@@ -6,7 +6,7 @@ import math
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from samples import signal, trade
 
@@ -15,9 +15,6 @@ from botmemory.repositories import signals, trades
 
 pytestmark = pytest.mark.usefixtures("memory")
 
-many = settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
 LARGEST, SMALLEST = 1.7976931348623157e308, 5e-324
 
 symbols = st.text(
@@ -45,7 +42,6 @@ def stored(row: Trade) -> Trade:
     return read
 
 
-@many
 @given(symbols)
 @example("x" * 20)
 @example("\U0001f680/USDT")
@@ -57,7 +53,6 @@ def test_any_symbol(symbol: str) -> None:
     assert made in trades.get_by_symbol(symbol, strategy=symbol)
 
 
-@many
 @given(
     st.floats(SMALLEST, LARGEST),
     st.floats(allow_nan=False, allow_infinity=False),
@@ -70,7 +65,6 @@ def test_any_finite_double(positive: float, finite: float) -> None:
     assert (read.price, read.quantity, read.pnl, read.fee) == (positive, positive, finite, finite)
 
 
-@many
 @given(moments)
 @example(datetime(2024, 3, 31, 2, 30, tzinfo=UTC))
 @example(datetime(1999, 12, 31, 23, 59, 59, 999999, UTC))
@@ -84,14 +78,13 @@ def test_any_aware_timestamp(moment: datetime) -> None:
 
 
 @given(st.lists(moments, min_size=2, max_size=6))
-@settings(many, max_examples=25)
+@settings(max_examples=25)
 def test_the_order_of_what_is_stored_is_the_order_of_time(chosen: list[datetime]) -> None:
     ids = {trade(timestamp=moment).id for moment in chosen}
     read = [t.timestamp for t in trades.get_all() if t.id in ids]
     assert read == sorted(chosen, reverse=True)
 
 
-@many
 @given(metadata)
 @example({"": {"a.b": [0.1, -0.0, 1e308, 5e-324, 10**30]}})
 @example("text alone")
@@ -105,7 +98,6 @@ def test_any_metadata(value: object) -> None:
     assert read_trade.trade_metadata == value
 
 
-@many
 @given(st.floats())
 def test_metadata_holds_no_infinities(value: float) -> None:
     read = signals.get_by_id(signal(signal_metadata={"v": value}).id)

@@ -220,7 +220,7 @@ def test_metadata_of_other_types_becomes_json() -> None:
                 Decimal("NaN"),
                 pd.NA,
                 pd.NaT,
-                np.datetime64("NaT"),
+                np.datetime64("NaT", "s"),
             ],
         }
     )

@@ -183,7 +183,10 @@ def update(row: Row, changes: Mapping[str, Any]) -> None:
         if name == key:
             raise ValidationError(f"{key}: cannot be changed; got {show(value)}", field=key)
     if not values:
-        raise ValidationError(f"nothing to change; name a field, as in update(row, {key}=...)")
+        name = model.__name__.lower()
+        raise ValidationError(
+            f"nothing to change; name a field, as in update({name}, strategy='a')"
+        )
     ready = {name: _ready(model._meta.fields[name], value) for name, value in values.items()}
     with session_scope(), _broken_rules(model):
         if not model.update(ready).where(row._pk_expr()).execute():
