@@ -73,6 +73,8 @@ def close_db() -> None:
             )
         database.close()
         db.initialize(None)
+        for close in database.at_close:
+            close()
 
 
 @contextmanager

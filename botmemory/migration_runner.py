@@ -24,7 +24,8 @@ from playhouse.migrations import Migration, MigrationError, Runner
 from .config import MEMORY, Config
 from .database import open_database
 from .errors import BotMemoryError, SchemaError
-from .sqlite import SqliteBackend, copy_database
+from .sqlite import SqliteBackend
+from .sqlite_copy import copy_database
 
 __all__ = ["down", "main", "require_current", "status", "up"]
 
@@ -216,7 +217,8 @@ def _back_up(database: peewee.Database, step: str) -> None:
     if database.config.backup_before_migrate:
         file = Path(database.database)
         moment = f"{_utc_now():%Y%m%dT%H%M%S%f}Z"
-        copy_database(database, file.with_name(f"{file.stem}.before-{step[:4]}-{moment}.db"))
+        copy = file.with_name(f"{file.stem}.before-{step[:4]}-{moment}.db")
+        copy_database(database.connection(), copy)  # type: ignore[no-untyped-call]
 
 
 def _require_name(steps: list[Migration], target: str | None) -> None:

@@ -1,131 +1,149 @@
-"""The SQLite backend: how one file is opened, waited for and spoken about when it fails."""
+"""The SQLite backend: how one file is opened, written, waited for and watched."""
 
 from __future__ import annotations
 
 import os
 import sqlite3
+import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import peewee
 from peewee import Case, Expression, Value, fn
 
 from .config import MEMORY, Config
-from .errors import (
-    BotMemoryError,
-    DatabaseBusyError,
-    SchemaError,
-    StorageError,
-    ValidationError,
-    show,
-)
+from .errors import BotMemoryError, DatabaseBusyError, StorageError, ValidationError, show
+from .filelock import FileLock
+from .sqlite_errors import RESTORE, busy, is_damage, named_error
 
-__all__ = ["SqliteBackend", "copy_database"]
+__all__ = ["SqliteBackend", "prepare_file"]
 
 OLDEST_SQLITE = (3, 38, 0)  # the first one whose JSON operators Peewee can use
+WAL_KEPT = 16 * 1024 * 1024  # bytes of the -wal file that stay after a checkpoint
+CHECKED_AT_OPEN = 64 * 1024 * 1024  # a larger file is checked by upkeep.check alone
+READS = ("SELECT", "PRAGMA", "WITH", "EXPLAIN", "SAVEPOINT", "RELEASE", "ROLLBACK")
 
-P = ParamSpec("P")
 R = TypeVar("R")
 
-# the low byte of an SQLite result code -> what happened, what to do
-_CAUSES = {
-    sqlite3.SQLITE_FULL: ("the disk is full", "free some space, then go on with the same memory"),
-    sqlite3.SQLITE_READONLY: (
-        "it cannot be written",
-        "check the permissions of the file and of its folder, or open it with read_only=True",
-    ),
-    sqlite3.SQLITE_PERM: ("access is denied", "check the permissions of the file"),
-    sqlite3.SQLITE_CANTOPEN: (
-        "it cannot be opened",
-        "check that the file and its folder exist, their permissions, and the open-files limit",
-    ),
-    sqlite3.SQLITE_NOTADB: (
-        "it is not a SQLite database",
-        "check the path; the file was left as it is",
-    ),
-    sqlite3.SQLITE_CORRUPT: (
-        "the file is damaged",
-        "stop the bot, keep a copy of the file and restore the latest backup",
-    ),
-    sqlite3.SQLITE_IOERR: ("the disk failed to read or write", "check the disk and its free space"),
-    sqlite3.SQLITE_NOMEM: ("there is not enough memory", "free some memory and repeat the call"),
-}
-_BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
-_open_backends: weakref.WeakSet[SqliteBackend] = weakref.WeakSet()
+class _Connection:
+    """The connection of one thread, and the files it is on; closed when the thread ends."""
 
+    def __init__(self, raw: sqlite3.Connection, lock: FileLock | None) -> None:
+        self.raw = raw
+        self.lock = lock
+        self.process = os.getpid()
+        self.files: tuple[tuple[int, int], ...] = ()
 
-def _named_errors(method: Callable[P, R]) -> Callable[P, R]:
-    """Let a database method raise StorageError or DatabaseBusyError for what SQLite reports."""
-
-    def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return method(*args, **kwargs)
-        except peewee.DatabaseError as error:
-            named = args[0].named_error(error)  # type: ignore[attr-defined]
-            if named is None:
-                raise
-            raise named from error
-
-    return call
-
-
-class _Closer:
-    """Closes a connection when the thread that owns it has ended."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self.connection = connection
+    def close(self) -> None:
+        """Close under the lock: the last one to close writes the -wal back into the file."""
+        if self.lock is None:
+            self.raw.close()
+            return
+        # not by waiting in the queue: that takes a thread, and the interpreter may be ending
+        deadline = time.monotonic() + 1.0
+        while not (held := self.lock.acquire(0)) and time.monotonic() < deadline:
+            time.sleep(0.005)
+        self.raw.close()
+        if held:
+            self.lock.release()
 
     def __del__(self) -> None:
-        self.connection.close()
+        # a child must not close what it has inherited: the parent goes on with it
+        if self.process == os.getpid():
+            self.close()
+            if self.lock is not None:
+                self.lock.close()
+
+
+class _State(peewee._ConnectionLocal):
+    """What each thread has of its own."""
+
+    held: _Connection | None = None
+    lock: FileLock | None = None
+    depth = 0  # how often this thread holds the lock
+    task: object = None  # the asyncio task whose transaction is open
 
 
 class SqliteBackend(peewee.SqliteDatabase):
-    """One SQLite file, or `:memory:`, opened as `config` says; each thread has a connection."""
+    """One SQLite file, or `:memory:`, opened as `config` says; each thread has a connection.
+
+    Writers of all processes queue at a lock file beside the database, because SQLite's own
+    waiting is a lottery that starves some of them.
+    """
 
     if TYPE_CHECKING:
-        _state: Any
+        _lock: threading.Lock
         _timeout: float
 
         def _add_conn_hooks(self, connection: sqlite3.Connection) -> None: ...
 
     def __init__(self, config: Config) -> None:
         self.config = config
+        self.unusable: str | None = None  # why nothing can be done with it any more
+        self.at_close: list[Callable[[], object]] = []
         self._memory_thread: int | None = None
+        self._connections: weakref.WeakSet[_Connection] = weakref.WeakSet()
         super().__init__(
             config.sqlite_path,
-            pragmas={"foreign_keys": 1, "synchronous": config.synchronous},
+            pragmas={
+                "foreign_keys": 1,
+                "synchronous": config.synchronous,
+                "journal_size_limit": WAL_KEPT,
+            },
             timeout=config.busy_timeout,
             # a transaction that reads first and writes later must not find itself outrun
             lock_type=None if config.read_only else "IMMEDIATE",
         )
-        _open_backends.add(self)
+        self._state = _State()
+        self._locks = self.database != MEMORY and not config.read_only
+        _backends.add(self)
+
+    # --- opening and closing ----------------------------------------------------------------
 
     def open(self) -> None:
-        """Create the file if it may be created, connect, and prove that it is a database."""
+        """Create the file if it may be created, connect, and prove that it is a sound database."""
         if sqlite3.sqlite_version_info < OLDEST_SQLITE:
             raise StorageError(
                 f"this Python comes with SQLite {sqlite3.sqlite_version}; "
                 "botmemory needs 3.38 or newer: use a newer Python"
             )
-        if self.database != MEMORY:
-            _prepare_file(Path(self.database), self.config.read_only)
-        self.connect()
+        self.unusable = _inherited_paths.get(self.database)
+        self._require_usable()
+        if self.database == MEMORY:
+            self.connect()
+            return
+        prepare_file(Path(self.database), self.config.read_only)
+        self._take_turn()
         try:
-            if self.config.read_only or self.database == MEMORY:
-                self.pragma("schema_version")
-            elif (mode := self.pragma("journal_mode", "wal")) != "wal":
-                raise StorageError(
-                    f"{self.database}: SQLite uses its '{mode}' journal here instead of WAL; "
-                    "keep the file on a local disk"
-                )
-        except BaseException:
-            self.close()
-            raise
+            self.connect()
+            try:
+                self._prove()
+            except BaseException:
+                self.close()
+                raise
+        finally:
+            self._end_turn()
+
+    def _prove(self) -> None:
+        path = Path(self.database)
+        if not self.config.read_only and (mode := self.pragma("journal_mode", "wal")) != "wal":
+            raise StorageError(
+                f"{path}: SQLite uses its '{mode}' journal here instead of WAL; "
+                "keep the file on a local disk"
+            )
+        if path.stat().st_size <= CHECKED_AT_OPEN and (said := self.pragma("quick_check(1)")) != (
+            "ok"
+        ):
+            raise StorageError(f"{path}: the file is damaged ({said}); {RESTORE}")
+        self._remember_files()
+
+    def connect(self, reuse_if_open: bool = False) -> bool:
+        return self._patiently(lambda: super(SqliteBackend, self).connect(reuse_if_open))
 
     def _connect(self) -> sqlite3.Connection:
         if self.database == MEMORY:
@@ -135,20 +153,34 @@ class SqliteBackend(peewee.SqliteDatabase):
             # never "create": a file that was deleted must not come back empty
             mode = "ro" if self.config.read_only else "rw"
             target = f"{Path(self.database).as_uri()}?mode={mode}"
-        connection = sqlite3.connect(
-            target,
-            timeout=self._timeout,
-            isolation_level=None,
-            uri=True,
-            check_same_thread=False,  # so that _Closer may run wherever the last reference goes
-        )
+        self._take_turn()
         try:
-            self._add_conn_hooks(connection)
-        except BaseException:
-            connection.close()
-            raise
-        self._state.closer = _Closer(connection)
-        return connection
+            raw = sqlite3.connect(
+                target,
+                timeout=self._timeout,
+                isolation_level=None,
+                uri=True,
+                check_same_thread=False,  # the last reference may go in another thread
+            )
+            try:
+                self._add_conn_hooks(raw)
+                raw.execute("PRAGMA schema_version").fetchone()  # opens the -wal
+            except BaseException:
+                raw.close()
+                raise
+        finally:
+            self._end_turn()
+        self._state.held = _Connection(raw, self._state.lock)
+        self._connections.add(self._state.held)
+        self._remember_files()
+        return raw
+
+    def _close(self, conn: sqlite3.Connection) -> None:
+        held = self._state.held
+        self._state.held = None
+        if held is not None:
+            self._connections.discard(held)
+            held.close()
 
     def _claim_memory(self) -> None:
         here = threading.get_ident()
@@ -165,39 +197,137 @@ class SqliteBackend(peewee.SqliteDatabase):
                 "use a file when several threads share one memory"
             )
 
-    connect = _named_errors(peewee.SqliteDatabase.connect)
-    begin = _named_errors(peewee.SqliteDatabase.begin)
-    commit = _named_errors(peewee.SqliteDatabase.commit)
-    _execute_cursor = _named_errors(peewee.SqliteDatabase._execute_cursor)  # type: ignore[attr-defined]
-
-    def rollback(self) -> None:
-        # SQLite has rolled back by itself after a full disk; a second try would hide the cause
-        connection: sqlite3.Connection = self.connection()  # type: ignore[no-untyped-call]
-        if connection.in_transaction:
-            super().rollback()
-
     def release(self) -> None:
         """Close this thread's connection, unless that would lose something."""
         if not self.is_closed() and not self.in_transaction() and self.database != MEMORY:
             self.close()
 
+    # --- statements and transactions --------------------------------------------------------
+
+    def _execute_cursor(self, sql: str, params: Any, **options: Any) -> Any:
+        run = super()._execute_cursor  # type: ignore[misc]
+        state = self._state
+        if state.transactions:
+            if state.task is not None and state.task is not _current_task():
+                raise DatabaseBusyError(
+                    f"{self.database}: another task of this thread holds a transaction across an "
+                    "await; record through 'await aio.run(...)', or leave session_scope() before "
+                    "the await"
+                )
+            return self._named(lambda: run(sql, params, **options))
+        if sql.startswith(READS):
+            return self._patiently(lambda: run(sql, params, **options))
+        self._take_turn()
+        try:
+            cursor = self._patiently(lambda: run(sql, params, **options))
+        finally:
+            self._end_turn()
+        self._require_same_files()
+        return cursor
+
+    def begin(self, lock_type: str | None = None) -> None:
+        self._take_turn()
+        try:
+            self._patiently(lambda: super(SqliteBackend, self).begin(lock_type))
+        except BaseException:
+            self._end_turn()
+            raise
+        self._state.task = _current_task()
+
+    def commit(self) -> None:
+        self._named(super().commit)
+        self._end_turn()
+        self._require_same_files()
+
+    def rollback(self) -> None:
+        try:
+            # SQLite rolls back by itself after a full disk; a second try would hide the cause
+            if self._state.conn is not None and self._state.conn.in_transaction:
+                self._named(super().rollback)
+        finally:
+            self._end_turn()
+
+    def _patiently(self, call: Callable[[], R]) -> R:
+        """Repeat what SQLite gives up at once because somebody else is busy."""
+        deadline = time.monotonic() + self._timeout
+        while True:
+            try:
+                return self._named(call)
+            except DatabaseBusyError:
+                if time.monotonic() >= deadline:
+                    raise
+                time.sleep(0.005)
+
+    def _named(self, call: Callable[[], R]) -> R:
+        """Raise what SQLite reports as an error that says the file, the cause and the remedy."""
+        self._require_usable()
+        try:
+            return call()
+        except peewee.DatabaseError as error:
+            named = self.named_error(error)
+            if named is None:
+                raise
+            raise named from error
+
     def named_error(self, error: BaseException) -> BotMemoryError | None:
         """Return the botmemory error for one of SQLite's, None where there is none."""
-        origin = getattr(error, "orig", error)
-        code = getattr(origin, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF
-        if code in _BUSY:
-            return DatabaseBusyError(
-                f"{self.database}: another writer held it for more than {self._timeout:g} s; "
-                "nothing was written, repeat the whole call or raise busy_timeout"
+        named = named_error(error, self.database, self._timeout)
+        if is_damage(error):
+            self.unusable = str(named)  # a broken file takes no more writes
+        return named
+
+    # --- the lock between writers -----------------------------------------------------------
+
+    def _take_turn(self) -> None:
+        state = self._state
+        if state.depth == 0 and self._locks:
+            if state.lock is None:
+                state.lock = FileLock(self.database + "-lock")
+            if not state.lock.acquire(self._timeout):
+                raise busy(self.database, self._timeout)
+        state.depth += 1
+
+    def _end_turn(self) -> None:
+        state = self._state
+        if state.depth == 0:
+            return
+        state.depth -= 1
+        if state.depth == 0 and state.lock is not None:
+            state.lock.release()
+
+    # --- the file underneath ----------------------------------------------------------------
+
+    def _remember_files(self) -> None:
+        held = self._state.held
+        if held is not None and self._locks:
+            held.files = self._files()
+
+    def _files(self) -> tuple[tuple[int, int], ...]:
+        """Return device and inode of the file and of its -wal, as their names lead to them now."""
+        found = []
+        for name in (self.database, self.database + "-wal"):
+            try:
+                status = os.stat(name)  # noqa: PTH116  (half the time of Path.stat, at each commit)
+            except FileNotFoundError:
+                continue
+            found.append((status.st_dev, status.st_ino))
+        return tuple(found)
+
+    def _require_same_files(self) -> None:
+        """Raise before a commit is acknowledged that went into a file nobody will find."""
+        held = self._state.held
+        if held is not None and self._locks and held.files != self._files():
+            self.unusable = (
+                f"{self.database}: the file or its -wal was deleted or replaced while it was open; "
+                "the last call is not stored: put the file back, then close_db() and init_db()"
             )
-        if code in _CAUSES:
-            cause, remedy = _CAUSES[code]
-            return StorageError(f"{self.database}: {cause} ({origin}); {remedy}")
-        if str(origin).startswith(("no such table", "no such column")):
-            return SchemaError(
-                f"{self.database}: {origin}; look at 'python -m botmemory.migration_runner status'"
-            )
-        return None
+            raise StorageError(self.unusable)
+
+    def _require_usable(self) -> None:
+        if self.unusable is not None:
+            raise StorageError(self.unusable)
+
+    # --- what differs between the backends --------------------------------------------------
 
     def broken_rule(self, error: peewee.IntegrityError) -> str:
         """Return which kind of rule a write broke: `unique`, `reference`, `check` or `null`."""
@@ -237,55 +367,68 @@ class SqliteBackend(peewee.SqliteDatabase):
         return found
 
 
-def _prepare_file(path: Path, read_only: bool) -> None:
+def prepare_file(path: Path, read_only: bool) -> None:
     """Create the file where it is missing, for its owner only; explain what is in the way."""
-    if path.is_dir():
-        raise StorageError(f"{path}: is a folder; name a file inside it")
-    if path.exists():
-        return
-    if read_only:
-        raise StorageError(f"{path}: there is no such database to read; check the path")
-    if not path.parent.is_dir():
-        raise StorageError(f"{path}: its folder {path.parent} does not exist; create it first")
     try:
+        if path.is_dir():
+            raise StorageError(f"{path}: is a folder; name a file inside it")
+        if path.exists():
+            return
+        if read_only:
+            raise StorageError(f"{path}: there is no such database to read; check the path")
+        if not path.parent.is_dir():
+            raise StorageError(f"{path}: its folder {path.parent} does not exist; create it first")
         path.touch(mode=0o600)
     except OSError as error:
-        raise StorageError(f"{path}: cannot be created: {error.strerror}") from error
-
-
-def copy_database(database: SqliteBackend, destination: Path) -> None:
-    """Copy a live database with SQLite's backup API; verified before it gets its final name.
-
-    Raises `StorageError`; the destination is then not there.
-    """
-    unfinished = destination.with_name(destination.name + ".unfinished")
-    try:
-        unfinished.unlink(missing_ok=True)
-        _prepare_file(unfinished, read_only=False)
-        with closing(sqlite3.connect(unfinished, isolation_level=None)) as copy:
-            database.connection().backup(copy)  # type: ignore[no-untyped-call]
-            copy.execute("PRAGMA journal_mode = delete")
-            verdict = copy.execute("PRAGMA integrity_check(1)").fetchone()[0]
-        if verdict != "ok":
-            raise StorageError(
-                f"{database.database}: its copy fails the integrity check: {verdict}"
-            )
-        unfinished.replace(destination)
-    except (sqlite3.Error, OSError) as error:
         raise StorageError(
-            f"{destination}: the copy of {database.database} failed: {error}; "
-            "the database itself is untouched"
+            f"{path}: cannot be created: {error.strerror}; check the folder and its permissions"
         ) from error
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
-def _close_before_fork() -> None:
-    # POSIX locks and SQLite's notes about them do not survive a fork: a connection open at that
-    # moment makes later commits of the child vanish. Both sides simply open a new one.
-    for database in list(_open_backends):
+def _current_task() -> object:
+    """Return the asyncio task that runs now, None outside of one."""
+    asyncio = sys.modules.get("asyncio")  # a bot without asyncio does not pay for its import
+    if asyncio is None or asyncio._get_running_loop() is None:
+        return None
+    return asyncio.current_task() or "a callback of the event loop"
+
+
+# --- fork ---------------------------------------------------------------------------------
+# SQLite's locks do not survive a fork, but its notes about them do: a connection open at that
+# moment makes later commits of the child vanish. So both sides open a new one. What cannot be
+# closed, because a transaction is open or another thread owns it, makes the child refuse.
+
+_backends: weakref.WeakSet[SqliteBackend] = weakref.WeakSet()
+_inherited: list[_Connection] = []
+_inherited_paths: dict[str, str] = {}
+
+
+def _before_fork() -> None:
+    for database in list(_backends):
         database.release()
+        if database.database != MEMORY:
+            _inherited.extend(database._connections)
+
+
+def _after_fork_in_parent() -> None:
+    _inherited.clear()
+
+
+def _after_fork_in_child() -> None:
+    # _inherited stays: what it holds is the parent's and must never be closed here
+    for database in list(_backends):
+        database._lock = threading.Lock()  # another thread of the parent may have held it
+        if any(connection in database._connections for connection in _inherited):
+            database.unusable = _inherited_paths[database.database] = (
+                f"{database.database}: this process was forked while a transaction was open or "
+                "another thread had the memory open, and cannot use it; fork before init_db(), or "
+                "start processes with multiprocessing's 'spawn' method"
+            )
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_close_before_fork)
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=_after_fork_in_parent,
+        after_in_child=_after_fork_in_child,
+    )

@@ -1,0 +1,81 @@
+"""Run a function in another process, for real, and bring back what it returned or raised."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import subprocess
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+T = TypeVar("T")
+
+NOBODY = 65534
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="the platform has no fork")
+
+
+def in_child(function: Callable[[], T], *, as_nobody: bool = False) -> T:
+    """Fork, run `function` in the child (without root's rights if asked), return its result."""
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            if as_nobody and os.getuid() == 0:
+                os.setgid(NOBODY)
+                os.setuid(NOBODY)
+            answer = (True, function())
+        except BaseException:
+            answer = (False, traceback.format_exc())
+        with os.fdopen(write, "wb") as pipe:
+            pickle.dump(answer, pipe)
+        os._exit(0)
+    os.close(write)
+    with os.fdopen(read, "rb") as pipe:
+        content = pipe.read()
+    os.waitpid(child, 0)
+    assert content, "the child died without a word"
+    good, value = pickle.loads(content)
+    assert good, value
+    return value
+
+
+def fork_writer(work: Callable[[Callable[[Any], None]], None]) -> tuple[int, int]:
+    """Fork a child that runs `work(acknowledge)`; return its pid and where the words arrive."""
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(read)
+        try:
+            work(lambda word: os.write(write, f"{word}\n".encode()) and None)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(1)
+    os.close(write)
+    return child, read
+
+
+def kill(child: int, words: int) -> list[str]:
+    """Kill a writer without warning and return every word it had acknowledged."""
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    with os.fdopen(words, "rb") as pipe:
+        return [line.decode() for line in pipe.read().split(b"\n")[:-1]]
+
+
+@pytest.fixture(scope="session")
+def disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The library that makes a process's disk slow, or forgetful; see faults/disk.c."""
+    source = Path(__file__).parent / "faults" / "disk.c"
+    library = tmp_path_factory.mktemp("disk") / "disk.so"
+    command = ["cc", "-shared", "-fPIC", "-O1", "-o", str(library), str(source), "-ldl"]
+    try:
+        subprocess.run(command, check=True)
+    except FileNotFoundError:
+        pytest.skip("there is no C compiler to build the test disk with")
+    return library
