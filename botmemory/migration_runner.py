@@ -77,6 +77,8 @@ def status(database: peewee.Database) -> list[Migration]:
 
 
 def _steps(database: peewee.Database, runner: _SafeRunner) -> list[Migration]:
+    # the tables first: another process may make both between the two questions
+    foreign = {"signal", "trade"}.intersection(database.get_tables())
     steps: list[Migration] = runner.status()
     unknown = [step.name for step in steps if step.path is None]
     if unknown:
@@ -84,13 +86,11 @@ def _steps(database: peewee.Database, runner: _SafeRunner) -> list[Migration]:
             f"{_label(database)}: has migration {unknown[-1]}, which this botmemory does not "
             "know; it was written by a newer version: upgrade the package"
         )
-    if not any(step.applied for step in steps):
-        foreign = {"signal", "trade"}.intersection(database.get_tables())
-        if foreign:
-            raise SchemaError(
-                f"{_label(database)}: has a table '{min(foreign)}' that botmemory did not make; "
-                "use another file"
-            )
+    if foreign and not any(step.applied for step in steps):
+        raise SchemaError(
+            f"{_label(database)}: has a table '{min(foreign)}' that botmemory did not make; "
+            "use another file"
+        )
     return steps
 
 

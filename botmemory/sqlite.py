@@ -25,6 +25,7 @@ __all__ = ["SqliteBackend", "prepare_file"]
 OLDEST_SQLITE = (3, 38, 0)  # the first one whose JSON operators Peewee can use
 WAL_KEPT = 16 * 1024 * 1024  # bytes of the -wal file that stay after a checkpoint
 CHECKED_AT_OPEN = 64 * 1024 * 1024  # a larger file is checked by upkeep.check alone
+SMALLEST_FILE = 512  # one page of the smallest size
 READS = ("SELECT", "PRAGMA", "WITH", "EXPLAIN", "SAVEPOINT", "RELEASE", "ROLLBACK")
 
 R = TypeVar("R")
@@ -38,24 +39,27 @@ class _Connection:
         self.lock = lock
         self.process = os.getpid()
         self.files: tuple[tuple[int, int], ...] = ()
+        self.closed = False
 
-    def close(self) -> None:
+    def close(self, patience: float = 1.0) -> None:
         """Close under the lock: the last one to close writes the -wal back into the file."""
-        if self.lock is None:
-            self.raw.close()
+        if self.closed:
             return
+        self.closed = True
         # not by waiting in the queue: that takes a thread, and the interpreter may be ending
-        deadline = time.monotonic() + 1.0
-        while not (held := self.lock.acquire(0)) and time.monotonic() < deadline:
+        deadline = time.monotonic() + patience
+        held = self.lock is None or self.lock.acquire(0)
+        while not held and self.lock is not None and time.monotonic() < deadline:
             time.sleep(0.005)
+            held = self.lock.acquire(0)
         self.raw.close()
-        if held:
+        if held and self.lock is not None:
             self.lock.release()
 
     def __del__(self) -> None:
         # a child must not close what it has inherited: the parent goes on with it
         if self.process == os.getpid():
-            self.close()
+            self.close(patience=0.1)
             if self.lock is not None:
                 self.lock.close()
 
@@ -214,6 +218,10 @@ class SqliteBackend(peewee.SqliteDatabase):
                     "await; record through 'await aio.run(...)', or leave session_scope() before "
                     "the await"
                 )
+            if not state.conn.in_transaction:
+                if sql.startswith("ROLLBACK"):
+                    return state.conn.cursor()  # SQLite has rolled back all of it by itself
+                raise self._rolled_back()
             return self._named(lambda: run(sql, params, **options))
         if sql.startswith(READS):
             return self._patiently(lambda: run(sql, params, **options))
@@ -235,6 +243,8 @@ class SqliteBackend(peewee.SqliteDatabase):
         self._state.task = _current_task()
 
     def commit(self) -> None:
+        if self._state.conn is not None and not self._state.conn.in_transaction:
+            raise self._rolled_back()
         self._named(super().commit)
         self._end_turn()
         self._require_same_files()
@@ -246,6 +256,12 @@ class SqliteBackend(peewee.SqliteDatabase):
                 self._named(super().rollback)
         finally:
             self._end_turn()
+
+    def _rolled_back(self) -> StorageError:
+        return StorageError(
+            f"{self.database}: SQLite has rolled back the transaction after an earlier error; "
+            "leave session_scope() and begin again"
+        )
 
     def _patiently(self, call: Callable[[], R]) -> R:
         """Repeat what SQLite gives up at once because somebody else is busy."""
@@ -282,7 +298,13 @@ class SqliteBackend(peewee.SqliteDatabase):
         state = self._state
         if state.depth == 0 and self._locks:
             if state.lock is None:
-                state.lock = FileLock(self.database + "-lock")
+                try:
+                    state.lock = FileLock(self.database + "-lock")
+                except OSError as error:
+                    raise StorageError(
+                        f"{self.database}-lock: cannot be opened: {error.strerror}; check the "
+                        "folder, its permissions and the limit on open files"
+                    ) from error
             if not state.lock.acquire(self._timeout):
                 raise busy(self.database, self._timeout)
         state.depth += 1
@@ -373,6 +395,9 @@ def prepare_file(path: Path, read_only: bool) -> None:
         if path.is_dir():
             raise StorageError(f"{path}: is a folder; name a file inside it")
         if path.exists():
+            # SQLite itself takes a few bytes of something else for nothing at all
+            if 0 < path.stat().st_size < SMALLEST_FILE:
+                raise StorageError(f"{path}: it is not a SQLite database; check the path")
             return
         if read_only:
             raise StorageError(f"{path}: there is no such database to read; check the path")

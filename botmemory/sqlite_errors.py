@@ -25,8 +25,8 @@ _CAUSES = {
     ),
     sqlite3.SQLITE_READONLY: (
         "it cannot be written",
-        "check the permissions of the file and of its folder, and whether it was opened with "
-        "read_only=True",
+        "check the permissions of the file, of its -wal and -shm and of its folder, and whether it "
+        "was opened with read_only=True",
     ),
     sqlite3.SQLITE_PERM: ("access is denied", "check the permissions of the file"),
     sqlite3.SQLITE_CANTOPEN: (

@@ -1,0 +1,350 @@
+"""The worst days: full disks, lost files, damage, missing rights, made for real."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import resource
+import shutil
+import sqlite3
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from processes import NOBODY, in_child, needs_fork
+from samples import trade, trade_values
+
+from botmemory import (
+    BotMemoryError,
+    SchemaError,
+    StorageError,
+    close_db,
+    init_db,
+    session_scope,
+)
+from botmemory.repositories import trades
+
+pytestmark = needs_fork
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that a process without root's rights may reach and write."""
+    folder = Path(tempfile.mkdtemp())
+    if os.getuid() == 0:
+        os.chown(folder, NOBODY, NOBODY)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def message(call: Callable[[], object], kind: type[BotMemoryError] = StorageError) -> str:
+    with pytest.raises(kind) as caught:
+        call()
+    return str(caught.value)
+
+
+def record_until_refused(most: int = 5_000) -> tuple[int, str]:
+    """Record trades until one is refused; return how many were acknowledged, and the message."""
+    for count in range(most):
+        try:
+            trade(trade_metadata={"note": "x" * 500})
+        except StorageError as error:
+            return count, str(error)
+    raise AssertionError("nothing was refused")
+
+
+def sound(path: Path) -> bool:
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+# --- no room ------------------------------------------------------------------------------
+
+
+def mount_small_disk(folder: Path) -> bool:
+    """Mount a disk of 1 MiB in a name space of this process alone, where the system lets it."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    own_mounts, private_and_all = 0x00020000, (1 << 18) | (1 << 14)
+    return (
+        libc.unshare(own_mounts) == 0
+        and libc.mount(b"none", b"/", None, private_and_all, None) == 0
+        and libc.mount(b"none", bytes(folder), b"tmpfs", 0, b"size=1m") == 0
+    )
+
+
+def test_a_full_disk(tmp_path: Path) -> None:
+    def child() -> str | None:
+        if not mount_small_disk(tmp_path):
+            return None
+        path = tmp_path / "bot.db"
+        filler = tmp_path / "filler"
+        init_db(path)
+        trade()
+        filler.write_bytes(b"x" * 300_000)
+        count, said = record_until_refused()
+        assert said.startswith(f"{path}: the disk is full (database or disk is full); ")
+        assert "free some space" in said
+        # in a transaction the cause is not hidden by the rollback
+        assert "the disk is full" in message(
+            lambda: trades.create_many(
+                trade_values(trade_metadata={"note": "x" * 500}) for _ in range(2_000)
+            )
+        )
+        # and what follows a caught error in it is not stored by itself
+        with pytest.raises(StorageError), session_scope():
+            for _ in range(2_000):
+                with contextlib.suppress(StorageError):
+                    trade(trade_metadata={"note": "x" * 500})
+        assert trades.get_trade_count() == count + 1
+        filler.unlink()
+        trade()
+        with session_scope():
+            trade()
+        assert trades.get_trade_count() == count + 3
+        close_db()
+        assert sound(path)
+        return "done"
+
+    if in_child(child) is None:
+        pytest.skip("this user may not mount a disk; the limit on file sizes is tested instead")
+
+
+def test_a_limit_on_the_size_of_files(path: Path) -> None:
+    def child() -> None:
+        init_db(path)
+        trade()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, resource.RLIM_INFINITY))
+        count, said = record_until_refused()
+        assert said.startswith(f"{path}: the system refused to read or write it (disk I/O error)")
+        assert "limit on the size of files" in said
+        with pytest.raises(StorageError, match="refused to read or write"), session_scope():
+            for _ in range(1_000):
+                trade(trade_metadata={"note": "x" * 500})
+        assert trades.get_trade_count() == count + 1
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        trade()
+        assert trades.get_trade_count() == count + 2
+        close_db()
+        assert sound(path)
+
+    in_child(child)
+
+
+def test_out_of_file_descriptors(path: Path) -> None:
+    def child() -> None:
+        init_db(path)
+        close_db()
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+        taken = []
+        with contextlib.suppress(OSError):
+            while True:
+                taken.append(os.open("/dev/null", os.O_RDONLY))
+        said = message(lambda: init_db(path))
+        for descriptor in taken:
+            os.close(descriptor)
+        assert str(path) in said
+        assert "open files" in said
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        init_db(path)
+        trade()
+        assert trades.get_trade_count() == 1
+
+    in_child(child)
+
+
+# --- no rights ----------------------------------------------------------------------------
+
+
+def test_a_read_only_file(open_folder: Path) -> None:
+    path = open_folder / "bot.db"
+
+    def child() -> None:
+        init_db(path)
+        trade()
+        close_db()
+        path.chmod(stat.S_IRUSR)
+        assert "it cannot be written" in message(lambda: init_db(path) and trade())
+        close_db()
+        init_db(path, read_only=True)
+        assert trades.get_trade_count() == 1
+        close_db()
+        for file in open_folder.iterdir():  # the -wal too has got the mode of the file
+            file.chmod(stat.S_IRUSR | stat.S_IWUSR)
+        init_db(path)
+        trade()
+        assert trades.get_trade_count() == 2
+
+    in_child(child, as_nobody=True)
+
+
+def test_a_folder_that_cannot_be_written(open_folder: Path) -> None:
+    def child() -> None:
+        open_folder.chmod(0o500)
+        said = message(lambda: init_db(open_folder / "bot.db"))
+        assert f"{open_folder}/bot.db: cannot be created: Permission denied; check" in said
+        open_folder.chmod(0o700)
+
+    in_child(child, as_nobody=True)
+
+
+def test_a_file_of_somebody_else(open_folder: Path) -> None:
+    path = open_folder / "bot.db"
+    init_db(path)
+    trade()
+    close_db()
+    if os.getuid() == 0:
+        said = in_child(lambda: message(lambda: init_db(path)), as_nobody=True)
+        assert f"{path}: it cannot be opened" in said
+        assert "permissions" in said
+
+
+# --- the file is not what it was ------------------------------------------------------------
+
+
+def lose(what: str, path: Path) -> None:
+    """Do to the open file what people and scripts do."""
+    if what == "deleted":
+        path.unlink()
+    elif what == "replaced":
+        other = path.with_name("other.db")
+        shutil.copy(path, other)
+        other.replace(path)
+    elif what == "moved away":
+        path.rename(path.with_name("moved.db"))
+    else:
+        path.with_name(path.name + "-wal").unlink()
+
+
+@pytest.mark.parametrize("what", ["deleted", "replaced", "moved away", "-wal removed"])
+@pytest.mark.parametrize("how", ["alone", "in a transaction", "in bulk"])
+def test_a_commit_into_a_lost_file_is_not_acknowledged(path: Path, what: str, how: str) -> None:
+    init_db(path)
+    trade()
+
+    def record() -> None:
+        if how == "alone":
+            trade()
+        elif how == "in bulk":
+            trades.create_many([trade_values()])
+        else:
+            with session_scope():
+                trade()
+
+    lose(what, path)
+    said = message(record)
+    assert said.startswith(
+        f"{path}: the file or its -wal was deleted or replaced while it was open"
+    )
+    # and it stays refused, so that no later call pretends
+    assert message(record) == said
+    close_db()
+    if what in ("deleted", "moved away"):
+        init_db(path)
+        assert trades.get_trade_count() == 0
+
+
+def test_a_file_lost_inside_a_transaction(path: Path) -> None:
+    init_db(path)
+    with pytest.raises(StorageError, match="deleted or replaced"), session_scope():
+        trade()
+        path.unlink()
+
+
+def test_another_thread_notices_too(path: Path) -> None:
+    init_db(path)
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(trade).result()
+        path.unlink()
+        with pytest.raises(StorageError, match="deleted or replaced"):
+            pool.submit(trade).result()
+    assert "deleted or replaced" in message(trade)
+
+
+def test_a_bot_that_opens_its_own_file_is_told(path: Path) -> None:
+    """Opening the file drops SQLite's locks, and the next process to close ends the -wal."""
+    init_db(path)
+    trade()
+    path.read_bytes()
+    in_child_of_its_own = f"""
+import botmemory
+botmemory.init_db({str(path)!r})
+botmemory.close_db()
+"""
+    subprocess.run([sys.executable, "-c", in_child_of_its_own], check=True)
+    if path.with_name("bot.db-wal").exists():
+        trade()  # nothing was lost after all
+    else:
+        assert "-wal was deleted or replaced" in message(trade)
+    close_db()
+    init_db(path)
+    assert trades.get_trade_count() >= 1
+    assert sound(path)
+
+
+# --- damage ---------------------------------------------------------------------------------
+
+
+def filled(path: Path) -> None:
+    init_db(path)
+    trades.create_many(trade_values(trade_metadata={"n": n}) for n in range(2_000))
+    close_db()
+
+
+def overwrite(path: Path, start: int) -> None:
+    with path.open("r+b") as file:
+        file.seek(start)
+        file.write(os.urandom(4096 * 3))
+
+
+def test_a_damaged_file_is_refused_at_the_door(path: Path) -> None:
+    filled(path)
+    overwrite(path, 4096 * 40)
+    before = path.read_bytes()
+    said = message(lambda: init_db(path))
+    assert said.startswith(f"{path}: the file is damaged (")
+    assert "restore the latest backup" in said
+    assert path.read_bytes() == before
+
+
+def test_damage_that_is_met_stops_all_writing(path: Path) -> None:
+    filled(path)
+    init_db(path)
+    trades.get_trade_count()
+    overwrite(path, 4096 * 2)
+    overwrite(path, 4096 * 60)
+
+    with ThreadPoolExecutor(1) as pool:  # a connection that has no page in its cache
+        said = message(lambda: pool.submit(lambda: list(trades.iterate())).result())
+    assert "the file is damaged" in said
+    assert message(trade) == said
+
+
+@pytest.mark.parametrize(
+    "content", [b"x", b"not a database at all" * 400, b"SQLite format 3\0" + b"\xff" * 5_000]
+)
+def test_what_is_no_database_is_refused_and_left_alone(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    said = message(lambda: init_db(path))
+    assert str(path) in said
+    assert path.read_bytes() == content
+
+
+def test_an_empty_file_becomes_a_memory(path: Path) -> None:
+    path.touch()
+    init_db(path)
+    trade()
+    assert trades.get_trade_count() == 1
+
+
+def test_a_table_that_went_missing_is_named(path: Path) -> None:
+    database = init_db(path)
+    database.execute_sql("DROP TABLE trade")
+    assert "no such table: trade; look at" in message(trades.get_all, SchemaError)
