@@ -22,6 +22,7 @@ def init_db(
     *,
     synchronous: Literal["full", "normal"] | None = None,
     busy_timeout: float | None = None,
+    max_metadata_bytes: int | None = None,
     migrate: bool | None = None,
     backup_before_migrate: bool | None = None,
     read_only: bool | None = None,
@@ -41,6 +42,7 @@ def init_db(
         for name, value in (
             ("synchronous", synchronous),
             ("busy_timeout", busy_timeout),
+            ("max_metadata_bytes", max_metadata_bytes),
             ("migrate", migrate),
             ("backup_before_migrate", backup_before_migrate),
             ("read_only", read_only),

@@ -32,6 +32,7 @@ class Config:
     - `synchronous`: `"full"` survives a power cut, `"normal"` is faster and may lose the last
       moments before one. Neither loses anything when only the program dies.
     - `busy_timeout`: seconds to wait for another writer.
+    - `max_metadata_bytes`: the most that the JSON of one row may take.
     - `migrate`: bring the schema up to date when opening; otherwise pending steps are an error.
     - `backup_before_migrate`: copy a file that holds tables before its schema is changed.
     - `read_only`: never write and never create a file.
@@ -42,6 +43,7 @@ class Config:
     db_path: str | os.PathLike[str] = "trading_state.db"
     synchronous: Literal["full", "normal"] = "full"
     busy_timeout: float = 30.0
+    max_metadata_bytes: int = 1_048_576
     migrate: bool = True
     backup_before_migrate: bool = True
     read_only: bool = False
@@ -57,6 +59,11 @@ class Config:
             raise ConfigError(f"busy_timeout: {show(timeout)} is not a number of seconds")
         if not (math.isfinite(timeout) and 0 <= timeout <= 86_400):
             raise ConfigError(f"busy_timeout: {show(timeout)} is not between 0 and 86400 seconds")
+        most = self.max_metadata_bytes
+        if isinstance(most, bool) or not isinstance(most, int) or not 2 <= most <= 2**30:
+            raise ConfigError(
+                f"max_metadata_bytes: {show(most)} is not a number of bytes from 2 to 2**30"
+            )
         for name in ("migrate", "backup_before_migrate", "read_only"):
             if not isinstance(getattr(self, name), bool):
                 raise ConfigError(f"{name}: {show(getattr(self, name))} is not True or False")
@@ -212,12 +219,14 @@ def _from_text(field: str, text: str, name: str) -> object:
         if word not in _TRUE | _FALSE:
             raise ConfigError(f"environment variable {name}: {show(text)} is not true or false")
         return word in _TRUE
-    if field == "busy_timeout":
+    kinds = {"busy_timeout": (float, "seconds"), "max_metadata_bytes": (int, "bytes")}
+    if field in kinds:
+        kind, unit = kinds[field]
         try:
-            return float(text)
+            return kind(text)
         except ValueError:
             raise ConfigError(
-                f"environment variable {name}: {show(text)} is not a number of seconds"
+                f"environment variable {name}: {show(text)} is not a number of {unit}"
             ) from None
     return text
 

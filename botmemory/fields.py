@@ -233,11 +233,18 @@ class MetadataField(peewee.JSONField):
         super().__init__(dumps=self._to_text, **kwargs)
 
     def clean(self, value: object) -> object:
-        return _plain(value, self.name, 0)
+        plain = _plain(value, self.name, 0)
+        most = self.model._meta.database.config.max_metadata_bytes
+        if (size := len(_to_json(plain).encode())) > most:
+            refuse(self.name, value, f"takes {size:,} bytes; at most {most:,} are allowed")
+        return plain
 
     def _to_text(self, value: object) -> str:
-        plain = self.clean(value)
-        return json.dumps(plain, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        return _to_json(_plain(value, self.name, 0))
+
+
+def _to_json(plain: object) -> str:
+    return json.dumps(plain, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def _plain(value: Any, path: str, depth: int) -> Any:

@@ -25,7 +25,7 @@ from .config import MEMORY, Config
 from .database import open_database
 from .errors import BotMemoryError, SchemaError
 from .sqlite import SqliteBackend
-from .sqlite_copy import copy_database
+from .sqlite_copy import copy_database, snapshot
 
 __all__ = ["down", "main", "require_current", "status", "up"]
 
@@ -218,7 +218,8 @@ def _back_up(database: peewee.Database, step: str) -> None:
         file = Path(database.database)
         moment = f"{_utc_now():%Y%m%dT%H%M%S%f}Z"
         copy = file.with_name(f"{file.stem}.before-{step[:4]}-{moment}.db")
-        copy_database(database.connection(), copy)  # type: ignore[no-untyped-call]
+        with snapshot(file) as source:
+            copy_database(source, copy)
 
 
 def _require_name(steps: list[Migration], target: str | None) -> None:

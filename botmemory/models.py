@@ -64,7 +64,8 @@ def _is_moment(column: str) -> str:
     return (
         f"length({column}) = 32 AND "
         f"substr({column}, 20) GLOB '.[0-9][0-9][0-9][0-9][0-9][0-9]+00:00' AND "
-        f"strftime('%Y-%m-%d %H:%M:%S', substr({column}, 1, 19)) = substr({column}, 1, 19)"
+        f"strftime('%Y-%m-%d %H:%M:%S', substr({column}, 1, 19), '+0 days') "
+        f"IS substr({column}, 1, 19)"
     )
 
 

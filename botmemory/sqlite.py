@@ -8,69 +8,28 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import peewee
-from peewee import Case, Expression, Value, fn
 
 from .config import MEMORY, Config
-from .errors import BotMemoryError, DatabaseBusyError, StorageError, ValidationError, show
+from .errors import BotMemoryError, DatabaseBusyError, StorageError
 from .filelock import FileLock
+from .sqlite_connection import Connection, State, prepare_file
 from .sqlite_errors import RESTORE, busy, is_damage, named_error
+from .sqlite_fork import open_backends, unusable_after_fork
+from .sqlite_json import json_match
 
-__all__ = ["SqliteBackend", "prepare_file"]
+__all__ = ["SqliteBackend"]
 
 OLDEST_SQLITE = (3, 38, 0)  # the first one whose JSON operators Peewee can use
 WAL_KEPT = 16 * 1024 * 1024  # bytes of the -wal file that stay after a checkpoint
 CHECKED_AT_OPEN = 64 * 1024 * 1024  # a larger file is checked by upkeep.check alone
-SMALLEST_FILE = 512  # one page of the smallest size
 READS = ("SELECT", "PRAGMA", "WITH", "EXPLAIN", "SAVEPOINT", "RELEASE", "ROLLBACK")
 
 R = TypeVar("R")
-
-
-class _Connection:
-    """The connection of one thread, and the files it is on; closed when the thread ends."""
-
-    def __init__(self, raw: sqlite3.Connection, lock: FileLock | None) -> None:
-        self.raw = raw
-        self.lock = lock
-        self.process = os.getpid()
-        self.files: tuple[tuple[int, int], ...] = ()
-        self.closed = False
-
-    def close(self, patience: float = 1.0) -> None:
-        """Close under the lock: the last one to close writes the -wal back into the file."""
-        if self.closed:
-            return
-        self.closed = True
-        # not by waiting in the queue: that takes a thread, and the interpreter may be ending
-        deadline = time.monotonic() + patience
-        held = self.lock is None or self.lock.acquire(0)
-        while not held and self.lock is not None and time.monotonic() < deadline:
-            time.sleep(0.005)
-            held = self.lock.acquire(0)
-        self.raw.close()
-        if held and self.lock is not None:
-            self.lock.release()
-
-    def __del__(self) -> None:
-        # a child must not close what it has inherited: the parent goes on with it
-        if self.process == os.getpid():
-            self.close(patience=0.1)
-            if self.lock is not None:
-                self.lock.close()
-
-
-class _State(peewee._ConnectionLocal):
-    """What each thread has of its own."""
-
-    held: _Connection | None = None
-    lock: FileLock | None = None
-    depth = 0  # how often this thread holds the lock
-    task: object = None  # the asyncio task whose transaction is open
 
 
 class SqliteBackend(peewee.SqliteDatabase):
@@ -91,7 +50,7 @@ class SqliteBackend(peewee.SqliteDatabase):
         self.unusable: str | None = None  # why nothing can be done with it any more
         self.at_close: list[Callable[[], object]] = []
         self._memory_thread: int | None = None
-        self._connections: weakref.WeakSet[_Connection] = weakref.WeakSet()
+        self.connections: weakref.WeakSet[Connection] = weakref.WeakSet()
         super().__init__(
             config.sqlite_path,
             pragmas={
@@ -103,9 +62,9 @@ class SqliteBackend(peewee.SqliteDatabase):
             # a transaction that reads first and writes later must not find itself outrun
             lock_type=None if config.read_only else "IMMEDIATE",
         )
-        self._state = _State()
+        self._state = State()
         self._locks = self.database != MEMORY and not config.read_only
-        _backends.add(self)
+        open_backends.add(self)
 
     # --- opening and closing ----------------------------------------------------------------
 
@@ -116,7 +75,7 @@ class SqliteBackend(peewee.SqliteDatabase):
                 f"this Python comes with SQLite {sqlite3.sqlite_version}; "
                 "botmemory needs 3.38 or newer: use a newer Python"
             )
-        self.unusable = _inherited_paths.get(self.database)
+        self.unusable = unusable_after_fork.get(self.database)
         self._require_usable()
         if self.database == MEMORY:
             self.connect()
@@ -140,16 +99,28 @@ class SqliteBackend(peewee.SqliteDatabase):
                 f"{path}: SQLite uses its '{mode}' journal here instead of WAL; "
                 "keep the file on a local disk"
             )
-        if path.stat().st_size <= CHECKED_AT_OPEN and (said := self.pragma("quick_check(1)")) != (
-            "ok"
-        ):
-            raise StorageError(f"{path}: the file is damaged ({said}); {RESTORE}")
+        if path.stat().st_size <= CHECKED_AT_OPEN and (said := self.damage()):
+            raise StorageError(f"{path}: the file is damaged ({said[0]}); {RESTORE}")
         self._remember_files()
+
+    def damage(self, check: str = "quick_check") -> list[str]:
+        """Return what SQLite finds broken in the file, by `quick_check` or `integrity_check`."""
+        try:
+            with peewee.__exception_wrapper__:  # type: ignore[attr-defined]
+                lines = self.connection().execute(f"PRAGMA {check}(100)").fetchall()  # type: ignore[no-untyped-call]
+        except peewee.DatabaseError as error:
+            if not is_damage(error):
+                raise
+            return [str(error)]
+        # a row that breaks a rule was written by another program; the file itself is sound
+        rules = ("ok", "CHECK constraint", "NULL value", "non-unique entry")
+        return [line for (line,) in lines if not line.startswith(rules)]
 
     def connect(self, reuse_if_open: bool = False) -> bool:
         return self._patiently(lambda: super(SqliteBackend, self).connect(reuse_if_open))
 
     def _connect(self) -> sqlite3.Connection:
+        tidy = None
         if self.database == MEMORY:
             self._claim_memory()
             target = MEMORY
@@ -157,6 +128,8 @@ class SqliteBackend(peewee.SqliteDatabase):
             # never "create": a file that was deleted must not come back empty
             mode = "ro" if self.config.read_only else "rw"
             target = f"{Path(self.database).as_uri()}?mode={mode}"
+            if self.config.read_only and not Path(self.database + "-wal").exists():
+                tidy = self.database
         self._take_turn()
         try:
             raw = sqlite3.connect(
@@ -174,8 +147,8 @@ class SqliteBackend(peewee.SqliteDatabase):
                 raise
         finally:
             self._end_turn()
-        self._state.held = _Connection(raw, self._state.lock)
-        self._connections.add(self._state.held)
+        self._state.held = Connection(raw, self._state.lock, tidy)
+        self.connections.add(self._state.held)
         self._remember_files()
         return raw
 
@@ -183,7 +156,7 @@ class SqliteBackend(peewee.SqliteDatabase):
         held = self._state.held
         self._state.held = None
         if held is not None:
-            self._connections.discard(held)
+            self.connections.discard(held)
             held.close()
 
     def _claim_memory(self) -> None:
@@ -357,57 +330,7 @@ class SqliteBackend(peewee.SqliteDatabase):
         kinds = {"FOREIGNKEY": "reference", "CHECK": "check", "NOTNULL": "null"}
         return kinds.get(name.removeprefix("SQLITE_CONSTRAINT_"), "unique")
 
-    def json_match(
-        self,
-        field: peewee.JSONField,
-        keys: Sequence[str],
-        equals: Any,
-        minimum: float | None,
-        maximum: float | None,
-    ) -> Expression:
-        """Return the condition on a value inside a JSON column; numbers compare as numbers."""
-        if any('"' in key for key in keys):
-            raise ValidationError(
-                f"key: {show('.'.join(keys))} holds a double quote, which SQLite cannot look up",
-                field="key",
-            )
-        path = field._helper._path(keys)  # type: ignore[attr-defined]
-        kind = fn.json_type(field, path)
-        value = fn.json_extract(field, path)
-        number = Case(None, [(kind.in_(("integer", "real")), value)])
-        found = kind.is_null(False)
-        if minimum is not None:
-            found &= number >= Value(minimum, converter=False)
-        if maximum is not None:
-            found &= number <= Value(maximum, converter=False)
-        if isinstance(equals, bool):
-            found &= kind == ("true" if equals else "false")
-        elif isinstance(equals, str):
-            found &= (kind == "text") & (value == Value(equals, converter=False))
-        elif equals is not None:
-            found &= number == Value(equals, converter=False)
-        return found
-
-
-def prepare_file(path: Path, read_only: bool) -> None:
-    """Create the file where it is missing, for its owner only; explain what is in the way."""
-    try:
-        if path.is_dir():
-            raise StorageError(f"{path}: is a folder; name a file inside it")
-        if path.exists():
-            # SQLite itself takes a few bytes of something else for nothing at all
-            if 0 < path.stat().st_size < SMALLEST_FILE:
-                raise StorageError(f"{path}: it is not a SQLite database; check the path")
-            return
-        if read_only:
-            raise StorageError(f"{path}: there is no such database to read; check the path")
-        if not path.parent.is_dir():
-            raise StorageError(f"{path}: its folder {path.parent} does not exist; create it first")
-        path.touch(mode=0o600)
-    except OSError as error:
-        raise StorageError(
-            f"{path}: cannot be created: {error.strerror}; check the folder and its permissions"
-        ) from error
+    json_match = staticmethod(json_match)
 
 
 def _current_task() -> object:
@@ -416,44 +339,3 @@ def _current_task() -> object:
     if asyncio is None or asyncio._get_running_loop() is None:
         return None
     return asyncio.current_task() or "a callback of the event loop"
-
-
-# --- fork ---------------------------------------------------------------------------------
-# SQLite's locks do not survive a fork, but its notes about them do: a connection open at that
-# moment makes later commits of the child vanish. So both sides open a new one. What cannot be
-# closed, because a transaction is open or another thread owns it, makes the child refuse.
-
-_backends: weakref.WeakSet[SqliteBackend] = weakref.WeakSet()
-_inherited: list[_Connection] = []
-_inherited_paths: dict[str, str] = {}
-
-
-def _before_fork() -> None:
-    for database in list(_backends):
-        database.release()
-        if database.database != MEMORY:
-            _inherited.extend(database._connections)
-
-
-def _after_fork_in_parent() -> None:
-    _inherited.clear()
-
-
-def _after_fork_in_child() -> None:
-    # _inherited stays: what it holds is the parent's and must never be closed here
-    for database in list(_backends):
-        database._lock = threading.Lock()  # another thread of the parent may have held it
-        if any(connection in database._connections for connection in _inherited):
-            database.unusable = _inherited_paths[database.database] = (
-                f"{database.database}: this process was forked while a transaction was open or "
-                "another thread had the memory open, and cannot use it; fork before init_db(), or "
-                "start processes with multiprocessing's 'spawn' method"
-            )
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_before_fork,
-        after_in_parent=_after_fork_in_parent,
-        after_in_child=_after_fork_in_child,
-    )

@@ -4,16 +4,31 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from .errors import StorageError
-from .sqlite import prepare_file
+from .sqlite_connection import prepare_file
+from .sqlite_errors import named_error
 
-__all__ = ["copy_database", "sync_folder"]
+__all__ = ["copy_database", "snapshot", "sync_folder"]
 
-PAGES_PER_STEP = 1024  # between two steps other writers have their turn
+PAGES_PER_STEP = 1024
+
+
+@contextmanager
+def snapshot(path: Path) -> Iterator[sqlite3.Connection]:
+    """Yield a connection that sees the file as it is now, whatever is written meanwhile."""
+    with closing(
+        sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=30)
+    ) as connection:
+        try:
+            connection.execute("BEGIN")
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        except sqlite3.Error as error:
+            raise named_error(error, str(path), 30) or error from error
+        yield connection
 
 
 def copy_database(
@@ -36,11 +51,13 @@ def copy_database(
         unfinished.unlink(missing_ok=True)
         prepare_file(unfinished, read_only=False)
         with closing(sqlite3.connect(unfinished, isolation_level=None)) as copy:
-            source.backup(copy, pages=PAGES_PER_STEP, progress=report, sleep=0.001)
+            source.backup(copy, pages=PAGES_PER_STEP, progress=report)
             copy.execute("PRAGMA journal_mode = delete")
             verdict = copy.execute("PRAGMA integrity_check(1)").fetchone()[0]
-        if verdict != "ok":
-            raise StorageError(f"{destination}: the copy fails the integrity check: {verdict}")
+            if verdict != "ok":
+                raise StorageError(f"{destination}: the copy fails the integrity check: {verdict}")
+            if _rows(copy) != _rows(source):
+                raise StorageError(f"{destination}: the copy has not the rows of its source")
         with unfinished.open("rb") as file:
             os.fsync(file.fileno())
         unfinished.replace(destination)
@@ -51,6 +68,16 @@ def copy_database(
         ) from error
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def _rows(connection: sqlite3.Connection) -> dict[str, int]:
+    """Return the number of rows of each table."""
+    tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+    quoted = {name: '"' + name.replace('"', '""') + '"' for (name,) in tables}
+    return {
+        name: connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]  # noqa: S608
+        for name, table in quoted.items()
+    }
 
 
 def sync_folder(folder: Path) -> None:

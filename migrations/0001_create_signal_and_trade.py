@@ -19,7 +19,7 @@ SYMBOL = "length(symbol) BETWEEN 1 AND 20 AND symbol = trim(symbol)"
 MOMENT = (
     "length(timestamp) = 32 AND "
     "substr(timestamp, 20) GLOB '.[0-9][0-9][0-9][0-9][0-9][0-9]+00:00' AND "
-    "strftime('%Y-%m-%d %H:%M:%S', substr(timestamp, 1, 19)) = substr(timestamp, 1, 19)"
+    "strftime('%Y-%m-%d %H:%M:%S', substr(timestamp, 1, 19), '+0 days') IS substr(timestamp, 1, 19)"
 )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sqlite3
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -23,6 +25,7 @@ from botmemory import (
     NotInitializedError,
     StorageError,
     Trade,
+    ValidationError,
     close_db,
     db,
     get_db,
@@ -204,6 +207,49 @@ def test_read_only_reads_and_never_writes(path: Path) -> None:
         trade()
 
 
+def test_reading_only_leaves_no_file_behind(path: Path) -> None:
+    init_db(path)
+    trade()
+    close_db()
+    Path(f"{path}-lock").unlink()
+    init_db(path, read_only=True)
+    assert trades.get_trade_count() == 1
+    assert in_a_thread(trades.get_trade_count) == 1
+    close_db()
+    assert [file.name for file in path.parent.iterdir()] == ["bot.db"]
+
+
+def test_a_reader_sees_what_a_living_writer_records(path: Path) -> None:
+    code = f"""
+import sys
+from botmemory import init_db
+from botmemory.repositories import trades
+init_db({str(path)!r})
+for line in sys.stdin:
+    trades.create(symbol="X", side="buy", price=1, quantity=1)
+    print("done", flush=True)
+"""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", code], **pipes) as writer:
+        for count in range(1, 4):
+            writer.stdin.write("record\n")
+            writer.stdin.flush()
+            writer.stdout.readline()
+            init_db(path, read_only=True)
+            assert trades.get_trade_count() == count
+            with pytest.raises(StorageError, match="cannot be written"):
+                trade()
+            if count == 2:
+                close_db()
+
+
+def test_the_limit_on_metadata_can_be_set() -> None:
+    init_db(":memory:", max_metadata_bytes=20)
+    signal(signal_metadata={"rsi": 20})
+    with pytest.raises(ValidationError, match="takes 25 bytes; at most 20 are allowed"):
+        signal(signal_metadata={"rsi": 20, "note": "abcde"})
+
+
 # --- transactions -------------------------------------------------------------------------
 
 
@@ -379,49 +425,43 @@ def test_get_db_keeps_what_closing_would_lose(path: Path) -> None:
     assert trades.get_trade_count() == 1
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="the platform has no fork")
-def test_a_forked_child_and_its_parent_both_record(path: Path) -> None:
+def test_short_threads_leave_no_descriptor_open(path: Path) -> None:
     init_db(path)
-    trade(price=1)
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            for _ in range(20):
-                trade(price=2)
-            code = 0
-        finally:
-            os._exit(code)
-    for _ in range(20):
-        trade(price=3)
-    close_db()
-    assert os.waitpid(child, 0)[1] == 0
-    init_db(path)
-    assert trades.get_trade_count() == 41
+    trade()
+
+    def descriptors() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    def work() -> None:
+        trades.get_trade_count()
+
+    before, most = descriptors(), 0
+    for number in range(400):
+        if number % 100 == 0:
+            trade()
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+        most = max(most, descriptors())
+    assert most <= before + 2
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="the platform has no fork")
-def test_a_child_that_goes_on_after_its_parent_has_closed_loses_nothing(path: Path) -> None:
-    init_db(path)
-    trade(price=1)
-    parent_closed, told = os.pipe()
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            trade(price=2)
-            os.read(parent_closed, 1)
-            for _ in range(50):
-                trade(price=2)
-            code = 0
-        finally:
-            os._exit(code)
-    trade(price=3)
-    close_db()
-    os.write(told, b"x")
-    assert os.waitpid(child, 0)[1] == 0
-    init_db(path)
-    assert trades.get_trade_count() == 53
+def test_the_wal_shrinks_after_a_long_reader(path: Path) -> None:
+    init_db(path, synchronous="normal")
+    wal = path.with_name("bot.db-wal")
+    note = {"note": "x" * 9_000}
+    row = {"symbol": "X", "side": "buy", "price": 1, "quantity": 1, "trade_metadata": note}
+    with closing(sqlite3.connect(path, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM trade").fetchone()
+        for _ in range(5):
+            trades.create_many([row] * 500)
+        grown = wal.stat().st_size
+        reader.execute("ROLLBACK")
+    for _ in range(3):
+        trade()
+    assert grown > 20_000_000
+    assert wal.stat().st_size < 20_000_000
 
 
 def test_everything_raised_has_one_base() -> None:

@@ -17,6 +17,7 @@ import botmemory
 from botmemory import Config, init_db
 from botmemory.migration_runner import main
 from botmemory.repositories import positions, signals, trades
+from botmemory.upkeep import backup, check
 
 pytestmark = pytest.mark.usefixtures("empty_folder")
 
@@ -92,11 +93,11 @@ def test_the_migration_goes_up_and_down() -> None:
         assert trades.get_trade_count() == 1
 
 
-@pytest.mark.parametrize("module", [trades, signals, positions])
+@pytest.mark.parametrize("module", [trades, signals, positions, backup, check])
 def test_every_function_is_named(module: ModuleType) -> None:
     for name in module.__all__:
         if name[0].islower():
-            assert f"`{name}(" in TEXT
+            assert re.search(rf"`(\w+\.)*{name}\(", TEXT), name
 
 
 def test_every_error_and_setting_is_named() -> None:

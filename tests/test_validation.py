@@ -86,6 +86,14 @@ def test_metadata_deeper_than_64_levels_is_refused() -> None:
     assert signals.get_signal_count() == 1
 
 
+def test_metadata_over_a_mebibyte_is_refused() -> None:
+    assert signal(signal_metadata="x" * (2**20 - 2)).id
+    for value in ("x" * (2**20 - 1), {"deep": ["\u00fc" * 2**19]}):
+        with pytest.raises(ValidationError, match=r"signal_metadata: .* at most 1,048,576 are"):
+            signal(signal_metadata=value)
+    assert signals.get_signal_count() == 1
+
+
 @pytest.mark.parametrize(
     ("function", "arguments", "message"),
     [

@@ -2,13 +2,28 @@
    to keep. DISK_DELAY_MS is how long each fsync takes. DISK_KEEPS is a folder that receives, at
    each fsync, a copy of the file as it is then: what a power cut would leave. */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
+
+/* A folder was written through: names that are gone from it are gone for good. */
+static void forget(const char *path, const char *folder) {
+    char there[PATH_MAX * 2], kept[PATH_MAX * 2];
+    DIR *names = opendir(folder);
+    if (!names) return;
+    for (struct dirent *entry; (entry = readdir(names));) {
+        snprintf(there, sizeof there, "%s/%s", path, entry->d_name);
+        snprintf(kept, sizeof kept, "%s/%s", folder, entry->d_name);
+        if (access(there, F_OK) != 0) unlink(kept);
+    }
+    closedir(names);
+}
 
 static void keep(int fd) {
     const char *folder = getenv("DISK_KEEPS");
@@ -18,6 +33,11 @@ static void keep(int fd) {
     ssize_t length = readlink(link, path, sizeof path - 1);
     if (length < 0) return;
     path[length] = 0;
+    struct stat status;
+    if (fstat(fd, &status) == 0 && S_ISDIR(status.st_mode)) {
+        forget(path, folder);
+        return;
+    }
     const char *name = strrchr(path, '/');
     if (!name) return;
     snprintf(kept, sizeof kept, "%s%s", folder, name);

@@ -1,0 +1,5 @@
+"""Keep the memory well: copies of it, and a look at its health."""
+
+from . import backup, check
+
+__all__ = ["backup", "check"]

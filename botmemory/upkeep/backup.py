@@ -1,0 +1,122 @@
+"""Copy the memory while it is being written, and put a copy back."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ..config import MEMORY, Config, Target
+from ..database import db
+from ..errors import ConfigError, DatabaseBusyError, SchemaError, StorageError
+from ..filelock import FileLock
+from ..sqlite_copy import copy_database, snapshot, sync_folder
+from ..sqlite_errors import is_busy
+
+__all__ = ["backup", "restore"]
+
+
+def backup(
+    destination: str | os.PathLike[str], *, progress: Callable[[int, int], object] | None = None
+) -> Path:
+    """Copy the open memory to a file and return its path; bots may go on writing.
+
+    The copy is the memory of one moment. It is verified and written through to the disk before it
+    gets its name, and replaces what had that name; its mode is 0600. `progress` is called with
+    the pages copied and the pages in all. Raises `StorageError`, and `DatabaseBusyError` inside a
+    transaction, whose end nobody knows yet.
+    """
+    database = db.opened()
+    path = Path(destination).expanduser().resolve()
+    if database.in_transaction():
+        raise DatabaseBusyError(
+            f"{path}: a transaction is open in this thread; leave session_scope() before backup()"
+        )
+    if database.database == MEMORY:
+        copy_database(database.connection(), path, progress)  # type: ignore[no-untyped-call]
+        return path
+    if path == Path(database.database):
+        raise StorageError(f"{path}: is the memory itself; name another file for its copy")
+    with snapshot(Path(database.database)) as source:
+        copy_database(source, path, progress)
+    return path
+
+
+def restore(source: str | os.PathLike[str], target: Target = None) -> Path | None:
+    """Put a copy in the place of the memory; return where the replaced file is now, if any.
+
+    `target` is what `init_db` takes, None for the environment. The memory must be closed
+    everywhere. The copy is verified first, and what was there before is kept beside it under
+    another name. Raises `DatabaseBusyError` while a process has the memory open, `StorageError`
+    and `SchemaError` for a source that is no sound memory; then nothing is changed.
+    """
+    config = target if isinstance(target, Config) else _config(target)
+    if config.backend != "sqlite" or config.sqlite_path == MEMORY:
+        raise ConfigError(f"{config.label}: only a SQLite file can be restored")
+    path, origin = Path(config.sqlite_path), Path(source).expanduser().resolve()
+    if path == origin:
+        raise StorageError(f"{origin}: is the memory itself; name the copy to restore")
+    if not origin.is_file():
+        raise StorageError(f"{origin}: there is no such file to restore; check the path")
+    if db.obj is not None and db.config.identity == config.identity:
+        raise DatabaseBusyError(f"{path}: this process has the memory open; close_db() first")
+    with _alone(path):
+        staged = path.with_name(path.name + ".restored")
+        with snapshot(origin) as copy:
+            _require_memory(copy, origin)
+            copy_database(copy, staged)
+        kept = _put_aside(path)
+        staged.replace(path)
+        sync_folder(path.parent)
+    return kept
+
+
+def _config(target: str | os.PathLike[str] | None) -> Config:
+    return Config.from_env() if target is None else Config(target)
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Hold the memory's lock while nobody has it open, so that nobody opens it meanwhile."""
+    busy = DatabaseBusyError(f"{path}: a process has the memory open; stop the bot first")
+    lock = FileLock(f"{path}-lock")
+    try:
+        if not lock.acquire(5):
+            raise busy
+        if path.exists():
+            with closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as connection:
+                try:
+                    # only the one connection that is left may end the WAL
+                    connection.execute("PRAGMA journal_mode = delete").fetchone()
+                except sqlite3.OperationalError as error:
+                    if is_busy(error):
+                        raise busy from error
+                except sqlite3.DatabaseError:
+                    pass  # a damaged file is what restoring is for
+        yield
+    finally:
+        lock.close()
+
+
+def _require_memory(connection: sqlite3.Connection, path: Path) -> None:
+    names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+    if not {"trade", "signal", "schema_migration"} <= names:
+        raise SchemaError(f"{path}: is not a copy of a memory: it has no trades and signals")
+
+
+def _put_aside(path: Path) -> Path | None:
+    """Give the file and what is left of its -wal another name; the file keeps its own as well."""
+    if not path.exists():
+        return None
+    moment = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}Z"
+    kept = path.with_name(f"{path.stem}.replaced-{moment}.db")
+    for sidecar in ("-wal", "-shm"):
+        left = path.with_name(path.name + sidecar)
+        if left.exists():
+            left.rename(kept.with_name(kept.name + sidecar))
+    os.link(path, kept)
+    return kept

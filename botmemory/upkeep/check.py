@@ -1,0 +1,235 @@
+"""Look at the health of the open memory, and say what to do about what is found."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import peewee
+from peewee import SQL, fn
+from playhouse.schema_diff import diff_models
+
+from ..config import MEMORY
+from ..database import db
+from ..errors import SchemaError, ValidationError
+from ..migration_runner import require_current
+from ..models import BaseModel, Signal, Trade, clean_field
+from ..repositories import signals, trades
+from ..sqlite import SqliteBackend
+from ..sqlite_errors import RESTORE
+
+__all__ = ["Finding", "check"]
+
+LARGE_WAL = 20 * 1024 * 1024
+LITTLE_ROOM = 100 * 1024 * 1024
+NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs"})
+# the first release of each branch in which resetting the -wal cannot damage it any more
+WAL_RESET_MENDED = ((3, 44, 6), (3, 50, 7), (3, 51, 3))
+SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is not as it should be: how bad, what, and what to do."""
+
+    severity: Literal["error", "warning", "info"]
+    what: str
+    advice: str
+
+
+def check(*, full: bool = False) -> list[Finding]:
+    """Return what is wrong with the open memory, the worst first; an empty list is a healthy one.
+
+    Looks at the file (damage, journal, disk, file system), at the schema and at the rows (broken
+    rules, look-alikes, trades before their signal). `full` also compares every index with its
+    table and reads every row as the functions would; it takes as long as reading the file twice.
+    Nothing is changed. Raises `NotInitializedError`.
+    """
+    database = db.opened()
+    damage = list(_damage(database, full))
+    # what follows would stumble over the damage
+    found = damage or [
+        *_schema(database),
+        *_orphans(database),
+        *_broken_rules(),
+        *(_unreadable() if full else ()),
+        *_look_alikes(),
+        *_early_trades(),
+    ]
+    found += _file(database)
+    order = ("error", "warning", "info")
+    return sorted(found, key=lambda finding: order.index(finding.severity))
+
+
+def _damage(database: SqliteBackend, full: bool) -> Iterator[Finding]:
+    damage = database.damage("integrity_check" if full else "quick_check")
+    for line in damage[:SHOWN]:
+        yield Finding("error", f"the file is damaged: {line}", RESTORE)
+
+
+def _orphans(database: SqliteBackend) -> Iterator[Finding]:
+    cursor: Any = database.execute_sql("PRAGMA foreign_key_check")  # type: ignore[no-untyped-call]
+    if orphans := cursor.fetchall():
+        yield Finding(
+            "error",
+            f"{len(orphans)} rows of '{orphans[0][0]}' refer to rows of '{orphans[0][2]}' that are "
+            "not there",
+            "another program has written the file; set the reference of these rows to NULL",
+        )
+
+
+def _schema(database: SqliteBackend) -> Iterator[Finding]:
+    try:
+        require_current(database)
+    except SchemaError as error:
+        yield Finding("error", str(error), "run 'python -m botmemory.migration_runner up'")
+        return
+    for line in str(diff_models(database, [Signal, Trade])).splitlines():
+        yield Finding(
+            "error",
+            f"the tables are not as the migrations make them; they lack or have too much: {line}",
+            "undo by hand what another program has changed, or restore the latest backup",
+        )
+
+
+def _broken_rules() -> Iterator[Finding]:
+    """Rows that another program wrote, without the CHECKs of the schema."""
+    for model in (Signal, Trade):
+        meta: Any = model._meta
+        for constraint in (*meta.constraints, *meta.sqlite_constraints):
+            name, rule = _parts(constraint)
+            query = model.select(meta.primary_key).where(SQL(f"NOT ({rule})"))
+            yield from _rows(
+                model,
+                f"break the rule {name}: {rule}",
+                _ids(query),
+                "correct or delete them",
+            )
+
+
+def _unreadable() -> Iterator[Finding]:
+    for model, stream in ((Signal, signals.iterate), (Trade, trades.iterate)):
+        bad: list[str] = []
+        for row in stream():
+            for name, field in model._meta.fields.items():
+                try:
+                    clean_field(field, row.__data__.get(name))
+                except ValidationError as error:
+                    bad.append(f"{row._pk} ({error})")
+        yield from _rows(model, "hold what could not be stored", bad, "correct or delete them")
+
+
+def _look_alikes() -> Iterator[Finding]:
+    same = (Trade.timestamp, Trade.symbol, Trade.side, Trade.price, Trade.quantity)
+    query = (
+        Trade.select(fn.MIN(Trade.id))
+        .where(Trade.exchange_trade_id.is_null())
+        .group_by(*same)
+        .having(fn.COUNT(Trade.id) > 1)
+    )
+    yield from _rows(
+        Trade,
+        "stand there more than once with the same moment, symbol, side, price and quantity",
+        _ids(query),
+        "delete what was recorded twice; get_or_create() with the exchange's id prevents it",
+        severity="warning",
+    )
+
+
+def _early_trades() -> Iterator[Finding]:
+    query = Trade.select(Trade.id).join(Signal).where(Trade.timestamp < Signal.timestamp)
+    yield from _rows(
+        Trade,
+        "are older than the signal they name",
+        _ids(query),
+        "correct the timestamp or the signal; a clock or a time zone may be wrong",
+        severity="warning",
+    )
+
+
+def _file(database: SqliteBackend) -> Iterator[Finding]:
+    if database.database == MEMORY:
+        return
+    path = Path(database.database)
+    if (mode := database.pragma("journal_mode")) != "wal":
+        yield Finding(
+            "warning",
+            f"the journal mode is '{mode}', not 'wal': readers and writers wait for each other",
+            "close the memory everywhere and open it again with init_db()",
+        )
+    wal = path.with_name(path.name + "-wal")
+    if wal.exists() and (size := wal.stat().st_size) > LARGE_WAL:
+        yield Finding(
+            "warning",
+            f"{wal} has {size / 1e6:,.0f} MB: a reader holds an old state of the memory",
+            "end the transaction or the query that was left open, in whichever program",
+        )
+    free = shutil.disk_usage(path.parent).free
+    if free < max(LITTLE_ROOM, path.stat().st_size):
+        yield Finding(
+            "warning",
+            f"{path.parent} has {free / 1e6:,.0f} MB of free disk left",
+            "make room: a backup and a migration need as much as the file has",
+        )
+    if (kind := _file_system(path)) in NETWORK:
+        yield Finding(
+            "error",
+            f"{path} is on a network file system ({kind}), whose locks SQLite cannot rely on",
+            "move the file to a local disk",
+        )
+    version = sqlite3.sqlite_version_info
+    if not any(version[:2] == mended[:2] and version >= mended for mended in WAL_RESET_MENDED) and (
+        version < max(WAL_RESET_MENDED)
+    ):
+        yield Finding(
+            "info",
+            f"SQLite {sqlite3.sqlite_version} can damage a -wal when two connections reset and "
+            "write it at once",
+            "botmemory's lock prevents it between bots; do not write the file with other "
+            "programs, or use a Python with SQLite 3.51.3",
+        )
+
+
+def _file_system(path: Path) -> str:
+    """Return the type of the file system a file is on, "" where the system does not tell."""
+    try:
+        mounts = Path("/proc/self/mounts").read_text().splitlines()
+    except OSError:
+        return ""
+    best, kind = "", ""
+    for line in mounts:
+        _, place, name, *_ = line.split(" ")
+        place = place.replace("\\040", " ")
+        if path.is_relative_to(place) and len(place) >= len(best):
+            best, kind = place, name
+    return kind
+
+
+def _rows(
+    model: type[BaseModel],
+    what: str,
+    ids: list[str],
+    advice: str,
+    severity: Literal["error", "warning"] = "error",
+) -> Iterator[Finding]:
+    if ids:
+        more = ", ..." if len(ids) > SHOWN else ""
+        shown = ", ".join(ids[:SHOWN]) + more
+        yield Finding(severity, f"{model.__name__.lower()}s {what}: {shown}", advice)
+
+
+def _ids(query: peewee.ModelSelect[Any]) -> list[str]:
+    """Return the first ids, as they are stored: those of a broken row may be no ids."""
+    cursor: Any = db.execute(query.limit(SHOWN + 1))
+    return [str(row[0]) for row in cursor.fetchall()]
+
+
+def _parts(constraint: Any) -> tuple[str, str]:
+    """Return the name and the rule of a CHECK."""
+    sql, _ = db.get_sql_context().sql(constraint).query()
+    _, name, rule = sql.split(" ", 2)
+    return name.strip('"'), rule.removeprefix("CHECK (").removesuffix(")")

@@ -1,0 +1,143 @@
+"""After a fork both processes record, or the child refuses; nobody loses anything."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+import warnings
+from pathlib import Path
+
+import pytest
+from processes import in_child, needs_fork
+from samples import trade
+
+from botmemory import StorageError, close_db, init_db, session_scope
+from botmemory.repositories import trades
+
+pytestmark = [
+    needs_fork,
+    # what these tests do on purpose is what Python 3.12 warns of
+    pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning"),
+]
+
+
+def test_both_record(path: Path) -> None:
+    init_db(path)
+    trade(price=1)
+    in_child(lambda: [trade(price=2) for _ in range(20)] and None)
+    for _ in range(20):
+        trade(price=3)
+    assert trades.get_trade_count() == 41
+
+
+def test_a_child_that_goes_on_after_its_parent_has_closed_loses_nothing(path: Path) -> None:
+    init_db(path)
+    trade(price=1)
+    parent_closed, told = os.pipe()
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            trade(price=2)
+            os.read(parent_closed, 1)
+            for _ in range(50):
+                trade(price=2)
+            code = 0
+        finally:
+            os._exit(code)
+    trade(price=3)
+    close_db()
+    os.write(told, b"x")
+    assert os.waitpid(child, 0)[1] == 0
+    os.close(parent_closed)
+    os.close(told)
+    init_db(path)
+    assert trades.get_trade_count() == 53
+
+
+def refused() -> str:
+    """Return what the child is told, whatever it tries."""
+    with pytest.raises(StorageError, match="this process was forked while") as first:
+        trade()
+    with pytest.raises(StorageError):
+        trades.get_all()
+    with pytest.raises(StorageError), session_scope():
+        pass
+    return str(first.value)
+
+
+def test_a_transaction_of_the_parent_cannot_be_used_in_the_child(path: Path) -> None:
+    init_db(path)
+    with session_scope():
+        trade()
+        said = in_child(refused)
+        trade()
+    assert "spawn" in said
+    assert trades.get_trade_count() == 2
+
+
+def test_opening_again_in_such_a_child_is_refused_too(path: Path) -> None:
+    init_db(path)
+
+    def child() -> None:
+        from botmemory import db
+
+        db.initialize(None)
+        with pytest.raises(StorageError, match="this process was forked while"):
+            init_db(path)
+        init_db(path.with_name("another.db"))
+        trade()
+
+    with session_scope():
+        trade()
+        in_child(child)
+    assert trades.get_trade_count() == 1
+
+
+def test_a_connection_of_another_thread_makes_the_child_refuse(path: Path) -> None:
+    init_db(path)
+    connected, done = threading.Event(), threading.Event()
+
+    def work() -> None:
+        trade()
+        connected.set()
+        done.wait(10)
+        trade()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    connected.wait(10)
+    in_child(refused)
+    done.set()
+    thread.join()
+    in_child(trade)
+    assert trades.get_trade_count() == 3
+
+
+def test_a_pool_of_forked_workers_records(path: Path) -> None:
+    init_db(path)
+    trade()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        with multiprocessing.get_context("fork").Pool(3) as pool:
+            pool.map(work_in_pool, range(30))
+            pool.close()
+            pool.join()
+    assert trades.get_trade_count() == 31
+
+
+def work_in_pool(number: int) -> None:
+    trade(price=number + 1)
+
+
+def test_memory_goes_with_the_child(path: Path) -> None:
+    init_db(":memory:")
+    trade()
+
+    def child() -> int:
+        trade()
+        return trades.get_trade_count()
+
+    assert in_child(child) == 2
+    assert trades.get_trade_count() == 1

@@ -1,0 +1,392 @@
+"""Copies of the memory, putting them back, and what a look at its health finds."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal as signals_of_the_system
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from processes import fork_writer, kill, needs_fork
+from samples import at, signal, trade, trade_values
+
+from botmemory import (
+    ConfigError,
+    DatabaseBusyError,
+    NotInitializedError,
+    SchemaError,
+    StorageError,
+    close_db,
+    init_db,
+    session_scope,
+)
+from botmemory.repositories import signals, trades
+from botmemory.upkeep.backup import backup, restore
+from botmemory.upkeep.check import NETWORK, Finding, _file_system, check
+
+pytestmark = pytest.mark.usefixtures("empty_folder")
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """Where a copy goes."""
+    return tmp_path / "copies" / "copy.db"
+
+
+@pytest.fixture(autouse=True)
+def _folder(copy: Path) -> None:
+    copy.parent.mkdir()
+
+
+def prices(file: Path) -> list[float]:
+    with closing(sqlite3.connect(file)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        return [p for (p,) in connection.execute("SELECT price FROM trade ORDER BY price")]
+
+
+# --- backup -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("target", ["bot.db", ":memory:"])
+def test_a_copy_is_the_memory(target: str, copy: Path) -> None:
+    init_db(target)
+    trade(price=5, signal=signal(signal_metadata={"rsi": 20}))
+    steps: list[tuple[int, int]] = []
+    assert backup(copy, progress=lambda done, total: steps.append((done, total))) == copy
+    assert steps
+    assert steps[-1][0] == steps[-1][1] > 0
+    assert [file.name for file in copy.parent.iterdir()] == ["copy.db"]
+    assert copy.stat().st_mode & 0o777 == 0o600
+    close_db()
+    init_db(copy)
+    [read] = trades.get_all()
+    assert read.signal is not None
+    assert read.signal.signal_metadata == {"rsi": 20}
+
+
+def test_a_copy_made_while_others_write_is_of_one_moment(path: Path, copy: Path) -> None:
+    init_db(path, synchronous="normal")
+    trades.create_many(trade_values() for _ in range(3_000))
+    stop = threading.Event()
+
+    def write() -> None:
+        while not stop.is_set():
+            with session_scope():
+                for _ in range(10):
+                    trade(price=2)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for _ in range(3):
+            backup(copy)
+            copied = prices(copy)
+            assert copied.count(100.0) == 3_000
+            assert copied.count(2.0) % 10 == 0
+    finally:
+        stop.set()
+        writer.join()
+    assert trades.get_trade_count() > 3_000
+
+
+def test_a_copy_replaces_the_last_one_only_when_it_is_whole(path: Path, copy: Path) -> None:
+    init_db(path)
+    trade(price=1)
+    backup(copy)
+    trade(price=2)
+    backup(copy)
+    assert prices(copy) == [1.0, 2.0]
+
+    def fail(done: int, total: int) -> None:
+        raise RuntimeError("the operator pressed a key")
+
+    trade(price=3)
+    with pytest.raises(RuntimeError):
+        backup(copy, progress=fail)
+    assert prices(copy) == [1.0, 2.0]
+    assert [file.name for file in copy.parent.iterdir()] == ["copy.db"]
+
+
+def test_what_cannot_be_a_copy_is_explained(path: Path, copy: Path) -> None:
+    with pytest.raises(NotInitializedError):
+        backup(copy)
+    init_db(path)
+    with pytest.raises(StorageError, match="is the memory itself"):
+        backup(path)
+    with pytest.raises(StorageError, match="its folder .* does not exist"):
+        backup(copy.parent / "missing" / "copy.db")
+    with pytest.raises(StorageError, match=r"the copy failed: .*directory"):
+        backup(copy.parent)
+    with session_scope(), pytest.raises(DatabaseBusyError, match="a transaction is open"):
+        backup(copy)
+    assert list(copy.parent.iterdir()) == []
+
+
+@needs_fork
+def test_a_killed_backup_leaves_no_broken_file_under_the_name(path: Path, copy: Path) -> None:
+    init_db(path, synchronous="normal")
+    trades.create_many(trade_values(trade_metadata={"n": "x" * 2_000}) for _ in range(1_500))
+    backup(copy)
+    close_db()
+
+    def work(acknowledge: Callable[[Any], None]) -> None:
+        init_db(path)
+        while True:
+            backup(copy, progress=lambda done, total: acknowledge(done))
+
+    for number in range(12):
+        child, words = fork_writer(work)
+        os.read(words, 1)
+        time.sleep(number * 0.004)
+        kill(child, words)
+        assert len(prices(copy)) == 1_500
+    init_db(path)
+    backup(copy)
+    assert [file.name for file in copy.parent.iterdir()] == ["copy.db"]
+
+
+# --- restore ------------------------------------------------------------------------------
+
+
+def test_a_restored_copy_is_the_memory_and_the_replaced_one_is_kept(path: Path, copy: Path) -> None:
+    init_db(path)
+    trade(price=1)
+    backup(copy)
+    trade(price=2)
+    close_db()
+    kept = restore(copy, path)
+    assert kept is not None
+    assert prices(kept) == [1.0, 2.0]
+    init_db(path)
+    assert [t.price for t in trades.get_all()] == [1.0]
+    trade(price=3)
+    close_db()
+    assert prices(copy) == [1.0]
+
+
+def test_a_damaged_memory_is_what_restoring_is_for(path: Path, copy: Path) -> None:
+    init_db(path)
+    trade(price=1)
+    backup(copy)
+    close_db()
+    path.write_bytes(b"\xff" * 20_000)
+    Path(f"{path}-wal").write_bytes(b"stale" * 1_000)
+    restore(copy, path)
+    assert not Path(f"{path}-wal").exists()
+    init_db(path)
+    assert [t.price for t in trades.get_all()] == [1.0]
+
+
+def test_a_missing_memory_is_restored_from_the_environment(
+    path: Path, copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    init_db(path)
+    trade(price=1)
+    backup(copy)
+    close_db()
+    path.unlink()
+    monkeypatch.setenv("BOTMEMORY_DB_PATH", str(path))
+    assert restore(copy) is None
+    assert prices(path) == [1.0]
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_memory_in_use_is_not_replaced(path: Path, copy: Path) -> None:
+    init_db(path)
+    trade(price=1)
+    backup(copy)
+    trade(price=2)
+    with pytest.raises(DatabaseBusyError, match=r"this process has the memory open; close_db\(\)"):
+        restore(copy, path)
+    close_db()
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("SELECT count(*) FROM trade").fetchone()
+        with pytest.raises(DatabaseBusyError, match="a process has the memory open; stop the bot"):
+            restore(copy, path)
+    assert prices(path) == [1.0, 2.0]
+
+
+def test_what_cannot_be_restored_is_explained_and_changes_nothing(path: Path, copy: Path) -> None:
+    init_db(path)
+    trade(price=1)
+    close_db()
+    bad = copy.with_name("bad.db")
+    bad.write_bytes(b"no database" * 500)
+    foreign = copy.with_name("foreign.db")
+    with closing(sqlite3.connect(foreign)) as connection:
+        connection.execute("CREATE TABLE t (a)")
+    for source, kind, message in (
+        (copy, StorageError, "there is no such file to restore"),
+        (bad, StorageError, "it is not a SQLite database"),
+        (foreign, SchemaError, "is not a copy of a memory"),
+        (path, StorageError, "is the memory itself"),
+    ):
+        with pytest.raises(kind, match=message):
+            restore(source, path)
+    with pytest.raises(ConfigError, match="only a SQLite file"):
+        restore(path, ":memory:")
+    assert prices(path) == [1.0]
+
+
+@needs_fork
+def test_a_killed_restore_leaves_one_whole_memory(path: Path, copy: Path) -> None:
+    init_db(path, synchronous="normal")
+    trades.create_many(trade_values(trade_metadata={"n": "x" * 2_000}) for _ in range(1_500))
+    backup(copy)
+    close_db()
+
+    def work(acknowledge: Callable[[Any], None]) -> None:
+        acknowledge("begins")
+        restore(copy, path)
+
+    for number in range(12):
+        child, words = fork_writer(work)
+        os.read(words, 1)
+        time.sleep(number * 0.004)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signals_of_the_system.SIGKILL)
+        os.waitpid(child, 0)
+        os.close(words)
+        assert len(prices(path)) == 1_500
+
+
+# --- check --------------------------------------------------------------------------------
+
+
+def found(severity: str, full: bool = False) -> list[Finding]:
+    return [finding for finding in check(full=full) if finding.severity == severity]
+
+
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("target", ["bot.db", ":memory:"])
+def test_a_healthy_memory_has_no_findings(target: str, full: bool) -> None:
+    init_db(target)
+    trade(signal=signal(timestamp=at(0)), timestamp=at(1))
+    trade(timestamp=at(2))
+    assert found("error", full) == found("warning", full) == []
+
+
+def spoil(path: Path, *statements: str) -> None:
+    """Write the file as a program does that knows nothing of its rules."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA ignore_check_constraints = on")
+        for statement in statements:
+            connection.execute(statement)
+        connection.commit()
+
+
+def insert(**values: object) -> str:
+    row = {
+        "id": "'" + "0" * 32 + "'",
+        "timestamp": "'2024-01-01 00:00:00.000000+00:00'",
+        "symbol": "'X'",
+        "side": "'buy'",
+        "price": 1,
+        "quantity": 1,
+    } | values
+    return f"INSERT INTO trade ({', '.join(row)}) VALUES ({', '.join(map(str, row.values()))})"
+
+
+@pytest.mark.parametrize(
+    ("values", "rule"),
+    [
+        ({"price": -1}, "trade_price_check"),
+        ({"symbol": "''"}, "trade_symbol_check"),
+        ({"side": "'hold'"}, "trade_side_check"),
+        ({"id": "'no id'"}, "trade_id_check"),
+        ({"timestamp": "'2024-02-31 00:00:00.000000+00:00'"}, "trade_timestamp_check"),
+        ({"timestamp": "'2024-13-01 00:00:00.000000+00:00'"}, "trade_timestamp_check"),
+        ({"trade_metadata": "'{'"}, "trade_trade_metadata_check"),
+        ({"exchange_trade_id": "'1'"}, "trade_exchange_trade_id_check"),
+    ],
+)
+def test_a_row_from_elsewhere_that_breaks_a_rule(path: Path, values: Any, rule: str) -> None:
+    init_db(path)
+    spoil(path, insert(**values))
+    [finding] = found("error")
+    assert rule in finding.what
+    assert str(values.get("id", "0" * 32)).strip("'") in finding.what
+
+
+def test_what_only_a_full_look_sees(path: Path) -> None:
+    init_db(path)
+    spoil(path, insert(symbol="'a' || char(9) || 'b'"))
+    assert found("error") == []
+    [finding] = found("error", full=True)
+    assert "symbol: 'a\\tb' holds a character that cannot be printed" in finding.what
+
+
+def test_a_reference_to_nothing(path: Path) -> None:
+    init_db(path)
+    spoil(path, insert(signal_id=77))
+    assert "1 rows of 'trade' refer to rows of 'signal'" in found("error")[0].what
+
+
+def test_look_alikes_and_early_trades(path: Path) -> None:
+    init_db(path)
+    twice = {"timestamp": at(1), "exchange": "okx"}
+    trade(**twice, exchange_trade_id="1")
+    trade(**twice, exchange_trade_id="2")
+    assert found("warning") == []
+    trade(**twice)
+    trade(**twice)
+    [finding] = found("warning")
+    assert "more than once" in finding.what
+    late = signal(timestamp=at(9))
+    early = trade(signal=late, timestamp=at(8), price=7)
+    assert any(early.id.hex in finding.what for finding in found("warning"))
+
+
+def test_a_changed_schema(path: Path) -> None:
+    init_db(path)
+    spoil(path, "ALTER TABLE trade ADD COLUMN note TEXT", "DROP INDEX trade_symbol")
+    said = [finding.what for finding in found("error")]
+    assert any("drop column trade.note" in what for what in said)
+    assert any("add index" in what for what in said)
+
+
+def test_a_damaged_file(path: Path) -> None:
+    init_db(path)
+    trades.create_many(trade_values() for _ in range(2_000))
+    close_db()
+    database = init_db(path)
+    with path.open("r+b") as file:
+        file.seek(4096 * 30)
+        file.write(b"\xff" * 4096 * 5)
+    database.close()  # so that no page is in its cache
+    assert found("error")[0].what.startswith("the file is damaged: ")
+
+
+def test_a_large_wal(path: Path) -> None:
+    init_db(path, synchronous="normal")
+    with closing(sqlite3.connect(path, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM trade").fetchone()
+        for _ in range(5):
+            signals.create_many(
+                {"symbol": "X", "signal_value": 1, "signal_metadata": "x" * 9_000}
+                for _ in range(500)
+            )
+        [finding] = found("warning")
+    assert "a reader holds an old state of the memory" in finding.what
+
+
+def test_the_kind_of_the_file_system_is_known() -> None:
+    assert _file_system(Path("/proc/self/status")) == "proc"
+    assert _file_system(Path("/")) not in NETWORK
+
+
+def test_every_finding_says_what_to_do(path: Path) -> None:
+    init_db(path)
+    spoil(path, insert(price=-1))
+    for finding in check():
+        assert finding.severity in ("error", "warning", "info")
+        assert finding.what
+        assert finding.advice
