@@ -425,7 +425,8 @@ def test_get_db_keeps_what_closing_would_lose(path: Path) -> None:
     assert trades.get_trade_count() == 1
 
 
-def test_short_threads_leave_no_descriptor_open(path: Path) -> None:
+@pytest.mark.parametrize("count", [300, pytest.param(2_000, marks=pytest.mark.long)])
+def test_short_threads_leave_no_descriptor_open(path: Path, count: int) -> None:
     init_db(path)
     trade()
 
@@ -436,7 +437,7 @@ def test_short_threads_leave_no_descriptor_open(path: Path) -> None:
         trades.get_trade_count()
 
     before, most = descriptors(), 0
-    for number in range(400):
+    for number in range(count):
         if number % 100 == 0:
             trade()
         thread = threading.Thread(target=work)

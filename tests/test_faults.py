@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import resource
 import shutil
@@ -18,7 +17,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from processes import NOBODY, in_child, needs_fork
+from processes import NOBODY, in_child, mount_small_disk, needs_fork
 from samples import trade, trade_values
 
 from botmemory import (
@@ -66,17 +65,6 @@ def sound(path: Path) -> bool:
 
 
 # --- no room ------------------------------------------------------------------------------
-
-
-def mount_small_disk(folder: Path) -> bool:
-    """Mount a disk of 1 MiB in a name space of this process alone, where the system lets it."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    own_mounts, private_and_all = 0x00020000, (1 << 18) | (1 << 14)
-    return (
-        libc.unshare(own_mounts) == 0
-        and libc.mount(b"none", b"/", None, private_and_all, None) == 0
-        and libc.mount(b"none", bytes(folder), b"tmpfs", 0, b"size=1m") == 0
-    )
 
 
 def test_a_full_disk(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import fork_writer, kill, needs_fork
+from processes import fork_writer, in_child, kill, mount_small_disk, needs_fork
 from samples import at, signal, trade, trade_values
 
 from botmemory import (
@@ -376,6 +376,21 @@ def test_a_large_wal(path: Path) -> None:
             )
         [finding] = found("warning")
     assert "a reader holds an old state of the memory" in finding.what
+
+
+@needs_fork
+def test_a_disk_that_is_nearly_full(tmp_path: Path) -> None:
+    def child() -> list[str] | None:
+        if not mount_small_disk(tmp_path):
+            return None
+        init_db(tmp_path / "bot.db")
+        return [finding.what for finding in found("warning")]
+
+    said = in_child(child)
+    if said is None:
+        pytest.skip("this user may not mount a disk")
+    [what] = said
+    assert what.startswith(f"{tmp_path} has 1 MB of free disk left")
 
 
 def test_the_kind_of_the_file_system_is_known() -> None:

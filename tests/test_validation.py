@@ -86,6 +86,22 @@ def test_metadata_deeper_than_64_levels_is_refused() -> None:
     assert signals.get_signal_count() == 1
 
 
+class Key(str):
+    """Text that a dict keeps beside other text of the same letters."""
+
+    __slots__ = ()
+    __hash__ = object.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+
+def test_keys_that_become_one_are_refused() -> None:
+    assert signal(signal_metadata={Key("rsi"): 1}).signal_metadata == {"rsi": 1}
+    with pytest.raises(ValidationError, match="signal_metadata: .* stands twice among the keys"):
+        signal(signal_metadata={"rsi": 1, Key("rsi"): 2})
+
+
 def test_metadata_over_a_mebibyte_is_refused() -> None:
     assert signal(signal_metadata="x" * (2**20 - 2)).id
     for value in ("x" * (2**20 - 1), {"deep": ["\u00fc" * 2**19]}):
