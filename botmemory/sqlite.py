@@ -184,7 +184,7 @@ class SqliteBackend(peewee.SqliteDatabase):
     def _execute_cursor(self, sql: str, params: Any, **options: Any) -> Any:
         run = super()._execute_cursor  # type: ignore[misc]
         state = self._state
-        if state.transactions:
+        if state.transactions and state.depth:
             if state.task is not None and state.task is not _current_task():
                 raise DatabaseBusyError(
                     f"{self.database}: another task of this thread holds a transaction across an "
@@ -200,15 +200,17 @@ class SqliteBackend(peewee.SqliteDatabase):
             return self._patiently(lambda: run(sql, params, **options))
         self._take_turn()
         try:
+            self._require_same_files("nothing was written by this call")
             cursor = self._patiently(lambda: run(sql, params, **options))
         finally:
             self._end_turn()
-        self._require_same_files()
+        self._require_same_files("whether this call is stored is not known")
         return cursor
 
     def begin(self, lock_type: str | None = None) -> None:
         self._take_turn()
         try:
+            self._require_same_files("nothing was written by this call")
             self._patiently(lambda: super(SqliteBackend, self).begin(lock_type))
         except BaseException:
             self._end_turn()
@@ -220,7 +222,7 @@ class SqliteBackend(peewee.SqliteDatabase):
             raise self._rolled_back()
         self._named(super().commit)
         self._end_turn()
-        self._require_same_files()
+        self._require_same_files("whether this call is stored is not known")
 
     def rollback(self) -> None:
         try:
@@ -268,6 +270,7 @@ class SqliteBackend(peewee.SqliteDatabase):
     # --- the lock between writers -----------------------------------------------------------
 
     def _take_turn(self) -> None:
+        self._require_usable()
         state = self._state
         if state.depth == 0 and self._locks:
             if state.lock is None:
@@ -290,6 +293,12 @@ class SqliteBackend(peewee.SqliteDatabase):
         if state.depth == 0 and state.lock is not None:
             state.lock.release()
 
+    def leave_queue(self) -> None:
+        """Forget the lock a child has inherited: what it did to it, it would do to its parent's."""
+        if self._state.lock is not None:
+            self._state.lock.close()
+        self._state.lock, self._state.depth = None, 0
+
     # --- the file underneath ----------------------------------------------------------------
 
     def _remember_files(self) -> None:
@@ -308,15 +317,17 @@ class SqliteBackend(peewee.SqliteDatabase):
             found.append((status.st_dev, status.st_ino))
         return tuple(found)
 
-    def _require_same_files(self) -> None:
+    def _require_same_files(self, outcome: str) -> None:
         """Raise before a commit is acknowledged that went into a file nobody will find."""
         held = self._state.held
         if held is not None and self._locks and held.files != self._files():
-            self.unusable = (
-                f"{self.database}: the file or its -wal was deleted or replaced while it was open; "
-                "the last call is not stored: put the file back, then close_db() and init_db()"
+            held.abandon()
+            lost = (
+                f"{self.database}: the file or its -wal was deleted or replaced while it was open"
             )
-            raise StorageError(self.unusable)
+            remedy = "look for the file, put it back, then close_db() and init_db()"
+            self.unusable = f"{lost}; nothing was written by this call: {remedy}"
+            raise StorageError(f"{lost}; {outcome}: {remedy}")
 
     def _require_usable(self) -> None:
         if self.unusable is not None:

@@ -50,6 +50,13 @@ class Connection:
             with suppress(sqlite3.Error), closing(sqlite3.connect(self.tidy, timeout=0)) as last:
                 last.execute("PRAGMA schema_version")
 
+    def abandon(self) -> None:
+        """Leave it open for good: closing would write an orphaned -wal over newer pages."""
+        import ctypes  # late: hardly anybody needs it, and everybody would wait for it
+
+        self.closed = True
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self.raw))
+
     def __del__(self) -> None:
         # a child must not close what it has inherited: the parent goes on with it
         if self.process == os.getpid():

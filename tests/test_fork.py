@@ -6,13 +6,14 @@ import multiprocessing
 import os
 import threading
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from processes import in_child, needs_fork
+from processes import fork_writer, in_child, kill, needs_fork
 from samples import trade
 
-from botmemory import StorageError, close_db, init_db, session_scope
+from botmemory import DatabaseBusyError, StorageError, close_db, init_db, session_scope
 from botmemory.repositories import trades
 
 pytestmark = [
@@ -113,6 +114,29 @@ def test_a_connection_of_another_thread_makes_the_child_refuse(path: Path) -> No
     thread.join()
     in_child(trade)
     assert trades.get_trade_count() == 3
+
+
+def test_parent_and_child_wait_for_each_other(path: Path) -> None:
+    init_db(path, busy_timeout=0.2)
+    trade()
+
+    in_child(trade)
+    holder, words = fork_writer(hold)
+    assert os.read(words, 10)
+    with pytest.raises(DatabaseBusyError):
+        trade()
+    locks = Path("/proc/locks").read_text() if Path("/proc/locks").exists() else f" {holder} "
+    assert f" {holder} " in locks
+    kill(holder, words)
+    trade()
+    assert trades.get_trade_count() == 3
+
+
+def hold(acknowledge: Callable[[object], None]) -> None:
+    with session_scope():
+        trade()
+        acknowledge("holds")
+        threading.Event().wait(30)
 
 
 def test_a_pool_of_forked_workers_records(path: Path) -> None:
