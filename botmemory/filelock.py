@@ -23,6 +23,7 @@ class FileLock:
 
     def __init__(self, path: str) -> None:
         self._path = path
+        self._file: int | None = None
         self._file = self._open()
 
     def acquire(self, timeout: float) -> bool:
@@ -48,6 +49,9 @@ class FileLock:
             os.close(self._file)
             self._file = None
 
+    def __del__(self) -> None:
+        self.close()
+
     def _open(self) -> int | None:
         if fcntl is None:
             return None
@@ -71,10 +75,15 @@ class FileLock:
                     came.set()
 
         threading.Thread(target=wait, name="botmemory-lock", daemon=True).start()
-        came.wait(timeout)
-        with guard:
-            if came.is_set():
-                return True
-            too_late = True
-        self._file = self._open()
-        return False
+        interrupted = True
+        try:
+            came.wait(timeout)
+            interrupted = False
+        finally:
+            with guard:
+                too_late = not came.is_set()
+            if too_late:
+                self._file = self._open()
+            elif interrupted:
+                self.release()
+        return not too_late

@@ -116,6 +116,11 @@ class SqliteBackend(peewee.SqliteDatabase):
         rules = ("ok", "CHECK constraint", "NULL value", "non-unique entry")
         return [line for (line,) in lines if not line.startswith(rules)]
 
+    def orphans(self) -> list[tuple[str, str]]:
+        """Return the tables of each row that refers to nothing: where it is, where it leads."""
+        cursor: Any = self.execute_sql("PRAGMA foreign_key_check")  # type: ignore[no-untyped-call]
+        return [(table, parent) for table, _, parent, _ in cursor.fetchall()]
+
     def connect(self, reuse_if_open: bool = False) -> bool:
         return self._patiently(lambda: super(SqliteBackend, self).connect(reuse_if_open))
 

@@ -61,8 +61,6 @@ class Connection:
         # a child must not close what it has inherited: the parent goes on with it
         if self.process == os.getpid():
             self.close(patience=0.1)
-            if self.lock is not None:
-                self.lock.close()
 
 
 class State(peewee._ConnectionLocal):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import sqlite3
@@ -32,6 +33,7 @@ from botmemory import (
     init_db,
     session_scope,
 )
+from botmemory.filelock import FileLock
 from botmemory.repositories import positions, signals, trades
 
 pytestmark = pytest.mark.usefixtures("empty_folder")
@@ -423,6 +425,16 @@ def test_get_db_keeps_what_closing_would_lose(path: Path) -> None:
         for _ in get_db():
             trade()
     assert trades.get_trade_count() == 1
+
+
+def test_writers_queue_also_after_a_connection_was_closed(path: Path) -> None:
+    init_db(path)
+    for _ in range(2):
+        assert len(list(get_db())) == 1
+        gc.collect()
+        with session_scope():
+            assert not FileLock(f"{path}-lock").acquire(0)
+    assert FileLock(f"{path}-lock").acquire(0)
 
 
 @pytest.mark.parametrize("count", [300, pytest.param(2_000, marks=pytest.mark.long)])

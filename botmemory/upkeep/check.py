@@ -72,11 +72,10 @@ def _damage(database: SqliteBackend, full: bool) -> Iterator[Finding]:
 
 
 def _orphans(database: SqliteBackend) -> Iterator[Finding]:
-    cursor: Any = database.execute_sql("PRAGMA foreign_key_check")  # type: ignore[no-untyped-call]
-    if orphans := cursor.fetchall():
+    if orphans := database.orphans():
         yield Finding(
             "error",
-            f"{len(orphans)} rows of '{orphans[0][0]}' refer to rows of '{orphans[0][2]}' that are "
+            f"{len(orphans)} rows of '{orphans[0][0]}' refer to rows of '{orphans[0][1]}' that are "
             "not there",
             "another program has written the file; set the reference of these rows to NULL",
         )
