@@ -230,6 +230,8 @@ def test_what_cannot_be_restored_is_explained_and_changes_nothing(path: Path, co
     ):
         with pytest.raises(kind, match=message):
             restore(source, path)
+    with pytest.raises(StorageError, match="missing/bot.db: cannot be restored: No such file"):
+        restore(path, path.parent / "missing" / "bot.db")
     with pytest.raises(ConfigError, match="only a SQLite file"):
         restore(path, ":memory:")
     assert prices(path) == [1.0]
@@ -311,8 +313,19 @@ def test_a_row_from_elsewhere_that_breaks_a_rule(path: Path, values: Any, rule: 
     init_db(path)
     spoil(path, insert(**values))
     [finding] = found("error")
+    assert found("error", full=True) == [finding]
     assert rule in finding.what
     assert str(values.get("id", "0" * 32)).strip("'") in finding.what
+
+
+@pytest.mark.parametrize("values", [{"id": "'no id'"}, {"timestamp": "'2024-13-01'"}], ids=str)
+def test_a_row_that_cannot_be_read_is_an_error_that_leads_to_the_check(
+    path: Path, values: Any
+) -> None:
+    init_db(path)
+    spoil(path, insert(**values))
+    with pytest.raises(StorageError, match=r"a row that cannot be read .*check\(\) names it"):
+        trades.get_all()
 
 
 def test_what_only_a_full_look_sees(path: Path) -> None:

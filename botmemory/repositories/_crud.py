@@ -13,7 +13,14 @@ from peewee import Tuple, __exception_wrapper__, fn  # type: ignore[attr-defined
 
 from .._calls import suggestion
 from ..database import db, session_scope
-from ..errors import BotMemoryError, DuplicateError, NotFoundError, ValidationError, show
+from ..errors import (
+    BotMemoryError,
+    DuplicateError,
+    NotFoundError,
+    StorageError,
+    ValidationError,
+    show,
+)
 from ..fields import to_utc
 from ..models import BaseModel, clean_field
 
@@ -256,6 +263,13 @@ def fetch(query: peewee.ModelSelect[Row]) -> list[Row]:
         if named is None:
             raise
         raise named from error
+    except BotMemoryError:
+        raise
+    except ValueError as error:
+        raise StorageError(
+            f"{db.config.label}: holds a row that cannot be read ({error}); another program has "
+            "written it: botmemory.upkeep.check.check() names it"
+        ) from error
 
 
 def select(model: type[Row], conditions: Sequence[Any], *fields: Any) -> peewee.ModelSelect[Row]:

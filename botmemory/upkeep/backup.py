@@ -64,14 +64,20 @@ def restore(source: str | os.PathLike[str], target: Target = None) -> Path | Non
         raise StorageError(f"{origin}: there is no such file to restore; check the path")
     if db.obj is not None and db.config.identity == config.identity:
         raise DatabaseBusyError(f"{path}: this process has the memory open; close_db() first")
-    with _alone(path):
-        staged = path.with_name(path.name + ".restored")
-        with snapshot(origin) as copy:
-            _require_memory(copy, origin)
-            copy_database(copy, staged)
-        kept = _put_aside(path)
-        staged.replace(path)
-        sync_folder(path.parent)
+    staged = path.with_name(path.name + ".restored")
+    try:
+        with _alone(path):
+            with snapshot(origin) as copy:
+                _require_memory(copy, origin)
+                copy_database(copy, staged)
+            kept = _put_aside(path)
+            staged.replace(path)
+            sync_folder(path.parent)
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be restored: {error.strerror}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            staged.unlink(missing_ok=True)
     return kept
 
 

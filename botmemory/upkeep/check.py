@@ -50,16 +50,13 @@ def check(*, full: bool = False) -> list[Finding]:
     Nothing is changed. Raises `NotInitializedError`.
     """
     database = db.opened()
-    damage = list(_damage(database, full))
-    # what follows would stumble over the damage
-    found = damage or [
-        *_schema(database),
-        *_orphans(database),
-        *_broken_rules(),
-        *(_unreadable() if full else ()),
-        *_look_alikes(),
-        *_early_trades(),
-    ]
+    # each look would stumble over what the one before has found
+    found = list(_damage(database, full)) or list(_schema(database))
+    if not found:
+        broken = list(_broken_rules())
+        found += [*_orphans(database), *broken, *_look_alikes(), *_early_trades()]
+        if full and not broken:
+            found += _unreadable()
     found += _file(database)
     order = ("error", "warning", "info")
     return sorted(found, key=lambda finding: order.index(finding.severity))
