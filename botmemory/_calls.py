@@ -49,7 +49,12 @@ def _explain(
     kwargs: dict[str, object],
     problem: TypeError,
 ) -> str:
-    name = f"{function.__module__.rpartition('.')[2]}.{function.__name__}()"
+    *_, package, module = function.__module__.split(".")
+    name = (
+        f"{module}.{function.__name__}()"
+        if package == "repositories"
+        else (f"{function.__name__}()")
+    )
     parameters = inspect.signature(function).parameters
     known = list(parameters)
     for given, value in kwargs.items():

@@ -194,8 +194,7 @@ def _checked_target(target: object) -> str:
         return text
     if name not in SERVER_SCHEMES:
         raise ConfigError(
-            f"db_path: unknown scheme '{name}'; use a path, ':memory:', 'sqlite:///...', "
-            "'postgresql://...' or 'cockroachdb://...'"
+            f"db_path: unknown scheme '{name}'; use a path, ':memory:' or 'sqlite:///...'"
         )
     _, _, server = text.rpartition("@") if "@" in text else text.partition("://")
     if not server.partition("/")[2].partition("?")[0]:

@@ -8,23 +8,16 @@ converts, and leaves out the rules that would forbid `Trade.price > 0`.
 from __future__ import annotations
 
 import enum
-import json
-import math
-import os
-import re
-import threading
-import time
 import uuid
-from collections.abc import Mapping
-from datetime import UTC, date, datetime
-from decimal import Decimal
-from numbers import Integral, Real
-from typing import Any, NoReturn
+from datetime import UTC, datetime
+from numbers import Integral
+from typing import Any
 
 import peewee
 from playhouse.fields import EnumField
 
-from .errors import ValidationError, show
+from .errors import ValidationError
+from .values import plain_json, refuse, to_finite, to_float, to_json, to_utc
 
 __all__ = [
     "ChoiceField",
@@ -36,55 +29,7 @@ __all__ = [
     "ReferenceField",
     "SideField",
     "UtcDateTimeField",
-    "refuse",
-    "to_finite",
-    "to_utc",
-    "uuid7",
 ]
-
-DEEPEST_METADATA = 64
-
-
-def refuse(field: str, value: object, expected: str) -> NoReturn:
-    """Raise the `ValidationError` every refused value ends in.
-
-    `field` may be a place inside metadata, such as `signal_metadata.bands[2]`.
-    """
-    name = re.split(r"[.\[]", field, maxsplit=1)[0]
-    raise ValidationError(f"{field}: {show(value)} {expected}", field=name)
-
-
-def to_utc(field: str, value: object) -> datetime:
-    """Return a datetime as aware UTC; naive input is taken as UTC."""
-    if not isinstance(value, datetime) or value != value:  # pandas' NaT is a datetime
-        refuse(field, value, "is not a datetime; naive ones are taken as UTC")
-    if type(value) is not datetime:  # pandas' Timestamp: nanoseconds end here
-        value = datetime.fromisoformat(value.isoformat(timespec="microseconds"))
-    if value.tzinfo is None:
-        return value.replace(tzinfo=UTC)
-    try:
-        return value.astimezone(UTC)
-    except (OverflowError, ValueError):
-        refuse(field, value, "is outside the years 1 to 9999 in UTC")
-
-
-def to_finite(field: str, value: object) -> float:
-    """Return a number as a finite float; text and bool are not numbers."""
-    number = _to_float(field, value)
-    if not math.isfinite(number):
-        refuse(field, value, "is not a finite number")
-    return number
-
-
-def _to_float(field: str, value: object) -> float:
-    if type(value) is float:
-        return value
-    if not isinstance(value, (Real, Decimal)) or isinstance(value, bool):
-        refuse(field, value, "is not a number; pass an int, a float or a Decimal")
-    try:
-        return float(value)
-    except (OverflowError, ValueError):
-        refuse(field, value, "does not fit a double")
 
 
 class UtcDateTimeField(peewee.Field):
@@ -122,7 +67,7 @@ class DoubleField(peewee.DoubleField):
         return number
 
     def db_value(self, value: object) -> float | None:
-        return None if value is None else _to_float(self.name, value)
+        return None if value is None else to_float(self.name, value)
 
 
 class LabelField(peewee.CharField):
@@ -233,99 +178,11 @@ class MetadataField(peewee.JSONField):
         super().__init__(dumps=self._to_text, **kwargs)
 
     def clean(self, value: object) -> object:
-        plain = _plain(value, self.name, 0)
+        plain = plain_json(value, self.name, 0)
         most = self.model._meta.database.config.max_metadata_bytes
-        if (size := len(_to_json(plain).encode())) > most:
+        if (size := len(to_json(plain).encode())) > most:
             refuse(self.name, value, f"takes {size:,} bytes; at most {most:,} are allowed")
         return plain
 
     def _to_text(self, value: object) -> str:
-        return _to_json(_plain(value, self.name, 0))
-
-
-def _to_json(plain: object) -> str:
-    return json.dumps(plain, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-
-
-def _plain(value: Any, path: str, depth: int) -> Any:
-    """Return `value` as dict, list, str, int, float, bool and None only."""
-    kind = type(value)
-    if value is None or kind is bool or kind is int:
-        return value
-    if kind is float:
-        return value if math.isfinite(value) else None
-    if isinstance(value, enum.Enum):
-        return _plain(value.value, path, depth)
-    if isinstance(value, str):
-        return _plain_text(str(value), path)
-    if depth >= DEEPEST_METADATA and isinstance(value, (Mapping, list, tuple)):
-        refuse(path, value, f"is nested deeper than {DEEPEST_METADATA} levels")
-    if isinstance(value, Mapping):
-        plain: dict[str, Any] = {}
-        for key, item in value.items():
-            if not isinstance(key, str):
-                refuse(path, key, "is used as a key; JSON keys are text")
-            name = _plain_text(str(key.value) if isinstance(key, enum.Enum) else str(key), path)
-            if name in plain:
-                refuse(path, key, "stands twice among the keys")
-            plain[name] = _plain(item, f"{path}.{name}", depth + 1)
-        return plain
-    if isinstance(value, (list, tuple)):
-        return [_plain(item, f"{path}[{i}]", depth + 1) for i, item in enumerate(value)]
-    if isinstance(value, uuid.UUID):
-        return str(value)
-    if isinstance(value, date):  # a datetime is one; pandas' NaT is one that is not equal to itself
-        if value != value:
-            return None
-        return (to_utc(path, value) if isinstance(value, datetime) else value).isoformat()
-    return _plain_scalar(value, path)
-
-
-def _plain_scalar(value: Any, path: str) -> Any:
-    """Return a number of another library as int, float, bool or None."""
-    kind = type(value)
-    if kind.__name__ == "NAType":  # pandas.NA, whose comparisons are neither true nor false
-        return None
-    if isinstance(value, Decimal) or (isinstance(value, Real) and not isinstance(value, Integral)):
-        number = float(value) if not (isinstance(value, Decimal) and value.is_nan()) else math.nan
-        return number if math.isfinite(number) else None
-    if isinstance(value, Integral):
-        return int(value)
-    if kind.__module__ == "numpy":
-        if kind.__name__ in ("bool", "bool_"):
-            return bool(value)
-        if kind.__name__ == "datetime64":
-            moment = value.astype("datetime64[us]").item()
-            return None if moment is None else to_utc(path, moment).isoformat()
-    refuse(path, value, f"cannot be stored as JSON ({kind.__name__})")
-
-
-def _plain_text(text: str, path: str) -> str:
-    if "\0" in text:
-        refuse(path, text, "holds a NUL character")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        refuse(path, text, "holds half of a surrogate pair")
-    return text
-
-
-_uuid7_lock = threading.Lock()
-_last_moment = 0
-
-
-def uuid7() -> uuid.UUID:
-    """Return a new time-ordered id: RFC 9562, version 7, method 3 of its section 6.2.
-
-    The 12 bits after the milliseconds hold the fraction of the millisecond, and two ids of one
-    process are never equal in those 60 bits: a later call gives a greater id.
-    """
-    global _last_moment
-    with _uuid7_lock:
-        nanoseconds = time.time_ns()
-        milliseconds, rest = divmod(nanoseconds, 1_000_000)
-        moment = (milliseconds << 12) | (rest * 4096 // 1_000_000)
-        moment = _last_moment = max(moment, _last_moment + 1)
-    high = (moment >> 12) << 16 | 0x7000 | (moment & 0xFFF)
-    low = int.from_bytes(os.urandom(8)) & 0x3FFF_FFFF_FFFF_FFFF | 0x8000_0000_0000_0000
-    return uuid.UUID(int=high << 64 | low)
+        return to_json(plain_json(value, self.name, 0))

@@ -22,8 +22,8 @@ from .fields import (
     ReferenceField,
     SideField,
     UtcDateTimeField,
-    uuid7,
 )
+from .uuid7 import uuid7
 
 __all__ = ["BaseModel", "OrderSide", "Signal", "Trade"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import sys
 import threading
@@ -17,7 +16,7 @@ import peewee
 from .config import MEMORY, Config
 from .errors import BotMemoryError, DatabaseBusyError, StorageError
 from .filelock import FileLock
-from .sqlite_connection import Connection, State, prepare_file
+from .sqlite_connection import Connection, State, files_of, prepare_file
 from .sqlite_errors import RESTORE, busy, is_damage, named_error
 from .sqlite_fork import open_backends, unusable_after_fork
 from .sqlite_json import json_match
@@ -309,23 +308,12 @@ class SqliteBackend(peewee.SqliteDatabase):
     def _remember_files(self) -> None:
         held = self._state.held
         if held is not None and self._locks:
-            held.files = self._files()
-
-    def _files(self) -> tuple[tuple[int, int], ...]:
-        """Return device and inode of the file and of its -wal, as their names lead to them now."""
-        found = []
-        for name in (self.database, self.database + "-wal"):
-            try:
-                status = os.stat(name)  # noqa: PTH116  (half the time of Path.stat, at each commit)
-            except FileNotFoundError:
-                continue
-            found.append((status.st_dev, status.st_ino))
-        return tuple(found)
+            held.files = files_of(self.database)
 
     def _require_same_files(self, outcome: str) -> None:
         """Raise before a commit is acknowledged that went into a file nobody will find."""
         held = self._state.held
-        if held is not None and self._locks and held.files != self._files():
+        if held is not None and self._locks and held.files != files_of(self.database):
             held.abandon()
             lost = (
                 f"{self.database}: the file or its -wal was deleted or replaced while it was open"

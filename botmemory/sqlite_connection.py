@@ -13,7 +13,7 @@ import peewee
 from .errors import StorageError
 from .filelock import FileLock
 
-__all__ = ["Connection", "State", "prepare_file"]
+__all__ = ["Connection", "State", "files_of", "prepare_file"]
 
 SMALLEST_FILE = 512  # one page of the smallest size
 
@@ -70,6 +70,18 @@ class State(peewee._ConnectionLocal):
     lock: FileLock | None = None
     depth = 0  # how often this thread holds the lock
     task: object = None  # the asyncio task whose transaction is open
+
+
+def files_of(path: str) -> tuple[tuple[int, int], ...]:
+    """Return device and inode of the file and of its -wal, as their names lead to them now."""
+    found = []
+    for name in (path, path + "-wal"):
+        try:
+            status = os.stat(name)  # noqa: PTH116  (half the time of Path.stat, at each commit)
+        except FileNotFoundError:
+            continue
+        found.append((status.st_dev, status.st_ino))
+    return tuple(found)
 
 
 def prepare_file(path: Path, read_only: bool) -> None:

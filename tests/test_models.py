@@ -9,8 +9,8 @@ import pytest
 from samples import START, signal, trade, trade_values
 
 from botmemory import DuplicateError, NotFoundError, OrderSide, Signal, Trade, ValidationError
-from botmemory.fields import uuid7
 from botmemory.repositories import signals, trades
+from botmemory.uuid7 import uuid7
 
 pytestmark = pytest.mark.usefixtures("memory")
 

@@ -21,8 +21,8 @@ from ..errors import (
     ValidationError,
     show,
 )
-from ..fields import to_utc
 from ..models import BaseModel, clean_field
+from ..values import to_utc
 
 Row = TypeVar("Row", bound=BaseModel)
 

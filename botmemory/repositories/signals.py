@@ -12,8 +12,8 @@ from typing import Any, Required, SupportsFloat, TypedDict, Unpack
 from .._calls import checked_call
 from ..database import db
 from ..errors import ValidationError, show
-from ..fields import to_finite
 from ..models import Signal
+from ..values import to_finite
 from . import _crud
 
 __all__ = [
