@@ -120,7 +120,8 @@ class BaseModel(peewee.Model):
 def clean_field(field: Any, value: Any) -> Any:
     """Return a value as its column will hold it, or raise `ValidationError` naming the field."""
     if value is not None:
-        return field.clean(value)
+        clean = getattr(field, "clean", None)  # Peewee's own fields, in a bot's own tables
+        return value if clean is None else clean(value)
     if not field.null:
         raise ValidationError(f"{field.name}: None is not allowed; pass a value", field=field.name)
     return None

@@ -5,10 +5,20 @@ from __future__ import annotations
 import pickle
 import uuid
 
+import peewee
 import pytest
 from samples import START, signal, trade, trade_values
 
-from botmemory import DuplicateError, NotFoundError, OrderSide, Signal, Trade, ValidationError
+from botmemory import (
+    BaseModel,
+    DuplicateError,
+    NotFoundError,
+    OrderSide,
+    Signal,
+    Trade,
+    ValidationError,
+)
+from botmemory.fields import UtcDateTimeField
 from botmemory.repositories import signals, trades
 from botmemory.uuid7 import uuid7
 
@@ -107,6 +117,27 @@ def test_errors_survive_the_way_to_another_process() -> None:
     with pytest.raises(ValidationError) as refused:
         trade(price=0)
     assert pickle.loads(pickle.dumps(refused.value)).field == "price"
+
+
+def test_a_bot_may_have_tables_of_its_own() -> None:
+    class EquitySnapshot(BaseModel):
+        at = UtcDateTimeField()
+        equity = peewee.DoubleField()
+        note = peewee.TextField(null=True)
+
+    EquitySnapshot.create_table()
+    try:
+        made = EquitySnapshot.create(at=START, equity=1_000.5)
+        made.equity = 2_000
+        made.save()
+        read = EquitySnapshot.get()
+        assert (read.at, read.equity, read.note) == (START, 2_000.0, None)
+        with pytest.raises(ValidationError, match="equty: EquitySnapshot has no such field"):
+            EquitySnapshot(equty=5)
+        with pytest.raises(ValidationError, match="equity: None is not allowed"):
+            EquitySnapshot.create(at=START)
+    finally:
+        EquitySnapshot.drop_table()
 
 
 def test_peewee_creates_signals_too() -> None:
