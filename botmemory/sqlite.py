@@ -38,6 +38,8 @@ class SqliteBackend(peewee.SqliteDatabase):
     waiting is a lottery that starves some of them.
     """
 
+    field_types = peewee.SqliteDatabase.field_types | {"TIMESTAMPTZ": "TEXT"}
+
     if TYPE_CHECKING:
         _lock: threading.Lock
         _timeout: float

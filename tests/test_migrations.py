@@ -246,11 +246,9 @@ class TestScript:
 # --- the migrated schema against the models -----------------------------------------------
 
 
-def declared(model: type[peewee.Model]) -> peewee.SqliteDatabase:
+def declared() -> peewee.Database:
     """Return a database whose tables Peewee has made from the models alone."""
-    database = peewee.SqliteDatabase(":memory:")
-    types = {"TIMESTAMPTZ": "TEXT"}
-    database._field_types.update(types)
+    database = open_database(Config(":memory:"))
     with database.bind_ctx([Signal, Trade]):
         Signal.create_table()
         Trade.create_table()
@@ -313,7 +311,7 @@ def test_the_migrated_schema_is_what_the_models_say(
         shutil.copy(start, path)
     migrated = init_db(path, backup_before_migrate=False)
     table = model._meta.table_name
-    with closing(declared(model)) as expected:
+    with closing(declared()) as expected:
         assert columns(migrated, table) == columns(expected, table)
         assert indexes(migrated, table) == indexes(expected, table)
         assert references(migrated, table) == references(expected, table)
