@@ -50,11 +50,8 @@ def _explain(
     problem: TypeError,
 ) -> str:
     *_, package, module = function.__module__.split(".")
-    name = (
-        f"{module}.{function.__name__}()"
-        if package == "repositories"
-        else (f"{function.__name__}()")
-    )
+    prefix = f"{module}." if package == "repositories" else ""
+    name = f"{prefix}{function.__name__}()"
     parameters = inspect.signature(function).parameters
     known = list(parameters)
     for given, value in kwargs.items():

@@ -78,7 +78,7 @@ def status(database: peewee.Database) -> list[Migration]:
 
 def _steps(database: peewee.Database, runner: _SafeRunner) -> list[Migration]:
     # the tables first: another process may make both between the two questions
-    foreign = {"signal", "trade"}.intersection(database.get_tables())
+    present = {"signal", "trade"}.intersection(database.get_tables())
     steps: list[Migration] = runner.status()
     unknown = [step.name for step in steps if step.path is None]
     if unknown:
@@ -86,9 +86,9 @@ def _steps(database: peewee.Database, runner: _SafeRunner) -> list[Migration]:
             f"{_label(database)}: has migration {unknown[-1]}, which this botmemory does not "
             "know; it was written by a newer version: upgrade the package"
         )
-    if foreign and not any(step.applied for step in steps):
+    if present and not any(step.applied for step in steps):
         raise SchemaError(
-            f"{_label(database)}: has a table '{min(foreign)}' that botmemory did not make; "
+            f"{_label(database)}: has a table '{min(present)}' that botmemory did not make; "
             "use another file"
         )
     return steps

@@ -75,8 +75,8 @@ def test_eight_processes_record_on_a_slow_disk(
     assert len(acknowledged) == PROCESSES * count
     assert {t.id for t in trades.iterate()} == acknowledged
     seconds = [second for _, some in found for second in some]
-    # starving shows as calls that wait for hundreds of others
-    assert max(seconds) < 20 * statistics.median(seconds)
+    # no limit in seconds: starving shows as a call that waits for hundreds of others
+    assert max(seconds) < 60 * statistics.median(seconds)
 
 
 def read_then_write(start: Barrier, answers: Any, number: int, path: Path, count: int) -> None:
