@@ -459,6 +459,31 @@ def test_short_threads_leave_no_descriptor_open(path: Path, count: int) -> None:
     assert most <= before + 2
 
 
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda: trades.get_all(limit=1),
+        lambda: trades.get_latest("BTC/USDT"),
+        lambda: trades.get_by_symbol("BTC/USDT", 2),
+        lambda: trades.get_total_pnl(),
+        lambda: trades.get_trade_count(),
+        lambda: trades.get_by_id("0190a5a4-7b7c-7000-8000-00000000000a"),
+        lambda: next(trades.iterate()),
+        lambda: signals.get_by_metadata("rsi"),
+        lambda: positions.get("BTC/USDT"),
+        lambda: positions.get_all(),
+    ],
+)
+def test_what_was_read_is_released(path: Path, read) -> None:
+    init_db(path)
+    for _ in range(5):
+        trade()
+    kept = read()
+    with closing(sqlite3.connect(path, timeout=0)) as other:
+        busy, *_ = other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    assert busy == 0, kept
+
+
 def test_the_wal_shrinks_after_a_long_reader(path: Path) -> None:
     init_db(path, synchronous="normal")
     wal = path.with_name("bot.db-wal")
