@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from typing import cast
 
 try:
@@ -36,6 +37,15 @@ class FileLock:
             return timeout > 0 and self._wait(timeout)
         except OSError:  # a file system without locks
             return True
+        return True
+
+    def acquire_by_trying(self, timeout: float) -> bool:
+        """Do what `acquire` does, less fairly but without a thread: an ending Python has none."""
+        deadline = time.monotonic() + timeout
+        while not self.acquire(0):
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.005)
         return True
 
     def release(self) -> None:
@@ -74,7 +84,10 @@ class FileLock:
                 else:
                     came.set()
 
-        threading.Thread(target=wait, name="botmemory-lock", daemon=True).start()
+        try:
+            threading.Thread(target=wait, name="botmemory-lock", daemon=True).start()
+        except RuntimeError:  # the interpreter is ending, or there are too many threads
+            return self.acquire_by_trying(timeout)
         interrupted = True
         try:
             came.wait(timeout)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import time
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -36,12 +35,7 @@ class Connection:
         if self.closed:
             return
         self.closed = True
-        # not by waiting in the queue: that takes a thread, and the interpreter may be ending
-        deadline = time.monotonic() + patience
-        held = self.lock is None or self.lock.acquire(0)
-        while not held and self.lock is not None and time.monotonic() < deadline:
-            time.sleep(0.005)
-            held = self.lock.acquire(0)
+        held = self.lock is not None and self.lock.acquire_by_trying(patience)
         self.raw.close()
         if held and self.lock is not None:
             self.lock.release()

@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -507,6 +508,29 @@ def test_everything_raised_has_one_base() -> None:
     assert len(leaves) == 9
     assert all(issubclass(leaf, BotMemoryError) for leaf in leaves)
     assert issubclass(botmemory.ValidationError, ValueError)
+
+
+def test_a_bot_may_record_while_it_ends(path: Path) -> None:
+    """No thread can be started any more then, and another process may be writing."""
+    init_db(path)
+    code = f"""
+import atexit
+from botmemory import init_db
+from botmemory.repositories import trades
+atexit.register(trades.create, symbol="X", side="buy", price=1, quantity=1)
+init_db({str(path)!r})
+print("open", flush=True)
+input()
+"""
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen([sys.executable, "-c", code], **pipes) as ending:
+        ending.stdout.readline()
+        with session_scope():
+            ending.stdin.write(b"end\n")
+            ending.stdin.flush()
+            time.sleep(0.3)
+        assert ending.stderr.read() == b""
+    assert trades.get_trade_count() == 1
 
 
 def test_the_proxy_is_what_the_models_are_bound_to(memory: peewee.Database) -> None:
