@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,7 +40,13 @@ class _Proxy(peewee.DatabaseProxy):
 
 
 db = _Proxy()
-lifecycle = threading.RLock()  # held while the memory is opened or closed
+lifecycle = threading.RLock()  # held while the memory is opened or closed, and so by a fork
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=lifecycle.acquire,
+        after_in_parent=lifecycle.release,
+        after_in_child=lifecycle.release,
+    )
 
 
 def open_database(config: Config) -> peewee.Database:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import select
 import threading
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +15,8 @@ import pytest
 from processes import fork_writer, in_child, kill, needs_fork
 from samples import trade
 
-from botmemory import DatabaseBusyError, StorageError, close_db, init_db, session_scope
+from botmemory import DatabaseBusyError, StorageError, close_db, init_db, session_scope, uuid7
+from botmemory.database import lifecycle
 from botmemory.repositories import trades
 
 pytestmark = [
@@ -137,6 +140,37 @@ def hold(acknowledge: Callable[[object], None]) -> None:
         trade()
         acknowledge("holds")
         threading.Event().wait(30)
+
+
+def test_a_child_makes_ids_although_a_thread_of_its_parent_was_making_one(path: Path) -> None:
+    with uuid7._lock:
+        child, words = fork_writer(lambda acknowledge: acknowledge(uuid7.uuid7()))
+        ready, _, _ = select.select([words], [], [], 10)
+    assert kill(child, words)
+    assert ready
+
+
+def test_a_fork_waits_for_a_thread_that_is_opening_the_memory(path: Path) -> None:
+    opening = threading.Event()
+
+    def work() -> None:
+        with lifecycle:
+            opening.set()
+            time.sleep(0.2)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    opening.wait(10)
+
+    def child(acknowledge: Callable[[object], None]) -> None:
+        close_db()
+        acknowledge("closed")
+
+    pid, words = fork_writer(child)
+    ready, _, _ = select.select([words], [], [], 10)
+    assert kill(pid, words)
+    assert ready
+    thread.join()
 
 
 def test_a_pool_of_forked_workers_records(path: Path) -> None:
