@@ -9,7 +9,7 @@ from typing import Any, Literal
 import peewee
 
 from ._calls import checked_call
-from .config import Config, Target
+from .config import Config, Target, config_of
 from .database import db, lifecycle, open_database
 from .errors import ConfigError
 
@@ -49,7 +49,7 @@ def init_db(
         )
         if value is not None
     }
-    config = _config(target, settings)
+    config = dataclasses.replace(config_of(target), **settings)
     with lifecycle:
         if db.obj is not None:
             _require_same(db.obj.config, config, None if isinstance(target, Config) else settings)
@@ -68,14 +68,6 @@ def init_db(
             raise
         db.initialize(database)
         return database
-
-
-def _config(target: Target, settings: dict[str, Any]) -> Config:
-    if isinstance(target, Config):
-        return dataclasses.replace(target, **settings)
-    if target is None:
-        return dataclasses.replace(Config.from_env(), **settings)
-    return Config(db_path=target, **settings)
 
 
 def _require_same(is_open: Config, wanted: Config, settings: dict[str, Any] | None) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from .errors import ConfigError, show
 
-__all__ = ["Config", "Target"]
+__all__ = ["Config", "Target", "config_of"]
 
 MEMORY = ":memory:"
 SERVER_SCHEMES = ("postgresql", "cockroachdb")
@@ -143,6 +143,13 @@ class Config:
 
 
 Target = str | os.PathLike[str] | Config | None
+
+
+def config_of(target: Target) -> Config:
+    """Return the config a target stands for; None is the environment. Raises `ConfigError`."""
+    if isinstance(target, Config):
+        return target
+    return Config.from_env() if target is None else Config(target)
 
 
 def without_password(target: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import sys
 import threading
 import time
 import weakref
@@ -16,9 +15,10 @@ import peewee
 from .config import MEMORY, Config
 from .errors import BotMemoryError, DatabaseBusyError, StorageError
 from .filelock import FileLock
-from .sqlite_connection import Connection, State, files_of, prepare_file
+from .sqlite_connection import Connection, State, current_task, files_of, prepare_file
 from .sqlite_errors import RESTORE, busy, is_damage, named_error
 from .sqlite_fork import open_backends, unusable_after_fork
+from .sqlite_health import damage
 from .sqlite_json import json_match
 
 __all__ = ["SqliteBackend"]
@@ -100,27 +100,9 @@ class SqliteBackend(peewee.SqliteDatabase):
                 f"{path}: SQLite uses its '{mode}' journal here instead of WAL; "
                 "keep the file on a local disk"
             )
-        if path.stat().st_size <= CHECKED_AT_OPEN and (said := self.damage()):
+        if path.stat().st_size <= CHECKED_AT_OPEN and (said := damage(self)):
             raise StorageError(f"{path}: the file is damaged ({said[0]}); {RESTORE}")
         self._remember_files()
-
-    def damage(self, check: str = "quick_check") -> list[str]:
-        """Return what SQLite finds broken in the file, by `quick_check` or `integrity_check`."""
-        try:
-            with peewee.__exception_wrapper__:  # type: ignore[attr-defined]
-                lines = self.connection().execute(f"PRAGMA {check}(100)").fetchall()  # type: ignore[no-untyped-call]
-        except peewee.DatabaseError as error:
-            if not is_damage(error):
-                raise
-            return [str(error)]
-        # a row that breaks a rule was written by another program; the file itself is sound
-        rules = ("ok", "CHECK constraint", "NULL value", "non-unique entry")
-        return [line for (line,) in lines if not line.startswith(rules)]
-
-    def orphans(self) -> list[tuple[str, str]]:
-        """Return the tables of each row that refers to nothing: where it is, where it leads."""
-        cursor: Any = self.execute_sql("PRAGMA foreign_key_check")  # type: ignore[no-untyped-call]
-        return [(table, parent) for table, _, parent, _ in cursor.fetchall()]
 
     def connect(self, reuse_if_open: bool = False) -> bool:
         return self._patiently(lambda: super(SqliteBackend, self).connect(reuse_if_open))
@@ -191,7 +173,7 @@ class SqliteBackend(peewee.SqliteDatabase):
         run = super()._execute_cursor  # type: ignore[misc]
         state = self._state
         if state.transactions and state.depth:
-            if state.task is not None and state.task is not _current_task():
+            if state.task is not None and state.task is not current_task():
                 raise DatabaseBusyError(
                     f"{self.database}: another task of this thread holds a transaction across an "
                     "await; record through 'await aio.run(...)', or leave session_scope() before "
@@ -221,7 +203,7 @@ class SqliteBackend(peewee.SqliteDatabase):
         except BaseException:
             self._end_turn()
             raise
-        self._state.task = _current_task()
+        self._state.task = current_task()
 
     def commit(self) -> None:
         if self._state.conn is not None and not self._state.conn.in_transaction:
@@ -337,11 +319,3 @@ class SqliteBackend(peewee.SqliteDatabase):
         return kinds.get(name.removeprefix("SQLITE_CONSTRAINT_"), "unique")
 
     json_match = staticmethod(json_match)
-
-
-def _current_task() -> object:
-    """Return the asyncio task that runs now, None outside of one."""
-    asyncio = sys.modules.get("asyncio")  # a bot without asyncio does not pay for its import
-    if asyncio is None or asyncio._get_running_loop() is None:
-        return None
-    return asyncio.current_task() or "a callback of the event loop"

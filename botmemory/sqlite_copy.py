@@ -47,6 +47,7 @@ def copy_database(
         if progress is not None:
             progress(total - remaining, total)
 
+    _require_alone(destination)
     try:
         unfinished.unlink(missing_ok=True)
         prepare_file(unfinished, read_only=False)
@@ -60,6 +61,7 @@ def copy_database(
                 raise StorageError(f"{destination}: the copy has not the rows of its source")
         with unfinished.open("rb") as file:
             os.fsync(file.fileno())
+        _require_alone(destination)
         unfinished.replace(destination)
         sync_folder(destination.parent)
     except (sqlite3.Error, OSError) as error:
@@ -68,6 +70,17 @@ def copy_database(
         ) from error
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def _require_alone(destination: Path) -> None:
+    """Refuse to replace a file whose journal SQLite would then write into the copy."""
+    for journal in ("-wal", "-journal"):
+        left = destination.with_name(destination.name + journal)
+        if left.exists() and left.stat().st_size:
+            raise StorageError(
+                f"{destination}: has a {journal} beside it: a program has it open, or was killed "
+                "while it had; open and close it once, or name another file"
+            )
 
 
 def _rows(connection: sqlite3.Connection) -> dict[str, int]:

@@ -27,6 +27,7 @@ from botmemory import (
     init_db,
     session_scope,
 )
+from botmemory.filelock import FileLock
 from botmemory.repositories import signals, trades
 from botmemory.upkeep.backup import backup, restore
 from botmemory.upkeep.check import NETWORK, Finding, _file_system, check
@@ -127,6 +128,51 @@ def test_what_cannot_be_a_copy_is_explained(path: Path, copy: Path) -> None:
     with session_scope(), pytest.raises(DatabaseBusyError, match="a transaction is open"):
         backup(copy)
     assert list(copy.parent.iterdir()) == []
+
+
+@needs_fork
+def test_a_copy_never_gets_under_what_another_program_has_left_open(path: Path, copy: Path) -> None:
+    """SQLite would write the old copy's -wal into the new one."""
+    init_db(path)
+    trade(price=1)
+    backup(copy)
+    close_db()
+
+    def work(acknowledge: Callable[[Any], None]) -> None:
+        init_db(copy)
+        trade(price=2)
+        acknowledge("recorded")
+        time.sleep(60)
+
+    child, words = fork_writer(work)
+    assert os.read(words, 1)
+    kill(child, words)
+    init_db(path)
+    trade(price=3)
+    with pytest.raises(StorageError, match=r"copy.db: has a -wal beside it: .* name another file"):
+        backup(copy)
+    assert prices(copy) == [1.0, 2.0]
+    backup(copy)
+    assert prices(copy) == [1.0, 3.0]
+
+
+@needs_fork
+def test_two_restores_at_once_do_not_disturb_each_other(path: Path, copy: Path) -> None:
+    init_db(path)
+    trade(price=1)
+    backup(copy)
+    close_db()
+    staged = Path(f"{path}.restored")
+    staged.write_bytes(b"of the other one")
+    lock = FileLock(f"{path}-lock")
+    assert lock.acquire(0)
+    with pytest.raises(DatabaseBusyError):
+        restore(copy, path)
+    assert staged.read_bytes() == b"of the other one"
+    lock.release()
+    restore(copy, path)
+    assert prices(path) == [1.0]
+    assert not staged.exists()
 
 
 @needs_fork
@@ -363,6 +409,26 @@ def test_a_changed_schema(path: Path) -> None:
     said = [finding.what for finding in found("error")]
     assert any("drop column trade.note" in what for what in said)
     assert any("add index" in what for what in said)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "what"),
+    [
+        ('"pnl" REAL', '"pnl" TEXT', "trade.pnl is TEXT, not REAL"),
+        ('"side" VARCHAR(4) NOT NULL', '"side" VARCHAR(4)', "trade.side may be NULL"),
+        ("price > 0 AND ", "", "trade has not the rule trade_price_check"),
+    ],
+)
+def test_a_changed_column_or_rule(path: Path, old: str, new: str, what: str) -> None:
+    init_db(path)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA writable_schema = on")
+        changed = "UPDATE sqlite_master SET sql = replace(sql, ?, ?) WHERE name = 'trade'"
+        connection.execute(changed, (old, new))
+        connection.commit()
+    close_db()
+    init_db(path)
+    assert [what in finding.what for finding in found("error")] == [True]
 
 
 def test_a_damaged_file(path: Path) -> None:

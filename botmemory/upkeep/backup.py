@@ -10,7 +10,7 @@ from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ..config import MEMORY, Config, Target
+from ..config import MEMORY, Target, config_of
 from ..database import db
 from ..errors import ConfigError, DatabaseBusyError, SchemaError, StorageError
 from ..filelock import FileLock
@@ -54,7 +54,7 @@ def restore(source: str | os.PathLike[str], target: Target = None) -> Path | Non
     another name. Raises `DatabaseBusyError` while a process has the memory open, `StorageError`
     and `SchemaError` for a source that is no sound memory; then nothing is changed.
     """
-    config = target if isinstance(target, Config) else _config(target)
+    config = config_of(target)
     if config.backend != "sqlite" or config.sqlite_path == MEMORY:
         raise ConfigError(f"{config.label}: only a SQLite file can be restored")
     path, origin = Path(config.sqlite_path), Path(source).expanduser().resolve()
@@ -64,25 +64,25 @@ def restore(source: str | os.PathLike[str], target: Target = None) -> Path | Non
         raise StorageError(f"{origin}: there is no such file to restore; check the path")
     if db.obj is not None and db.config.identity == config.identity:
         raise DatabaseBusyError(f"{path}: this process has the memory open; close_db() first")
-    staged = path.with_name(path.name + ".restored")
     try:
         with _alone(path):
-            with snapshot(origin) as copy:
-                _require_memory(copy, origin)
-                copy_database(copy, staged)
-            kept = _put_aside(path)
-            staged.replace(path)
-            sync_folder(path.parent)
+            return _replace(path, origin)
     except OSError as error:
         raise StorageError(f"{path}: cannot be restored: {error.strerror}") from error
+
+
+def _replace(path: Path, origin: Path) -> Path | None:
+    staged = path.with_name(path.name + ".restored")
+    try:
+        with snapshot(origin) as copy:
+            _require_memory(copy, origin)
+            copy_database(copy, staged)
+        kept = _put_aside(path)
+        staged.replace(path)
+        sync_folder(path.parent)
     finally:
-        with contextlib.suppress(OSError):
-            staged.unlink(missing_ok=True)
+        staged.unlink(missing_ok=True)
     return kept
-
-
-def _config(target: str | os.PathLike[str] | None) -> Config:
-    return Config.from_env() if target is None else Config(target)
 
 
 @contextlib.contextmanager

@@ -21,6 +21,7 @@ from ..models import BaseModel, Signal, Trade, clean_field
 from ..repositories import signals, trades
 from ..sqlite import SqliteBackend
 from ..sqlite_errors import RESTORE
+from ..sqlite_health import damage, orphans, table_sql
 
 __all__ = ["Finding", "check"]
 
@@ -63,17 +64,16 @@ def check(*, full: bool = False) -> list[Finding]:
 
 
 def _damage(database: SqliteBackend, full: bool) -> Iterator[Finding]:
-    damage = database.damage("integrity_check" if full else "quick_check")
-    for line in damage[:SHOWN]:
+    for line in damage(database, "integrity_check" if full else "quick_check")[:SHOWN]:
         yield Finding("error", f"the file is damaged: {line}", RESTORE)
 
 
 def _orphans(database: SqliteBackend) -> Iterator[Finding]:
-    if orphans := database.orphans():
+    if lost := orphans(database):
         yield Finding(
             "error",
-            f"{len(orphans)} rows of '{orphans[0][0]}' refer to rows of '{orphans[0][1]}' that are "
-            "not there",
+            f"{len(lost)} rows of '{lost[0][0]}' refer to rows of '{lost[0][1]}' that are not "
+            "there",
             "another program has written the file; set the reference of these rows to NULL",
         )
 
@@ -84,12 +84,34 @@ def _schema(database: SqliteBackend) -> Iterator[Finding]:
     except SchemaError as error:
         yield Finding("error", str(error), "run 'python -m botmemory.migration_runner up'")
         return
-    for line in str(diff_models(database, [Signal, Trade])).splitlines():
+    for difference in _drift(database):
         yield Finding(
             "error",
-            f"the tables are not as the migrations make them; they lack or have too much: {line}",
+            f"the tables are not as the migrations make them: {difference}",
             "undo by hand what another program has changed, or restore the latest backup",
         )
+
+
+def _drift(database: SqliteBackend) -> Iterator[str]:
+    """Say what would have to be done to the tables, and which columns and rules are others."""
+    yield from str(diff_models(database, [Signal, Trade])).splitlines()
+    context = database.get_sql_context()
+    for model in (Signal, Trade):
+        meta: Any = model._meta
+        table = meta.table_name
+        columns = {column.name: column for column in database.get_columns(table)}
+        for field in meta.sorted_fields:
+            if (column := columns.get(field.column_name)) is None:
+                continue  # diff_models has named it
+            name, declared = f"{table}.{column.name}", field.ddl_datatype(context).sql
+            if column.data_type != declared:
+                yield f"{name} is {column.data_type}, not {declared}"
+            if column.null != field.null:
+                yield f"{name} {'may' if column.null else 'may not'} be NULL"
+        sql = table_sql(database, table)
+        for name, rule in map(_parts, (*meta.constraints, *meta.sqlite_constraints)):
+            if f'CONSTRAINT "{name}" CHECK ({rule})' not in sql:
+                yield f"{table} has not the rule {name}"
 
 
 def _broken_rules() -> Iterator[Finding]:
