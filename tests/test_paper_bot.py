@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -16,10 +18,29 @@ EXAMPLE = Path(__file__).parent.parent / "examples" / "paper_bot.py"
 PRICES = EXAMPLE.parent / "data" / "goog_daily.csv"
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(EXAMPLE), *arguments], capture_output=True, text=True, check=False
-    )
+def run(*arguments: str) -> tuple[int, str]:
+    """Run the example in a process of its own; return its exit code and what it printed."""
+    if not hasattr(os, "fork"):
+        command = [sys.executable, str(EXAMPLE), *arguments]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+        return done.returncode, done.stdout
+    read, write = os.pipe()  # a fork spares the start of the interpreter
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            os.dup2(write, 1)
+            sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
+            sys.argv = [str(EXAMPLE), *arguments]
+            runpy.run_path(str(EXAMPLE), run_name="__main__")
+            sys.stdout.flush()
+            code = 0
+        finally:
+            os._exit(code)
+    os.close(write)
+    with os.fdopen(read) as pipe:
+        printed = pipe.read()
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), printed
 
 
 def remembered(file: Path) -> list[tuple[object, ...]]:
@@ -44,25 +65,25 @@ def test_the_first_process_is_killed_and_the_second_goes_on(paper_run: tuple[Pat
 def test_it_ends_with_the_trades_of_an_uninterrupted_run(
     paper_run: tuple[Path, str], path: Path
 ) -> None:
-    half = run("--db", str(path), "--stop-after", "2148")
-    assert half.returncode == 9
+    code, _ = run("--db", str(path), "--stop-after", "2148")
+    assert code == 9
     assert remembered(path) == remembered(paper_run[0])
     assert len(remembered(path)) == 40
 
 
 @pytest.mark.parametrize("stop", [137, 1104])
 def test_it_may_be_killed_anywhere(paper_run: tuple[Path, str], path: Path, stop: int) -> None:
-    assert run("--db", str(path), "--stop-after", str(stop)).returncode == 9
-    assert run("--db", str(path)).returncode == 0
+    assert run("--db", str(path), "--stop-after", str(stop))[0] == 9
+    assert run("--db", str(path))[0] == 0
     assert remembered(path) == remembered(paper_run[0])
 
 
 def test_a_second_run_doubles_nothing(paper_run: tuple[Path, str]) -> None:
     file, _ = paper_run
     before = remembered(file)
-    again = run("--db", str(file))
-    assert again.returncode == 0
-    assert "40 trades" in again.stdout
+    code, printed = run("--db", str(file))
+    assert code == 0
+    assert "40 trades" in printed
     assert remembered(file) == before
 
 
