@@ -2,7 +2,7 @@
 
 from .bootstrap import init_db
 from .config import Config
-from .database import close_db, db, get_db, session_scope
+from .database import close_db, db, get_db, run_transaction, session_scope
 from .errors import (
     BotMemoryError,
     ConfigError,
@@ -35,6 +35,7 @@ __all__ = [
     "db",
     "get_db",
     "init_db",
+    "run_transaction",
     "session_scope",
 ]
 

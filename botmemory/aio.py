@@ -12,10 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import ParamSpec, TypeVar
 
-from .config import MEMORY
-from .database import db
+from .database import Backend, db
 from .errors import ValidationError, show
-from .sqlite import SqliteBackend
 
 __all__ = ["run"]
 
@@ -24,7 +22,7 @@ WORKERS = 4  # one writes at a time; the others read
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_pools: weakref.WeakKeyDictionary[SqliteBackend, ThreadPoolExecutor] = weakref.WeakKeyDictionary()
+_pools: weakref.WeakKeyDictionary[Backend, ThreadPoolExecutor] = weakref.WeakKeyDictionary()
 
 
 async def run(function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -41,7 +39,7 @@ async def run(function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) ->
         raise ValidationError(f"function: {show(function)} is not a plain function")
     database = db.opened()
     call: Callable[[], R] = partial(_finished, function, *args, **kwargs)
-    if database.database == MEMORY:
+    if database.config.in_memory:
         return call()
     context = contextvars.copy_context()
     return await asyncio.get_running_loop().run_in_executor(_pool(database), context.run, call)
@@ -58,7 +56,7 @@ def _finished(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     return result
 
 
-def _pool(database: SqliteBackend) -> ThreadPoolExecutor:
+def _pool(database: Backend) -> ThreadPoolExecutor:
     """Return the workers of this database; their threads, and connections, end with it."""
     pool = _pools.get(database)
     if pool is None:

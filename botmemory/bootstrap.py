@@ -10,7 +10,7 @@ import peewee
 
 from ._calls import checked_call
 from .config import Config, Target, config_of
-from .database import db, lifecycle, open_database
+from .database import close_database, db, lifecycle, open_database
 from .errors import ConfigError
 
 __all__ = ["init_db"]
@@ -22,6 +22,7 @@ def init_db(
     *,
     synchronous: Literal["full", "normal"] | None = None,
     busy_timeout: float | None = None,
+    pool_size: int | None = None,
     max_metadata_bytes: int | None = None,
     migrate: bool | None = None,
     backup_before_migrate: bool | None = None,
@@ -42,6 +43,7 @@ def init_db(
         for name, value in (
             ("synchronous", synchronous),
             ("busy_timeout", busy_timeout),
+            ("pool_size", pool_size),
             ("max_metadata_bytes", max_metadata_bytes),
             ("migrate", migrate),
             ("backup_before_migrate", backup_before_migrate),
@@ -64,7 +66,7 @@ def init_db(
             else:
                 migration_runner.require_current(database)
         except BaseException:
-            database.close()
+            close_database(database)
             raise
         db.initialize(database)
         return database

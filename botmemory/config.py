@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from .errors import ConfigError, show
+from .server_url import server_parameters, without_password
 
 __all__ = ["Config", "Target", "config_of"]
 
 MEMORY = ":memory:"
-SERVER_SCHEMES = ("postgresql", "cockroachdb")
+SERVERS = {"postgresql": "postgresql", "postgres": "postgresql", "cockroachdb": "cockroachdb"}
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
@@ -28,10 +29,12 @@ class Config:
     """Hold the settings of one memory, checked when made.
 
     - `db_path`: a path, `:memory:`, `sqlite:///relative.db`, `sqlite:////absolute.db`,
-      or `postgresql://...`. Kept as given, except that `pathlib.Path` becomes text.
+      `postgresql://...` or `cockroachdb://...`. Kept as given, except that `pathlib.Path`
+      becomes text.
     - `synchronous`: `"full"` survives a power cut, `"normal"` is faster and may lose the last
       moments before one. Neither loses anything when only the program dies.
-    - `busy_timeout`: seconds to wait for another writer.
+    - `busy_timeout`: seconds to wait for another writer, or for a connection of the pool.
+    - `pool_size`: the most connections to a server; a thread has one only while it uses it.
     - `max_metadata_bytes`: the most that the JSON of one row may take.
     - `migrate`: bring the schema up to date when opening; otherwise pending steps are an error.
     - `backup_before_migrate`: copy a file that holds tables before its schema is changed.
@@ -43,6 +46,7 @@ class Config:
     db_path: str | os.PathLike[str] = "trading_state.db"
     synchronous: Literal["full", "normal"] = "full"
     busy_timeout: float = 30.0
+    pool_size: int = 10
     max_metadata_bytes: int = 1_048_576
     migrate: bool = True
     backup_before_migrate: bool = True
@@ -59,14 +63,16 @@ class Config:
             raise ConfigError(f"busy_timeout: {show(timeout)} is not a number of seconds")
         if not (math.isfinite(timeout) and 0 <= timeout <= 86_400):
             raise ConfigError(f"busy_timeout: {show(timeout)} is not between 0 and 86400 seconds")
-        most = self.max_metadata_bytes
-        if isinstance(most, bool) or not isinstance(most, int) or not 2 <= most <= 2**30:
-            raise ConfigError(
-                f"max_metadata_bytes: {show(most)} is not a number of bytes from 2 to 2**30"
-            )
+        self._require_number("pool_size", "connections from 1 to 1000", 1, 1000)
+        self._require_number("max_metadata_bytes", "bytes from 2 to 2**30", 2, 2**30)
         for name in ("migrate", "backup_before_migrate", "read_only"):
             if not isinstance(getattr(self, name), bool):
                 raise ConfigError(f"{name}: {show(getattr(self, name))} is not True or False")
+
+    def _require_number(self, name: str, unit: str, least: int, most: int) -> None:
+        number = getattr(self, name)
+        if isinstance(number, bool) or not isinstance(number, int) or not least <= number <= most:
+            raise ConfigError(f"{name}: {show(number)} is not a number of {unit}")
 
     def __repr__(self) -> str:
         shown = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
@@ -77,7 +83,12 @@ class Config:
     def backend(self) -> str:
         """Return `"sqlite"`, `"postgresql"` or `"cockroachdb"`."""
         scheme = _SCHEME.match(str(self.db_path))
-        return scheme[1].lower() if scheme else "sqlite"
+        return SERVERS.get(scheme[1].lower(), "sqlite") if scheme else "sqlite"
+
+    @property
+    def in_memory(self) -> bool:
+        """Return whether it is `:memory:`, which belongs to one thread and to no file."""
+        return self.backend == "sqlite" and self.sqlite_path == MEMORY
 
     @property
     def sqlite_path(self) -> str:
@@ -90,7 +101,8 @@ class Config:
     @property
     def label(self) -> str:
         """Return the target as messages show it: without its password."""
-        return without_password(str(self.db_path))
+        target = str(self.db_path)
+        return target if self.backend == "sqlite" else without_password(target)
 
     @property
     def identity(self) -> str:
@@ -152,19 +164,6 @@ def config_of(target: Target) -> Config:
     return Config.from_env() if target is None else Config(target)
 
 
-def without_password(target: str) -> str:
-    """Return a URL with its password replaced by `***`; anything else as it is."""
-    if not _SCHEME.match(target) or target.startswith("sqlite:"):
-        return target
-    head, at, tail = target.rpartition("@")
-    if at:
-        scheme, _, login = head.partition("://")
-        user, colon, _ = login.partition(":")
-        target = f"{scheme}://{user}{':***' if colon else ''}@{tail}"
-    # libpq takes a password among the parameters too
-    return re.sub(r"((?:^|[?&])(?:ssl)?password=)[^&]*", r"\1***", target, flags=re.IGNORECASE)
-
-
 def _checked_target(target: object) -> str:
     if not isinstance(target, (str, os.PathLike)):
         raise ConfigError(f"db_path: {show(target)} is not a path or a URL")
@@ -175,9 +174,9 @@ def _checked_target(target: object) -> str:
         raise ConfigError(f"db_path: {show(text)} is not a path or a URL")
     scheme = _SCHEME.match(text)
     if scheme is None:
-        if text.startswith(("sqlite:", "file:", "postgresql:")):
+        if text.startswith(("sqlite:", "file:", *(f"{name}:" for name in SERVERS))):
             raise ConfigError(
-                f"db_path: {show(without_password(text))} is neither a path nor a URL; "
+                f"db_path: {show(text.partition(':')[0])}: is neither a path nor a URL; "
                 "use a plain path, 'sqlite:///relative.db' or 'sqlite:////absolute.db'"
             )
         try:
@@ -199,16 +198,12 @@ def _checked_target(target: object) -> str:
                 "pass the settings to init_db() or Config"
             )
         return text
-    if name not in SERVER_SCHEMES:
+    if name not in SERVERS:
         raise ConfigError(
-            f"db_path: unknown scheme '{name}'; use a path, ':memory:' or 'sqlite:///...'"
+            f"db_path: unknown scheme '{name}'; use a path, ':memory:', 'sqlite:///...' or "
+            "'postgresql://...'"
         )
-    _, _, server = text.rpartition("@") if "@" in text else text.partition("://")
-    if not server.partition("/")[2].partition("?")[0]:
-        raise ConfigError(
-            f"db_path: {show(without_password(text))} names no database; "
-            f"write '{name}://user@host/database'"
-        )
+    server_parameters(text)
     return text
 
 
@@ -225,7 +220,11 @@ def _from_text(field: str, text: str, name: str) -> object:
         if word not in _TRUE | _FALSE:
             raise ConfigError(f"environment variable {name}: {show(text)} is not true or false")
         return word in _TRUE
-    kinds = {"busy_timeout": (float, "seconds"), "max_metadata_bytes": (int, "bytes")}
+    kinds = {
+        "busy_timeout": (float, "seconds"),
+        "pool_size": (int, "connections"),
+        "max_metadata_bytes": (int, "bytes"),
+    }
     if field in kinds:
         kind, unit = kinds[field]
         try:

@@ -4,27 +4,44 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
 
 import peewee
 
 from .config import Config
 from .errors import ConfigError, DatabaseBusyError, NotInitializedError
+from .retry import repeat_undone
 from .sqlite import SqliteBackend
 
-__all__ = ["close_db", "db", "get_db", "open_database", "session_scope"]
+if TYPE_CHECKING:
+    from .postgres import PostgresBackend
+
+__all__ = [
+    "Backend",
+    "close_database",
+    "close_db",
+    "db",
+    "get_db",
+    "open_database",
+    "run_transaction",
+    "session_scope",
+]
+
+Backend: TypeAlias = "SqliteBackend | PostgresBackend"
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class _Proxy(peewee.DatabaseProxy):
     """A database proxy that says what to do while nothing is open."""
 
-    def opened(self) -> SqliteBackend:
+    def opened(self) -> Backend:
         """Return the open database itself, or raise `NotInitializedError`."""
         if self.obj is None:
             raise NotInitializedError("the memory is not open; call botmemory.init_db() first")
-        backend: SqliteBackend = self.obj
+        backend: Backend = self.obj
         return backend
 
     def __getattr__(self, name: str) -> Any:
@@ -49,18 +66,40 @@ if hasattr(os, "register_at_fork"):
     )
 
 
-def open_database(config: Config) -> peewee.Database:
+def open_database(config: Config) -> Backend:
     """Open the database `config` names, without looking at its schema and without the proxy.
 
-    Raises `StorageError` for a file that cannot be used, `ConfigError` for a server.
+    Raises `StorageError` for what cannot be opened, `ConfigError` for a server without its driver.
     """
-    if config.backend != "sqlite":
-        raise ConfigError(
-            f"{config.label}: this version keeps its memory in SQLite only; pass a path"
-        )
-    database = SqliteBackend(config)
+    database = _backend(config)
     database.open()
     return database
+
+
+def _backend(config: Config) -> Backend:
+    if config.backend == "sqlite":
+        return SqliteBackend(config)
+    try:
+        import psycopg  # noqa: F401  (late, and here: a bot on SQLite has neither of them)
+    except ImportError as error:
+        raise ConfigError(
+            f"{config.label}: needs psycopg 3, which cannot be imported ({error}); "
+            "install botmemory with its extra: pip install 'botmemory[postgres]'"
+        ) from error
+    if config.backend == "cockroachdb":
+        from .cockroach import CockroachBackend
+
+        return CockroachBackend(config)
+    from .postgres import PostgresBackend
+
+    return PostgresBackend(config)
+
+
+def close_database(database: Backend) -> None:
+    """Close what `open_database` has opened, with everything it keeps."""
+    database.close()
+    for close in database.at_close:
+        close()
 
 
 def close_db() -> None:
@@ -78,10 +117,8 @@ def close_db() -> None:
                 f"{database.config.label}: a transaction is open in this thread; "
                 "leave session_scope() before close_db()"
             )
-        database.close()
         db.initialize(None)
-        for close in database.at_close:
-            close()
+        close_database(database)
 
 
 @contextmanager
@@ -89,13 +126,32 @@ def session_scope() -> Iterator[peewee.Database]:
     """Run a block as one transaction: committed at its end, rolled back on an exception.
 
     Inside another scope it is a savepoint: an exception caught outside the inner block undoes the
-    inner block alone. The write lock is taken at the start, so that what was read is still true
-    when it is written. Yields the open database. Raises `NotInitializedError`, and
-    `DatabaseBusyError` after waiting `busy_timeout` seconds for another writer.
+    inner block alone. What was read is still true when it is written: on SQLite the write lock is
+    taken at the start, on PostgreSQL scopes that read, change or delete take turns; on
+    CockroachDB see `run_transaction`. Yields the open database. Raises `NotInitializedError`, and
+    `DatabaseBusyError` after waiting `busy_timeout` seconds for another writer, or where the
+    database has undone the block for the sake of another one.
     """
     database = db.opened()
     with database.atomic():
         yield database
+
+
+def run_transaction(function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+    """Call `function(*args, **kwargs)` in a `session_scope()` and return what it returns.
+
+    Where the database undoes the transaction for the sake of another one (a deadlock, or a
+    serialization failure on CockroachDB), the function is called again, up to ten times in all
+    with longer and longer pauses; so it must do nothing but read and record. Inside another
+    scope it is called once, because only the whole transaction can be repeated. Raises what the
+    function raises, and `DatabaseBusyError` after the last attempt.
+    """
+
+    def once() -> R:
+        with session_scope():
+            return function(*args, **kwargs)
+
+    return once() if db.opened().in_transaction() else repeat_undone(once)
 
 
 def get_db() -> Iterator[peewee.Database]:

@@ -11,7 +11,7 @@ import argparse
 import dataclasses
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,8 +21,8 @@ from typing import Any
 import peewee
 from playhouse.migrations import Migration, MigrationError, Runner
 
-from .config import MEMORY, Config
-from .database import open_database
+from .config import Config
+from .database import Backend, close_database, open_database
 from .errors import BotMemoryError, SchemaError
 from .sqlite import SqliteBackend
 from .sqlite_copy import copy_database, snapshot
@@ -40,7 +40,7 @@ class _DoneByAnotherError(Exception):
 class _SafeRunner(Runner):  # type: ignore[misc]
     """Peewee's runner; its history is in UTC, and of several processes one does the work."""
 
-    def __init__(self, database: peewee.Database) -> None:
+    def __init__(self, database: Backend) -> None:
         spec = find_spec("botmemory.migrations")
         if spec is None or spec.origin is None:
             raise SchemaError("botmemory's migrations are not installed: install it with pip")
@@ -56,7 +56,7 @@ class _SafeRunner(Runner):  # type: ignore[misc]
         self.History = History
 
     def _run(self, name: str, module: Any, direction: str, fake: bool = False) -> None:
-        def step(migrator: Any, database: peewee.Database) -> None:
+        def step(migrator: Any, database: Backend) -> None:
             # the transaction has begun: whoever was first is finished and in the history
             if (name in self.applied()) == (direction == "up"):
                 raise _DoneByAnotherError
@@ -67,7 +67,7 @@ class _SafeRunner(Runner):  # type: ignore[misc]
             super()._run(name, guarded, direction, fake=fake)
 
 
-def status(database: peewee.Database) -> list[Migration]:
+def status(database: Backend) -> list[Migration]:
     """Return the migrations in their order, each with `name` and `applied`.
 
     `applied` is a naive datetime in UTC, None while the step is pending. Raises `SchemaError`
@@ -76,7 +76,7 @@ def status(database: peewee.Database) -> list[Migration]:
     return _steps(database, _SafeRunner(database))
 
 
-def _steps(database: peewee.Database, runner: _SafeRunner) -> list[Migration]:
+def _steps(database: Backend, runner: _SafeRunner) -> list[Migration]:
     # the tables first: another process may make both between the two questions
     present = {"signal", "trade"}.intersection(database.get_tables())
     steps: list[Migration] = runner.status()
@@ -94,7 +94,7 @@ def _steps(database: peewee.Database, runner: _SafeRunner) -> list[Migration]:
     return steps
 
 
-def up(database: peewee.Database, target: str | None = None) -> list[str]:
+def up(database: Backend, target: str | None = None) -> list[str]:
     """Apply what is pending, or what is pending up to and with `target`; return the names.
 
     A SQLite file that holds tables is copied first, next to itself, unless its config says
@@ -103,16 +103,17 @@ def up(database: peewee.Database, target: str | None = None) -> list[str]:
     runner = _SafeRunner(database)
     steps = _steps(database, runner)
     _require_name(steps, target)
-    pending = [step.name for step in steps if not step.applied and _until(step.name, target)]
-    if not pending:
+    if not _pending(steps, target):
         return []
     with _migrating(database):
-        if any(step.applied for step in steps):
+        steps = _steps(database, runner)  # another process may have done it meanwhile
+        pending = _pending(steps, target)
+        if pending and any(step.applied for step in steps):
             _back_up(database, pending[0])
         return list(runner.up(target))
 
 
-def down(database: peewee.Database, target: str | None = None) -> list[str]:
+def down(database: Backend, target: str | None = None) -> list[str]:
     """Revert the latest migration, or every one back to and with `target`; return the names.
 
     What the older tables cannot hold is dropped; a SQLite file is copied first as in `up`.
@@ -128,7 +129,7 @@ def down(database: peewee.Database, target: str | None = None) -> list[str]:
         return list(runner.down(target))
 
 
-def require_current(database: peewee.Database) -> None:
+def require_current(database: Backend) -> None:
     """Raise `SchemaError` naming the pending migrations, if there are any."""
     pending = [step.name for step in status(database) if not step.applied]
     if pending:
@@ -170,15 +171,24 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run_command(config: Config, command: str, name: str | None) -> int:
     if command != "up":  # never make a file only to say that it is empty
-        with closing(open_database(dataclasses.replace(config, read_only=True))) as database:
+        with _open(dataclasses.replace(config, read_only=True)) as database:
             if command == "status":
                 return _print_status(config, status(database))
-    with closing(open_database(config)) as database:
+    with _open(config) as database:
         if command == "up":
             _print_names("applied", up(database, name), "up to date")
         else:
             _print_names("reverted", down(database, name), "nothing to revert")
     return 0
+
+
+@contextmanager
+def _open(config: Config) -> Iterator[Backend]:
+    database = open_database(config)
+    try:
+        yield database
+    finally:
+        close_database(database)
 
 
 def _print_status(config: Config, steps: list[Migration]) -> int:
@@ -198,21 +208,22 @@ def _print_names(verb: str, names: list[str], nothing: str) -> None:
 
 
 @contextmanager
-def _migrating(database: peewee.Database) -> Iterator[None]:
+def _migrating(database: Backend) -> Iterator[None]:
     if database.in_transaction():
         raise SchemaError(
             f"{_label(database)}: cannot migrate inside a transaction; leave it first"
         )
     try:
-        yield
+        with database.exclusive():
+            yield
     except (MigrationError, peewee.PeeweeException) as error:
         raise SchemaError(
             f"{_label(database)}: the migration failed and was rolled back: {error}"
         ) from error
 
 
-def _back_up(database: peewee.Database, step: str) -> None:
-    if not isinstance(database, SqliteBackend) or database.database == MEMORY:
+def _back_up(database: Backend, step: str) -> None:
+    if not isinstance(database, SqliteBackend) or database.config.in_memory:
         return
     if database.config.backup_before_migrate:
         file = Path(database.database)
@@ -230,13 +241,14 @@ def _require_name(steps: list[Migration], target: str | None) -> None:
         )
 
 
-def _until(name: str, target: str | None) -> bool:
-    return target is None or name <= target
+def _pending(steps: list[Migration], target: str | None) -> list[str]:
+    return [
+        step.name for step in steps if not step.applied and (target is None or step.name <= target)
+    ]
 
 
-def _label(database: peewee.Database) -> str:
-    config: Config = database.config  # type: ignore[attr-defined]
-    return config.label
+def _label(database: Backend) -> str:
+    return database.config.label
 
 
 def _utc_now() -> datetime:

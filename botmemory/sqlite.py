@@ -6,7 +6,8 @@ import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,11 +16,12 @@ import peewee
 from .config import MEMORY, Config
 from .errors import BotMemoryError, DatabaseBusyError, StorageError
 from .filelock import FileLock
-from .sqlite_connection import Connection, State, current_task, files_of, prepare_file
+from .sqlite_connection import Connection, State, files_of, prepare_file
 from .sqlite_errors import RESTORE, busy, is_damage, named_error
 from .sqlite_fork import open_backends, unusable_after_fork
 from .sqlite_health import damage
 from .sqlite_json import json_match
+from .tasks import current_task, require_own_task
 
 __all__ = ["SqliteBackend"]
 
@@ -173,12 +175,7 @@ class SqliteBackend(peewee.SqliteDatabase):
         run = super()._execute_cursor  # type: ignore[misc]
         state = self._state
         if state.transactions and state.depth:
-            if state.task is not None and state.task is not current_task():
-                raise DatabaseBusyError(
-                    f"{self.database}: another task of this thread holds a transaction across an "
-                    "await; record through 'await aio.run(...)', or leave session_scope() before "
-                    "the await"
-                )
+            require_own_task(state.task, self.database)
             if not state.conn.in_transaction:
                 if sql.startswith("ROLLBACK"):
                     return state.conn.cursor()  # SQLite has rolled back all of it by itself
@@ -311,6 +308,28 @@ class SqliteBackend(peewee.SqliteDatabase):
             raise StorageError(self.unusable)
 
     # --- what differs between the backends --------------------------------------------------
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Hold off every other writer while the schema is changed."""
+        self._take_turn()
+        try:
+            yield
+        finally:
+            self._end_turn()
+
+    def statement(self) -> AbstractContextManager[object]:
+        """Return what undoes one statement alone when it fails: SQLite does so by itself."""
+        return nullcontext()
+
+    def stream(self, query: peewee.ModelSelect[Any]) -> Iterator[Any] | None:
+        """Return None: what is asked for is read page by page, so that no snapshot is held."""
+        return None
+
+    def insert_rows(self, model: type[peewee.Model], rows: Sequence[Mapping[str, Any]]) -> int:
+        """Store prepared rows, leaving out those whose keys are there; return how many it were."""
+        query = model.insert_many(rows).on_conflict(action="nothing")
+        return int(query.as_rowcount().execute())
 
     def broken_rule(self, error: peewee.IntegrityError) -> str:
         """Return which kind of rule a write broke: `unique`, `reference`, `check` or `null`."""

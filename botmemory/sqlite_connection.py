@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import sys
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import peewee
 from .errors import StorageError
 from .filelock import FileLock
 
-__all__ = ["Connection", "State", "current_task", "files_of", "prepare_file"]
+__all__ = ["Connection", "State", "files_of", "prepare_file"]
 
 SMALLEST_FILE = 512  # one page of the smallest size
 
@@ -98,11 +97,3 @@ def prepare_file(path: Path, read_only: bool) -> None:
         raise StorageError(
             f"{path}: cannot be created: {error.strerror}; check the folder and its permissions"
         ) from error
-
-
-def current_task() -> object:
-    """Return the asyncio task that runs now, None outside of one."""
-    asyncio = sys.modules.get("asyncio")  # a bot without asyncio does not pay for its import
-    if asyncio is None or asyncio._get_running_loop() is None:
-        return None
-    return asyncio.current_task() or "a callback of the event loop"

@@ -48,7 +48,7 @@ def to_finite(field: str, value: object) -> float:
     number = to_float(field, value)
     if not math.isfinite(number):
         refuse(field, value, "is not a finite number")
-    return number
+    return number + 0.0  # zero of a negative zero, which SQLite does not keep
 
 
 def to_float(field: str, value: object) -> float:
@@ -72,7 +72,7 @@ def plain_json(value: Any, path: str, depth: int) -> Any:
     if value is None or kind is bool or kind is int:
         return value
     if kind is float:
-        return value if math.isfinite(value) else None
+        return _finite_or_none(value)
     if isinstance(value, enum.Enum):
         return plain_json(value.value, path, depth)
     if isinstance(value, str):
@@ -107,7 +107,7 @@ def _plain_scalar(value: Any, path: str) -> Any:
         return None
     if isinstance(value, Decimal) or (isinstance(value, Real) and not isinstance(value, Integral)):
         number = float(value) if not (isinstance(value, Decimal) and value.is_nan()) else math.nan
-        return number if math.isfinite(number) else None
+        return _finite_or_none(number)
     if isinstance(value, Integral):
         return int(value)
     if kind.__module__ == "numpy":
@@ -117,6 +117,11 @@ def _plain_scalar(value: Any, path: str) -> Any:
             moment = value.astype("datetime64[us]").item()
             return None if moment is None else to_utc(path, moment).isoformat()
     refuse(path, value, f"cannot be stored as JSON ({kind.__name__})")
+
+
+def _finite_or_none(number: float) -> float | None:
+    # + 0.0 makes zero of a negative zero, which jsonb does not know
+    return number + 0.0 if math.isfinite(number) else None
 
 
 def _plain_text(text: str, path: str) -> str:

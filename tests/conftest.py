@@ -14,6 +14,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from botmemory import Signal, Trade, close_db, db, init_db
+from botmemory.database import close_database
+
+pytest_plugins = ["servers"]
 
 ROOT = Path(__file__).parent.parent
 
@@ -35,8 +38,9 @@ def _outside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         if hasattr(time, "tzset"):
             time.tzset()
         patch.chdir(tmp_path_factory.mktemp("outside"))
-        for name in [name for name in os.environ if name.startswith("BOTMEMORY_")]:
-            patch.delenv(name)
+        for name in os.environ:
+            if name.startswith("BOTMEMORY_") and not name.startswith("BOTMEMORY_TEST_"):
+                patch.delenv(name)
         yield
 
 
@@ -54,16 +58,20 @@ def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.fixture(scope="session", params=["memory", "file"])
+@pytest.fixture(scope="session", params=["memory", "file", "postgresql"])
 def kept(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[peewee.Database]:
     """One database of each backend, put aside between the tests instead of made again."""
-    file = str(tmp_path_factory.mktemp("kept") / "bot.db")
-    database = init_db(":memory:" if request.param == "memory" else file)
+    if request.param == "postgresql":
+        target = request.getfixturevalue("new_database")()
+    else:
+        file = tmp_path_factory.mktemp("kept") / "bot.db"
+        target = ":memory:" if request.param == "memory" else str(file)
+    database = init_db(target)
     db.initialize(None)
     yield database
-    database.close()
+    close_database(database)
 
 
 @pytest.fixture

@@ -5,11 +5,15 @@ from __future__ import annotations
 import dataclasses
 import math
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from botmemory import Config, ConfigError, close_db, init_db
+from botmemory import Config, ConfigError, StorageError, close_db, init_db
 from botmemory.repositories import trades
+from botmemory.server_url import server_parameters, without_password
 
 pytestmark = pytest.mark.usefixtures("empty_folder")
 
@@ -155,7 +159,8 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         ({"db_path": " "}, "db_path: ' ' is not a path"),
         ({"db_path": "a\0b"}, "db_path: .* is not a path"),
         ({"db_path": "mysql://host/bots"}, "unknown scheme 'mysql'"),
-        ({"db_path": "postgres://host/bots"}, "unknown scheme 'postgres'"),
+        ({"pool_size": 0}, "pool_size: 0 is not a number of connections from 1 to 1000"),
+        ({"pool_size": True}, "pool_size: True"),
         ({"db_path": "sqlite://bot.db"}, "names no file; three slashes"),
         ({"db_path": "sqlite:///"}, "names no file"),
         ({"db_path": "sqlite:///bot.db?mode=ro"}, "has parameters"),
@@ -187,21 +192,73 @@ def test_a_config_cannot_be_edited() -> None:
 @pytest.mark.parametrize(
     "url",
     [
-        f"postgresql://user:{SECRET}@host/bots",
-        f"cockroachdb://user:{SECRET}@host:26257/bots?sslmode=require",
-        "postgresql://user@host/bots?password=w0rd&sslmode=require",
+        f"postgresql://user:{SECRET}@127.0.0.1:1/bots",
+        f"cockroachdb://user:{SECRET}@127.0.0.1:1/bots?sslmode=require",
+        "postgres://user@127.0.0.1:1/bots?password=w0rd&sslmode=require",
     ],
 )
 def test_a_password_is_shown_nowhere(url: str) -> None:
     config = Config(url)
     shown = [repr(config), str(config), config.label]
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(StorageError, match="cannot connect") as caught:  # nobody listens there
         init_db(config)
     shown.append(str(caught.value))
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(ConfigError) as named:
         Config(url.replace("/bots", ""))
-    shown.append(str(caught.value))
+    shown.append(str(named.value))
     for text in shown:
         assert "w0rd" not in text
         assert "user" in text
         assert "***" in text
+
+
+PLAIN = {"user": "u", "password": "p", "host": "h", "dbname": "db"}
+
+
+@pytest.mark.parametrize(
+    ("url", "parameters"),
+    [
+        ("postgresql://u:p@h/db", PLAIN),
+        ("postgres://u:p@h/db", PLAIN),
+        ("postgresql://u:%70@h/%64b", PLAIN),
+        ("postgresql://u:p@s/w:r#d?&%41@h/db", PLAIN | {"password": "p@s/w:r#d?&A"}),
+        ("postgresql://u:p?x@h/db", PLAIN | {"password": "p?x"}),
+        ("postgresql://u:p/w?x@h/db", PLAIN | {"password": "p/w?x"}),
+        ("postgresql://u:p@h:5433/db", PLAIN | {"port": "5433"}),
+        ("postgresql://u:p@[::1]:5433/db", PLAIN | {"host": "::1", "port": "5433"}),
+        ("postgresql://u:p@a:1,b/db", PLAIN | {"host": "a,b", "port": "1,"}),
+        ("postgresql:///db", {"dbname": "db"}),
+        ("postgresql://u:p@h/db?sslmode=verify-full", PLAIN | {"sslmode": "verify-full"}),
+        ("postgresql://u:p@h/db?options=-c%20a%3D1+2", PLAIN | {"options": "-c a=1+2"}),
+        ("postgresql://u:p@/db?host=/run&application_name=a@b",
+         {"user": "u", "password": "p", "dbname": "db", "host": "/run", "application_name": "a@b"}),
+    ],
+)  # fmt: skip
+def test_a_url_is_what_libpq_is_told(url: str, parameters: dict[str, str]) -> None:
+    assert server_parameters(url) == parameters
+    assert Config(url).backend == "postgresql"
+
+
+@given(password=st.text(min_size=1), user=st.text(min_size=1), name=st.text(min_size=1))
+def test_a_percent_encoded_url_holds_any_text(password: str, user: str, name: str) -> None:
+    try:
+        login = f"{quote(user, safe='')}:{quote(password, safe='')}"
+        url = f"postgresql://{login}@h/{quote(name, safe='')}"
+    except UnicodeEncodeError:
+        return  # half of a surrogate pair has no URL
+    expected = {"user": user, "password": password, "host": "h", "dbname": name}
+    assert server_parameters(url) == expected
+
+
+@given(password=st.text(st.characters(exclude_characters="%\0", codec="utf-8"), min_size=1))
+def test_a_password_without_percent_signs_may_stand_as_it_is(password: str) -> None:
+    url = f"postgresql://bot:{password}@db.example:5432/bots"
+    assert server_parameters(url)["password"] == password
+    assert without_password(url) == "postgresql://bot:***@db.example:5432/bots"
+
+
+@pytest.mark.parametrize("url", ["postgresql://u:s3cret@[h/db", "postgresql://u:s3cret@h:x/db"])
+def test_a_url_that_cannot_be_read(url: str) -> None:
+    with pytest.raises(ConfigError, match="cannot be read as a URL") as caught:
+        Config(url)
+    assert "s3cret" not in str(caught.value)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import math
+import uuid
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from samples import signal, trade
+from samples import signal, trade, trade_values
 
 from botmemory import Trade
 from botmemory.repositories import signals, trades
@@ -61,8 +63,12 @@ def test_any_symbol(symbol: str) -> None:
 @example(SMALLEST, -SMALLEST)
 @example(0.1, -0.0)
 def test_any_finite_double(positive: float, finite: float) -> None:
-    read = stored(trade(price=positive, quantity=positive, pnl=finite, fee=finite))
-    assert (read.price, read.quantity, read.pnl, read.fee) == (positive, positive, finite, finite)
+    made = trade(price=positive, quantity=positive, pnl=finite, fee=finite)
+    read = stored(made)
+    there = [read.price, read.quantity, read.pnl, read.fee]
+    finite += 0.0  # a negative zero becomes zero
+    assert list(map(float.hex, there)) == list(map(float.hex, [positive, positive, finite, finite]))
+    assert (made.pnl, math.copysign(1, made.pnl)) == (finite, math.copysign(1, finite))
 
 
 @given(moments)
@@ -85,8 +91,12 @@ def test_the_order_of_what_is_stored_is_the_order_of_time(chosen: list[datetime]
     assert read == sorted(chosen, reverse=True)
 
 
+def as_text(value: object) -> str:
+    return json.dumps(value, sort_keys=True)
+
+
 @given(metadata)
-@example({"": {"a.b": [0.1, -0.0, 1e308, 5e-324, 10**30]}})
+@example({"": {"a.b": [0.1, -0.0, 1e308, 1e16, 5e-324, 10**30, "1e+16", '\\"1e+16']}})
 @example("text alone")
 def test_any_metadata(value: object) -> None:
     made = signal(signal_metadata=value)
@@ -94,8 +104,14 @@ def test_any_metadata(value: object) -> None:
     assert read is not None
     assert read.signal_metadata == value
     assert made.signal_metadata == value
+    # 10.0 is equal to 10, and yet not the same
+    assert as_text(read.signal_metadata) == as_text(made.signal_metadata)
     read_trade = stored(trade(trade_metadata=value))
-    assert read_trade.trade_metadata == value
+    assert as_text(read_trade.trade_metadata) == as_text(made.signal_metadata)
+    one_of_many = trade_values(id=uuid.uuid4(), trade_metadata=value)
+    trades.create_many([one_of_many])
+    read_trade = stored(Trade(id=one_of_many["id"]))
+    assert as_text(read_trade.trade_metadata) == as_text(made.signal_metadata)
 
 
 @given(st.floats())

@@ -174,10 +174,27 @@ class TestByMetadata:
         odd = signal(timestamp=at(40), signal_metadata={text: text})
         assert signals.get_by_metadata(text, equals=text) == [odd]
 
-    @pytest.mark.parametrize("key", ["", ".", "a..b", 'say "rsi"', None, 5])
+    @pytest.mark.parametrize("key", ["", ".", "a..b", None, 5])
     def test_what_is_no_key_is_refused(self, key) -> None:
         with pytest.raises(ValidationError, match="key: "):
             signals.get_by_metadata(key)
+
+    def test_a_double_quote_in_a_key(self, memory) -> None:
+        odd = signal(timestamp=at(40), signal_metadata={'say "rsi"': 3})
+        if memory.config.backend == "sqlite":  # which has no way to write such a path
+            with pytest.raises(ValidationError, match="key: .*double quote"):
+                signals.get_by_metadata('say "rsi"')
+        else:
+            assert signals.get_by_metadata('say "rsi"', equals=3) == [odd]
+
+    def test_a_number_is_no_index_into_a_list(self) -> None:
+        signal(timestamp=at(40), signal_metadata={"levels": [7, 8]})
+        assert signals.get_by_metadata("levels.0", equals=7) == []
+
+    def test_numbers_beyond_a_double_are_compared(self) -> None:
+        huge = signal(timestamp=at(40), signal_metadata={"volume": 10**400})
+        assert signals.get_by_metadata("volume", minimum=1e308) == [huge]
+        assert signals.get_by_metadata("volume", maximum=1e308) == []
 
     @pytest.mark.parametrize("question", [{"minimum": "a"}, {"maximum": True}, {"equals": []}])
     def test_what_is_no_number_is_refused(self, question) -> None:

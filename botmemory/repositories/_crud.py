@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from itertools import islice
 from typing import Any, TypeVar
@@ -128,7 +128,7 @@ class _NotAllStoredError(Exception):
 
 def insert_counted(model: type[Row], values: dict[str, Any]) -> Row:
     """Store one prepared row and return it with the id the database gave it."""
-    with _broken_rules(model):
+    with _broken_rules(model, values):
         counted = model.insert(values).execute()
     return _as_loaded(model(**values, **{_key(model).name: counted}))
 
@@ -137,7 +137,7 @@ def insert_if_new(model: type[Row], values: dict[str, Any]) -> Row | None:
     """Store one prepared row and return it; None when a row with its keys is there already."""
     # not by way of an error: PostgreSQL gives up a whole transaction after one
     query = model.insert(values).on_conflict(action="nothing").as_rowcount()
-    with _broken_rules(model):
+    with _broken_rules(model, values):
         stored = query.execute()
     return _as_loaded(model(**values)) if stored else None
 
@@ -166,10 +166,9 @@ def insert_many(
                     ready.append(prepare_one(row))
             try:
                 with session_scope():
-                    query = model.insert_many(ready).on_conflict(action="nothing")
-                    if query.as_rowcount().execute() < len(ready):
+                    if db.insert_rows(model, ready) < len(ready):
                         raise _NotAllStoredError
-            except (_NotAllStoredError, peewee.IntegrityError):
+            except (_NotAllStoredError, peewee.IntegrityError, peewee.DataError):
                 for (index, _), values in zip(chunk, ready, strict=True):
                     with _located(index):
                         insert_one(values)
@@ -195,7 +194,7 @@ def update(row: Row, changes: Mapping[str, Any]) -> None:
             f"nothing to change; name a field, as in update({name}, strategy='a')"
         )
     ready = {name: _ready(model._meta.fields[name], value) for name, value in values.items()}
-    with session_scope(), _broken_rules(model):
+    with _broken_rules(model):
         if not model.update(ready).where(row._pk_expr()).execute():
             raise _gone(row)
     for name, value in ready.items():
@@ -231,11 +230,16 @@ def _located(index: int) -> Iterator[None]:
 
 
 @contextmanager
-def _broken_rules(model: type[BaseModel]) -> Iterator[None]:
-    """Raise what the schema refuses as the error the caller knows."""
+def _broken_rules(model: type[BaseModel], new: Mapping[str, Any] | None = None) -> Iterator[None]:
+    """Raise what the schema refuses as the error the caller knows, and undo no more than that.
+
+    Of a `new` row, checked before, the database can refuse a reference only.
+    """
+    safe = new is not None and all(new[field.name] is None for field in model._meta.refs)
     try:
-        yield
-    except peewee.IntegrityError as error:
+        with nullcontext() if safe else db.statement():
+            yield
+    except (peewee.IntegrityError, peewee.DataError) as error:
         kind = db.broken_rule(error)
         if kind == "reference":
             names = [
@@ -303,7 +307,12 @@ def oldest_first(model: type[Row], conditions: Sequence[Any]) -> peewee.ModelSel
 def stream(model: type[Row], conditions: Sequence[Any]) -> Iterator[Row]:
     """Yield rows in time order, reading some at a time: no lock and no snapshot is held between."""
     fields = _in_time(model)
-    query = oldest_first(model, conditions).limit(ROWS_PER_READ)
+    query = oldest_first(model, conditions)
+    streamed: Iterator[Row] | None = db.stream(query)
+    if streamed is not None:
+        yield from streamed
+        return
+    query = query.limit(ROWS_PER_READ)
     rows = fetch(query)
     yield from rows
     while len(rows) == ROWS_PER_READ:

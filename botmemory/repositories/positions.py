@@ -54,8 +54,9 @@ def get(symbol: str, strategy: str | None = None) -> Position:
 def get_all(strategy: str | None = None) -> list[Position]:
     """Return the open positions, by symbol in alphabetical order, each as `get` does."""
     conditions = _crud.narrowed(Trade, strategy=strategy)
-    symbols = _crud.select(Trade, conditions, Trade.symbol).distinct().order_by(Trade.symbol)
-    positions = [get(row.symbol, strategy) for row in _crud.fetch(symbols)]
+    traded = _crud.fetch(_crud.select(Trade, conditions, Trade.symbol).distinct())
+    # sorted here: each database has an alphabet of its own
+    positions = [get(symbol, strategy) for symbol in sorted(row.symbol for row in traded)]
     return [position for position in positions if position.quantity]
 
 

@@ -10,10 +10,11 @@ from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ..config import MEMORY, Target, config_of
+from ..config import Target, config_of
 from ..database import db
 from ..errors import ConfigError, DatabaseBusyError, SchemaError, StorageError
 from ..filelock import FileLock
+from ..sqlite import SqliteBackend
 from ..sqlite_copy import copy_database, snapshot, sync_folder
 from ..sqlite_errors import is_busy
 
@@ -36,7 +37,12 @@ def backup(
         raise DatabaseBusyError(
             f"{path}: a transaction is open in this thread; leave session_scope() before backup()"
         )
-    if database.database == MEMORY:
+    if not isinstance(database, SqliteBackend):
+        raise ConfigError(
+            f"{database.config.label}: a server is copied by its own tool, such as pg_dump; see "
+            "docs/postgresql.md"
+        )
+    if database.config.in_memory:
         copy_database(database.connection(), path, progress)  # type: ignore[no-untyped-call]
         return path
     if path == Path(database.database):
@@ -55,7 +61,7 @@ def restore(source: str | os.PathLike[str], target: Target = None) -> Path | Non
     and `SchemaError` for a source that is no sound memory; then nothing is changed.
     """
     config = config_of(target)
-    if config.backend != "sqlite" or config.sqlite_path == MEMORY:
+    if config.backend != "sqlite" or config.in_memory:
         raise ConfigError(f"{config.label}: only a SQLite file can be restored")
     path, origin = Path(config.sqlite_path), Path(source).expanduser().resolve()
     if path == origin:

@@ -13,7 +13,16 @@ from typing import assert_type
 
 import numpy as np
 
-from botmemory import Config, OrderSide, Signal, Trade, get_db, init_db, session_scope
+from botmemory import (
+    Config,
+    OrderSide,
+    Signal,
+    Trade,
+    get_db,
+    init_db,
+    run_transaction,
+    session_scope,
+)
 from botmemory.repositories import positions, signals, trades
 from botmemory.repositories.positions import Position
 from botmemory.repositories.trades import NewTrade
@@ -40,6 +49,7 @@ def record() -> Trade:
     )
     assert_type(fill, tuple[Trade, bool])
     assert_type(trades.update(trade, pnl=5.0, signal=None), Trade)
+    assert_type(run_transaction(trades.get_total_pnl, "X"), float)
     return trade
 
 

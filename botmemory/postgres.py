@@ -1,0 +1,147 @@
+"""The PostgreSQL backend: turns among transactions, COPY, and cursors on the server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, TypeVar
+
+import peewee
+import psycopg
+from peewee import __exception_wrapper__  # type: ignore[attr-defined]
+from playhouse.postgres_ext import PooledPostgresqlExtDatabase, ServerSideQuery
+from psycopg import sql
+
+from .config import Config
+from .errors import StorageError
+from .server import ServerConnection, ServerMixin
+
+__all__ = ["PostgresBackend"]
+
+OLDEST_POSTGRES = 12
+# keys of advisory locks, which belong to one database: any numbers, as long as they never change
+TURN = 0x626F746D656D0001
+MIGRATION = 0x626F746D656D0002
+ROWS_PER_FETCH = 1000
+
+Row = TypeVar("Row", bound=peewee.Model)
+
+
+class PostgresBackend(ServerMixin, PooledPostgresqlExtDatabase):  # type: ignore[misc]
+    """A PostgreSQL database, opened as `config` says.
+
+    Transactions that read, change or delete take turns, from the first such statement to their
+    end, so that what one has read is still true when it writes. Plain inserts wait for nobody.
+    """
+
+    def __init__(self, config: Config) -> None:
+        # after its turn has come, a transaction must see what the one before it has written
+        self.isolation_level = "REPEATABLE READ" if config.read_only else "READ COMMITTED"
+        super().__init__(config)
+
+    def session_settings(self) -> dict[str, str]:
+        settings = super().session_settings()
+        settings["default_transaction_isolation"] = "read committed"
+        if self.config.synchronous == "normal":
+            settings["synchronous_commit"] = "off"
+        return settings
+
+    def open(self) -> None:
+        super().open()
+        if (self.server_version or 0) < OLDEST_POSTGRES * 10_000:
+            raise StorageError(
+                f"{self.config.label}: the server is older than PostgreSQL {OLDEST_POSTGRES}; "
+                "use a newer one"
+            )
+
+    def take_turn(self, sql: str) -> None:
+        state = self._state
+        if state.in_turn or self.config.read_only:
+            return
+        if sql.startswith(("SELECT", "UPDATE", "DELETE", "DECLARE", "WITH", "(")):
+            state.in_turn = True
+            self.execute_sql("SELECT pg_advisory_xact_lock(%s)", (TURN,))
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Hold off other processes that would change the schema; the end of one frees the lock."""
+        connection = self.another_connection()
+        try:
+            try:
+                with __exception_wrapper__:
+                    connection.execute("SELECT pg_advisory_lock(%s)", (MIGRATION,))
+            except peewee.DatabaseError as error:
+                raise self.lost_or_named(error, connection, "nothing was changed") from error
+            yield
+        finally:
+            connection.close()
+
+    def insert_rows(self, model: type[peewee.Model], rows: Sequence[Mapping[str, Any]]) -> int:
+        """Store prepared rows by COPY; return how many it were."""
+        meta: Any = model._meta
+        fields = [meta.fields[name] for name in rows[0]]
+        copy_in = sql.SQL("COPY {} ({}) FROM STDIN").format(
+            sql.Identifier(*filter(None, (meta.schema, meta.table_name))),
+            sql.SQL(", ").join(sql.Identifier(field.column_name) for field in fields),
+        )
+
+        def copy_rows() -> int:
+            with __exception_wrapper__, self.connection().cursor() as cursor:
+                with cursor.copy(copy_in) as copy:
+                    for row in rows:
+                        copy.write_row([field.db_value(row[field.name]) for field in fields])
+                return int(cursor.rowcount)
+
+        return self._inside(copy_rows, "COPY")
+
+    def stream(self, query: peewee.ModelSelect[Row]) -> Iterator[Row]:
+        """Yield the rows of a query through a cursor on the server, some at a time.
+
+        Outside a transaction it has a connection to itself, and holds neither a lock nor a
+        snapshot: the server has put the answer aside.
+        """
+        on_server = ServerSideQuery(query, array_size=ROWS_PER_FETCH)
+        try:
+            rows = iter(on_server)
+            cursor: psycopg.ServerCursor[Any] = on_server._cursor_wrapper.cursor.cursor
+        except BaseException:
+            self.release()
+            raise
+        if self.in_transaction():
+            yield from self._while_it_lasts(rows, cursor)
+            return
+        own = self._state.conn
+        self._state.reset()
+        try:
+            yield from self._fetched(rows, own)
+        finally:
+            with suppress(psycopg.Error):
+                cursor.close()
+            self._close(own)
+
+    def _while_it_lasts(
+        self, rows: Iterator[Row], cursor: psycopg.ServerCursor[Any]
+    ) -> Iterator[Row]:
+        """Yield rows in the transaction that is open: later its connection is somebody else's."""
+        transaction = self._state.transaction
+        try:
+            for row in self._fetched(rows, self._state.conn):
+                yield row
+                if self._state.transaction is not transaction:
+                    raise StorageError(
+                        f"{self.config.label}: the transaction in which this was being read is "
+                        "over; use up iterate() inside session_scope(), or call it outside"
+                    )
+        finally:
+            if self._state.transaction is transaction:
+                with suppress(psycopg.Error):
+                    cursor.close()
+            else:
+                psycopg.Cursor.close(cursor)  # forgets it, without a word to the server
+
+    def _fetched(self, rows: Iterator[Row], connection: ServerConnection) -> Iterator[Row]:
+        try:
+            with __exception_wrapper__:
+                yield from rows
+        except (peewee.DatabaseError, peewee.InterfaceError) as error:
+            raise self.lost_or_named(error, connection, "read it again") from error

@@ -1,0 +1,392 @@
+"""A memory on a server: its pool of connections, its transactions, what happens when it is gone.
+
+Every call takes a connection from the pool and gives it back; a transaction keeps one to its end.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import peewee
+import psycopg
+from peewee import __exception_wrapper__  # type: ignore[attr-defined]
+from playhouse.pool import MaxConnectionsExceeded
+
+from .config import Config
+from .errors import BotMemoryError, ConfigError, StorageError
+from .retry import repeat_undone
+from .server_errors import NOTHING, broken_rule, busy, named_error
+from .server_json import ServerJSONMethods, json_match
+from .server_url import server_parameters
+from .tasks import current_task, require_own_task
+
+__all__ = ["ServerConnection", "ServerMixin"]
+
+TRUSTED = 30.0  # seconds after which an idle connection is asked whether it is still there
+# libpq waits for hours where a network was cut; the URL may say otherwise
+PATIENCE = {
+    "connect_timeout": "10",
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "60000",
+}
+
+NOT_KNOWN = (
+    "whether it is stored is not known: look for it, or record with id= or get_or_create(), which "
+    "are safe to repeat"
+)
+
+R = TypeVar("R")
+
+_open: weakref.WeakSet[ServerMixin] = weakref.WeakSet()
+_inherited: list[object] = []  # the parent's connections: never closed here, not even by the end
+
+
+class _LostError(StorageError):
+    """The connection was gone."""
+
+
+class ServerConnection(psycopg.Connection[Any]):
+    """A connection that remembers when it was last used."""
+
+    used_at = 0.0
+
+
+class _Adapter(peewee.Psycopg3Adapter):
+    """Connect as the config says; nothing but the config knows the password."""
+
+    def connect(self, db: ServerMixin, **_: Any) -> ServerConnection:
+        defaults = PATIENCE | {"application_name": "botmemory", "client_encoding": "UTF8"}
+        parameters: dict[str, Any] = defaults | db.parameters()
+        connection = ServerConnection.connect(**parameters, autocommit=True)
+        try:
+            # no role, database or server decides what the memory holds or how long it waits
+            connection.cursor().executemany(
+                "SELECT set_config(%s, %s, false)", list(db.session_settings().items())
+            )
+        except BaseException:
+            connection.close()
+            raise
+        connection.used_at = time.monotonic()
+        return connection
+
+
+class State(peewee._ConnectionLocal):
+    """What each thread has of its own."""
+
+    task: object = None  # the asyncio task whose transaction is open
+    transaction: object = None  # another object for each transaction
+    in_turn = False
+
+
+class ServerMixin:
+    """What PostgreSQL and the engines that speak it have in common, for one of Peewee's pools."""
+
+    psycopg3_adapter = _Adapter
+    json_methods = ServerJSONMethods
+    isolation_level: str | None = None
+
+    if TYPE_CHECKING:
+        _adapter: peewee.Psycopg3Adapter
+        _connections: list[Any]
+        _in_use: dict[int, Any]
+        _lock: Any
+        _pool_lock: Any
+        _pool_available: threading.Condition
+        server_version: int | None
+        atomic: Callable[[], AbstractContextManager[object]]
+        savepoint: Callable[[], AbstractContextManager[object]]
+        close: Callable[[], bool]
+        close_idle: Callable[[], None]
+        connection: Callable[[], Any]
+        dispose: Callable[[], None]
+        in_transaction: Callable[[], bool]
+        is_closed: Callable[[], bool]
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.unusable: str | None = None  # why nothing can be done with it any more
+        self.at_close: list[Callable[[], object]] = [self._shut]
+        self._is_shut = False
+        super().__init__(  # type: ignore[call-arg]
+            self.parameters()["dbname"],
+            max_connections=config.pool_size,
+            timeout=config.busy_timeout or None,
+            prefer_psycopg3=True,
+            isolation_level=self.isolation_level,
+        )
+        self._state = State()
+        _open.add(self)
+
+    def parameters(self) -> dict[str, str]:
+        """Return what libpq is told, with the password."""
+        return server_parameters(str(self.config.db_path))
+
+    def session_settings(self) -> dict[str, str]:
+        """Return the settings of every connection, by their names on the server."""
+        timeout = max(1, round(self.config.busy_timeout * 1000))  # 0 would be for ever
+        settings = {
+            "TimeZone": "UTC",
+            "DateStyle": "ISO",
+            "extra_float_digits": "3",
+            "lock_timeout": f"{timeout}ms",
+        }
+        if self.config.read_only:
+            settings["default_transaction_read_only"] = "on"
+        return settings
+
+    # --- opening and closing ----------------------------------------------------------------
+
+    def open(self) -> None:
+        """Connect once, and prove that it is a server this library can work with."""
+        encoding = self.connection().info.parameter_status("server_encoding")
+        self.release()
+        if encoding != "UTF8":
+            raise StorageError(
+                f"{self.config.label}: the database keeps its text in {encoding}; create one "
+                "WITH ENCODING 'UTF8' TEMPLATE template0"
+            )
+
+    def connect(self, reuse_if_open: bool = False) -> bool:
+        self._require_usable()
+        with self._connecting():
+            return bool(super().connect(reuse_if_open))  # type: ignore[misc]
+
+    def another_connection(self) -> ServerConnection:
+        """Return a connection beside the pool, to be closed by whoever asked for it."""
+        with self._connecting(), __exception_wrapper__:
+            connection: ServerConnection = self._adapter.connect(self)  # type: ignore[no-untyped-call]
+        return connection
+
+    @contextmanager
+    def _connecting(self) -> Iterator[None]:
+        try:
+            yield
+        except MaxConnectionsExceeded:
+            what = f"all {self.config.pool_size} connections of the pool (pool_size) were in use"
+            raise busy(self.config.label, self.config.busy_timeout, what) from None
+        except peewee.ProgrammingError as error:  # a parameter that libpq does not know
+            raise ConfigError(f"{self.config.label}: {_first_line(error)}") from error
+        except peewee.DatabaseError as error:
+            raise StorageError(
+                f"{self.config.label}: cannot connect ({_first_line(error)}); {NOTHING}: check "
+                "that the server runs and lets this user in"
+            ) from error
+
+    def release(self) -> None:
+        """Give this thread's connection back to the pool, unless a transaction is open."""
+        if not self.is_closed() and not self.in_transaction():
+            self.close()
+
+    def _close(self, conn: ServerConnection, close_conn: bool = False) -> None:
+        conn.used_at = time.monotonic()
+        super()._close(conn, close_conn)  # type: ignore[misc]
+
+    def _is_closed(self, conn: ServerConnection) -> bool:
+        """Look whether an idle connection can still be used: mostly without asking the server."""
+        if conn.closed:
+            return True
+        try:
+            # a server that went away has left its last words, and after them the end
+            conn.pgconn.consume_input()
+            conn.pgconn.consume_input()
+        except psycopg.Error:
+            conn.close()
+            return True
+        if time.monotonic() - conn.used_at < TRUSTED:
+            return False
+        return bool(self._adapter.is_connection_closed(conn))
+
+    def _can_reuse(self, conn: ServerConnection) -> bool:
+        return not self._is_shut and bool(self._adapter.is_connection_reusable(conn))
+
+    def _shut(self) -> None:
+        """Close every connection, those in use as soon as they come back."""
+        self._is_shut = True
+        self.close_idle()
+
+    def leave_to_parent(self) -> None:
+        """Leave in a child what it has inherited: two processes cannot share a connection."""
+        _inherited.extend([self._state.conn, *self._connections, *self._in_use.values()])
+        # another thread of the parent may have held them
+        self._lock, self._pool_lock = threading.Lock(), threading.RLock()
+        self._pool_available = threading.Condition(self._pool_lock)
+        if self.in_transaction():
+            self.unusable = (
+                f"{self.config.label}: this process was forked inside a transaction and cannot "
+                "use it; fork before session_scope()"
+            )
+        else:
+            self.dispose()
+
+    # --- statements and transactions --------------------------------------------------------
+
+    def _execute_cursor(self, sql: str, params: Any, **options: Any) -> Any:
+        run = super()._execute_cursor  # type: ignore[misc]
+        if options.get("named_cursor") and not self.in_transaction():
+            return self._named(lambda: run(sql, params, **options), "read it again")
+        if self.in_transaction():
+            return self._inside(lambda: run(sql, params, **options), sql)
+        if sql.startswith(("UPDATE", "DELETE")):
+            with self.atomic():  # in its turn, as they are inside a transaction
+                return self._execute_cursor(sql, params, **options)
+        return self._alone(lambda: run(sql, params, **options), sql)
+
+    def _inside(self, call: Callable[[], R], sql: str) -> R:
+        """Run a statement of the transaction that is open."""
+        require_own_task(self._state.task, self.config.label)
+        if sql.startswith("ROLLBACK TO"):
+            self._state.in_turn = False  # what was locked since the savepoint is free again
+        else:
+            self.take_turn(sql)
+        return self._named(
+            call,
+            "the transaction is undone, nothing of it is stored: leave session_scope() and "
+            "begin again",
+        )
+
+    def _alone(self, call: Callable[[], R], sql: str) -> R:
+        """Run a statement that is a transaction of its own; its connection goes back at once."""
+        if not sql.startswith("SELECT"):
+            return repeat_undone(lambda: self._once(call, NOT_KNOWN))
+        try:
+            return self._once(call, "repeat the call")
+        except _LostError:
+            return self._once(call, "repeat the call")  # on another connection
+
+    def _once(self, call: Callable[[], R], outcome: str) -> R:
+        try:
+            return self._named(call, outcome)
+        finally:
+            self.release()
+
+    def begin(self, *args: Any) -> None:
+        begin = partial(super().begin, *args)  # type: ignore[misc]
+        try:
+            self._named(begin, NOTHING)
+        except _LostError:
+            self.release()
+            self._named(begin, NOTHING)  # nothing was in it yet: another connection will do
+        except BaseException:
+            self.release()
+            raise
+        self._state.transaction, self._state.task = object(), current_task()
+        self._state.in_turn = False
+
+    def commit(self) -> None:
+        if not self._lost() and not self.is_connection_usable():
+            # the server would roll back and call it a success
+            raise StorageError(
+                f"{self.config.label}: an earlier statement of this transaction failed, and all "
+                "of it is undone; leave session_scope() when a call raises, and begin again"
+            )
+        self._named(super().commit, NOT_KNOWN)  # type: ignore[misc]
+        self._state.transaction = None
+        self.release()
+
+    def rollback(self) -> None:
+        self._state.transaction = None
+        try:
+            if self.unusable is None and not self._lost():
+                self._named(super().rollback, NOTHING)  # type: ignore[misc]
+        finally:
+            if self.unusable is None:
+                self.release()
+            else:
+                self._state.reset()
+
+    def is_connection_usable(self) -> bool:
+        return not self.is_closed() and bool(self._adapter.is_connection_usable(self._state.conn))
+
+    def take_turn(self, sql: str) -> None:
+        """Queue before what must not be outrun; engines that see to it by themselves do nothing."""
+
+    def statement(self) -> AbstractContextManager[object]:
+        """Return what undoes one statement alone when it fails, and not its whole transaction."""
+        return self.savepoint() if self.in_transaction() else nullcontext()
+
+    # --- errors -----------------------------------------------------------------------------
+
+    def _lost(self) -> bool:
+        """Return whether this thread's connection turned out to be gone."""
+        return not self.is_closed() and self._is_gone(self._state.conn)
+
+    def _is_gone(self, connection: ServerConnection) -> bool:
+        return bool(self._adapter.txn_status(connection) == self._adapter.txn_unknown)
+
+    def _named(self, call: Callable[[], R], outcome: str) -> R:
+        """Raise what the server reports under a name; `outcome` is for a lost connection."""
+        self._require_usable()
+        try:
+            return call()
+        except (peewee.DatabaseError, peewee.InterfaceError) as error:
+            named = self.lost_or_named(error, self._state.conn, outcome)
+            if named is error:
+                raise
+            raise named from error
+
+    def lost_or_named(
+        self, error: Exception, connection: ServerConnection | None, outcome: str
+    ) -> Exception:
+        """Return the error to raise for one of the driver's: itself where it needs no name."""
+        if connection is not None and self._is_gone(connection):
+            return _LostError(
+                f"{self.config.label}: the connection was lost ({_first_line(error)}); {outcome}"
+            )
+        return self.named_error(error) or error
+
+    def named_error(self, error: BaseException) -> BotMemoryError | None:
+        """Return the botmemory error for one of the server's, None where there is none."""
+        return named_error(error, self.config.label, self.config.busy_timeout)
+
+    def _require_usable(self) -> None:
+        if self.unusable is not None:
+            raise StorageError(self.unusable)
+
+    # --- what differs between the backends --------------------------------------------------
+
+    broken_rule = staticmethod(broken_rule)
+    json_match = staticmethod(json_match)
+
+    def stream(self, query: peewee.ModelSelect[Any]) -> Iterator[Any] | None:
+        """Return None: what is asked for is read page by page."""
+        return None
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Hold off others who would change the schema, where the engine has a lock for it."""
+        yield
+
+    def insert_rows(self, model: type[peewee.Model], rows: Sequence[Mapping[str, Any]]) -> int:
+        """Store prepared rows, leaving out those whose keys are there; return how many it were."""
+        query = model.insert_many(rows).on_conflict(action="nothing")
+        return int(query.as_rowcount().execute())
+
+
+def _first_line(error: BaseException) -> str:
+    return str(getattr(error, "orig", error)).strip().partition("\n")[0]
+
+
+def _after_fork_in_child() -> None:
+    for database in list(_open):
+        database.leave_to_parent()
+
+
+def _close_at_exit() -> None:
+    for database in list(_open):
+        with suppress(Exception):
+            database.close_idle()
+
+
+atexit.register(_close_at_exit)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,71 @@
+"""Values inside JSON columns of a server: how they are written, and conditions on them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from typing import Any
+
+import peewee
+from peewee import Case, Cast, Expression, PostgresqlJSONMethods, Value, fn  # type: ignore[attr-defined]
+
+__all__ = ["ServerJSONMethods", "json_match"]
+
+_TEXT_OR_POWER = re.compile(r'"(?:[^"\\]|\\.)*"|-?[\d.]+e\+\d+')
+
+
+class ServerJSONMethods(PostgresqlJSONMethods):  # type: ignore[misc]
+    """Write numbers so that jsonb, which keeps them as decimals, gives a float back as a float."""
+
+    def make_value_wrapper(self, dumps: Callable[[object], str]) -> Callable[[object], Any]:
+        wrapper: Callable[[object], Any] = super().make_value_wrapper(
+            lambda value: _spelled_out(dumps(value))
+        )
+        return wrapper
+
+
+def _spelled_out(text: str) -> str:
+    """Write 1e+16 as 10000000000000000.0: without the point it would come back as an int."""
+    if "e+" not in text:
+        return text
+    return _TEXT_OR_POWER.sub(lambda found: _number(found[0]), text)
+
+
+def _number(text: str) -> str:
+    return text if text.startswith('"') else f"{Decimal(text):f}.0"
+
+
+def json_match(
+    field: peewee.JSONField,
+    keys: Sequence[str],
+    equals: Any,
+    minimum: float | None,
+    maximum: float | None,
+) -> Expression:
+    """Return the condition on a value inside a JSON column; numbers compare as numbers."""
+    # -> and ->> with a text look into objects only
+    names = [Cast(Value(key, converter=False), "text") for key in keys]
+    parent: Any = field
+    for name in names[:-1]:
+        parent = Expression(parent, "->", name)
+    kind = fn.jsonb_typeof(Expression(parent, "->", names[-1]))
+    text = Expression(parent, "->>", names[-1])
+    number = Case(None, [(kind == "number", Cast(text, "numeric"))])
+    found = kind.is_null(False)
+    if minimum is not None:
+        found &= number >= _exact(minimum)
+    if maximum is not None:
+        found &= number <= _exact(maximum)
+    if isinstance(equals, bool):
+        found &= (kind == "boolean") & (text == str(equals).lower())
+    elif isinstance(equals, str):
+        found &= (kind == "string") & (text == Value(equals, converter=False))
+    elif equals is not None:
+        found &= number == _exact(equals)
+    return found
+
+
+def _exact(number: float) -> Value:
+    # a double would be rounded to 15 digits on its way to numeric
+    return Value(Decimal(repr(number)), converter=False)

