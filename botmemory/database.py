@@ -72,7 +72,11 @@ def open_database(config: Config) -> Backend:
     Raises `StorageError` for what cannot be opened, `ConfigError` for a server without its driver.
     """
     database = _backend(config)
-    database.open()
+    try:
+        database.open()
+    except BaseException:
+        close_database(database)
+        raise
     return database
 
 

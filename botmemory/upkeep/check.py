@@ -13,12 +13,12 @@ import peewee
 from peewee import SQL, fn
 from playhouse.schema_diff import diff_models
 
-from ..config import MEMORY
-from ..database import db
+from ..database import Backend, db
 from ..errors import SchemaError, ValidationError
 from ..migration_runner import require_current
 from ..models import BaseModel, Signal, Trade, clean_field
 from ..repositories import signals, trades
+from ..server_health import check_names, type_name
 from ..sqlite import SqliteBackend
 from ..sqlite_errors import RESTORE
 from ..sqlite_health import damage, orphans, table_sql
@@ -45,20 +45,25 @@ class Finding:
 def check(*, full: bool = False) -> list[Finding]:
     """Return what is wrong with the open memory, the worst first; an empty list is a healthy one.
 
-    Looks at the file (damage, journal, disk, file system), at the schema and at the rows (broken
-    rules, look-alikes, trades before their signal). `full` also compares every index with its
-    table and reads every row as the functions would; it takes as long as reading the file twice.
-    Nothing is changed. Raises `NotInitializedError`.
+    Looks at the file (damage, journal, disk, file system; a server sees to its own), at the
+    schema and at the rows (broken rules, look-alikes, trades before their signal). `full` also
+    compares every index with its table and reads every row as the functions would; it takes as
+    long as reading the file twice. Nothing is changed. Raises `NotInitializedError`.
     """
     database = db.opened()
     # each look would stumble over what the one before has found
-    found = list(_damage(database, full)) or list(_schema(database))
+    in_file = isinstance(database, SqliteBackend)
+    found = list(_damage(database, full)) if in_file else []
+    found = found or list(_schema(database))
     if not found:
-        broken = list(_broken_rules())
-        found += [*_orphans(database), *broken, *_look_alikes(), *_early_trades()]
+        broken = list(_broken_rules(database))
+        found += [*broken, *_look_alikes(), *_early_trades()]
+        if in_file:
+            found += _orphans(database)
         if full and not broken:
             found += _unreadable()
-    found += _file(database)
+    if in_file:
+        found += _file(database)
     order = ("error", "warning", "info")
     return sorted(found, key=lambda finding: order.index(finding.severity))
 
@@ -78,7 +83,7 @@ def _orphans(database: SqliteBackend) -> Iterator[Finding]:
         )
 
 
-def _schema(database: SqliteBackend) -> Iterator[Finding]:
+def _schema(database: Backend) -> Iterator[Finding]:
     try:
         require_current(database)
     except SchemaError as error:
@@ -92,7 +97,7 @@ def _schema(database: SqliteBackend) -> Iterator[Finding]:
         )
 
 
-def _drift(database: SqliteBackend) -> Iterator[str]:
+def _drift(database: Backend) -> Iterator[str]:
     """Say what would have to be done to the tables, and which columns and rules are others."""
     yield from str(diff_models(database, [Signal, Trade])).splitlines()
     context = database.get_sql_context()
@@ -104,21 +109,38 @@ def _drift(database: SqliteBackend) -> Iterator[str]:
             if (column := columns.get(field.column_name)) is None:
                 continue  # diff_models has named it
             name, declared = f"{table}.{column.name}", field.ddl_datatype(context).sql
-            if column.data_type != declared:
-                yield f"{name} is {column.data_type}, not {declared}"
+            found = column.data_type
+            if not isinstance(database, SqliteBackend):
+                found, declared = column.full_type, type_name(declared)
+            if found != declared:
+                yield f"{name} is {found}, not {declared}"
             if column.null != field.null:
                 yield f"{name} {'may' if column.null else 'may not'} be NULL"
+        for name in _missing_rules(database, model):
+            yield f"{table} has not the rule {name}"
+
+
+def _missing_rules(database: Backend, model: type[BaseModel]) -> list[str]:
+    table = model._meta.table_name
+    rules = map(_parts, _constraints(database, model))
+    if isinstance(database, SqliteBackend):
         sql = table_sql(database, table)
-        for name, rule in map(_parts, (*meta.constraints, *meta.sqlite_constraints)):
-            if f'CONSTRAINT "{name}" CHECK ({rule})' not in sql:
-                yield f"{table} has not the rule {name}"
+        return [name for name, rule in rules if f'CONSTRAINT "{name}" CHECK ({rule})' not in sql]
+    there = check_names(database, table)
+    return [name for name, _ in rules if name not in there]
 
 
-def _broken_rules() -> Iterator[Finding]:
+def _constraints(database: Backend, model: type[BaseModel]) -> list[Any]:
+    meta: Any = model._meta
+    in_file = isinstance(database, SqliteBackend)
+    return [*meta.constraints, *(meta.sqlite_constraints if in_file else [])]
+
+
+def _broken_rules(database: Backend) -> Iterator[Finding]:
     """Rows that another program wrote, without the CHECKs of the schema."""
     for model in (Signal, Trade):
         meta: Any = model._meta
-        for constraint in (*meta.constraints, *meta.sqlite_constraints):
+        for constraint in _constraints(database, model):
             name, rule = _parts(constraint)
             query = model.select(meta.primary_key).where(SQL(f"NOT ({rule})"))
             yield from _rows(
@@ -144,7 +166,7 @@ def _unreadable() -> Iterator[Finding]:
 def _look_alikes() -> Iterator[Finding]:
     same = (Trade.timestamp, Trade.symbol, Trade.side, Trade.price, Trade.quantity)
     query = (
-        Trade.select(fn.MIN(Trade.id))
+        Trade.select(fn.MIN(Trade.id.cast("text")))  # PostgreSQL 17 knows no least UUID
         .where(Trade.exchange_trade_id.is_null())
         .group_by(*same)
         .having(fn.COUNT(Trade.id) > 1)
@@ -170,7 +192,7 @@ def _early_trades() -> Iterator[Finding]:
 
 
 def _file(database: SqliteBackend) -> Iterator[Finding]:
-    if database.database == MEMORY:
+    if database.config.in_memory:
         return
     path = Path(database.database)
     if (mode := database.pragma("journal_mode")) != "wal":
