@@ -41,7 +41,6 @@ class PostgresBackend(ServerMixin, PooledPostgresqlExtDatabase):  # type: ignore
 
     def session_settings(self) -> dict[str, str]:
         settings = super().session_settings()
-        settings["default_transaction_isolation"] = "read committed"
         if self.config.synchronous == "normal":
             settings["synchronous_commit"] = "off"
         return settings

@@ -276,9 +276,6 @@ class ServerMixin:
         except _LostError:
             self.release()
             self._named(begin, NOTHING)  # nothing was in it yet: another connection will do
-        except BaseException:
-            self.release()
-            raise
         self._state.transaction, self._state.task = object(), current_task()
         self._state.in_turn = False
 
