@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from playhouse.cockroachdb import PooledCockroachDatabase
+from playhouse import cockroachdb
 
+from .errors import StorageError
 from .server import ServerMixin
 
 __all__ = ["CockroachBackend"]
 
 
-class CockroachBackend(ServerMixin, PooledCockroachDatabase):  # type: ignore[misc]
+class CockroachBackend(ServerMixin, cockroachdb.PooledCockroachDatabase):  # type: ignore[misc]
     """A CockroachDB cluster, opened as its config says.
 
     Its transactions are serializable by themselves: one that was outrun is undone with code
@@ -18,3 +19,11 @@ class CockroachBackend(ServerMixin, PooledCockroachDatabase):  # type: ignore[mi
 
     def parameters(self) -> dict[str, str]:
         return {"user": "root", "port": "26257"} | super().parameters()
+
+    def open(self) -> None:
+        super().open()
+        if (self.server_version or 0) < cockroachdb.NESTED_TX_MIN_VERSION:
+            raise StorageError(
+                f"{self.config.label}: the server is older than CockroachDB 20.1, which has no "
+                "savepoints; use a newer one"
+            )

@@ -105,7 +105,7 @@ def up(database: Backend, target: str | None = None) -> list[str]:
     _require_name(steps, target)
     if not _pending(steps, target):
         return []
-    with _migrating(database):
+    with _migrating(database, runner):
         steps = _steps(database, runner)  # another process may have done it meanwhile
         pending = _pending(steps, target)
         if pending and any(step.applied for step in steps):
@@ -124,7 +124,7 @@ def down(database: Backend, target: str | None = None) -> list[str]:
     _require_name(steps, target)
     if not any(step.applied for step in steps):
         return []
-    with _migrating(database):
+    with _migrating(database, runner):
         _back_up(database, target or max(step.name for step in steps if step.applied))
         return list(runner.down(target))
 
@@ -208,7 +208,7 @@ def _print_names(verb: str, names: list[str], nothing: str) -> None:
 
 
 @contextmanager
-def _migrating(database: Backend) -> Iterator[None]:
+def _migrating(database: Backend, runner: _SafeRunner) -> Iterator[None]:
     if database.in_transaction():
         raise SchemaError(
             f"{_label(database)}: cannot migrate inside a transaction; leave it first"
@@ -217,9 +217,12 @@ def _migrating(database: Backend) -> Iterator[None]:
         with database.exclusive():
             yield
     except (MigrationError, peewee.PeeweeException) as error:
-        raise SchemaError(
-            f"{_label(database)}: the migration failed and was rolled back: {error}"
-        ) from error
+        outcome = (
+            "failed and was rolled back"
+            if runner.migrator.transactional_ddl
+            else "failed half-way, and this engine cannot undo it: compare the tables with the file"
+        )
+        raise SchemaError(f"{_label(database)}: the migration {outcome}: {error}") from error
 
 
 def _back_up(database: Backend, step: str) -> None:
