@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["check_names", "type_name"]
+__all__ = ["check_names", "is_partitioned", "type_name"]
 
 _OTHER_NAMES = {"bigserial": "bigint", "timestamptz": "timestamp with time zone"}
 
@@ -17,6 +17,14 @@ def check_names(database: Any, table: str) -> set[str]:
         (f'"{table}"',),
     )
     return {name for (name,) in cursor.fetchall()}
+
+
+def is_partitioned(database: Any, table: str) -> bool:
+    """Return whether a table was cut into partitions, whose keys cannot be those of one table."""
+    cursor = database.execute_sql(
+        "SELECT relkind = 'p' FROM pg_class WHERE oid = %s::regclass", (f'"{table}"',)
+    )
+    return bool(cursor.fetchone()[0])
 
 
 def type_name(declared: str) -> str:

