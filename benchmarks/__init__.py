@@ -1,0 +1,1 @@
+"""What botmemory costs, measured."""
