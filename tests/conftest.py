@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import peewee
@@ -95,6 +96,26 @@ def memory(kept: peewee.Database) -> Iterator[peewee.Database]:
 def path(tmp_path: Path) -> Path:
     """The path of a file that is not there yet."""
     return tmp_path / "bot.db"
+
+
+@pytest.fixture(params=["file", "postgresql"])
+def new_target(
+    request: pytest.FixtureRequest, tmp_path: Path, new_database: Callable[[], str]
+) -> Callable[[], str]:
+    """A function that names a memory that is not there yet, on each backend."""
+    if request.param == "postgresql":
+        return new_database
+    numbers = itertools.count()
+    return lambda: str(tmp_path / f"{next(numbers)}.db")
+
+
+@pytest.fixture
+def target(new_target: Callable[[], str]) -> str:
+    """A memory without rows, closed."""
+    name = new_target()
+    init_db(name)
+    close_db()
+    return name
 
 
 @pytest.fixture(scope="session")

@@ -28,9 +28,9 @@ class StopError(Exception):
 
 
 def test_a_transaction_across_an_await_never_takes_in_what_another_task_records(
-    path: Path,
+    target: str,
 ) -> None:
-    init_db(path)
+    init_db(target)
 
     async def holds() -> None:
         with session_scope():
@@ -55,8 +55,8 @@ def test_a_transaction_across_an_await_never_takes_in_what_another_task_records(
     assert [t.price for t in trades.get_all()] == [2.0]
 
 
-def test_a_task_may_use_its_own_transaction_after_an_await(path: Path) -> None:
-    init_db(path)
+def test_a_task_may_use_its_own_transaction_after_an_await(target: str) -> None:
+    init_db(target)
 
     async def main() -> None:
         with session_scope():
@@ -69,8 +69,8 @@ def test_a_task_may_use_its_own_transaction_after_an_await(path: Path) -> None:
     assert trades.get_trade_count() == 2
 
 
-def test_a_callback_is_not_the_task(path: Path) -> None:
-    init_db(path)
+def test_a_callback_is_not_the_task(target: str) -> None:
+    init_db(target)
     caught: list[BaseException] = []
 
     def record() -> None:
@@ -89,8 +89,8 @@ def test_a_callback_is_not_the_task(path: Path) -> None:
     assert trades.get_trade_count() == 0
 
 
-def test_a_transaction_around_the_whole_loop_is_one(path: Path) -> None:
-    init_db(path)
+def test_a_transaction_around_the_whole_loop_is_one(target: str) -> None:
+    init_db(target)
 
     async def main() -> None:
         trade()
@@ -100,8 +100,8 @@ def test_a_transaction_around_the_whole_loop_is_one(path: Path) -> None:
     assert trades.get_trade_count() == 1
 
 
-def test_run_returns_what_the_function_returns(path: Path) -> None:
-    init_db(path)
+def test_run_returns_what_the_function_returns(target: str) -> None:
+    init_db(target)
 
     async def main() -> Trade:
         made = await aio.run(trades.create, **trade_values(price=5))
@@ -112,10 +112,10 @@ def test_run_returns_what_the_function_returns(path: Path) -> None:
     assert trades.get_by_id(asyncio.run(main()).id) is not None
 
 
-def test_run_raises_what_the_function_raises(path: Path) -> None:
+def test_run_raises_what_the_function_raises(target: str) -> None:
     with pytest.raises(NotInitializedError):
         asyncio.run(aio.run(trades.get_all))
-    init_db(path)
+    init_db(target)
     with pytest.raises(ValidationError, match="side: 'hold'"):
         asyncio.run(aio.run(trades.create, **trade_values(side="hold")))
     with pytest.raises(ValidationError, match="not a plain function"):
@@ -124,8 +124,8 @@ def test_run_raises_what_the_function_raises(path: Path) -> None:
         asyncio.run(aio.run(trades.iterate))
 
 
-def test_a_function_with_a_transaction_of_its_own_is_isolated(path: Path) -> None:
-    init_db(path)
+def test_a_function_with_a_transaction_of_its_own_is_isolated(target: str) -> None:
+    init_db(target)
 
     def both(fail: bool) -> None:
         with session_scope():
@@ -179,11 +179,11 @@ def test_memory_is_used_on_the_thread_of_the_loop() -> None:
     assert asyncio.run(main()) == 1
 
 
-def test_closing_ends_the_workers(path: Path) -> None:
-    init_db(path)
+def test_closing_ends_the_workers(target: str) -> None:
+    init_db(target)
     asyncio.run(aio.run(trade))
     assert any(thread.name.startswith("botmemory") for thread in threading.enumerate())
     close_db()
     assert not any(thread.name.startswith("botmemory_") for thread in threading.enumerate())
-    init_db(path)
+    init_db(target)
     assert asyncio.run(aio.run(trades.get_trade_count)) == 1

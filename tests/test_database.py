@@ -117,20 +117,20 @@ def test_another_target_or_setting_is_an_error_until_closed(path: Path) -> None:
     assert other is not database
 
 
-def test_closing_twice_is_safe(path: Path) -> None:
+def test_closing_twice_is_safe(target: str) -> None:
     close_db()
-    init_db(path)
+    init_db(target)
     close_db()
     close_db()
     with pytest.raises(NotInitializedError):
         trades.get_all()
 
 
-def test_what_was_recorded_is_there_after_reopening(path: Path) -> None:
-    init_db(path)
+def test_what_was_recorded_is_there_after_reopening(target: str) -> None:
+    init_db(target)
     made = trade(signal=signal(signal_metadata={"rsi": 20}))
     close_db()
-    init_db(path)
+    init_db(target)
     [read] = trades.get_all()
     assert read == made
     assert read.signal is not None
@@ -308,8 +308,8 @@ class TestSessionScope:
             raise ZeroDivisionError
 
 
-def test_read_then_write_waits_its_turn(path: Path) -> None:
-    init_db(path)
+def test_read_then_write_waits_its_turn(target: str) -> None:
+    init_db(target)
     trade(quantity=1, timestamp=None)
 
     def add_one() -> None:
@@ -406,8 +406,8 @@ def test_get_db_yields_the_database_and_closes_the_connection(path: Path) -> Non
     assert trades.get_trade_count() == 1
 
 
-def test_get_db_closes_after_an_error_too(path: Path) -> None:
-    database = init_db(path)
+def test_get_db_closes_after_an_error_too(target: str) -> None:
+    database = init_db(target)
     dependency = get_db()
     next(dependency)
     with pytest.raises(StopError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import multiprocessing
 import os
 import random
@@ -27,26 +26,6 @@ __all__ = ["disk"]
 
 PROCESSES = 8
 spawn = multiprocessing.get_context("spawn")
-
-
-@pytest.fixture(params=["file", "postgresql"])
-def new_target(
-    request: pytest.FixtureRequest, tmp_path: Path, new_database: Callable[[], str]
-) -> Callable[[], str]:
-    """A function that names a memory that is not there yet, on each backend."""
-    if request.param == "postgresql":
-        return new_database
-    numbers = itertools.count()
-    return lambda: str(tmp_path / f"{next(numbers)}.db")
-
-
-@pytest.fixture
-def target(new_target: Callable[[], str]) -> str:
-    """A memory without rows, closed."""
-    name = new_target()
-    init_db(name)
-    close_db()
-    return name
 
 
 def at_once(work: Callable[..., Any], *arguments: Any, processes: int = PROCESSES) -> list[Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import logging
 import os
@@ -382,28 +381,6 @@ def test_a_broken_transaction_is_never_called_committed(url: str) -> None:
             database.execute_sql("SELEC")
         trade()
     trade()
-    assert trades.get_trade_count() == 1
-
-
-def test_a_transaction_across_an_await_takes_nothing_in(url: str) -> None:
-    init_db(url)
-
-    async def holder(inside: asyncio.Event, done: asyncio.Event) -> None:
-        with session_scope():
-            trade()
-            inside.set()
-            await done.wait()
-
-    async def main() -> None:
-        inside, done = asyncio.Event(), asyncio.Event()
-        task = asyncio.create_task(holder(inside, done))
-        await inside.wait()
-        with pytest.raises(DatabaseBusyError, match="another task of this thread"):
-            trade()
-        done.set()
-        await task
-
-    asyncio.run(main())
     assert trades.get_trade_count() == 1
 
 
