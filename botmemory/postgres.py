@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 import peewee
-import psycopg
+import psycopg.sql
 from peewee import __exception_wrapper__  # type: ignore[attr-defined]
 from playhouse.postgres_ext import PooledPostgresqlExtDatabase, ServerSideQuery
-from psycopg import sql
 
 from .config import Config
 from .errors import StorageError
@@ -75,20 +74,21 @@ class PostgresBackend(ServerMixin, PooledPostgresqlExtDatabase):  # type: ignore
         finally:
             connection.close()
 
-    def insert_rows(self, model: type[peewee.Model], rows: Sequence[Mapping[str, Any]]) -> int:
-        """Store prepared rows by COPY; return how many it were."""
-        meta: Any = model._meta
-        fields = [meta.fields[name] for name in rows[0]]
-        copy_in = sql.SQL("COPY {} ({}) FROM STDIN").format(
-            sql.Identifier(*filter(None, (meta.schema, meta.table_name))),
-            sql.SQL(", ").join(sql.Identifier(field.column_name) for field in fields),
+    def insert_rows(
+        self, sql: str, rows: Sequence[Sequence[Any]], fields: Sequence[peewee.Field[Any]]
+    ) -> int:
+        """Store rows by COPY and return how many were stored."""
+        table, schema = fields[0].model._meta.table_name, fields[0].model._meta.schema
+        copy_in = psycopg.sql.SQL("COPY {} ({}) FROM STDIN").format(
+            psycopg.sql.Identifier(*filter(None, (schema, table))),
+            psycopg.sql.SQL(", ").join(psycopg.sql.Identifier(f.column_name) for f in fields),
         )
 
         def copy_rows() -> int:
             with __exception_wrapper__, self.connection().cursor() as cursor:
                 with cursor.copy(copy_in) as copy:
                     for row in rows:
-                        copy.write_row([field.db_value(row[field.name]) for field in fields])
+                        copy.write_row(row)
                 return int(cursor.rowcount)
 
         return self._inside(copy_rows, "COPY")

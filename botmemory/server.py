@@ -10,7 +10,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -24,7 +24,7 @@ from .config import Config
 from .errors import BotMemoryError, ConfigError, StorageError
 from .retry import repeat_undone
 from .server_errors import NOTHING, broken_rule, busy, named_error
-from .server_json import ServerJSONMethods, json_match
+from .server_json import ServerJSONMethods, json_match, json_text
 from .server_url import server_parameters
 from .tasks import current_task, require_own_task
 
@@ -111,6 +111,7 @@ class ServerMixin:
         dispose: Callable[[], None]
         in_transaction: Callable[[], bool]
         is_closed: Callable[[], bool]
+        execute_sql: Callable[..., Any]
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -354,6 +355,20 @@ class ServerMixin:
 
     broken_rule = staticmethod(broken_rule)
     json_match = staticmethod(json_match)
+    json_text = staticmethod(json_text)
+
+    def ask(self, sql: str, params: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """Run a compiled question and return the rows of its answer."""
+        rows: list[tuple[Any, ...]] = self.execute_sql(sql, params).fetchall()
+        return rows
+
+    def change(self, sql: str, params: Sequence[Any]) -> int:
+        """Run a compiled INSERT of one row and return how many were stored."""
+        return int(self.execute_sql(sql, params).rowcount)
+
+    def insert_counted(self, sql: str, params: Sequence[Any]) -> int:
+        """Run a compiled INSERT of one row and return the id it was given."""
+        return int(self.execute_sql(sql, params).fetchone()[0])
 
     def stream(self, query: peewee.ModelSelect[Any]) -> Iterator[Any] | None:
         """Return None: what is asked for is read page by page."""
@@ -364,10 +379,11 @@ class ServerMixin:
         """Hold off others who would change the schema, where the engine has a lock for it."""
         yield
 
-    def insert_rows(self, model: type[peewee.Model], rows: Sequence[Mapping[str, Any]]) -> int:
-        """Store prepared rows, leaving out those whose keys are there; return how many it were."""
-        query = model.insert_many(rows).on_conflict(action="nothing")
-        return int(query.as_rowcount().execute())
+    def insert_rows(
+        self, sql: str, rows: Sequence[Sequence[Any]], fields: Sequence[peewee.Field[Any]]
+    ) -> int:
+        """Run a compiled INSERT for each row and return how many were stored."""
+        return sum(self.change(sql, row) for row in rows)
 
 
 def _first_line(error: BaseException) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import peewee
 from peewee import Case, Cast, Expression, PostgresqlJSONMethods, Value, fn  # type: ignore[attr-defined]
 
-__all__ = ["ServerJSONMethods", "json_match"]
+__all__ = ["ServerJSONMethods", "json_match", "json_text"]
 
 _TEXT_OR_POWER = re.compile(r'"(?:[^"\\]|\\.)*"|-?[\d.]+e\+\d+')
 
@@ -20,13 +20,13 @@ class ServerJSONMethods(PostgresqlJSONMethods):  # type: ignore[misc]
 
     def make_value_wrapper(self, dumps: Callable[[object], str]) -> Callable[[object], Any]:
         wrapper: Callable[[object], Any] = super().make_value_wrapper(
-            lambda value: _spelled_out(dumps(value))
+            lambda value: json_text(dumps(value))
         )
         return wrapper
 
 
-def _spelled_out(text: str) -> str:
-    """Write 1e+16 as 10000000000000000.0: without the point it would come back as an int."""
+def json_text(text: str) -> str:
+    """Return JSON as jsonb is to get it: 1e+16 as 10000000000000000.0, or it would be an int."""
     if "e+" not in text:
         return text
     return _TEXT_OR_POWER.sub(lambda found: _number(found[0]), text)

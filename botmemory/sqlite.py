@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import peewee
+from peewee import __exception_wrapper__  # type: ignore[attr-defined]
 
 from .config import MEMORY, Config
 from .errors import BotMemoryError, DatabaseBusyError, StorageError
@@ -32,6 +34,8 @@ READS = ("SELECT", "PRAGMA", "WITH", "EXPLAIN", "SAVEPOINT", "RELEASE", "ROLLBAC
 
 R = TypeVar("R")
 
+_logger = logging.getLogger("peewee")  # which shows every statement at its level DEBUG
+
 
 class SqliteBackend(peewee.SqliteDatabase):
     """One SQLite file, or `:memory:`, opened as `config` says; each thread has a connection.
@@ -47,6 +51,8 @@ class SqliteBackend(peewee.SqliteDatabase):
         _timeout: float
 
         def _add_conn_hooks(self, connection: sqlite3.Connection) -> None: ...
+
+        def execute_sql(self, sql: str, params: Any = None) -> Any: ...
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -326,10 +332,74 @@ class SqliteBackend(peewee.SqliteDatabase):
         """Return None: what is asked for is read page by page, so that no snapshot is held."""
         return None
 
-    def insert_rows(self, model: type[peewee.Model], rows: Sequence[Mapping[str, Any]]) -> int:
-        """Store prepared rows, leaving out those whose keys are there; return how many it were."""
-        query = model.insert_many(rows).on_conflict(action="nothing")
-        return int(query.as_rowcount().execute())
+    def ask(self, sql: str, params: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """Run a compiled question and return the rows of its answer."""
+        state = self._state
+        if not (state.closed or state.transactions or self.unusable or self._is_watched()):
+            try:
+                found: list[tuple[Any, ...]] = state.conn.execute(sql, params).fetchall()
+                return found
+            except sqlite3.Error:
+                pass  # the long way waits, or says what it is
+        return self._named(lambda: self._ask(sql, params))
+
+    def _ask(self, sql: str, params: Sequence[Any]) -> list[tuple[Any, ...]]:
+        with __exception_wrapper__:
+            rows: list[tuple[Any, ...]] = self.execute_sql(sql, params).fetchall()
+        return rows
+
+    def change(self, sql: str, params: Sequence[Any]) -> int:
+        """Run a compiled INSERT of one row and return how many were stored."""
+        return int(self._change(sql, params).rowcount)
+
+    def insert_counted(self, sql: str, params: Sequence[Any]) -> int:
+        """Run a compiled INSERT of one row and return the id it was given."""
+        return int(self._change(sql, params).lastrowid)
+
+    def _change(self, sql: str, params: Sequence[Any]) -> Any:
+        state = self._state
+        if state.closed or self._is_watched():
+            return self.execute_sql(sql, params)
+        if state.transactions:
+            self._require_usable()
+            require_own_task(state.task, self.database)
+            if not state.conn.in_transaction:
+                raise self._rolled_back()
+            try:
+                return state.conn.execute(sql, params)
+            except sqlite3.Error:
+                return self.execute_sql(sql, params)  # the long way says what it is
+        self._take_turn()
+        try:
+            self._require_same_files("nothing was written by this call")
+            try:
+                cursor = state.conn.execute(sql, params)
+            except sqlite3.Error:
+                cursor = self.execute_sql(sql, params)
+        finally:
+            self._end_turn()
+        self._require_same_files("whether this call is stored is not known")
+        return cursor
+
+    def insert_rows(
+        self, sql: str, rows: Sequence[Sequence[Any]], fields: Sequence[peewee.Field[Any]]
+    ) -> int:
+        """Run a compiled INSERT for each row and return how many were stored."""
+        require_own_task(self._state.task, self.database)
+        return self._named(lambda: self._insert_rows(sql, rows))
+
+    def _insert_rows(self, sql: str, rows: Sequence[Sequence[Any]]) -> int:
+        with __exception_wrapper__:
+            return int(self._state.conn.executemany(sql, rows).rowcount)
+
+    def _is_watched(self) -> bool:
+        """Return whether somebody wants to see every statement."""
+        return bool(self.query_hooks) or _logger.isEnabledFor(logging.DEBUG)
+
+    @staticmethod
+    def json_text(text: str) -> str:
+        """Return JSON as the database is to get it."""
+        return text
 
     def broken_rule(self, error: peewee.IntegrityError) -> str:
         """Return which kind of rule a write broke: `unique`, `reference`, `check` or `null`."""

@@ -23,6 +23,7 @@ from ..errors import (
 )
 from ..models import BaseModel, clean_field
 from ..values import to_utc
+from ._compiled import Compiled, Param, bind, compiled, models_of
 
 Row = TypeVar("Row", bound=BaseModel)
 
@@ -100,23 +101,21 @@ def narrowed(
     strategy: str | None = None,
     start_date: datetime | None = None,
     end_date: datetime | None = None,
-) -> list[Any]:
-    """Return the conditions that the arguments every question takes stand for."""
-    conditions = []
-    for name, value in (("symbol", symbol), ("strategy", strategy)):
-        if value is not None:
-            field = model._meta.fields[name]
-            conditions.append(field == field.clean(value))
-    moment = model._meta.fields["timestamp"]
-    start = None if start_date is None else to_utc("start_date", start_date)
-    end = None if end_date is None else to_utc("end_date", end_date)
-    if start is not None and end is not None and end < start:
-        raise ValidationError(f"end_date: {end} is before start_date {start}", field="end_date")
-    if start is not None:
-        conditions.append(moment >= start)
-    if end is not None:
-        conditions.append(moment <= end)
-    return conditions
+) -> dict[str, Any]:
+    """Return the checked values of the arguments every question takes, without those not given."""
+    fields = model._meta.fields
+    values: dict[str, Any] = {}
+    if symbol is not None:
+        values["symbol"] = fields["symbol"].clean(symbol)
+    if strategy is not None:
+        values["strategy"] = fields["strategy"].clean(strategy)
+    if start_date is not None:
+        values["start_date"] = to_utc("start_date", start_date)
+    if end_date is not None:
+        values["end_date"] = end = to_utc("end_date", end_date)
+        if start_date is not None and end < (start := values["start_date"]):
+            raise ValidationError(f"end_date: {end} is before start_date {start}", field="end_date")
+    return values
 
 
 # --- writing --------------------------------------------------------------------------------
@@ -126,20 +125,47 @@ class _NotAllStoredError(Exception):
     pass
 
 
+@compiled
+def _insert(model: type[BaseModel], names: tuple[str, ...]) -> Any:
+    fields = model._meta.fields
+    row = {fields[name]: Param(name, fields[name]) for name in names}
+    # not by way of an error: PostgreSQL gives up a whole transaction after one
+    return model.insert(row).on_conflict(action="nothing")
+
+
+@compiled
+def _insert_counted(model: type[BaseModel], names: tuple[str, ...]) -> Any:
+    fields = model._meta.fields
+    return model.insert({fields[name]: Param(name, fields[name]) for name in names})
+
+
 def insert_counted(model: type[Row], values: dict[str, Any]) -> Row:
     """Store one prepared row and return it with the id the database gave it."""
+    query = _insert_counted(model, tuple(values))
+    params = bind(query, values)
     with _broken_rules(model, values):
-        counted = model.insert(values).execute()
-    return _as_loaded(model(**values, **{_key(model).name: counted}))
+        counted = db.insert_counted(query.sql, params)
+    return _stored(model, {_key(model).name: counted, **values})
 
 
 def insert_if_new(model: type[Row], values: dict[str, Any]) -> Row | None:
     """Store one prepared row and return it; None when a row with its keys is there already."""
-    # not by way of an error: PostgreSQL gives up a whole transaction after one
-    query = model.insert(values).on_conflict(action="nothing").as_rowcount()
+    query = _insert(model, tuple(values))
+    params = bind(query, values)
     with _broken_rules(model, values):
-        stored = query.execute()
-    return _as_loaded(model(**values)) if stored else None
+        stored = db.change(query.sql, params)
+    return _stored(model, values) if stored else None
+
+
+def _stored(model: type[Row], values: dict[str, Any]) -> Row:
+    """Return the model of a row that was stored; a row it refers to needs no look-up."""
+    made: Any = model.__new__(model)
+    made.__data__, made.__rel__, made._dirty = values, {}, set()
+    for field in model._meta.refs:
+        if isinstance(row := values[field.name], BaseModel):
+            values[field.name], made.__rel__[field.name] = row._pk, row
+    stored: Row = made
+    return stored
 
 
 def insert_many(
@@ -158,15 +184,19 @@ def insert_many(
     count = 0
     with session_scope():
         while chunk := list(islice(numbered, ROWS_PER_STATEMENT)):
-            ready = []
+            ready, bound = [], []
             for index, row in chunk:
                 with _located(index):
                     if not isinstance(row, Mapping):
                         raise ValidationError(f"{show(row)} is not a mapping of field names")
-                    ready.append(prepare_one(row))
+                    values = prepare_one(row)
+                    query = _insert(model, tuple(values))
+                    ready.append(values)
+                    bound.append(bind(query, values))
+            fields = [model._meta.fields[name] for name, _ in query.params]
             try:
                 with session_scope():
-                    if db.insert_rows(model, ready) < len(ready):
+                    if db.insert_rows(query.sql, bound, fields) < len(ready):
                         raise _NotAllStoredError
             except (_NotAllStoredError, peewee.IntegrityError, peewee.DataError):
                 for (index, _), values in zip(chunk, ready, strict=True):
@@ -257,11 +287,60 @@ def _broken_rules(model: type[BaseModel], new: Mapping[str, Any] | None = None) 
 # --- reading --------------------------------------------------------------------------------
 
 
+def _conditions(
+    model: type[BaseModel], names: Iterable[str], values: Mapping[str, Any] | None = None
+) -> list[Any]:
+    """Return the conditions that narrowed values stand for; without `values`, for any of them."""
+    fields = model._meta.fields
+
+    def given(name: str, field: Any) -> Any:
+        return Param(name, field) if values is None else values[name]
+
+    conditions = []
+    for name in names:
+        if name == "start_date":
+            conditions.append(fields["timestamp"] >= given(name, fields["timestamp"]))
+        elif name == "end_date":
+            conditions.append(fields["timestamp"] <= given(name, fields["timestamp"]))
+        else:
+            conditions.append(fields[name] == given(name, fields[name]))
+    return conditions
+
+
+def _select(model: type[BaseModel], conditions: Sequence[Any], *fields: Any) -> Any:
+    query: Any = model.select(*fields)
+    return query.where(*conditions) if conditions else query
+
+
+def _in_time(model: type[BaseModel]) -> tuple[Any, Any]:
+    """Return the fields that put rows in order: the moment, and the id for equal ones."""
+    return model._meta.fields["timestamp"], _key(model)
+
+
+def ask(model: type[Row], query: Compiled, values: Mapping[str, Any]) -> list[Row]:
+    """Run a compiled question and return its rows."""
+    with _readable():
+        return list(models_of(model, db.ask(query.sql, bind(query, values))))
+
+
+def ask_one(query: Compiled, values: Mapping[str, Any]) -> Any:
+    """Run a compiled question whose answer is one value."""
+    with _readable():
+        return db.ask(query.sql, bind(query, values))[0][0]
+
+
 def fetch(query: peewee.ModelSelect[Row]) -> list[Row]:
-    """Run a query to its end and return its rows; a damaged page is a named error."""
+    """Run a question that is not compiled to its end and return its rows."""
+    with _readable():
+        return list(query)
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    """Say what is wrong with a page, or with a row that another program has written."""
     try:
         with __exception_wrapper__:
-            return list(query)
+            yield
     except peewee.DatabaseError as error:
         named: BotMemoryError | None = db.named_error(error)
         if named is None:
@@ -276,50 +355,109 @@ def fetch(query: peewee.ModelSelect[Row]) -> list[Row]:
         ) from error
 
 
-def select(model: type[Row], conditions: Sequence[Any], *fields: Any) -> peewee.ModelSelect[Row]:
-    query = model.select(*fields)
-    return query.where(*conditions) if conditions else query
-
-
-def first(query: peewee.ModelSelect[Row]) -> Row | None:
-    return next(iter(fetch(query.limit(1))), None)
-
-
-def _in_time(model: type[BaseModel]) -> tuple[Any, Any]:
-    """Return the fields that put rows in order: the moment, and the id for equal ones."""
-    return model._meta.fields["timestamp"], _key(model)
+@compiled
+def _by_key(model: type[BaseModel]) -> Any:
+    key = _key(model)
+    return model.select().where(key == Param("id", key))
 
 
 def get_by_id(model: type[Row], id: object) -> Row | None:
-    key = _key(model)
-    return first(model.select().where(key == key.clean(id)))
+    rows = ask(model, _by_key(model), {"id": _key(model).clean(id)})
+    return rows[0] if rows else None
 
 
-def newest_first(model: type[Row], conditions: Sequence[Any], limit: int | None) -> list[Row]:
-    query = select(model, conditions).order_by(*(field.desc() for field in _in_time(model)))
-    return fetch(query.limit(checked_limit(limit)))
+@compiled
+def _find(model: type[BaseModel], names: tuple[str, ...]) -> Any:
+    return _select(model, _conditions(model, names)).limit(1)
 
 
-def oldest_first(model: type[Row], conditions: Sequence[Any]) -> peewee.ModelSelect[Row]:
-    return select(model, conditions).order_by(*_in_time(model))
+def find(model: type[Row], values: dict[str, Any]) -> Row | None:
+    """Return the row that has these values, of which there is one at most."""
+    rows = ask(model, _find(model, tuple(values)), values)
+    return rows[0] if rows else None
 
 
-def stream(model: type[Row], conditions: Sequence[Any]) -> Iterator[Row]:
+@compiled
+def _newest_first(model: type[BaseModel], names: tuple[str, ...], limited: bool) -> Any:
+    query = _select(model, _conditions(model, names))
+    query = query.order_by(*(field.desc() for field in _in_time(model)))
+    return query.limit(Param("limit")) if limited else query
+
+
+def newest_first(model: type[Row], values: dict[str, Any], limit: int | None) -> list[Row]:
+    """Return the rows that fit the narrowed values, newest first."""
+    limited = checked_limit(limit) is not None
+    query = _newest_first(model, tuple(values), limited)
+    return ask(model, query, values | {"limit": limit} if limited else values)
+
+
+@compiled
+def _oldest_first(model: type[BaseModel], names: tuple[str, ...]) -> Any:
+    return _select(model, _conditions(model, names)).order_by(*_in_time(model))
+
+
+def oldest_first(model: type[Row], values: dict[str, Any]) -> list[Row]:
+    """Return the rows that fit the narrowed values, in time order."""
+    return ask(model, _oldest_first(model, tuple(values)), values)
+
+
+@compiled
+def _page(model: type[BaseModel], names: tuple[str, ...], first: bool) -> Any:
+    fields = _in_time(model)
+    query = _select(model, _conditions(model, names)).order_by(*fields).limit(ROWS_PER_READ)
+    if first:
+        return query
+    return query.where(Tuple(*fields) > Tuple(*(Param(f"last_{f.name}", f) for f in fields)))
+
+
+def stream(model: type[Row], values: dict[str, Any]) -> Iterator[Row]:
     """Yield rows in time order, reading some at a time: no lock and no snapshot is held between."""
     fields = _in_time(model)
-    query = oldest_first(model, conditions)
+    query = _select(model, _conditions(model, values, values)).order_by(*fields)
     streamed: Iterator[Row] | None = db.stream(query)
     if streamed is not None:
         yield from streamed
         return
-    query = query.limit(ROWS_PER_READ)
-    rows = fetch(query)
+    rows = ask(model, _page(model, tuple(values), True), values)
     yield from rows
     while len(rows) == ROWS_PER_READ:
-        last = [field.to_value(getattr(rows[-1], field.name)) for field in fields]
-        rows = fetch(query.where(Tuple(*fields) > Tuple(*last)))
+        last = {f"last_{field.name}": getattr(rows[-1], field.name) for field in fields}
+        rows = ask(model, _page(model, tuple(values), False), values | last)
         yield from rows
 
 
-def count(model: type[BaseModel], conditions: Sequence[Any]) -> int:
-    return int(select(model, conditions, fn.COUNT(model._meta.primary_key)).scalar())
+@compiled
+def _count(model: type[BaseModel], names: tuple[str, ...]) -> Any:
+    return _select(model, _conditions(model, names), fn.COUNT(_key(model)))
+
+
+def count(model: type[BaseModel], values: dict[str, Any]) -> int:
+    return int(ask_one(_count(model, tuple(values)), values))
+
+
+@compiled
+def _total(model: type[BaseModel], field: str, names: tuple[str, ...]) -> Any:
+    return _select(model, _conditions(model, names), fn.SUM(model._meta.fields[field]))
+
+
+def total(model: type[BaseModel], field: str, values: dict[str, Any]) -> float:
+    return float(ask_one(_total(model, field, tuple(values)), values) or 0.0)
+
+
+def select_where(model: type[Row], values: dict[str, Any], *more: Any) -> peewee.ModelSelect[Row]:
+    """Return a question that is not compiled, newest first, for conditions that are never alike."""
+    conditions = [*_conditions(model, values, values), *more]
+    query: peewee.ModelSelect[Row] = _select(model, conditions)
+    return query.order_by(*(field.desc() for field in _in_time(model)))
+
+
+def distinct(model: type[BaseModel], field: str, values: dict[str, Any]) -> list[Any]:
+    """Return the values of a field, each once, in no order."""
+    query = _distinct(model, field, tuple(values))
+    with _readable():
+        return [value for (value,) in db.ask(query.sql, bind(query, values))]
+
+
+@compiled
+def _distinct(model: type[BaseModel], field: str, names: tuple[str, ...]) -> Any:
+    return _select(model, _conditions(model, names), model._meta.fields[field]).distinct()

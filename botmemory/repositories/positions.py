@@ -46,17 +46,16 @@ def get(symbol: str, strategy: str | None = None) -> Position:
     those in the direction of the position change its average entry price, those against it
     realize PnL at that price (average cost), and what goes beyond flat opens the other side.
     """
-    conditions = _crud.narrowed(Trade, _crud.required("symbol", symbol), strategy)
-    return _add_up(symbol, _crud.stream(Trade, conditions))
+    narrowed = _crud.narrowed(Trade, _crud.required("symbol", symbol), strategy)
+    return _add_up(symbol, _crud.stream(Trade, narrowed))
 
 
 @checked_call
 def get_all(strategy: str | None = None) -> list[Position]:
     """Return the open positions, by symbol in alphabetical order, each as `get` does."""
-    conditions = _crud.narrowed(Trade, strategy=strategy)
-    traded = _crud.fetch(_crud.select(Trade, conditions, Trade.symbol).distinct())
     # sorted here: each database has an alphabet of its own
-    positions = [get(symbol, strategy) for symbol in sorted(row.symbol for row in traded)]
+    symbols = sorted(_crud.distinct(Trade, "symbol", _crud.narrowed(Trade, strategy=strategy)))
+    positions = [get(symbol, strategy) for symbol in symbols]
     return [position for position in positions if position.quantity]
 
 

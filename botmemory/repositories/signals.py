@@ -101,8 +101,8 @@ def get_by_symbol(
     symbol: str, limit: int | None = None, *, strategy: str | None = None
 ) -> list[Signal]:
     """Return the signals of one symbol, newest first; `limit=None` is all of them."""
-    conditions = _crud.narrowed(Signal, _crud.required("symbol", symbol), strategy)
-    return _crud.newest_first(Signal, conditions, limit)
+    narrowed = _crud.narrowed(Signal, _crud.required("symbol", symbol), strategy)
+    return _crud.newest_first(Signal, narrowed, limit)
 
 
 @checked_call
@@ -128,8 +128,8 @@ def get_by_date_range(
     """
     _crud.required("start_date", start_date)
     _crud.required("end_date", end_date)
-    conditions = _crud.narrowed(Signal, symbol, strategy, start_date, end_date)
-    return _crud.fetch(_crud.oldest_first(Signal, conditions))
+    narrowed = _crud.narrowed(Signal, symbol, strategy, start_date, end_date)
+    return _crud.oldest_first(Signal, narrowed)
 
 
 @checked_call
@@ -141,9 +141,9 @@ def get_by_signal_value(
     strategy: str | None = None,
 ) -> list[Signal]:
     """Return the signals of one value (1, -1 or 0), newest first; `limit=None` is all of them."""
-    conditions = _crud.narrowed(Signal, symbol, strategy)
-    conditions.append(_has_value(_crud.required("signal_value", signal_value)))
-    return _crud.newest_first(Signal, conditions, limit)
+    narrowed = _crud.narrowed(Signal, symbol, strategy)
+    narrowed["signal_value"] = _value(_crud.required("signal_value", signal_value))
+    return _crud.newest_first(Signal, narrowed, limit)
 
 
 @checked_call
@@ -167,7 +167,8 @@ def get_by_metadata(
         raise ValidationError(f"key: {show(key)} is not a key of the metadata", field="key")
     bounds = [_number(name, value) for name, value in (("minimum", minimum), ("maximum", maximum))]
     match = db.json_match(Signal.signal_metadata, key.split("."), _comparable(equals), *bounds)
-    return _crud.newest_first(Signal, [*_crud.narrowed(Signal, symbol, strategy), match], limit)
+    query = _crud.select_where(Signal, _crud.narrowed(Signal, symbol, strategy), match)
+    return _crud.fetch(query.limit(_crud.checked_limit(limit)))
 
 
 @checked_call
@@ -191,10 +192,10 @@ def get_signal_count(
     symbol: str | None = None, signal_value: int | None = None, *, strategy: str | None = None
 ) -> int:
     """Return how many signals there are."""
-    conditions = _crud.narrowed(Signal, symbol, strategy)
+    narrowed = _crud.narrowed(Signal, symbol, strategy)
     if signal_value is not None:
-        conditions.append(_has_value(signal_value))
-    return _crud.count(Signal, conditions)
+        narrowed["signal_value"] = _value(signal_value)
+    return _crud.count(Signal, narrowed)
 
 
 @checked_call
@@ -228,9 +229,10 @@ def _insert(values: dict[str, Any]) -> Signal:
     return _crud.insert_counted(Signal, values)
 
 
-def _has_value(signal_value: int) -> Any:
+def _value(signal_value: int) -> int:
     field: Any = Signal.signal_value
-    return field == field.clean(signal_value)
+    value: int = field.clean(signal_value)
+    return value
 
 
 def _number(name: str, value: Any) -> float | None:

@@ -11,8 +11,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, Required, SupportsFloat, TypedDict, Unpack
 
-from peewee import fn
-
 from .._calls import checked_call
 from ..errors import DuplicateError, ValidationError
 from ..models import OrderSide, Signal, Trade
@@ -164,8 +162,8 @@ def get_by_symbol(
     symbol: str, limit: int | None = None, *, strategy: str | None = None
 ) -> list[Trade]:
     """Return the trades of one symbol, newest first; `limit=None` is all of them."""
-    conditions = _crud.narrowed(Trade, _crud.required("symbol", symbol), strategy)
-    return _crud.newest_first(Trade, conditions, limit)
+    narrowed = _crud.narrowed(Trade, _crud.required("symbol", symbol), strategy)
+    return _crud.newest_first(Trade, narrowed, limit)
 
 
 @checked_call
@@ -191,8 +189,8 @@ def get_by_date_range(
     """
     _crud.required("start_date", start_date)
     _crud.required("end_date", end_date)
-    conditions = _crud.narrowed(Trade, symbol, strategy, start_date, end_date)
-    return _crud.fetch(_crud.oldest_first(Trade, conditions))
+    narrowed = _crud.narrowed(Trade, symbol, strategy, start_date, end_date)
+    return _crud.oldest_first(Trade, narrowed)
 
 
 @checked_call
@@ -217,8 +215,7 @@ def get_total_pnl(symbol: str | None = None, *, strategy: str | None = None) -> 
 
     In quote currency: name a symbol where symbols are quoted in different ones.
     """
-    conditions = _crud.narrowed(Trade, symbol, strategy)
-    return float(_crud.select(Trade, conditions, fn.SUM(Trade.pnl)).scalar() or 0.0)
+    return _crud.total(Trade, "pnl", _crud.narrowed(Trade, symbol, strategy))
 
 
 @checked_call
@@ -267,13 +264,8 @@ def _same_fill(values: dict[str, Any]) -> Trade | None:
     """Return the trade the exchange has reported under the same id."""
     if values["exchange_trade_id"] is None:
         return None
-    return _crud.first(
-        Trade.select().where(
-            Trade.exchange == values["exchange"],
-            Trade.symbol == values["symbol"],
-            Trade.exchange_trade_id == values["exchange_trade_id"],
-        )
-    )
+    fill = {name: values[name] for name in ("exchange", "symbol", "exchange_trade_id")}
+    return _crud.find(Trade, fill)
 
 
 def _duplicate(values: dict[str, Any]) -> DuplicateError:
