@@ -35,6 +35,9 @@ __all__ = [
 ]
 
 
+_new, _set, _UNKNOWN = object.__new__, object.__setattr__, uuid.SafeUUID.unknown
+
+
 class UtcDateTimeField(peewee.Field):
     """A moment in UTC: text of fixed width on SQLite, `timestamptz` on PostgreSQL."""
 
@@ -107,6 +110,10 @@ class LabelField(peewee.CharField):
 class SideField(EnumField):  # type: ignore[misc]
     """A member of a text enum, stored as its value."""
 
+    def __init__(self, enum_class: type[enum.Enum], *args: Any, **kwargs: Any) -> None:
+        super().__init__(enum_class, *args, **kwargs)
+        self._members: dict[object, enum.Enum] = {member.value: member for member in enum_class}
+
     def clean(self, value: object) -> enum.Enum:
         try:
             member: enum.Enum = self.enum_class(value)
@@ -122,7 +129,7 @@ class SideField(EnumField):  # type: ignore[misc]
         return value.value
 
     def from_driver(self, value: object) -> enum.Enum:
-        member: enum.Enum = self.enum_class(value)
+        member: enum.Enum = self._members.get(value) or self.enum_class(value)
         return member
 
 
@@ -164,9 +171,9 @@ class IdField(peewee.UUIDField):
         if isinstance(value, uuid.UUID):
             return value
         # what UUID(value) would make, in half the time: it is 32 digits, as the schema has it
-        made: uuid.UUID = object.__new__(uuid.UUID)
-        object.__setattr__(made, "int", int(value, 16))
-        object.__setattr__(made, "is_safe", uuid.SafeUUID.unknown)
+        made: uuid.UUID = _new(uuid.UUID)
+        _set(made, "int", int(value, 16))
+        _set(made, "is_safe", _UNKNOWN)
         return made
 
 

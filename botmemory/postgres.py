@@ -33,6 +33,8 @@ class PostgresBackend(ServerMixin, PooledPostgresqlExtDatabase):  # type: ignore
     end, so that what one has read is still true when it writes. Plain inserts wait for nobody.
     """
 
+    streams = True
+
     def __init__(self, config: Config) -> None:
         # after its turn has come, a transaction must see what the one before it has written
         self.isolation_level = "REPEATABLE READ" if config.read_only else "READ COMMITTED"

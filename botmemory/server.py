@@ -10,7 +10,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -357,10 +357,14 @@ class ServerMixin:
     json_match = staticmethod(json_match)
     json_text = staticmethod(json_text)
 
-    def ask(self, sql: str, params: Sequence[Any]) -> list[tuple[Any, ...]]:
-        """Run a compiled question and return the rows of its answer."""
-        rows: list[tuple[Any, ...]] = self.execute_sql(sql, params).fetchall()
-        return rows
+    def ask(
+        self,
+        sql: str,
+        params: Sequence[Any],
+        make: Callable[[Iterable[tuple[Any, ...]]], Iterable[R]],
+    ) -> list[R]:
+        """Run a compiled question and return what `make` makes of its rows."""
+        return list(make(self.execute_sql(sql, params).fetchall()))
 
     def change(self, sql: str, params: Sequence[Any]) -> int:
         """Run a compiled INSERT of one row and return how many were stored."""
@@ -370,9 +374,7 @@ class ServerMixin:
         """Run a compiled INSERT of one row and return the id it was given."""
         return int(self.execute_sql(sql, params).fetchone()[0])
 
-    def stream(self, query: peewee.ModelSelect[Any]) -> Iterator[Any] | None:
-        """Return None: what is asked for is read page by page."""
-        return None
+    streams = False  # rows are asked for page by page
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:

@@ -7,7 +7,7 @@ import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -328,25 +328,26 @@ class SqliteBackend(peewee.SqliteDatabase):
         """Return what undoes one statement alone when it fails: SQLite does so by itself."""
         return nullcontext()
 
-    def stream(self, query: peewee.ModelSelect[Any]) -> Iterator[Any] | None:
-        """Return None: what is asked for is read page by page, so that no snapshot is held."""
-        return None
+    streams = False  # rows are asked for page by page
 
-    def ask(self, sql: str, params: Sequence[Any]) -> list[tuple[Any, ...]]:
-        """Run a compiled question and return the rows of its answer."""
+    def ask(
+        self,
+        sql: str,
+        params: Sequence[Any],
+        make: Callable[[Iterable[tuple[Any, ...]]], Iterable[R]],
+    ) -> list[R]:
+        """Run a compiled question and return what `make` makes of its rows, while they come."""
         state = self._state
         if not (state.closed or state.transactions or self.unusable or self._is_watched()):
             try:
-                found: list[tuple[Any, ...]] = state.conn.execute(sql, params).fetchall()
-                return found
+                return list(make(state.conn.execute(sql, params)))
             except sqlite3.Error:
                 pass  # the long way waits, or says what it is
-        return self._named(lambda: self._ask(sql, params))
+        return self._named(lambda: self._ask(sql, params, make))
 
-    def _ask(self, sql: str, params: Sequence[Any]) -> list[tuple[Any, ...]]:
+    def _ask(self, sql: str, params: Sequence[Any], make: Callable[[Any], Iterable[R]]) -> list[R]:
         with __exception_wrapper__:
-            rows: list[tuple[Any, ...]] = self.execute_sql(sql, params).fetchall()
-        return rows
+            return list(make(self.execute_sql(sql, params)))
 
     def change(self, sql: str, params: Sequence[Any]) -> int:
         """Run a compiled INSERT of one row and return how many were stored."""

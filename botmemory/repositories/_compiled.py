@@ -15,7 +15,7 @@ import peewee
 from ..database import db
 from ..models import BaseModel
 
-__all__ = ["Compiled", "Param", "bind", "compiled", "models_of"]
+__all__ = ["Compiled", "Param", "bind", "compiled", "maker"]
 
 P = ParamSpec("P")
 Row = TypeVar("Row", bound=BaseModel)
@@ -85,18 +85,43 @@ def reader(field: Any) -> Callable[[Any], Any] | None:
     return convert
 
 
-def models_of(model: type[Row], rows: Iterable[tuple[Any, ...]]) -> Iterator[Row]:
-    """Yield the models of rows that hold every field in the order of the model."""
-    fields: Any = model._meta.sorted_fields
-    names = [field.name for field in fields]
-    convert = [(field.name, read) for field in fields if (read := reader(field)) is not None]
-    new: Any = model.__new__
-    for row in rows:
-        data = dict(zip(names, row, strict=True))
-        for name, read in convert:
-            value = data[name]
-            if value is not None:
-                data[name] = read(value)
+def maker(model: type[Row]) -> Callable[[Iterable[tuple[Any, ...]]], Iterator[Row]]:
+    """Return what makes models of rows that hold every field in the order of the model."""
+    make = _makers.get(model)
+    if make is None:
+        make = _makers[model] = _maker(model)
+    return make
+
+
+_makers: dict[type[BaseModel], Callable[[Iterable[tuple[Any, ...]]], Iterator[Any]]] = {}
+
+
+def _maker(model: type[BaseModel]) -> Callable[[Iterable[tuple[Any, ...]]], Iterator[Any]]:
+    """Write the function that makes models of rows: spelled out, it takes half the time.
+
+    What it does is `made.__data__ = {name: read(value), ...}` for each row.
+    """
+    known: dict[str, Any] = {"new": model.__new__, "model": model}
+    columns, items = [], []
+    for number, field in enumerate(model._meta.sorted_fields):
+        column, read = f"c{number}", reader(field)
+        columns.append(column)
+        item = column
+        if read is not None:
+            known[f"read{number}"] = read
+            item = f"read{number}({column})"
+            if field.null:
+                item = f"None if {column} is None else {item}"
+        items.append(f"{field.name!r}: {item}")
+    source = f"""
+def make(rows):
+    for ({", ".join(columns)},) in rows:
         made = new(model)
-        made.__data__, made.__rel__, made._dirty = data, {}, set()
+        made.__data__ = {{{", ".join(items)}}}
+        made.__rel__ = {{}}
+        made._dirty = set()
         yield made
+"""
+    exec(source, known)  # noqa: S102  (names of fields and numbers, nothing from outside)
+    make: Callable[[Iterable[tuple[Any, ...]]], Iterator[Any]] = known["make"]
+    return make

@@ -23,12 +23,12 @@ from ..errors import (
 )
 from ..models import BaseModel, clean_field
 from ..values import to_utc
-from ._compiled import Compiled, Param, bind, compiled, models_of
+from ._compiled import Compiled, Param, bind, compiled, maker
 
 Row = TypeVar("Row", bound=BaseModel)
 
 ROWS_PER_STATEMENT = 500  # SQLite takes 32,766 parameters, PostgreSQL 65,535
-ROWS_PER_READ = 1000
+ROWS_PER_READ = 500
 
 
 # --- checking -------------------------------------------------------------------------------
@@ -320,13 +320,14 @@ def _in_time(model: type[BaseModel]) -> tuple[Any, Any]:
 def ask(model: type[Row], query: Compiled, values: Mapping[str, Any]) -> list[Row]:
     """Run a compiled question and return its rows."""
     with _readable():
-        return list(models_of(model, db.ask(query.sql, bind(query, values))))
+        rows: list[Row] = db.ask(query.sql, bind(query, values), maker(model))
+        return rows
 
 
 def ask_one(query: Compiled, values: Mapping[str, Any]) -> Any:
     """Run a compiled question whose answer is one value."""
     with _readable():
-        return db.ask(query.sql, bind(query, values))[0][0]
+        return db.ask(query.sql, bind(query, values), list)[0][0]
 
 
 def fetch(query: peewee.ModelSelect[Row]) -> list[Row]:
@@ -413,10 +414,8 @@ def _page(model: type[BaseModel], names: tuple[str, ...], first: bool) -> Any:
 def stream(model: type[Row], values: dict[str, Any]) -> Iterator[Row]:
     """Yield rows in time order, reading some at a time: no lock and no snapshot is held between."""
     fields = _in_time(model)
-    query = _select(model, _conditions(model, values, values)).order_by(*fields)
-    streamed: Iterator[Row] | None = db.stream(query)
-    if streamed is not None:
-        yield from streamed
+    if db.streams:
+        yield from db.stream(_select(model, _conditions(model, values, values)).order_by(*fields))
         return
     rows = ask(model, _page(model, tuple(values), True), values)
     yield from rows
@@ -455,7 +454,7 @@ def distinct(model: type[BaseModel], field: str, values: dict[str, Any]) -> list
     """Return the values of a field, each once, in no order."""
     query = _distinct(model, field, tuple(values))
     with _readable():
-        return [value for (value,) in db.ask(query.sql, bind(query, values))]
+        return [value for (value,) in db.ask(query.sql, bind(query, values), list)]
 
 
 @compiled
