@@ -222,7 +222,9 @@ for _model in (Signal, Trade):
     _table = _model._meta.table_name
     _newest = (_model.timestamp, _model.id)
     _model.add_index(*_newest, name=f"{_table}_timestamp")
-    _model.add_index(_model.symbol, *_newest, name=f"{_table}_symbol")
+    # with the PnL of trades, whose total is then read from the index alone
+    _more = (Trade.pnl,) if _model is Trade else ()
+    _model.add_index(_model.symbol, *_newest, *_more, name=f"{_table}_symbol")
     _model.add_index(
         _model.strategy,
         *_newest,

@@ -26,6 +26,7 @@ pytestmark = pytest.mark.usefixtures("empty_folder")
 
 FIRST = "0001_create_signal_and_trade"
 SECOND = "0002_add_signal_strategy_fee_exchange"
+THIRD = "0003_cover_pnl_by_symbol"
 # Made by version 0001 of the schema: 40 signals, 120 trades.
 OLD_FILE = Path(__file__).parent / "data" / "version_0001.db"
 
@@ -86,7 +87,9 @@ class TestOldDatabase:
         assert backups(old) == []
 
     def test_without_migrating_it_is_an_error_that_names_what_is_pending(self, old: Path) -> None:
-        with pytest.raises(SchemaError, match=f"pending: {SECOND}; run 'python -m botmemory"):
+        with pytest.raises(
+            SchemaError, match=f"pending: {SECOND}, {THIRD}; run 'python -m botmemory"
+        ):
             init_db(old, migrate=False)
         assert rows(old, "schema_migration", "name") == [(FIRST,)]
         with pytest.raises(SchemaError, match=SECOND):
@@ -105,13 +108,13 @@ class TestOldDatabase:
 def test_up_and_down_one_by_one(database: peewee.Database) -> None:
     assert up(database, FIRST) == [FIRST]
     assert [s.name for s in status(database) if s.applied] == [FIRST]
-    assert up(database) == [SECOND]
+    assert up(database) == [SECOND, THIRD]
     assert up(database) == []
-    assert down(database) == [SECOND]
-    assert down(database, FIRST) == [FIRST]
+    assert down(database) == [THIRD]
+    assert down(database, FIRST) == [SECOND, FIRST]
     assert down(database) == []
     assert set(database.get_tables()) <= {"schema_migration", "sqlite_sequence"}
-    assert up(database) == [FIRST, SECOND]
+    assert up(database) == [FIRST, SECOND, THIRD]
 
 
 def test_down_keeps_what_the_older_version_can_hold(path: Path) -> None:
@@ -120,7 +123,7 @@ def test_down_keeps_what_the_older_version_can_hold(path: Path) -> None:
     trade(strategy="a", exchange="okx", exchange_trade_id="1", pnl=5)
     close_db()
     with closing(open_database(Config(path))) as database:
-        down(database)
+        down(database, SECOND)
     assert len(backups(path)) == 1
     init_db(path, backup_before_migrate=False)
     [kept] = trades.get_all()
@@ -177,7 +180,7 @@ def test_processes_that_start_at_once_migrate_once(tmp_path: Path) -> None:
         process.join()
     assert [process.exitcode for process in started] == [0] * 4
     for file in files:
-        assert rows(file, "schema_migration", "name") == [(FIRST,), (SECOND,)]
+        assert rows(file, "schema_migration", "name") == [(FIRST,), (SECOND,), (THIRD,)]
         assert len(rows(file, "trade")) == 120
 
 
@@ -185,7 +188,9 @@ class TestScript:
     def test_up_status_down(self, path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         db = ["--db", str(path)]
         assert main([*db, "up"]) == 0
-        assert capsys.readouterr().out == f"applied: {FIRST}\napplied: {SECOND}\n"
+        assert capsys.readouterr().out == "".join(
+            f"applied: {name}\n" for name in (FIRST, SECOND, THIRD)
+        )
         assert main([*db, "up"]) == 0
         assert capsys.readouterr().out == "up to date\n"
         assert main([*db, "status"]) == 0
@@ -194,12 +199,14 @@ class TestScript:
         assert re.fullmatch(rf"\[x\] {FIRST} +\d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d UTC", lines[1])
         assert max(map(len, lines[1:])) <= 80
         assert main([*db, "down"]) == 0
-        assert capsys.readouterr().out == f"reverted: {SECOND}\n"
+        assert capsys.readouterr().out == f"reverted: {THIRD}\n"
         assert main([*db, "status"]) == 1
-        assert re.search(rf"\[ \] {SECOND} +pending", capsys.readouterr().out)
+        assert re.search(rf"\[ \] {THIRD} +pending", capsys.readouterr().out)
         assert main([*db, "down", FIRST]) == 0
         assert main([*db, "down"]) == 0
-        assert capsys.readouterr().out == f"reverted: {FIRST}\nnothing to revert\n"
+        assert (
+            capsys.readouterr().out == f"reverted: {SECOND}\nreverted: {FIRST}\nnothing to revert\n"
+        )
 
     def test_up_to_a_name(self, path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["--db", str(path), "up", FIRST]) == 0
@@ -240,7 +247,7 @@ class TestScript:
         command = [sys.executable, "-m", "botmemory.migration_runner", "--db", str(path), "up"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert (done.returncode, done.stderr) == (0, "")
-        assert done.stdout.splitlines() == [f"applied: {FIRST}", f"applied: {SECOND}"]
+        assert done.stdout.splitlines() == [f"applied: {name}" for name in (FIRST, SECOND, THIRD)]
 
 
 # --- the migrated schema against the models -----------------------------------------------

@@ -92,3 +92,12 @@ def test_every_question_is_answered_from_an_index_in_its_order(
         assert not any("TEMP B-TREE" in step for step in plan), (sql, plan)
         if "WHERE" in sql and "LIMIT" not in sql:
             assert not any(step.startswith("SCAN") for step in plan), (sql, plan)
+
+
+def test_the_total_of_a_symbol_is_read_from_the_index_alone(asked: list[tuple[str, Any]]) -> None:
+    trades.get_total_pnl("BTC/USDT")
+    trades.get_trade_count("BTC/USDT")
+    database: Any = db.obj
+    for sql, params in list(asked):
+        [(*_, plan)] = database.execute_sql(f"EXPLAIN QUERY PLAN {sql}", params)
+        assert "COVERING INDEX trade_symbol" in plan

@@ -82,7 +82,7 @@ def test_the_script_prints_what_is_shown(capsys: pytest.CaptureFixture[str]) -> 
 
 def test_the_migration_goes_up_and_down() -> None:
     module = ModuleType("migration")
-    exec(named("migrations/0003_add_trade_note.py"), vars(module))
+    exec(named("migrations/0004_add_trade_note.py"), vars(module))
     with closing(init_db("bot.db")) as database:
         trades.create(symbol="X", side="buy", price=1, quantity=1)
         migrator = SchemaMigrator.from_database(database)
