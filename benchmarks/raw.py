@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import sqlite3
-import uuid
+import time
 from collections.abc import Iterable
 from datetime import datetime
 from itertools import islice
@@ -76,7 +77,8 @@ class Raw:
     @staticmethod
     def _values(row: dict[str, Any]) -> tuple[Any, ...]:
         return (
-            uuid.uuid4().hex,
+            # in the order of time, as botmemory's ids are: a table of random ones grows slower
+            f"{time.time_ns():016x}{random.getrandbits(64):016x}",
             row["timestamp"].isoformat(" ", "microseconds"),
             row["symbol"],
             row["side"],

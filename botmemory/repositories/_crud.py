@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 import peewee
-from peewee import Tuple, __exception_wrapper__, fn  # type: ignore[attr-defined]
+from peewee import SQL, Tuple, __exception_wrapper__, fn  # type: ignore[attr-defined]
 
 from .._calls import suggestion
 from ..database import db, session_scope
@@ -427,7 +427,7 @@ def stream(model: type[Row], values: dict[str, Any]) -> Iterator[Row]:
 
 @compiled
 def _count(model: type[BaseModel], names: tuple[str, ...]) -> Any:
-    return _select(model, _conditions(model, names), fn.COUNT(_key(model)))
+    return _select(model, _conditions(model, names), fn.COUNT(SQL("*")))
 
 
 def count(model: type[BaseModel], values: dict[str, Any]) -> int:
