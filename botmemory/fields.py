@@ -11,6 +11,7 @@ becomes for the driver, and the way back; None where it stays what it is.
 from __future__ import annotations
 
 import enum
+import sys
 import uuid
 from datetime import UTC, datetime
 from numbers import Integral
@@ -38,6 +39,7 @@ __all__ = [
 # found once, and not for each of a million rows
 _new, _set, _UNKNOWN = object.__new__, object.__setattr__, uuid.SafeUUID.unknown
 _moment_of = datetime.fromisoformat
+_LARGEST = sys.float_info.max
 
 
 class UtcDateTimeField(peewee.Field):
@@ -46,6 +48,8 @@ class UtcDateTimeField(peewee.Field):
     field_type = "TIMESTAMPTZ"
 
     def clean(self, value: object) -> datetime:
+        if type(value) is datetime and value.tzinfo is UTC:
+            return value
         return to_utc(self.name, value)
 
     def db_value(self, value: object) -> str | None:
@@ -75,7 +79,10 @@ class DoubleField(peewee.DoubleField):
         super().__init__(*args, **kwargs)
 
     def clean(self, value: object) -> float:
-        number = to_finite(self.name, value)
+        if type(value) is float and -_LARGEST <= value <= _LARGEST:
+            number = value + 0.0  # as to_finite() does
+        else:
+            number = to_finite(self.name, value)
         if self.positive and not number > 0:
             refuse(self.name, value, "is not greater than 0")
         return number
@@ -117,6 +124,8 @@ class SideField(EnumField):  # type: ignore[misc]
         self._members: dict[object, enum.Enum] = {member.value: member for member in enum_class}
 
     def clean(self, value: object) -> enum.Enum:
+        if isinstance(value, str) and (known := self._members.get(value)) is not None:
+            return known
         try:
             member: enum.Enum = self.enum_class(value)
         except ValueError:

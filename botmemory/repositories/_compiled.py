@@ -15,7 +15,7 @@ import peewee
 from ..database import db
 from ..models import BaseModel
 
-__all__ = ["Compiled", "Param", "bind", "compiled", "maker"]
+__all__ = ["Compiled", "Param", "compiled", "maker"]
 
 P = ParamSpec("P")
 Row = TypeVar("Row", bound=BaseModel)
@@ -34,16 +34,25 @@ class Param(peewee.Node):
 
 
 class Compiled:
-    """The SQL of a query, and what is bound to it."""
-
-    __slots__ = ("params", "sql")
+    """The SQL of a query, and how the values of a run are bound to it."""
 
     def __init__(self, query: Any) -> None:
         self.sql, values = db.get_sql_context().sql(query).query()
-        self.params = [
-            (value.name, value.convert) if isinstance(value, Param) else (None, value)
-            for value in values
-        ]
+        params = [value for value in values if isinstance(value, Param)]
+        self.names = [param.name for param in params]
+        self._constants = [(n, v) for n, v in enumerate(values) if not isinstance(v, Param)]
+        self._convert = [(n, p.convert) for n, p in enumerate(params) if p.convert is not None]
+
+    def bind(self, values: Mapping[str, Any]) -> list[Any]:
+        """Return what the database is given: the values in their order, as it stores them."""
+        bound = [values[name] for name in self.names]
+        for number, convert in self._convert:
+            value = bound[number]
+            if value is not None:
+                bound[number] = convert(value)
+        for number, constant in self._constants:
+            bound.insert(number, constant)
+        return bound
 
 
 def compiled(build: Callable[P, Any]) -> Callable[P, Compiled]:
@@ -59,18 +68,6 @@ def compiled(build: Callable[P, Any]) -> Callable[P, Compiled]:
         return found
 
     return find
-
-
-def bind(query: Compiled, values: Mapping[str, Any]) -> list[Any]:
-    """Return what the database is given: the values in their order, as it stores them."""
-    bound = []
-    for name, convert in query.params:
-        if name is None:
-            bound.append(convert)  # a constant of the query
-            continue
-        value = values[name]
-        bound.append(value if convert is None or value is None else convert(value))
-    return bound
 
 
 def binder(field: Any) -> Callable[[Any], Any] | None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from datetime import datetime
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import peewee
 from peewee import SQL, Tuple, __exception_wrapper__, fn  # type: ignore[attr-defined]
@@ -23,7 +23,7 @@ from ..errors import (
 )
 from ..models import BaseModel, clean_field
 from ..values import to_utc
-from ._compiled import Compiled, Param, bind, compiled, maker
+from ._compiled import Compiled, Param, compiled, maker
 
 Row = TypeVar("Row", bound=BaseModel)
 
@@ -37,17 +37,19 @@ ROWS_PER_READ = 500
 def prepare(model: type[Row], values: Mapping[str, Any]) -> dict[str, Any]:
     """Return one value for every field, checked and with the defaults filled in."""
     fields = model._meta.fields
-    for name, value in values.items():
-        if name not in fields:
-            refuse_name(model, name, value)
+    if not values.keys() <= fields.keys():
+        for name, value in values.items():
+            if name not in fields:
+                refuse_name(model, name, value)
     ready = {}
     for name, field in fields.items():
         value = values.get(name)
-        if value is None and field.default is not None:
-            value = field.default()
-        if value is None and field is model._meta.primary_key:
-            continue  # the database counts it
-        ready[name] = _ready(field, value)
+        if value is not None:
+            ready[name] = _ready(field, value)
+        elif field.default is not None:
+            ready[name] = field.default()
+        elif field is not model._meta.primary_key:  # which the database counts
+            ready[name] = None if field.null else _ready(field, None)
     return ready
 
 
@@ -142,18 +144,18 @@ def _insert_counted(model: type[BaseModel], names: tuple[str, ...]) -> Any:
 def insert_counted(model: type[Row], values: dict[str, Any]) -> Row:
     """Store one prepared row and return it with the id the database gave it."""
     query = _insert_counted(model, tuple(values))
-    params = bind(query, values)
+    params = query.bind(values)
     with _broken_rules(model, values):
-        counted = db.insert_counted(query.sql, params)
+        counted = db.opened().insert_counted(query.sql, params)
     return _stored(model, {_key(model).name: counted, **values})
 
 
 def insert_if_new(model: type[Row], values: dict[str, Any]) -> Row | None:
     """Store one prepared row and return it; None when a row with its keys is there already."""
     query = _insert(model, tuple(values))
-    params = bind(query, values)
+    params = query.bind(values)
     with _broken_rules(model, values):
-        stored = db.change(query.sql, params)
+        stored = db.opened().change(query.sql, params)
     return _stored(model, values) if stored else None
 
 
@@ -185,25 +187,47 @@ def insert_many(
     with session_scope():
         while chunk := list(islice(numbered, ROWS_PER_STATEMENT)):
             ready, bound = [], []
+            query: Compiled | None = None
             for index, row in chunk:
-                with _located(index):
+                try:
                     if not isinstance(row, Mapping):
                         raise ValidationError(f"{show(row)} is not a mapping of field names")
                     values = prepare_one(row)
-                    query = _insert(model, tuple(values))
-                    ready.append(values)
-                    bound.append(bind(query, values))
-            fields = [model._meta.fields[name] for name, _ in query.params]
-            try:
-                with session_scope():
-                    if db.insert_rows(query.sql, bound, fields) < len(ready):
-                        raise _NotAllStoredError
-            except (_NotAllStoredError, peewee.IntegrityError, peewee.DataError):
+                    if query is None or len(values) != len(query.names):  # some bring their key
+                        query = _insert(model, tuple(values))
+                    bound.append(query.bind(values))
+                except ValidationError as error:
+                    _locate(error, index)
+                    raise
+                ready.append(values)
+            if not _stored_at_once(model, cast(Compiled, query), bound):
                 for (index, _), values in zip(chunk, ready, strict=True):
-                    with _located(index):
+                    try:
                         insert_one(values)
+                    except (ValidationError, DuplicateError) as error:
+                        _locate(error, index)
+                        raise
             count += len(ready)
     return count
+
+
+def _stored_at_once(model: type[BaseModel], query: Compiled, rows: list[list[Any]]) -> bool:
+    """Store a chunk of rows, all or none, and return whether the database took them."""
+    if any(len(row) != len(query.names) for row in rows):
+        return False
+    fields = [model._meta.fields[name] for name in query.names]
+    try:
+        with session_scope():
+            if db.insert_rows(query.sql, rows, fields) < len(rows):
+                raise _NotAllStoredError
+    except (_NotAllStoredError, peewee.IntegrityError, peewee.DataError):
+        return False
+    return True
+
+
+def _locate(error: ValidationError | DuplicateError, index: int) -> None:
+    """Say in the message which of several rows was refused."""
+    error.args = (f"rows[{index}]: {error}",)
 
 
 def update(row: Row, changes: Mapping[str, Any]) -> None:
@@ -249,39 +273,41 @@ def _gone(row: BaseModel) -> NotFoundError:
     )
 
 
-@contextmanager
-def _located(index: int) -> Iterator[None]:
-    """Say in the message which of several rows was refused."""
-    try:
-        yield
-    except (ValidationError, DuplicateError) as error:
-        error.args = (f"rows[{index}]: {error}",)
-        raise
-
-
-@contextmanager
-def _broken_rules(model: type[BaseModel], new: Mapping[str, Any] | None = None) -> Iterator[None]:
+class _broken_rules:  # noqa: N801  (used as a function; a generator would take twice the time)
     """Raise what the schema refuses as the error the caller knows, and undo no more than that.
 
     Of a `new` row, checked before, the database can refuse a reference only.
     """
-    safe = new is not None and all(new[field.name] is None for field in model._meta.refs)
-    try:
-        with nullcontext() if safe else db.statement():
-            yield
-    except (peewee.IntegrityError, peewee.DataError) as error:
-        kind = db.broken_rule(error)
-        if kind == "reference":
-            names = [
-                f"{field.name}: there is no such {parent.__name__}"
-                for field, parent in model._meta.refs.items()
-            ]
-            raise ValidationError(
-                f"{', '.join(names)}; record it first", field=names[0].partition(":")[0]
-            ) from error
-        if kind == "unique":
-            raise DuplicateError(f"a {model.__name__} with these keys is there already") from error
-        raise ValidationError(f"the schema refuses it: {error}") from error
+
+    def __init__(self, model: type[BaseModel], new: Mapping[str, Any] | None = None) -> None:
+        self._model = model
+        safe = new is not None and all(new[field.name] is None for field in model._meta.refs)
+        self._undone = None if safe else db.opened().statement()
+
+    def __enter__(self) -> None:
+        if self._undone is not None:
+            self._undone.__enter__()
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        if self._undone is not None:
+            self._undone.__exit__(kind, error, trace)
+        if isinstance(error, (peewee.IntegrityError, peewee.DataError)):
+            raise _refused(self._model, error) from error
+
+
+def _refused(model: type[BaseModel], error: peewee.PeeweeException) -> Exception:
+    kind = db.broken_rule(error)
+    if kind == "reference":
+        names = [
+            f"{field.name}: there is no such {parent.__name__}"
+            for field, parent in model._meta.refs.items()
+        ]
+        return ValidationError(
+            f"{', '.join(names)}; record it first", field=names[0].partition(":")[0]
+        )
+    if kind == "unique":
+        return DuplicateError(f"a {model.__name__} with these keys is there already")
+    return ValidationError(f"the schema refuses it: {error}")
 
 
 # --- reading --------------------------------------------------------------------------------
@@ -320,14 +346,14 @@ def _in_time(model: type[BaseModel]) -> tuple[Any, Any]:
 def ask(model: type[Row], query: Compiled, values: Mapping[str, Any]) -> list[Row]:
     """Run a compiled question and return its rows."""
     with _readable():
-        rows: list[Row] = db.ask(query.sql, bind(query, values), maker(model))
+        rows: list[Row] = db.ask(query.sql, query.bind(values), maker(model))
         return rows
 
 
 def ask_one(query: Compiled, values: Mapping[str, Any]) -> Any:
     """Run a compiled question whose answer is one value."""
     with _readable():
-        return db.ask(query.sql, bind(query, values), list)[0][0]
+        return db.ask(query.sql, query.bind(values), list)[0][0]
 
 
 def fetch(query: peewee.ModelSelect[Row]) -> list[Row]:
@@ -454,7 +480,7 @@ def distinct(model: type[BaseModel], field: str, values: dict[str, Any]) -> list
     """Return the values of a field, each once, in no order."""
     query = _distinct(model, field, tuple(values))
     with _readable():
-        return [value for (value,) in db.ask(query.sql, bind(query, values), list)]
+        return [value for (value,) in db.ask(query.sql, query.bind(values), list)]
 
 
 @compiled
