@@ -384,8 +384,14 @@ class ServerMixin:
     def insert_rows(
         self, sql: str, rows: Sequence[Sequence[Any]], fields: Sequence[peewee.Field[Any]]
     ) -> int:
-        """Run a compiled INSERT for each row and return how many were stored."""
-        return sum(self.change(sql, row) for row in rows)
+        """Run a compiled INSERT for each row, sent together, and return how many were stored."""
+
+        def insert() -> int:
+            with __exception_wrapper__, self.connection().cursor() as cursor:
+                cursor.executemany(sql, rows)
+                return int(cursor.rowcount)
+
+        return self._inside(insert, "INSERT")
 
 
 def _first_line(error: BaseException) -> str:
