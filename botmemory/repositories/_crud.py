@@ -1,34 +1,27 @@
-"""What the functions of every table share: checking values, writing rows, reading them back."""
+"""What the functions of every table share: checking values and writing rows."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from datetime import datetime
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from typing import Any, TypeVar, cast
 
 import peewee
-from peewee import SQL, Tuple, __exception_wrapper__, fn  # type: ignore[attr-defined]
 
 from .._calls import suggestion
 from ..database import db, session_scope
 from ..errors import (
-    BotMemoryError,
     DuplicateError,
     NotFoundError,
-    StorageError,
     ValidationError,
     show,
 )
 from ..models import BaseModel, clean_field
-from ..values import to_utc
-from ._compiled import Compiled, Param, compiled, maker
+from ._compiled import Compiled, Param, compiled
 
 Row = TypeVar("Row", bound=BaseModel)
 
-ROWS_PER_STATEMENT = 500  # SQLite takes 32,766 parameters, PostgreSQL 65,535
-ROWS_PER_READ = 500
+ROWS_PER_CHUNK = 500  # stored at once, or singly to say which one the database refuses
 
 
 # --- checking -------------------------------------------------------------------------------
@@ -66,7 +59,7 @@ def required(name: str, value: Any) -> Any:
     return value
 
 
-def _key(model: type[BaseModel]) -> Any:
+def key_of(model: type[BaseModel]) -> Any:
     return model._meta.primary_key
 
 
@@ -84,40 +77,6 @@ def require(model: type[Row], row: Row) -> None:
     if not isinstance(row, model):
         name = model.__name__
         raise ValidationError(f"{name.lower()}: {show(row)} is not a {name}", field=name.lower())
-
-
-def checked_limit(limit: int | None) -> int | None:
-    if limit is None:
-        return None
-    if not isinstance(limit, int) or isinstance(limit, bool) or not 0 <= limit < 2**63:
-        raise ValidationError(
-            f"limit: {show(limit)} is not a number of rows; use 0, 1, 2, ... or None for all",
-            field="limit",
-        )
-    return limit
-
-
-def narrowed(
-    model: type[BaseModel],
-    symbol: str | None = None,
-    strategy: str | None = None,
-    start_date: datetime | None = None,
-    end_date: datetime | None = None,
-) -> dict[str, Any]:
-    """Return the checked values of the arguments every question takes, without those not given."""
-    fields = model._meta.fields
-    values: dict[str, Any] = {}
-    if symbol is not None:
-        values["symbol"] = fields["symbol"].clean(symbol)
-    if strategy is not None:
-        values["strategy"] = fields["strategy"].clean(strategy)
-    if start_date is not None:
-        values["start_date"] = to_utc("start_date", start_date)
-    if end_date is not None:
-        values["end_date"] = end = to_utc("end_date", end_date)
-        if start_date is not None and end < (start := values["start_date"]):
-            raise ValidationError(f"end_date: {end} is before start_date {start}", field="end_date")
-    return values
 
 
 # --- writing --------------------------------------------------------------------------------
@@ -147,7 +106,7 @@ def insert_counted(model: type[Row], values: dict[str, Any]) -> Row:
     params = query.bind(values)
     with _broken_rules(model, values):
         counted = db.opened().insert_counted(query.sql, params)
-    return _stored(model, {_key(model).name: counted, **values})
+    return _stored(model, {key_of(model).name: counted, **values})
 
 
 def insert_if_new(model: type[Row], values: dict[str, Any]) -> Row | None:
@@ -185,7 +144,7 @@ def insert_many(
     numbered = enumerate(rows)
     count = 0
     with session_scope():
-        while chunk := list(islice(numbered, ROWS_PER_STATEMENT)):
+        while chunk := list(islice(numbered, ROWS_PER_CHUNK)):
             ready, bound = [], []
             query: Compiled | None = None
             for index, row in chunk:
@@ -233,7 +192,7 @@ def _locate(error: ValidationError | DuplicateError, index: int) -> None:
 def update(row: Row, changes: Mapping[str, Any]) -> None:
     """Write the named fields and those assigned on `row` since it was loaded, and no others."""
     model = type(row)
-    key = _key(model).name
+    key = key_of(model).name
     for name in vars(row).keys() - {"__data__", "__rel__", "_dirty"}:
         refuse_name(model, name, getattr(row, name))
     values = {name: row.__data__[name] for name in row._dirty} | dict(changes)
@@ -253,18 +212,13 @@ def update(row: Row, changes: Mapping[str, Any]) -> None:
             raise _gone(row)
     for name, value in ready.items():
         setattr(row, name, value)
-    _as_loaded(row)
+    row._dirty.clear()
 
 
 def delete(row: BaseModel) -> None:
     """Delete one row; raise `NotFoundError` if it is gone already."""
     if not type(row).delete().where(row._pk_expr()).execute():
         raise _gone(row)
-
-
-def _as_loaded(row: Row) -> Row:
-    row._dirty.clear()
-    return row
 
 
 def _gone(row: BaseModel) -> NotFoundError:
@@ -308,181 +262,3 @@ def _refused(model: type[BaseModel], error: peewee.PeeweeException) -> Exception
     if kind == "unique":
         return DuplicateError(f"a {model.__name__} with these keys is there already")
     return ValidationError(f"the schema refuses it: {error}")
-
-
-# --- reading --------------------------------------------------------------------------------
-
-
-def _conditions(
-    model: type[BaseModel], names: Iterable[str], values: Mapping[str, Any] | None = None
-) -> list[Any]:
-    """Return the conditions that narrowed values stand for; without `values`, for any of them."""
-    fields = model._meta.fields
-
-    def given(name: str, field: Any) -> Any:
-        return Param(name, field) if values is None else values[name]
-
-    conditions = []
-    for name in names:
-        if name == "start_date":
-            conditions.append(fields["timestamp"] >= given(name, fields["timestamp"]))
-        elif name == "end_date":
-            conditions.append(fields["timestamp"] <= given(name, fields["timestamp"]))
-        else:
-            conditions.append(fields[name] == given(name, fields[name]))
-    return conditions
-
-
-def _select(model: type[BaseModel], conditions: Sequence[Any], *fields: Any) -> Any:
-    query: Any = model.select(*fields)
-    return query.where(*conditions) if conditions else query
-
-
-def _in_time(model: type[BaseModel]) -> tuple[Any, Any]:
-    """Return the fields that put rows in order: the moment, and the id for equal ones."""
-    return model._meta.fields["timestamp"], _key(model)
-
-
-def ask(model: type[Row], query: Compiled, values: Mapping[str, Any]) -> list[Row]:
-    """Run a compiled question and return its rows."""
-    with _readable():
-        rows: list[Row] = db.ask(query.sql, query.bind(values), maker(model))
-        return rows
-
-
-def ask_one(query: Compiled, values: Mapping[str, Any]) -> Any:
-    """Run a compiled question whose answer is one value."""
-    with _readable():
-        return db.ask(query.sql, query.bind(values), list)[0][0]
-
-
-def fetch(query: peewee.ModelSelect[Row]) -> list[Row]:
-    """Run a question that is not compiled to its end and return its rows."""
-    with _readable():
-        return list(query)
-
-
-@contextmanager
-def _readable() -> Iterator[None]:
-    """Say what is wrong with a page, or with a row that another program has written."""
-    try:
-        with __exception_wrapper__:
-            yield
-    except peewee.DatabaseError as error:
-        named: BotMemoryError | None = db.named_error(error)
-        if named is None:
-            raise
-        raise named from error
-    except BotMemoryError:
-        raise
-    except ValueError as error:
-        raise StorageError(
-            f"{db.config.label}: holds a row that cannot be read ({error}); another program has "
-            "written it: botmemory.upkeep.check.check() names it"
-        ) from error
-
-
-@compiled
-def _by_key(model: type[BaseModel]) -> Any:
-    key = _key(model)
-    return model.select().where(key == Param("id", key))
-
-
-def get_by_id(model: type[Row], id: object) -> Row | None:
-    rows = ask(model, _by_key(model), {"id": _key(model).clean(id)})
-    return rows[0] if rows else None
-
-
-@compiled
-def _find(model: type[BaseModel], names: tuple[str, ...]) -> Any:
-    return _select(model, _conditions(model, names)).limit(1)
-
-
-def find(model: type[Row], values: dict[str, Any]) -> Row | None:
-    """Return the row that has these values, of which there is one at most."""
-    rows = ask(model, _find(model, tuple(values)), values)
-    return rows[0] if rows else None
-
-
-@compiled
-def _newest_first(model: type[BaseModel], names: tuple[str, ...], limited: bool) -> Any:
-    query = _select(model, _conditions(model, names))
-    query = query.order_by(*(field.desc() for field in _in_time(model)))
-    return query.limit(Param("limit")) if limited else query
-
-
-def newest_first(model: type[Row], values: dict[str, Any], limit: int | None) -> list[Row]:
-    """Return the rows that fit the narrowed values, newest first."""
-    limited = checked_limit(limit) is not None
-    query = _newest_first(model, tuple(values), limited)
-    return ask(model, query, values | {"limit": limit} if limited else values)
-
-
-@compiled
-def _oldest_first(model: type[BaseModel], names: tuple[str, ...]) -> Any:
-    return _select(model, _conditions(model, names)).order_by(*_in_time(model))
-
-
-def oldest_first(model: type[Row], values: dict[str, Any]) -> list[Row]:
-    """Return the rows that fit the narrowed values, in time order."""
-    return ask(model, _oldest_first(model, tuple(values)), values)
-
-
-@compiled
-def _page(model: type[BaseModel], names: tuple[str, ...], first: bool) -> Any:
-    fields = _in_time(model)
-    query = _select(model, _conditions(model, names)).order_by(*fields).limit(ROWS_PER_READ)
-    if first:
-        return query
-    return query.where(Tuple(*fields) > Tuple(*(Param(f"last_{f.name}", f) for f in fields)))
-
-
-def stream(model: type[Row], values: dict[str, Any]) -> Iterator[Row]:
-    """Yield rows in time order, reading some at a time: no lock and no snapshot is held between."""
-    fields = _in_time(model)
-    if db.streams:
-        yield from db.stream(_select(model, _conditions(model, values, values)).order_by(*fields))
-        return
-    rows = ask(model, _page(model, tuple(values), True), values)
-    yield from rows
-    while len(rows) == ROWS_PER_READ:
-        last = {f"last_{field.name}": getattr(rows[-1], field.name) for field in fields}
-        rows = ask(model, _page(model, tuple(values), False), values | last)
-        yield from rows
-
-
-@compiled
-def _count(model: type[BaseModel], names: tuple[str, ...]) -> Any:
-    return _select(model, _conditions(model, names), fn.COUNT(SQL("*")))
-
-
-def count(model: type[BaseModel], values: dict[str, Any]) -> int:
-    return int(ask_one(_count(model, tuple(values)), values))
-
-
-@compiled
-def _total(model: type[BaseModel], field: str, names: tuple[str, ...]) -> Any:
-    return _select(model, _conditions(model, names), fn.SUM(model._meta.fields[field]))
-
-
-def total(model: type[BaseModel], field: str, values: dict[str, Any]) -> float:
-    return float(ask_one(_total(model, field, tuple(values)), values) or 0.0)
-
-
-def select_where(model: type[Row], values: dict[str, Any], *more: Any) -> peewee.ModelSelect[Row]:
-    """Return a question that is not compiled, newest first, for conditions that are never alike."""
-    conditions = [*_conditions(model, values, values), *more]
-    query: peewee.ModelSelect[Row] = _select(model, conditions)
-    return query.order_by(*(field.desc() for field in _in_time(model)))
-
-
-def distinct(model: type[BaseModel], field: str, values: dict[str, Any]) -> list[Any]:
-    """Return the values of a field, each once, in no order."""
-    query = _distinct(model, field, tuple(values))
-    with _readable():
-        return [value for (value,) in db.ask(query.sql, query.bind(values), list)]
-
-
-@compiled
-def _distinct(model: type[BaseModel], field: str, names: tuple[str, ...]) -> Any:
-    return _select(model, _conditions(model, names), model._meta.fields[field]).distinct()

@@ -10,7 +10,7 @@ from decimal import Context, Decimal
 
 from .._calls import checked_call
 from ..models import OrderSide, Trade
-from . import _crud
+from . import _crud, _questions
 
 __all__ = ["Position", "get", "get_all"]
 
@@ -46,15 +46,17 @@ def get(symbol: str, strategy: str | None = None) -> Position:
     those in the direction of the position change its average entry price, those against it
     realize PnL at that price (average cost), and what goes beyond flat opens the other side.
     """
-    narrowed = _crud.narrowed(Trade, _crud.required("symbol", symbol), strategy)
-    return _add_up(symbol, _crud.stream(Trade, narrowed))
+    narrowed = _questions.narrowed(Trade, _crud.required("symbol", symbol), strategy)
+    return _add_up(symbol, _questions.stream(Trade, narrowed))
 
 
 @checked_call
 def get_all(strategy: str | None = None) -> list[Position]:
     """Return the open positions, by symbol in alphabetical order, each as `get` does."""
     # sorted here: each database has an alphabet of its own
-    symbols = sorted(_crud.distinct(Trade, "symbol", _crud.narrowed(Trade, strategy=strategy)))
+    symbols = sorted(
+        _questions.distinct(Trade, "symbol", _questions.narrowed(Trade, strategy=strategy))
+    )
     positions = [get(symbol, strategy) for symbol in symbols]
     return [position for position in positions if position.quantity]
 

@@ -14,7 +14,7 @@ from ..database import db
 from ..errors import ValidationError, show
 from ..models import Signal
 from ..values import to_finite
-from . import _crud
+from . import _crud, _questions
 
 __all__ = [
     "NewSignal",
@@ -87,13 +87,13 @@ def create_many(rows: Iterable[NewSignal]) -> int:
 @checked_call
 def get_by_id(id: int) -> Signal | None:
     """Return the signal with this id, or None. Raises `ValidationError` for what is no int."""
-    return _crud.get_by_id(Signal, id)
+    return _questions.get_by_id(Signal, id)
 
 
 @checked_call
 def get_all(limit: int | None = None, *, strategy: str | None = None) -> list[Signal]:
     """Return the signals, newest first; `limit=None` is all of them."""
-    return _crud.newest_first(Signal, _crud.narrowed(Signal, strategy=strategy), limit)
+    return _questions.newest_first(Signal, _questions.narrowed(Signal, strategy=strategy), limit)
 
 
 @checked_call
@@ -101,8 +101,8 @@ def get_by_symbol(
     symbol: str, limit: int | None = None, *, strategy: str | None = None
 ) -> list[Signal]:
     """Return the signals of one symbol, newest first; `limit=None` is all of them."""
-    narrowed = _crud.narrowed(Signal, _crud.required("symbol", symbol), strategy)
-    return _crud.newest_first(Signal, narrowed, limit)
+    narrowed = _questions.narrowed(Signal, _crud.required("symbol", symbol), strategy)
+    return _questions.newest_first(Signal, narrowed, limit)
 
 
 @checked_call
@@ -110,7 +110,7 @@ def get_latest(
     symbol: str | None = None, limit: int | None = 10, *, strategy: str | None = None
 ) -> list[Signal]:
     """Return the latest signals, newest first, whatever the order they were recorded in."""
-    return _crud.newest_first(Signal, _crud.narrowed(Signal, symbol, strategy), limit)
+    return _questions.newest_first(Signal, _questions.narrowed(Signal, symbol, strategy), limit)
 
 
 @checked_call
@@ -128,8 +128,8 @@ def get_by_date_range(
     """
     _crud.required("start_date", start_date)
     _crud.required("end_date", end_date)
-    narrowed = _crud.narrowed(Signal, symbol, strategy, start_date, end_date)
-    return _crud.oldest_first(Signal, narrowed)
+    narrowed = _questions.narrowed(Signal, symbol, strategy, start_date, end_date)
+    return _questions.oldest_first(Signal, narrowed)
 
 
 @checked_call
@@ -141,9 +141,9 @@ def get_by_signal_value(
     strategy: str | None = None,
 ) -> list[Signal]:
     """Return the signals of one value (1, -1 or 0), newest first; `limit=None` is all of them."""
-    narrowed = _crud.narrowed(Signal, symbol, strategy)
+    narrowed = _questions.narrowed(Signal, symbol, strategy)
     narrowed["signal_value"] = _value(_crud.required("signal_value", signal_value))
-    return _crud.newest_first(Signal, narrowed, limit)
+    return _questions.newest_first(Signal, narrowed, limit)
 
 
 @checked_call
@@ -167,8 +167,8 @@ def get_by_metadata(
         raise ValidationError(f"key: {show(key)} is not a key of the metadata", field="key")
     bounds = [_number(name, value) for name, value in (("minimum", minimum), ("maximum", maximum))]
     match = db.json_match(Signal.signal_metadata, key.split("."), _comparable(equals), *bounds)
-    query = _crud.select_where(Signal, _crud.narrowed(Signal, symbol, strategy), match)
-    return _crud.fetch(query.limit(_crud.checked_limit(limit)))
+    query = _questions.select_where(Signal, _questions.narrowed(Signal, symbol, strategy), match)
+    return _questions.fetch(query.limit(_questions.checked_limit(limit)))
 
 
 @checked_call
@@ -181,10 +181,13 @@ def iterate(
 ) -> Iterator[Signal]:
     """Yield signals in time order, any number of them in constant memory, both ends included.
 
-    Signals recorded meanwhile are seen when they come later in time. Between two reads no lock is
-    held: the loop may record and may take its time.
+    On SQLite signals recorded meanwhile are seen when they come later in time; on PostgreSQL the
+    answer is of one moment. No lock is held between: the loop may record and may take its time.
+    Inside `session_scope()` use it up there. Raises `ValidationError` at the call, `StorageError`.
     """
-    return _crud.stream(Signal, _crud.narrowed(Signal, symbol, strategy, start_date, end_date))
+    return _questions.stream(
+        Signal, _questions.narrowed(Signal, symbol, strategy, start_date, end_date)
+    )
 
 
 @checked_call
@@ -192,10 +195,10 @@ def get_signal_count(
     symbol: str | None = None, signal_value: int | None = None, *, strategy: str | None = None
 ) -> int:
     """Return how many signals there are."""
-    narrowed = _crud.narrowed(Signal, symbol, strategy)
+    narrowed = _questions.narrowed(Signal, symbol, strategy)
     if signal_value is not None:
         narrowed["signal_value"] = _value(signal_value)
-    return _crud.count(Signal, narrowed)
+    return _questions.count(Signal, narrowed)
 
 
 @checked_call

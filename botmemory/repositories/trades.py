@@ -14,7 +14,7 @@ from typing import Any, Required, SupportsFloat, TypedDict, Unpack
 from .._calls import checked_call
 from ..errors import DuplicateError, ValidationError
 from ..models import OrderSide, Signal, Trade
-from . import _crud
+from . import _crud, _questions
 
 __all__ = [
     "NewTrade",
@@ -148,13 +148,13 @@ def get_or_create(
 @checked_call
 def get_by_id(id: uuid.UUID | str) -> Trade | None:
     """Return the trade with this id, or None. Raises `ValidationError` for what is no UUID."""
-    return _crud.get_by_id(Trade, id)
+    return _questions.get_by_id(Trade, id)
 
 
 @checked_call
 def get_all(limit: int | None = None, *, strategy: str | None = None) -> list[Trade]:
     """Return the trades, newest first; `limit=None` is all of them."""
-    return _crud.newest_first(Trade, _crud.narrowed(Trade, strategy=strategy), limit)
+    return _questions.newest_first(Trade, _questions.narrowed(Trade, strategy=strategy), limit)
 
 
 @checked_call
@@ -162,8 +162,8 @@ def get_by_symbol(
     symbol: str, limit: int | None = None, *, strategy: str | None = None
 ) -> list[Trade]:
     """Return the trades of one symbol, newest first; `limit=None` is all of them."""
-    narrowed = _crud.narrowed(Trade, _crud.required("symbol", symbol), strategy)
-    return _crud.newest_first(Trade, narrowed, limit)
+    narrowed = _questions.narrowed(Trade, _crud.required("symbol", symbol), strategy)
+    return _questions.newest_first(Trade, narrowed, limit)
 
 
 @checked_call
@@ -171,7 +171,7 @@ def get_latest(
     symbol: str | None = None, limit: int | None = 10, *, strategy: str | None = None
 ) -> list[Trade]:
     """Return the latest trades, newest first, whatever the order they were recorded in."""
-    return _crud.newest_first(Trade, _crud.narrowed(Trade, symbol, strategy), limit)
+    return _questions.newest_first(Trade, _questions.narrowed(Trade, symbol, strategy), limit)
 
 
 @checked_call
@@ -189,8 +189,8 @@ def get_by_date_range(
     """
     _crud.required("start_date", start_date)
     _crud.required("end_date", end_date)
-    narrowed = _crud.narrowed(Trade, symbol, strategy, start_date, end_date)
-    return _crud.oldest_first(Trade, narrowed)
+    narrowed = _questions.narrowed(Trade, symbol, strategy, start_date, end_date)
+    return _questions.oldest_first(Trade, narrowed)
 
 
 @checked_call
@@ -203,10 +203,13 @@ def iterate(
 ) -> Iterator[Trade]:
     """Yield trades in time order, any number of them in constant memory, both ends included.
 
-    Trades recorded meanwhile are seen when they come later in time. Between two reads no lock is
-    held: the loop may record and may take its time.
+    On SQLite trades recorded meanwhile are seen when they come later in time; on PostgreSQL the
+    answer is of one moment. No lock is held between: the loop may record and may take its time.
+    Inside `session_scope()` use it up there. Raises `ValidationError` at the call, `StorageError`.
     """
-    return _crud.stream(Trade, _crud.narrowed(Trade, symbol, strategy, start_date, end_date))
+    return _questions.stream(
+        Trade, _questions.narrowed(Trade, symbol, strategy, start_date, end_date)
+    )
 
 
 @checked_call
@@ -215,13 +218,13 @@ def get_total_pnl(symbol: str | None = None, *, strategy: str | None = None) -> 
 
     In quote currency: name a symbol where symbols are quoted in different ones.
     """
-    return _crud.total(Trade, "pnl", _crud.narrowed(Trade, symbol, strategy))
+    return _questions.total(Trade, "pnl", _questions.narrowed(Trade, symbol, strategy))
 
 
 @checked_call
 def get_trade_count(symbol: str | None = None, *, strategy: str | None = None) -> int:
     """Return how many trades there are."""
-    return _crud.count(Trade, _crud.narrowed(Trade, symbol, strategy))
+    return _questions.count(Trade, _questions.narrowed(Trade, symbol, strategy))
 
 
 @checked_call
@@ -265,7 +268,7 @@ def _same_fill(values: dict[str, Any]) -> Trade | None:
     if values["exchange_trade_id"] is None:
         return None
     fill = {name: values[name] for name in ("exchange", "symbol", "exchange_trade_id")}
-    return _crud.find(Trade, fill)
+    return _questions.find(Trade, fill)
 
 
 def _duplicate(values: dict[str, Any]) -> DuplicateError:
