@@ -192,11 +192,9 @@ class SqliteBackend(peewee.SqliteDatabase):
         self._take_turn()
         try:
             self._require_same_files("nothing was written by this call")
-            cursor = self._patiently(lambda: run(sql, params, **options))
+            return self._patiently(lambda: run(sql, params, **options))
         finally:
             self._end_turn()
-        self._require_same_files("whether this call is stored is not known")
-        return cursor
 
     def begin(self, lock_type: str | None = None) -> None:
         self._take_turn()
@@ -298,7 +296,11 @@ class SqliteBackend(peewee.SqliteDatabase):
             held.files = files_of(self.database)
 
     def _require_same_files(self, outcome: str) -> None:
-        """Raise before a commit is acknowledged that went into a file nobody will find."""
+        """Raise before a commit is acknowledged that went into a file nobody will find.
+
+        Asked before a write, and after a transaction, which may have taken its time: a file that
+        goes during a single statement might as well have gone after it.
+        """
         held = self._state.held
         if held is not None and self._locks and held.files != files_of(self.database):
             held.abandon()
@@ -336,18 +338,18 @@ class SqliteBackend(peewee.SqliteDatabase):
         params: Sequence[Any],
         make: Callable[[Iterable[tuple[Any, ...]]], Iterable[R]],
     ) -> list[R]:
-        """Run a compiled question and return what `make` makes of its rows, while they come."""
+        """Run a compiled question and return what `make` makes of its rows."""
         state = self._state
         if not (state.closed or state.transactions or self.unusable or self._is_watched()):
             try:
-                return list(make(state.conn.execute(sql, params)))
+                return list(make(state.conn.execute(sql, params).fetchall()))
             except sqlite3.Error:
                 pass  # the long way waits, or says what it is
         return self._named(lambda: self._ask(sql, params, make))
 
     def _ask(self, sql: str, params: Sequence[Any], make: Callable[[Any], Iterable[R]]) -> list[R]:
         with __exception_wrapper__:
-            return list(make(self.execute_sql(sql, params)))
+            return list(make(self.execute_sql(sql, params).fetchall()))
 
     def change(self, sql: str, params: Sequence[Any]) -> int:
         """Run a compiled INSERT of one row and return how many were stored."""
@@ -374,13 +376,11 @@ class SqliteBackend(peewee.SqliteDatabase):
         try:
             self._require_same_files("nothing was written by this call")
             try:
-                cursor = state.conn.execute(sql, params)
+                return state.conn.execute(sql, params)
             except sqlite3.Error:
-                cursor = self.execute_sql(sql, params)
+                return self.execute_sql(sql, params)
         finally:
             self._end_turn()
-        self._require_same_files("whether this call is stored is not known")
-        return cursor
 
     def insert_rows(
         self, sql: str, rows: Sequence[Sequence[Any]], fields: Sequence[peewee.Field[Any]]

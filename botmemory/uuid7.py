@@ -6,11 +6,24 @@ import os
 import threading
 import time
 import uuid
+from typing import Any
 
-__all__ = ["uuid7"]
+__all__ = ["uuid7", "uuid_of"]
 
 _lock = threading.Lock()
 _last_moment = 0
+# found once, and not for each of a million rows
+_uuid: Any = uuid.UUID
+_new, _UNKNOWN = object.__new__, uuid.SafeUUID.unknown
+_set_int, _set_is_safe = _uuid.int.__set__, _uuid.is_safe.__set__
+
+
+def uuid_of(number: int) -> uuid.UUID:
+    """Return what `uuid.UUID(int=number)` would, of 128 bits, in less than half its time."""
+    made = _new(uuid.UUID)
+    _set_int(made, number)
+    _set_is_safe(made, _UNKNOWN)
+    return made
 
 
 def uuid7() -> uuid.UUID:
@@ -27,7 +40,7 @@ def uuid7() -> uuid.UUID:
         moment = _last_moment = max(moment, _last_moment + 1)
     high = (moment >> 12) << 16 | 0x7000 | (moment & 0xFFF)
     low = int.from_bytes(os.urandom(8)) & 0x3FFF_FFFF_FFFF_FFFF | 0x8000_0000_0000_0000
-    return uuid.UUID(int=high << 64 | low)
+    return uuid_of(high << 64 | low)
 
 
 def _after_fork_in_child() -> None:

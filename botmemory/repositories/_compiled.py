@@ -6,19 +6,18 @@ for each backend, so that a call binds its values and costs about what the datab
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec
 
 import peewee
 
 from ..database import db
-from ..models import BaseModel
+from ._written import binder, written
 
-__all__ = ["Compiled", "Param", "compiled", "maker"]
+__all__ = ["Compiled", "Param", "compiled"]
 
 P = ParamSpec("P")
-Row = TypeVar("Row", bound=BaseModel)
 
 
 class Param(peewee.Node):
@@ -34,25 +33,32 @@ class Param(peewee.Node):
 
 
 class Compiled:
-    """The SQL of a query, and how the values of a run are bound to it."""
+    """The SQL of a query, and what lists the values of a run as the database is given them."""
 
     def __init__(self, query: Any) -> None:
         self.sql, values = db.get_sql_context().sql(query).query()
-        params = [value for value in values if isinstance(value, Param)]
-        self.names = [param.name for param in params]
-        self._constants = [(n, v) for n, v in enumerate(values) if not isinstance(v, Param)]
-        self._convert = [(n, p.convert) for n, p in enumerate(params) if p.convert is not None]
+        self.names = [value.name for value in values if isinstance(value, Param)]
+        self.bind = _write_bind(values)
 
-    def bind(self, values: Mapping[str, Any]) -> list[Any]:
-        """Return what the database is given: the values in their order, as it stores them."""
-        bound = [values[name] for name in self.names]
-        for number, convert in self._convert:
-            value = bound[number]
-            if value is not None:
-                bound[number] = convert(value)
-        for number, constant in self._constants:
-            bound.insert(number, constant)
-        return bound
+
+def _write_bind(values: Sequence[Any]) -> Callable[[Mapping[str, Any]], list[Any]]:
+    """Write the function that does `[convert(values[name]), constant, ...]`; None stays None."""
+    known: dict[str, Any] = {}
+    items = []
+    for number, param in enumerate(values):
+        if not isinstance(param, Param):
+            known[f"constant{number}"] = param
+            items.append(f"constant{number}")
+        elif param.convert is None:
+            items.append(f"values[{param.name!r}]")
+        else:
+            known[f"convert{number}"] = param.convert
+            value = f"(value := values[{param.name!r}])"
+            items.append(f"None if {value} is None else convert{number}(value)")
+    bind: Callable[[Mapping[str, Any]], list[Any]] = written(
+        f"def written(values):\n    return [{', '.join(items)}]", known
+    )
+    return bind
 
 
 def compiled(build: Callable[P, Any]) -> Callable[P, Compiled]:
@@ -68,57 +74,3 @@ def compiled(build: Callable[P, Any]) -> Callable[P, Compiled]:
         return found
 
     return find
-
-
-def binder(field: Any) -> Callable[[Any], Any] | None:
-    """Return what makes a checked value one of the driver's; None where it is one already."""
-    convert: Callable[[Any], Any] | None = getattr(field, "to_driver", field.db_value)
-    return convert
-
-
-def reader(field: Any) -> Callable[[Any], Any] | None:
-    """Return what makes a field's value of one of the driver's; None where it is one already."""
-    convert: Callable[[Any], Any] | None = getattr(field, "from_driver", field.python_value)
-    return convert
-
-
-def maker(model: type[Row]) -> Callable[[Iterable[tuple[Any, ...]]], Iterator[Row]]:
-    """Return what makes models of rows that hold every field in the order of the model."""
-    make = _makers.get(model)
-    if make is None:
-        make = _makers[model] = _maker(model)
-    return make
-
-
-_makers: dict[type[BaseModel], Callable[[Iterable[tuple[Any, ...]]], Iterator[Any]]] = {}
-
-
-def _maker(model: type[BaseModel]) -> Callable[[Iterable[tuple[Any, ...]]], Iterator[Any]]:
-    """Write the function that makes models of rows: spelled out, it takes half the time.
-
-    What it does is `made.__data__ = {name: read(value), ...}` for each row.
-    """
-    known: dict[str, Any] = {"new": model.__new__, "model": model}
-    columns, items = [], []
-    for number, field in enumerate(model._meta.sorted_fields):
-        column, read = f"c{number}", reader(field)
-        columns.append(column)
-        item = column
-        if read is not None:
-            known[f"read{number}"] = read
-            item = f"read{number}({column})"
-            if field.null:
-                item = f"None if {column} is None else {item}"
-        items.append(f"{field.name!r}: {item}")
-    source = f"""
-def make(rows):
-    for ({", ".join(columns)},) in rows:
-        made = new(model)
-        made.__data__ = {{{", ".join(items)}}}
-        made.__rel__ = {{}}
-        made._dirty = set()
-        yield made
-"""
-    exec(source, known)  # noqa: S102  (names of fields and numbers, nothing from outside)
-    make: Callable[[Iterable[tuple[Any, ...]]], Iterator[Any]] = known["make"]
-    return make

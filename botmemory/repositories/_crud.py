@@ -16,9 +16,11 @@ from ..errors import (
     ValidationError,
     show,
 )
-from ..models import BaseModel, clean_field
+from ..models import BaseModel
 from ._compiled import Compiled, Param, compiled
+from ._written import check, checker
 
+R = TypeVar("R")
 Row = TypeVar("Row", bound=BaseModel)
 
 ROWS_PER_CHUNK = 500  # stored at once, or singly to say which one the database refuses
@@ -34,22 +36,7 @@ def prepare(model: type[Row], values: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in values.items():
             if name not in fields:
                 refuse_name(model, name, value)
-    ready = {}
-    for name, field in fields.items():
-        value = values.get(name)
-        if value is not None:
-            ready[name] = _ready(field, value)
-        elif field.default is not None:
-            ready[name] = field.default()
-        elif field is not model._meta.primary_key:  # which the database counts
-            ready[name] = None if field.null else _ready(field, None)
-    return ready
-
-
-def _ready(field: Any, value: Any) -> Any:
-    """Return a checked value; a row stays the row, so that a reference to it needs no look-up."""
-    cleaned = clean_field(field, value)
-    return value if isinstance(value, BaseModel) else cleaned
+    return checker(model)(values)
 
 
 def required(name: str, value: Any) -> Any:
@@ -104,8 +91,10 @@ def insert_counted(model: type[Row], values: dict[str, Any]) -> Row:
     """Store one prepared row and return it with the id the database gave it."""
     query = _insert_counted(model, tuple(values))
     params = query.bind(values)
-    with _broken_rules(model, values):
-        counted = db.opened().insert_counted(query.sql, params)
+    backend = db.opened()
+    counted = _write(
+        model, lambda: backend.insert_counted(query.sql, params), _refers(model, values)
+    )
     return _stored(model, {key_of(model).name: counted, **values})
 
 
@@ -113,9 +102,17 @@ def insert_if_new(model: type[Row], values: dict[str, Any]) -> Row | None:
     """Store one prepared row and return it; None when a row with its keys is there already."""
     query = _insert(model, tuple(values))
     params = query.bind(values)
-    with _broken_rules(model, values):
-        stored = db.opened().change(query.sql, params)
+    backend = db.opened()
+    stored = _write(model, lambda: backend.change(query.sql, params), _refers(model, values))
     return _stored(model, values) if stored else None
+
+
+def _refers(model: type[BaseModel], values: dict[str, Any]) -> bool:
+    """Return whether a checked row refers to another: all that the database can still refuse."""
+    for field in model._meta.refs:  # noqa: SIM110  (half the time of any())
+        if values[field.name] is not None:
+            return True
+    return False
 
 
 def _stored(model: type[Row], values: dict[str, Any]) -> Row:
@@ -206,10 +203,10 @@ def update(row: Row, changes: Mapping[str, Any]) -> None:
         raise ValidationError(
             f"nothing to change; name a field, as in update({name}, strategy='a')"
         )
-    ready = {name: _ready(model._meta.fields[name], value) for name, value in values.items()}
-    with _broken_rules(model):
-        if not model.update(ready).where(row._pk_expr()).execute():
-            raise _gone(row)
+    ready = {name: check(model._meta.fields[name], value) for name, value in values.items()}
+    query = model.update(ready).where(row._pk_expr())
+    if not _write(model, query.execute):
+        raise _gone(row)
     for name, value in ready.items():
         setattr(row, name, value)
     row._dirty.clear()
@@ -227,26 +224,19 @@ def _gone(row: BaseModel) -> NotFoundError:
     )
 
 
-class _broken_rules:  # noqa: N801  (used as a function; a generator would take twice the time)
-    """Raise what the schema refuses as the error the caller knows, and undo no more than that.
+def _write(model: type[BaseModel], write: Callable[[], R], undone: bool = True) -> R:
+    """Write, and raise what the schema refuses as the error the caller knows.
 
-    Of a `new` row, checked before, the database can refuse a reference only.
+    What the database does of a refused write is then undone, and no more than that; it has a
+    price, so a row of which nothing can be refused goes without.
     """
-
-    def __init__(self, model: type[BaseModel], new: Mapping[str, Any] | None = None) -> None:
-        self._model = model
-        safe = new is not None and all(new[field.name] is None for field in model._meta.refs)
-        self._undone = None if safe else db.opened().statement()
-
-    def __enter__(self) -> None:
-        if self._undone is not None:
-            self._undone.__enter__()
-
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        if self._undone is not None:
-            self._undone.__exit__(kind, error, trace)
-        if isinstance(error, (peewee.IntegrityError, peewee.DataError)):
-            raise _refused(self._model, error) from error
+    try:
+        if not undone:
+            return write()
+        with db.opened().statement():
+            return write()
+    except (peewee.IntegrityError, peewee.DataError) as error:
+        raise _refused(model, error) from error
 
 
 def _refused(model: type[BaseModel], error: peewee.PeeweeException) -> Exception:

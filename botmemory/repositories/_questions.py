@@ -14,8 +14,9 @@ from ..database import db
 from ..errors import BotMemoryError, StorageError, ValidationError, show
 from ..models import BaseModel
 from ..values import to_utc
-from ._compiled import Compiled, Param, compiled, maker
+from ._compiled import Compiled, Param, compiled
 from ._crud import key_of
+from ._written import maker
 
 Row = TypeVar("Row", bound=BaseModel)
 
@@ -177,21 +178,26 @@ def _page(model: type[BaseModel], names: tuple[str, ...], first: bool) -> Any:
     query = _select(model, _conditions(model, names)).order_by(*fields).limit(ROWS_PER_READ)
     if first:
         return query
-    return query.where(Tuple(*fields) > Tuple(*(Param(f"last_{f.name}", f) for f in fields)))
+    return query.where(Tuple(*fields) > Tuple(*(Param(f.name) for f in fields)))
 
 
 def stream(model: type[Row], values: dict[str, Any]) -> Iterator[Row]:
     """Yield rows in time order, reading some at a time: no lock and no snapshot is held between."""
-    fields = _in_time(model)
     if db.streams:
-        yield from db.stream(_select(model, _conditions(model, values, values)).order_by(*fields))
+        in_order = _select(model, _conditions(model, values, values)).order_by(*_in_time(model))
+        yield from db.stream(in_order)
         return
-    rows = ask(model, _page(model, tuple(values), True), values)
-    yield from rows
-    while len(rows) == ROWS_PER_READ:
-        last = {f"last_{field.name}": getattr(rows[-1], field.name) for field in fields}
-        rows = ask(model, _page(model, tuple(values), False), values | last)
-        yield from rows
+    columns, make = model._meta.sorted_field_names, maker(model)
+    after: dict[str, Any] = {}
+    while True:
+        query = _page(model, tuple(values), not after)
+        with _readable():
+            rows = db.ask(query.sql, query.bind(values | after), list)
+            yield from make(rows)
+        if len(rows) < ROWS_PER_READ:
+            return
+        last = dict(zip(columns, rows[-1], strict=True))
+        after = {field.name: last[field.name] for field in _in_time(model)}
 
 
 @compiled
