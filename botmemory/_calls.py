@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import inspect
 from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec, TypeVar
@@ -39,6 +37,8 @@ def checked_call(
 
 def suggestion(name: str, known: list[str]) -> str:
     """Return " (did you mean 'x'?)" for the known name nearest to a misspelt one, or ""."""
+    import difflib  # late, as inspect below: a program that makes no mistakes needs neither
+
     near = difflib.get_close_matches(name, known, 1)
     return f" (did you mean '{near[0]}'?)" if near else ""
 
@@ -49,6 +49,8 @@ def _explain(
     kwargs: dict[str, object],
     problem: TypeError,
 ) -> str:
+    import inspect
+
     *_, package, module = function.__module__.split(".")
     prefix = f"{module}." if package == "repositories" else ""
     name = f"{prefix}{function.__name__}()"

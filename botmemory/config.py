@@ -6,14 +6,12 @@ import dataclasses
 import math
 import os
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from .errors import ConfigError, show
-from .server_url import server_parameters, without_password
 
 __all__ = ["Config", "Target", "config_of"]
 
@@ -102,7 +100,11 @@ class Config:
     def label(self) -> str:
         """Return the target as messages show it: without its password."""
         target = str(self.db_path)
-        return target if self.backend == "sqlite" else without_password(target)
+        if self.backend == "sqlite":
+            return target
+        from .server_url import without_password  # late, as below: a file has no URL to read
+
+        return without_password(target)
 
     @property
     def identity(self) -> str:
@@ -134,6 +136,8 @@ class Config:
         A relative `db_path` is taken from the folder of the file, so that the bot finds its
         memory from wherever it is started. Raises `ConfigError` naming the file.
         """
+        import tomllib  # late: most programs have no such file
+
         file = Path(path).expanduser()
         try:
             values = tomllib.loads(file.read_text(encoding="utf-8"))
@@ -203,6 +207,8 @@ def _checked_target(target: object) -> str:
             f"db_path: unknown scheme '{name}'; use a path, ':memory:', 'sqlite:///...' or "
             "'postgresql://...'"
         )
+    from .server_url import server_parameters
+
     server_parameters(text)
     return text
 

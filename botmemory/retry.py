@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -25,6 +24,8 @@ def repeat_undone(call: Callable[[], R]) -> R:
         except DatabaseBusyError as error:
             if not error.undone:
                 raise
+        import random  # late: most programs never get here
+
         # at random, so that those in conflict part
         time.sleep(random.uniform(0, min(LONGEST_PAUSE, 0.005 * 2**attempt)))  # noqa: S311
     return call()
