@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import peewee
 from peewee import SQL, Tuple, __exception_wrapper__, fn  # type: ignore[attr-defined]
@@ -16,7 +16,7 @@ from ..models import BaseModel
 from ..values import to_utc
 from ._compiled import Compiled, Param, compiled
 from ._crud import key_of
-from ._written import maker
+from ._written import maker, tuple_maker
 
 Row = TypeVar("Row", bound=BaseModel)
 
@@ -173,30 +173,55 @@ def oldest_first(model: type[Row], values: dict[str, Any]) -> list[Row]:
 
 
 @compiled
-def _page(model: type[BaseModel], names: tuple[str, ...], first: bool) -> Any:
+def _page(
+    model: type[BaseModel], names: tuple[str, ...], first: bool, chosen: tuple[str, ...]
+) -> Any:
     fields = _in_time(model)
-    query = _select(model, _conditions(model, names)).order_by(*fields).limit(ROWS_PER_READ)
+    query = _select(model, _conditions(model, names), *(model._meta.fields[n] for n in chosen))
+    query = query.order_by(*fields).limit(ROWS_PER_READ)
     if first:
         return query
-    return query.where(Tuple(*fields) > Tuple(*(Param(f.name) for f in fields)))
+    return query.where(Tuple(*fields) > Tuple(*(Param(field.name) for field in fields)))
 
 
 def stream(model: type[Row], values: dict[str, Any]) -> Iterator[Row]:
     """Yield rows in time order, reading some at a time: no lock and no snapshot is held between."""
     if db.streams:
-        in_order = _select(model, _conditions(model, values, values)).order_by(*_in_time(model))
-        yield from db.stream(in_order)
-        return
-    columns, make = model._meta.sorted_field_names, maker(model)
+        return cast("Iterator[Row]", db.stream(_all_in_time(model, values)))
+    return _paged(model, values, tuple(model._meta.sorted_field_names), maker(model))
+
+
+def stream_values(
+    model: type[BaseModel], values: dict[str, Any], *chosen: str
+) -> Iterator[tuple[Any, ...]]:
+    """Yield what `stream` does, as tuples of the moment, the id and the chosen fields."""
+    names = tuple(field.name for field in _in_time(model)) + chosen
+    if db.streams:
+        fields = [model._meta.fields[name] for name in names]
+        return cast("Iterator[Any]", db.stream(_all_in_time(model, values, *fields).tuples()))
+    return _paged(model, values, names, tuple_maker(model, names))
+
+
+def _all_in_time(model: type[BaseModel], values: dict[str, Any], *fields: Any) -> Any:
+    query = _select(model, _conditions(model, values, values), *fields)
+    return query.order_by(*_in_time(model))
+
+
+def _paged(
+    model: type[BaseModel],
+    values: dict[str, Any],
+    chosen: tuple[str, ...],
+    make: Callable[[Iterable[tuple[Any, ...]]], Iterator[Any]],
+) -> Iterator[Any]:
     after: dict[str, Any] = {}
     while True:
-        query = _page(model, tuple(values), not after)
+        query = _page(model, tuple(values), not after, chosen)
         with _readable():
             rows = db.ask(query.sql, query.bind(values | after), list)
             yield from make(rows)
         if len(rows) < ROWS_PER_READ:
             return
-        last = dict(zip(columns, rows[-1], strict=True))
+        last = dict(zip(chosen, rows[-1], strict=True))
         after = {field.name: last[field.name] for field in _in_time(model)}
 
 

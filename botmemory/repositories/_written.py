@@ -11,7 +11,7 @@ from typing import Any
 
 from ..models import BaseModel, clean_field
 
-__all__ = ["binder", "check", "checker", "maker", "written"]
+__all__ = ["binder", "check", "checker", "maker", "tuple_maker", "written"]
 
 
 def written(text: str, known: dict[str, Any]) -> Any:
@@ -87,22 +87,13 @@ def maker(model: type[BaseModel]) -> Callable[[Iterable[tuple[Any, ...]]], Itera
     It does `made.__data__ = {name: read(value), ...}` for each row.
     """
     known: dict[str, Any] = {"new": model.__new__, "model": model}
-    columns, items = [], []
     fields: list[Any] = model._meta.sorted_fields
-    for number, field in enumerate(fields):
-        column, read = f"c{number}", reader(field)
-        columns.append(column)
-        item = column
-        if read is not None:
-            known[f"read{number}"] = read
-            item = f"read{number}({column})"
-            if field.null:
-                item = f"None if {column} is None else {item}"
-        items.append(f"{field.name!r}: {item}")
+    columns, read = _read(fields, known)
+    items = [f"{field.name!r}: {value}" for field, value in zip(fields, read, strict=True)]
     make: Callable[[Iterable[tuple[Any, ...]]], Iterator[Any]] = written(
         f"""
 def written(rows):
-    for ({", ".join(columns)},) in rows:
+    for ({columns}) in rows:
         made = new(model)
         made.__data__ = {{{", ".join(items)}}}
         made.__rel__ = {{}}
@@ -112,3 +103,33 @@ def written(rows):
         known,
     )
     return make
+
+
+@cache
+def tuple_maker(
+    model: type[BaseModel], names: tuple[str, ...]
+) -> Callable[[Iterable[tuple[Any, ...]]], Iterator[tuple[Any, ...]]]:
+    """Return what makes tuples of the fields' values of rows that hold these fields."""
+    known: dict[str, Any] = {}
+    columns, read = _read([model._meta.fields[name] for name in names], known)
+    text = f"""
+def written(rows):
+    for ({columns}) in rows:
+        yield ({", ".join(read)},)
+"""
+    make: Callable[[Iterable[tuple[Any, ...]]], Iterator[tuple[Any, ...]]] = written(text, known)
+    return make
+
+
+def _read(fields: list[Any], known: dict[str, Any]) -> tuple[str, list[str]]:
+    """Return the names of a row's columns, and what reads the value of each."""
+    values = []
+    for number, field in enumerate(fields):
+        value = f"c{number}"
+        if (read := reader(field)) is not None:
+            known[f"read{number}"] = read
+            value = f"read{number}(c{number})"
+            if field.null:
+                value = f"None if c{number} is None else {value}"
+        values.append(value)
+    return "".join(f"c{number}, " for number in range(len(fields))), values

@@ -6,7 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from decimal import Context, Decimal
+from decimal import Context, Decimal, localcontext
+from typing import Any
 
 from .._calls import checked_call
 from ..models import OrderSide, Trade
@@ -45,9 +46,16 @@ def get(symbol: str, strategy: str | None = None) -> Position:
     With `strategy` from the trades of that strategy alone. The trades are taken in time order:
     those in the direction of the position change its average entry price, those against it
     realize PnL at that price (average cost), and what goes beyond flat opens the other side.
+
+    All trades of the symbol are read, a few at a time: the answer is never a stored one, which a
+    late fill or another program could leave behind.
     """
     narrowed = _questions.narrowed(Trade, _crud.required("symbol", symbol), strategy)
-    return _add_up(symbol, _questions.stream(Trade, narrowed))
+    trades = _questions.stream_values(
+        Trade, narrowed, "side", "price", "quantity", "fee", "fee_currency"
+    )
+    with localcontext(_EXACT):
+        return _add_up(symbol, trades)
 
 
 @checked_call
@@ -61,34 +69,34 @@ def get_all(strategy: str | None = None) -> list[Position]:
     return [position for position in positions if position.quantity]
 
 
-def _add_up(symbol: str, trades: Iterable[Trade]) -> Position:
+def _add_up(symbol: str, trades: Iterable[tuple[Any, ...]]) -> Position:
     held, cost, realized = _FLAT, _FLAT, _FLAT  # cost: what was paid for what is held
     fees: defaultdict[str | None, Decimal] = defaultdict(Decimal)
     opened_at = None
-    for trade in trades:
-        price, quantity = _decimal(trade.price), _decimal(trade.quantity)
-        change = quantity if trade.side is OrderSide.BUY else -quantity
-        if trade.fee is not None:
-            fees[trade.fee_currency] = _EXACT.add(fees[trade.fee_currency], _decimal(trade.fee))
+    for moment, _, side, price_, quantity_, fee, fee_currency in trades:
+        price, quantity = _decimal(price_), _decimal(quantity_)
+        change = quantity if side is OrderSide.BUY else -quantity
+        if fee is not None:
+            fees[fee_currency] += _decimal(fee)
         if held and (held > 0) != (change > 0):
-            closed = min(quantity, held.copy_abs()).copy_sign(change)  # signed like the trade
-            entry = _EXACT.divide(cost, held)
-            realized = _EXACT.fma(closed, _EXACT.subtract(entry, price), realized)
-            cost = _EXACT.fma(closed, entry, cost)
-            held = _EXACT.add(held, closed)
-            change = _EXACT.subtract(change, closed)
-            if not held:
-                cost, opened_at = _FLAT, None
+            if quantity < abs(held):
+                entry = cost / held
+                realized += change * (entry - price)
+                held, cost = held + change, cost + change * entry
+                continue
+            realized += held * price - cost
+            held, cost, change = _FLAT, _FLAT, held + change
         if change:
-            opened_at = opened_at or trade.timestamp
-            held, cost = _EXACT.add(held, change), _EXACT.fma(change, price, cost)
+            if not held:
+                opened_at = moment
+            held, cost = held + change, cost + change * price
     return Position(
         symbol=symbol,
         quantity=float(held),
-        average_entry_price=float(_EXACT.divide(cost, held)) if held else None,
+        average_entry_price=float(cost / held) if held else None,
         realized_pnl=float(realized),
         fees={currency: float(total) for currency, total in fees.items()},
-        opened_at=opened_at,
+        opened_at=opened_at if held else None,
     )
 
 
