@@ -35,8 +35,8 @@ class Botmemory:
     def create_many(self, rows: Iterable[dict[str, Any]]) -> None:
         trades.create_many(rows)  # type: ignore[arg-type]
 
-    def some_ids(self, count: int) -> list[uuid.UUID]:
-        return [trade.id for trade in trades.get_all(count)]
+    def ids_at(self, moments: list[datetime]) -> list[uuid.UUID]:
+        return [trades.get_by_date_range(None, at, at)[0].id for at in moments]
 
     def get_by_id(self, key: uuid.UUID) -> Trade | None:
         return trades.get_by_id(key)

@@ -77,8 +77,8 @@ class NaivePeewee:
             for chunk in chunked(rows, 500):
                 self.model.insert_many(chunk).execute()
 
-    def some_ids(self, count: int) -> list[uuid.UUID]:
-        return [row.id for row in self.model.select().limit(count)]
+    def ids_at(self, moments: list[datetime]) -> list[uuid.UUID]:
+        return [self.model.get(self.model.timestamp == moment).id for moment in moments]
 
     def get_by_id(self, key: uuid.UUID) -> Any:
         return self.model.get_by_id(key)
@@ -183,9 +183,10 @@ class SqlAlchemy:
                 session.expunge_all()
             session.commit()
 
-    def some_ids(self, count: int) -> list[str]:
+    def ids_at(self, moments: list[datetime]) -> list[str]:
+        asked = [sa.select(Record.id).where(Record.timestamp == moment) for moment in moments]
         with orm.Session(self.engine) as session:
-            return list(session.scalars(sa.select(Record.id).limit(count)))
+            return [session.scalars(query).first() or "" for query in asked]
 
     def get_by_id(self, key: str) -> Record | None:
         with orm.Session(self.engine) as session:

@@ -88,9 +88,10 @@ class Raw:
             *NOTHING,
         )
 
-    def some_ids(self, count: int) -> list[str]:
-        found = self.connection.execute("SELECT id FROM trade LIMIT ?", (count,))
-        return [key for (key,) in found]
+    def ids_at(self, moments: list[datetime]) -> list[str]:
+        asked = "SELECT id FROM trade WHERE timestamp = ?"
+        texts = [moment.isoformat(" ", "microseconds") for moment in moments]
+        return [self.connection.execute(asked, (text,)).fetchone()[0] for text in texts]
 
     def get_by_id(self, key: str) -> tuple[Any, ...]:
         found = self.connection.execute("SELECT * FROM trade WHERE id = ?", (key,)).fetchone()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
@@ -77,7 +77,7 @@ class PostgresBackend(ServerMixin, PooledPostgresqlExtDatabase):  # type: ignore
             connection.close()
 
     def insert_rows(
-        self, sql: str, rows: Sequence[Sequence[Any]], fields: Sequence[peewee.Field[Any]]
+        self, sql: str, rows: Iterable[Sequence[Any]], fields: Sequence[peewee.Field[Any]]
     ) -> int:
         """Store rows by COPY and return how many were stored."""
         table, schema = fields[0].model._meta.table_name, fields[0].model._meta.schema

@@ -382,7 +382,7 @@ class ServerMixin:
         yield
 
     def insert_rows(
-        self, sql: str, rows: Sequence[Sequence[Any]], fields: Sequence[peewee.Field[Any]]
+        self, sql: str, rows: Iterable[Sequence[Any]], fields: Sequence[peewee.Field[Any]]
     ) -> int:
         """Run a compiled INSERT for each row, sent together, and return how many were stored."""
 

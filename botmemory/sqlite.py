@@ -383,13 +383,13 @@ class SqliteBackend(peewee.SqliteDatabase):
             self._end_turn()
 
     def insert_rows(
-        self, sql: str, rows: Sequence[Sequence[Any]], fields: Sequence[peewee.Field[Any]]
+        self, sql: str, rows: Iterable[Sequence[Any]], fields: Sequence[peewee.Field[Any]]
     ) -> int:
         """Run a compiled INSERT for each row and return how many were stored."""
         require_own_task(self._state.task, self.database)
         return self._named(lambda: self._insert_rows(sql, rows))
 
-    def _insert_rows(self, sql: str, rows: Sequence[Sequence[Any]]) -> int:
+    def _insert_rows(self, sql: str, rows: Iterable[Sequence[Any]]) -> int:
         with __exception_wrapper__:
             return int(self._state.conn.executemany(sql, rows).rowcount)
 

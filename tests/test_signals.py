@@ -106,6 +106,13 @@ def test_create_many_and_iterate() -> None:
     assert signals.get_signal_count() == 1_100
 
 
+def test_create_many_takes_rows_of_which_some_bring_their_id() -> None:
+    rows = [{"symbol": "A", "signal_value": 1, "id": 50}, {"symbol": "B", "signal_value": 1}]
+    assert signals.create_many(rows) == 2
+    assert {s.symbol for s in signals.get_all()} == {"A", "B"}
+    assert signals.get_by_symbol("A")[0].id == 50
+
+
 def test_update() -> None:
     created = signal(strategy="a")
     signals.update(created, signal_metadata={"rsi": 1})

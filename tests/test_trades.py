@@ -19,6 +19,7 @@ from botmemory import (
     session_scope,
 )
 from botmemory.repositories import trades
+from botmemory.repositories._crud import ROWS_PER_CHUNK
 
 pytestmark = pytest.mark.usefixtures("memory")
 
@@ -155,10 +156,11 @@ def test_the_count() -> None:
 
 
 def test_create_many_stores_every_row_of_a_generator() -> None:
-    rows = (trade_values(timestamp=at(i), pnl=float(i)) for i in range(600))
-    assert trades.create_many(rows) == 600
-    assert trades.get_trade_count() == 600
-    assert trades.get_latest(limit=1)[0].pnl == 599.0
+    count = ROWS_PER_CHUNK + 100
+    rows = (trade_values(timestamp=at(i), pnl=float(i)) for i in range(count))
+    assert trades.create_many(rows) == count
+    assert trades.get_trade_count() == count
+    assert trades.get_latest(limit=1)[0].pnl == count - 1
     assert trades.create_many([]) == 0
 
 
@@ -170,9 +172,9 @@ def test_create_many_takes_rows_with_different_fields() -> None:
     assert [t.pnl for t in because.trades] == [5.0]
 
 
-@pytest.mark.parametrize("position", [0, 700])
+@pytest.mark.parametrize("position", [0, 700, ROWS_PER_CHUNK + 1])
 def test_create_many_stores_nothing_when_a_row_is_refused(position: int) -> None:
-    rows = [trade_values() for _ in range(900)]
+    rows = [trade_values() for _ in range(ROWS_PER_CHUNK + 100)]
     rows[position]["price"] = -1
     with pytest.raises(ValidationError, match=rf"rows\[{position}\]: price: -1 is not greater"):
         trades.create_many(rows)
@@ -203,7 +205,7 @@ def test_create_many_names_the_row_whose_signal_is_missing() -> None:
 
 def test_create_many_stores_nothing_when_the_generator_fails() -> None:
     def rows():
-        for _ in range(600):
+        for _ in range(ROWS_PER_CHUNK + 100):
             yield trade_values()
         raise RuntimeError("the feed broke")
 

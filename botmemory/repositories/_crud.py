@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import peewee
 
@@ -17,13 +17,13 @@ from ..errors import (
     show,
 )
 from ..models import BaseModel
-from ._compiled import Compiled, Param, compiled
+from ._compiled import Param, compiled
 from ._written import check, checker
 
 R = TypeVar("R")
 Row = TypeVar("Row", bound=BaseModel)
 
-ROWS_PER_CHUNK = 500  # stored at once, or singly to say which one the database refuses
+ROWS_PER_CHUNK = 5000  # stored at once, or singly to say which one the database refuses
 
 
 # --- checking -------------------------------------------------------------------------------
@@ -138,43 +138,55 @@ def insert_many(
     """
     if isinstance(rows, (str, bytes, Mapping)) or not isinstance(rows, Iterable):
         raise ValidationError(f"rows: {show(rows)} is not a series of mappings", field="rows")
+
+    def checked(index: int, row: object) -> dict[str, Any]:
+        try:
+            if not isinstance(row, Mapping):
+                raise ValidationError(f"{show(row)} is not a mapping of field names")
+            return prepare_one(row)
+        except ValidationError as error:
+            _locate(error, index)
+            raise
+
     numbered = enumerate(rows)
     count = 0
     with session_scope():
         while chunk := list(islice(numbered, ROWS_PER_CHUNK)):
-            ready, bound = [], []
-            query: Compiled | None = None
-            for index, row in chunk:
-                try:
-                    if not isinstance(row, Mapping):
-                        raise ValidationError(f"{show(row)} is not a mapping of field names")
-                    values = prepare_one(row)
-                    if query is None or len(values) != len(query.names):  # some bring their key
-                        query = _insert(model, tuple(values))
-                    bound.append(query.bind(values))
-                except ValidationError as error:
-                    _locate(error, index)
-                    raise
-                ready.append(values)
-            if not _stored_at_once(model, cast(Compiled, query), bound):
-                for (index, _), values in zip(chunk, ready, strict=True):
+            if not _stored_at_once(model, chunk, checked):
+                for index, row in chunk:
+                    values = checked(index, row)
                     try:
                         insert_one(values)
                     except (ValidationError, DuplicateError) as error:
                         _locate(error, index)
                         raise
-            count += len(ready)
+            count += len(chunk)
     return count
 
 
-def _stored_at_once(model: type[BaseModel], query: Compiled, rows: list[list[Any]]) -> bool:
-    """Store a chunk of rows, all or none, and return whether the database took them."""
-    if any(len(row) != len(query.names) for row in rows):
-        return False
+def _stored_at_once(
+    model: type[BaseModel],
+    chunk: list[tuple[int, Mapping[str, Any]]],
+    checked: Callable[[int, object], dict[str, Any]],
+) -> bool:
+    """Store numbered rows, all or none, and return whether the database took them.
+
+    Each is checked when the database asks for it: a server stores others meanwhile.
+    """
+    names = tuple(checked(*chunk[0]))
+    query = _insert(model, names)
+
+    def bound() -> Iterator[list[Any]]:
+        for index, row in chunk:
+            values = checked(index, row)
+            if len(values) != len(names):  # some bring their key, some do not
+                raise _NotAllStoredError
+            yield query.bind(values)
+
     fields = [model._meta.fields[name] for name in query.names]
     try:
         with session_scope():
-            if db.insert_rows(query.sql, rows, fields) < len(rows):
+            if db.insert_rows(query.sql, bound(), fields) < len(chunk):
                 raise _NotAllStoredError
     except (_NotAllStoredError, peewee.IntegrityError, peewee.DataError):
         return False
