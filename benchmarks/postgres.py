@@ -16,9 +16,9 @@ from botmemory import close_db, init_db
 
 __all__ = ["Psycopg", "a_server"]
 
-COLUMNS = "id, timestamp, symbol, side, price, quantity, pnl"
-INSERT = f"INSERT INTO raw_trade ({COLUMNS}) VALUES (%s, %s, %s, %s, %s, %s, %s)"  # noqa: S608
-COPY = f"COPY raw_trade ({COLUMNS}) FROM STDIN"
+INSERT = f"INSERT INTO raw_trade VALUES ({', '.join(['%s'] * 14)})"  # noqa: S608
+COPY = "COPY raw_trade FROM STDIN"
+NOTHING = (None,) * 7
 
 
 @contextmanager
@@ -79,7 +79,7 @@ class Psycopg:
     @staticmethod
     def _values(row: dict[str, Any]) -> tuple[Any, ...]:
         names = ("timestamp", "symbol", "side", "price", "quantity", "pnl")
-        return (uuid.uuid4(), *(row[name] for name in names))
+        return (uuid.uuid4(), *(row[name] for name in names), *NOTHING)
 
     def ids_at(self, moments: list[datetime]) -> list[uuid.UUID]:
         asked = "SELECT id FROM raw_trade WHERE timestamp = %s LIMIT 1"

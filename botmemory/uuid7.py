@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 import threading
 import time
 import uuid
@@ -12,6 +13,8 @@ __all__ = ["uuid7", "uuid_of"]
 
 _lock = threading.Lock()
 _last_moment = 0
+_random: list[int] = []  # not used yet: the system is asked for those of many ids at once
+_64_numbers = struct.Struct("64Q")
 # found once, and not for each of a million rows
 _uuid: Any = uuid.UUID
 _new, _UNKNOWN = object.__new__, uuid.SafeUUID.unknown
@@ -37,15 +40,21 @@ def uuid7() -> uuid.UUID:
         nanoseconds = time.time_ns()
         milliseconds, rest = divmod(nanoseconds, 1_000_000)
         moment = (milliseconds << 12) | (rest * 4096 // 1_000_000)
-        moment = _last_moment = max(moment, _last_moment + 1)
+        if moment <= _last_moment:
+            moment = _last_moment + 1
+        _last_moment = moment
+        if not _random:
+            _random.extend(_64_numbers.unpack(os.urandom(_64_numbers.size)))
+        random = _random.pop()
     high = (moment >> 12) << 16 | 0x7000 | (moment & 0xFFF)
-    low = int.from_bytes(os.urandom(8)) & 0x3FFF_FFFF_FFFF_FFFF | 0x8000_0000_0000_0000
+    low = random & 0x3FFF_FFFF_FFFF_FFFF | 0x8000_0000_0000_0000
     return uuid_of(high << 64 | low)
 
 
 def _after_fork_in_child() -> None:
     global _lock
     _lock = threading.Lock()  # another thread of the parent may have held it
+    _random.clear()  # the parent goes on with them
 
 
 if hasattr(os, "register_at_fork"):

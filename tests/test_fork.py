@@ -150,6 +150,15 @@ def test_a_child_makes_ids_although_a_thread_of_its_parent_was_making_one(path: 
     assert ready
 
 
+def test_a_child_has_random_bits_of_its_own() -> None:
+    uuid7.uuid7()
+
+    def random_bits() -> list[int]:
+        return [uuid7.uuid7().int & 2**62 - 1 for _ in range(64)]
+
+    assert not set(in_child(random_bits)) & set(random_bits())
+
+
 def test_a_fork_waits_for_a_thread_that_is_opening_the_memory(path: Path) -> None:
     opening = threading.Event()
 

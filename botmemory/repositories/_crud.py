@@ -141,7 +141,7 @@ def insert_many(
 
     def checked(index: int, row: object) -> dict[str, Any]:
         try:
-            if not isinstance(row, Mapping):
+            if type(row) is not dict and not isinstance(row, Mapping):  # the first is quicker
                 raise ValidationError(f"{show(row)} is not a mapping of field names")
             return prepare_one(row)
         except ValidationError as error:
