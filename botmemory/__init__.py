@@ -1,5 +1,6 @@
 """The memory of a trading bot: its trades and signals, durable and queryable."""
 
+from ._version import __version__ as __version__
 from .bootstrap import init_db
 from .config import Config
 from .database import close_db, db, get_db, run_transaction, session_scope
@@ -38,5 +39,3 @@ __all__ = [
     "run_transaction",
     "session_scope",
 ]
-
-__version__ = "0.1.0"

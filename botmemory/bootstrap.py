@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from functools import partial
 from typing import Any, Literal
 
@@ -27,6 +28,7 @@ def init_db(
     migrate: bool | None = None,
     backup_before_migrate: bool | None = None,
     read_only: bool | None = None,
+    migrations: str | os.PathLike[str] | None = None,
 ) -> peewee.Database:
     """Open the memory and bring its schema up to date; return the open database.
 
@@ -48,6 +50,7 @@ def init_db(
             ("migrate", migrate),
             ("backup_before_migrate", backup_before_migrate),
             ("read_only", read_only),
+            ("migrations", migrations),
         )
         if value is not None
     }
@@ -58,13 +61,13 @@ def init_db(
             return db.opened()
         database = open_database(config)
         try:
-            # imported late: the script runs this module as its main program
-            from . import migration_runner
+            # imported late: who only reads the package's names has no use for it
+            from . import schema
 
             if config.migrate and not config.read_only:
-                migration_runner.up(database)
+                schema.up(database)
             else:
-                migration_runner.require_current(database)
+                schema.require_current(database)
         except BaseException:
             close_database(database)
             raise

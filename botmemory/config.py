@@ -37,6 +37,7 @@ class Config:
     - `migrate`: bring the schema up to date when opening; otherwise pending steps are an error.
     - `backup_before_migrate`: copy a file that holds tables before its schema is changed.
     - `read_only`: never write and never create a file.
+    - `migrations`: the folder of the migrations of a bot's own tables.
 
     Raises `ConfigError`, which names the setting and shows the value.
     """
@@ -49,6 +50,7 @@ class Config:
     migrate: bool = True
     backup_before_migrate: bool = True
     read_only: bool = False
+    migrations: str | os.PathLike[str] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "db_path", _checked_target(self.db_path))
@@ -66,6 +68,8 @@ class Config:
         for name in ("migrate", "backup_before_migrate", "read_only"):
             if not isinstance(getattr(self, name), bool):
                 raise ConfigError(f"{name}: {show(getattr(self, name))} is not True or False")
+        if self.migrations is not None:
+            object.__setattr__(self, "migrations", _checked_folder(self.migrations))
 
     def _require_number(self, name: str, unit: str, least: int, most: int) -> None:
         number = getattr(self, name)
@@ -133,8 +137,8 @@ class Config:
     def from_file(cls, path: str | os.PathLike[str] = "botmemory.toml") -> Config:
         """Read the settings from a TOML file, one `name = value` a line.
 
-        A relative `db_path` is taken from the folder of the file, so that the bot finds its
-        memory from wherever it is started. Raises `ConfigError` naming the file.
+        A relative `db_path` or `migrations` is taken from the folder of the file, so that the bot
+        finds its memory from wherever it is started. Raises `ConfigError` naming the file.
         """
         import tomllib  # late: most programs have no such file
 
@@ -155,6 +159,9 @@ class Config:
             if relative != MEMORY:
                 absolute = file.resolve().parent / Path(relative).expanduser()
                 config = dataclasses.replace(config, db_path=absolute)
+        if config.migrations is not None:
+            own = file.resolve().parent / Path(config.migrations).expanduser()
+            config = dataclasses.replace(config, migrations=own)
         return config
 
 
@@ -210,6 +217,13 @@ def _checked_target(target: object) -> str:
     from .server_url import server_parameters
 
     server_parameters(text)
+    return text
+
+
+def _checked_folder(folder: object) -> str:
+    text = os.fspath(folder) if isinstance(folder, (str, os.PathLike)) else None
+    if not isinstance(text, str) or not text.strip() or "\0" in text:
+        raise ConfigError(f"migrations: {show(folder)} is not the path of a folder")
     return text
 
 

@@ -1,185 +1,123 @@
-"""Bring a database from one version of the schema to another; also the script.
+"""The script that brings a database from one version of the schema to another.
 
-    python -m botmemory.migration_runner [--db TARGET] up|down|status [NAME]
+    python -m botmemory.migration_runner [--db TARGET | --config FILE] COMMAND
 
-Exit codes: 0 up to date or done, 1 steps are pending (`status`), 2 an error.
+Exit codes: 0 up to date or done, 1 steps are pending (`status`, `check`) or the tables differ
+from the models (`check`), 2 an error.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import importlib
+import json
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
-from importlib.util import find_spec
-from pathlib import Path
-from types import SimpleNamespace
+from contextlib import contextmanager
 from typing import Any
 
 import peewee
-from playhouse.migrations import Migration, MigrationError, Runner
+from playhouse.migrations import Runner
 
+from . import schema_plan
 from .config import Config
 from .database import Backend, close_database, open_database
 from .errors import BotMemoryError, SchemaError
-from .sqlite import SqliteBackend
-from .sqlite_copy import copy_database, snapshot
+from .models import BaseModel, Signal, Trade
+from .schema import SCRIPT, down, require_current, stamp, status, up
+from .schema_drift import can_compare, drift
 
-__all__ = ["down", "main", "require_current", "status", "up"]
+__all__ = ["down", "main", "require_current", "stamp", "status", "up"]
 
-HISTORY = "schema_migration"
-SCRIPT = "python -m botmemory.migration_runner"
-
-
-class _DoneByAnotherError(Exception):
-    pass
-
-
-class _SafeRunner(Runner):  # type: ignore[misc]
-    """Peewee's runner; its history is in UTC, and of several processes one does the work."""
-
-    def __init__(self, database: Backend) -> None:
-        spec = find_spec("botmemory.migrations")
-        if spec is None or spec.origin is None:
-            raise SchemaError("botmemory's migrations are not installed: install it with pip")
-        super().__init__(database, str(Path(spec.origin).parent), table_name=HISTORY)
-
-        class History(database.Model):  # type: ignore[misc, name-defined]
-            name = peewee.CharField(unique=True)
-            applied = peewee.DateTimeField(default=_utc_now)
-
-            class Meta:
-                table_name = HISTORY
-
-        self.History = History
-
-    def _run(self, name: str, module: Any, direction: str, fake: bool = False) -> None:
-        def step(migrator: Any, database: Backend) -> None:
-            # the transaction has begun: whoever was first is finished and in the history
-            if (name in self.applied()) == (direction == "up"):
-                raise _DoneByAnotherError
-            getattr(module, direction)(migrator, database)
-
-        guarded = SimpleNamespace(**{direction: step, "atomic": getattr(module, "atomic", True)})
-        with suppress(_DoneByAnotherError):
-            super()._run(name, guarded, direction, fake=fake)
-
-
-def status(database: Backend) -> list[Migration]:
-    """Return the migrations in their order, each with `name` and `applied`.
-
-    `applied` is a naive datetime in UTC, None while the step is pending. Raises `SchemaError`
-    when the database was migrated by a newer botmemory, or when another program made the tables.
-    """
-    return _steps(database, _SafeRunner(database))
-
-
-def _steps(database: Backend, runner: _SafeRunner) -> list[Migration]:
-    # the tables first: another process may make both between the two questions
-    present = {"signal", "trade"}.intersection(database.get_tables())
-    steps: list[Migration] = runner.status()
-    unknown = [step.name for step in steps if step.path is None]
-    if unknown:
-        raise SchemaError(
-            f"{_label(database)}: has migration {unknown[-1]}, which this botmemory does not "
-            "know; it was written by a newer version: upgrade the package"
-        )
-    if present and not any(step.applied for step in steps):
-        raise SchemaError(
-            f"{_label(database)}: has a table '{min(present)}' that botmemory did not make; "
-            "use another file"
-        )
-    return steps
-
-
-def up(database: Backend, target: str | None = None) -> list[str]:
-    """Apply what is pending, or what is pending up to and with `target`; return the names.
-
-    A SQLite file that holds tables is copied first, next to itself, unless its config says
-    `backup_before_migrate=False`. Raises `SchemaError` and changes nothing on any failure.
-    """
-    runner = _SafeRunner(database)
-    steps = _steps(database, runner)
-    _require_name(steps, target)
-    if not _pending(steps, target):
-        return []
-    with _migrating(database, runner):
-        steps = _steps(database, runner)  # another process may have done it meanwhile
-        pending = _pending(steps, target)
-        if pending and any(step.applied for step in steps):
-            _back_up(database, pending[0])
-        return list(runner.up(target))
-
-
-def down(database: Backend, target: str | None = None) -> list[str]:
-    """Revert the latest migration, or every one back to and with `target`; return the names.
-
-    What the older tables cannot hold is dropped; a SQLite file is copied first as in `up`.
-    Raises `SchemaError` and changes nothing on any failure.
-    """
-    runner = _SafeRunner(database)
-    steps = _steps(database, runner)
-    _require_name(steps, target)
-    if not any(step.applied for step in steps):
-        return []
-    with _migrating(database, runner):
-        _back_up(database, target or max(step.name for step in steps if step.applied))
-        return list(runner.down(target))
-
-
-def require_current(database: Backend) -> None:
-    """Raise `SchemaError` naming the pending migrations, if there are any."""
-    pending = [step.name for step in status(database) if not step.applied]
-    if pending:
-        raise SchemaError(
-            f"{_label(database)}: migrations are pending: {', '.join(pending)}; "
-            f"run '{SCRIPT} up' or open it with migrate=True"
-        )
+_SETTINGS = ("db_path", "migrations")
+_COMMANDS = {
+    "up": "apply what is pending, or up to and with NAME",
+    "down": "revert the latest, or back to and with NAME",
+    "status": "list the migrations; exit 1 if some are pending",
+    "plan": "show the SQL that 'up' would run, and change nothing",
+    "check": "compare tables and models; exit 1 if they differ",
+    "create": "write the next file in the folder of --migrations",
+    "stamp": "record what is pending up to and with NAME, or all of it, without running it",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the script and return its exit code."""
-    parser = argparse.ArgumentParser(
-        prog=SCRIPT,
-        description="Bring the schema of a botmemory database up to date.",
-        epilog="exit codes: 0 up to date or done, 1 migrations are pending (status), 2 an error",
-    )
-    source = parser.add_mutually_exclusive_group()
+    asked = _parser().parse_args(argv)
+    try:
+        config = Config.from_file(asked.config) if "config" in asked else Config.from_env()
+        given = {name: value for name, value in vars(asked).items() if name in _SETTINGS}
+        code, said, lines = _run(dataclasses.replace(config, **given), asked)
+    except BotMemoryError as error:
+        what = json.dumps({"error": str(error)}) if "json" in asked else f"error: {error}"
+        print(what, file=sys.stderr)
+        return 2
+    print(json.dumps(said) if "json" in asked else "\n".join(lines))
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    # before the command or after it; what is not given is not there
+    options = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    source = options.add_mutually_exclusive_group()
     source.add_argument(
-        "--db", metavar="TARGET", help="path or URL (default: BOTMEMORY_DB_PATH, trading_state.db)"
+        "--db",
+        dest="db_path",
+        metavar="TARGET",
+        help="path or URL (default: BOTMEMORY_DB_PATH, trading_state.db)",
     )
     source.add_argument("--config", metavar="FILE", help="read the settings from a TOML file")
-    commands = parser.add_subparsers(dest="command", required=True)
-    for name, text in (
-        ("up", "apply what is pending, or up to and with NAME"),
-        ("down", "revert the latest, or back to and with NAME"),
-    ):
-        commands.add_parser(name, help=text).add_argument("name", nargs="?", metavar="NAME")
-    commands.add_parser("status", help="list the migrations; exit 1 if some are pending")
-    arguments = parser.parse_args(argv)
-    try:
-        config = Config.from_file(arguments.config) if arguments.config else Config.from_env()
-        if arguments.db:
-            config = dataclasses.replace(config, db_path=arguments.db)
-        return _run_command(config, arguments.command, getattr(arguments, "name", None))
-    except BotMemoryError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    options.add_argument(
+        "--migrations", metavar="FOLDER", help="of the bot's own tables (BOTMEMORY_MIGRATIONS)"
+    )
+    options.add_argument("--json", action="store_true", help="answer in JSON")
+    parser = argparse.ArgumentParser(
+        prog=SCRIPT,
+        parents=[options],
+        description="Bring the schema of a botmemory database up to date.",
+        epilog="exit codes: 0 up to date or done, 1 migrations are pending (status, check) or the "
+        "tables differ from the models (check), 2 an error",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    one = {
+        name: commands.add_parser(name, help=text, description=f"{text}.", parents=[options])
+        for name, text in _COMMANDS.items()
+    }
+    for name in ("up", "down", "plan", "stamp"):
+        one[name].add_argument("name", nargs="?", metavar="NAME", help="a migration, by its name")
+    one["down"].add_argument("--yes", action="store_true", help="also where values are dropped")
+    one["check"].add_argument(
+        "--models", metavar="MODULE", help="the module with the models of the bot's own tables"
+    )
+    one["create"].add_argument("name", metavar="NAME", help="what it does, as in add_note")
+    return parser
 
 
-def _run_command(config: Config, command: str, name: str | None) -> int:
+def _run(config: Config, asked: argparse.Namespace) -> tuple[int, Any, list[str]]:
+    """Return the exit code, and what is said as data and as lines."""
+    command = asked.command
+    if command == "create":
+        return _create(config, asked.name)
     if command != "up":  # never make a file only to say that it is empty
         with _open(dataclasses.replace(config, read_only=True)) as database:
             if command == "status":
-                return _print_status(config, status(database))
+                return _status(database)
+            if config.backend == "sqlite" and command in ("plan", "check"):
+                return _look(database, asked)
     with _open(config) as database:
+        if command in ("plan", "check"):  # a server shows it in a transaction that is undone
+            return _look(database, asked)
         if command == "up":
-            _print_names("applied", up(database, name), "up to date")
-        else:
-            _print_names("reverted", down(database, name), "nothing to revert")
-    return 0
+            return _done("applied", up(database, asked.name), "up to date")
+        if command == "stamp":
+            return _done("recorded", stamp(database, asked.name), "nothing to record")
+        if not asked.yes and (lost := schema_plan.losses(database, asked.name)):
+            raise SchemaError(
+                f"{config.label}: 'down' would drop {', '.join(lost)}; nothing was changed: say "
+                "--yes if that may go"
+            )
+        return _done("reverted", down(database, asked.name), "nothing to revert")
 
 
 @contextmanager
@@ -191,71 +129,78 @@ def _open(config: Config) -> Iterator[Backend]:
         close_database(database)
 
 
-def _print_status(config: Config, steps: list[Migration]) -> int:
-    print(config.label)
+def _done(verb: str, names: list[str], nothing: str) -> tuple[int, Any, list[str]]:
+    return 0, {verb: names}, [f"{verb}: {name}" for name in names] or [nothing]
+
+
+def _status(database: Backend) -> tuple[int, Any, list[str]]:
+    steps = status(database)
     width = max(len(step.name) for step in steps)
+    lines = [database.config.label]
     for step in steps:
         when = f"{step.applied:%Y-%m-%d %H:%M:%S} UTC" if step.applied else "pending"
-        print(f"[{'x' if step.applied else ' '}] {step.name:<{width}}  {when}")
-    return int(any(not step.applied for step in steps))
-
-
-def _print_names(verb: str, names: list[str], nothing: str) -> None:
-    for name in names:
-        print(f"{verb}: {name}")
-    if not names:
-        print(nothing)
-
-
-@contextmanager
-def _migrating(database: Backend, runner: _SafeRunner) -> Iterator[None]:
-    if database.in_transaction():
-        raise SchemaError(
-            f"{_label(database)}: cannot migrate inside a transaction; leave it first"
-        )
-    try:
-        with database.exclusive():
-            yield
-    except (MigrationError, peewee.PeeweeException) as error:
-        outcome = (
-            "failed and was rolled back"
-            if runner.migrator.transactional_ddl
-            else "failed half-way, and this engine cannot undo it: compare the tables with the file"
-        )
-        raise SchemaError(f"{_label(database)}: the migration {outcome}: {error}") from error
-
-
-def _back_up(database: Backend, step: str) -> None:
-    if not isinstance(database, SqliteBackend) or database.config.in_memory:
-        return
-    if database.config.backup_before_migrate:
-        file = Path(database.database)
-        moment = f"{_utc_now():%Y%m%dT%H%M%S%f}Z"
-        copy = file.with_name(f"{file.stem}.before-{step[:4]}-{moment}.db")
-        with snapshot(file) as source:
-            copy_database(source, copy)
-
-
-def _require_name(steps: list[Migration], target: str | None) -> None:
-    if target is not None and target not in {step.name for step in steps}:
-        raise SchemaError(
-            f"{target}: there is no such migration; there are "
-            f"{', '.join(step.name for step in steps)}"
-        )
-
-
-def _pending(steps: list[Migration], target: str | None) -> list[str]:
-    return [
-        step.name for step in steps if not step.applied and (target is None or step.name <= target)
+        lines.append(f"[{'x' if step.applied else ' '}] {step.name:<{width}}  {when}")
+    said = [
+        {
+            "name": step.name,
+            "applied": step.applied and f"{step.applied.isoformat(' ')}+00:00",
+            "version": step.version,
+        }
+        for step in steps
     ]
+    return int(any(not step.applied for step in steps)), said, lines
 
 
-def _label(database: Backend) -> str:
-    return database.config.label
+def _look(database: Backend, asked: argparse.Namespace) -> tuple[int, Any, list[str]]:
+    if asked.command == "check":
+        return _check(database, asked.models)
+    return _plan(database, asked.name)
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC).replace(tzinfo=None)
+def _plan(database: Backend, target: str | None) -> tuple[int, Any, list[str]]:
+    lines = []
+    planned = schema_plan.plan(database, target)
+    for name, statements in planned:
+        lines += [f"-- {name}", *statements]
+    said = [{"name": name, "sql": statements} for name, statements in planned]
+    return 0, said, lines or ["-- up to date"]
+
+
+def _check(database: Backend, module: str | None) -> tuple[int, Any, list[str]]:
+    if waiting := [f"pending: {step.name}" for step in status(database) if not step.applied]:
+        return 1, waiting, waiting
+    if not can_compare(database):
+        raise SchemaError(f"{database.config.label}: tables and models cannot be compared here")
+    found = drift(database, [Signal, Trade, *(_models(module) if module else [])])
+    return int(bool(found)), found, found or ["the tables are what the models say"]
+
+
+def _models(module: str) -> list[type[BaseModel]]:
+    """Return the models that a module defines for a bot's own tables."""
+    sys.path.insert(0, "")
+    try:
+        names = vars(importlib.import_module(module))
+    except Exception as error:  # a module is a program: anything may be wrong with it
+        raise SchemaError(
+            f"{module}: cannot be imported: {type(error).__name__}: {error}"
+        ) from error
+    finally:
+        sys.path.remove("")
+    found = [
+        model
+        for model in names.values()
+        if isinstance(model, type) and issubclass(model, BaseModel) and model.__module__ == module
+    ]
+    if not found:
+        raise SchemaError(f"{module}: defines no model on botmemory's BaseModel")
+    return found
+
+
+def _create(config: Config, name: str) -> tuple[int, Any, list[str]]:
+    if config.migrations is None:
+        raise SchemaError("create: name the folder of the bot's own migrations with --migrations")
+    path = Runner(peewee.SqliteDatabase(None), config.migrations).create(name)
+    return 0, path, [path]
 
 
 if __name__ == "__main__":

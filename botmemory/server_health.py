@@ -2,32 +2,41 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
-__all__ = ["check_names", "is_partitioned", "type_name"]
-
-_OTHER_NAMES = {"bigserial": "bigint", "timestamptz": "timestamp with time zone"}
+__all__ = ["check_rules", "is_partitioned", "may_make_temporary_tables", "temporary_schema"]
 
 
-def check_names(database: Any, table: str) -> set[str]:
-    """Return the names of the CHECKs that hold for every row of a table."""
+def check_rules(database: Any, table: str, schema: str | None = None) -> dict[str, str]:
+    """Return the CHECKs that hold for every row of a table, by their names.
+
+    Without casts and parentheses: a dump that was restored has others of them.
+    """
+    quoted = ".".join(f'"{name}"' for name in (schema, table) if name is not None)
     cursor = database.execute_sql(
-        "SELECT conname FROM pg_constraint "
-        "WHERE conrelid = %s::regclass AND contype = 'c' AND convalidated",
-        (f'"{table}"',),
+        "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint "
+        "WHERE conrelid = to_regclass(%s) AND contype = 'c' AND convalidated",
+        (quoted,),
     )
-    return {name for (name,) in cursor.fetchall()}
+    plain = re.compile(r"::(?:double precision|character varying|[a-z]+)(?:\[\])?|[()']")
+    return {name: plain.sub("", rule).removeprefix("CHECK ") for name, rule in cursor.fetchall()}
+
+
+def may_make_temporary_tables(database: Any) -> bool:
+    cursor = database.execute_sql("SELECT has_database_privilege(current_database(), 'TEMPORARY')")
+    return bool(cursor.fetchone()[0])
+
+
+def temporary_schema(database: Any) -> str:
+    """Return the schema of this connection's temporary tables."""
+    cursor = database.execute_sql("SELECT pg_my_temp_schema()::regnamespace::text")
+    return str(cursor.fetchone()[0])
 
 
 def is_partitioned(database: Any, table: str) -> bool:
     """Return whether a table was cut into partitions, whose keys cannot be those of one table."""
     cursor = database.execute_sql(
-        "SELECT relkind = 'p' FROM pg_class WHERE oid = %s::regclass", (f'"{table}"',)
+        "SELECT relkind = 'p' FROM pg_class WHERE oid = to_regclass(%s)", (f'"{table}"',)
     )
-    return bool(cursor.fetchone()[0])
-
-
-def type_name(declared: str) -> str:
-    """Return what the server calls a column type that was declared as `declared`."""
-    name = declared.lower()
-    return _OTHER_NAMES.get(name, name.replace("varchar", "character varying"))
+    return bool(cursor.fetchone() == (True,))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import peewee
 
 from .sqlite_errors import is_damage
 
-__all__ = ["damage", "orphans", "table_sql"]
+__all__ = ["check_rules", "damage", "orphans"]
 
 
 def damage(database: peewee.SqliteDatabase, check: str = "quick_check") -> list[str]:
@@ -32,9 +33,19 @@ def orphans(database: peewee.SqliteDatabase) -> list[tuple[str, str]]:
     return [(table, parent) for table, _, parent, _ in cursor.fetchall()]
 
 
-def table_sql(database: peewee.SqliteDatabase, table: str) -> str:
-    """Return the statement that made a table, with the changes since."""
+def check_rules(database: peewee.SqliteDatabase, table: str) -> dict[str, str]:
+    """Return the CHECKs of a table by their names, or by themselves where they have none."""
     cursor: Any = database.execute_sql(  # type: ignore[no-untyped-call]
         "SELECT sql FROM sqlite_master WHERE type = 'table' AND name = ?", (table,)
     )
-    return str(cursor.fetchone()[0])
+    sql = (cursor.fetchone() or ("",))[0]
+    found = {}
+    for start in re.finditer(r'(?:CONSTRAINT "?(\w+)"? )?CHECK \(', sql):
+        depth, end, quoted = 1, start.end(), False
+        while depth:  # the parentheses say where the rule ends
+            quoted ^= sql[end] == "'"
+            depth += 0 if quoted else {"(": 1, ")": -1}.get(sql[end], 0)
+            end += 1
+        rule = sql[start.end() : end - 1]
+        found[start[1] or rule] = rule
+    return found

@@ -11,17 +11,17 @@ from typing import Any, Literal
 
 import peewee
 from peewee import SQL, fn
-from playhouse.schema_diff import diff_models
 
 from ..database import Backend, db
 from ..errors import SchemaError, ValidationError
-from ..migration_runner import require_current
 from ..models import BaseModel, Signal, Trade, clean_field
 from ..repositories import signals, trades
-from ..server_health import check_names, is_partitioned, type_name
+from ..schema import require_current
+from ..schema_drift import can_compare, drift, rules
+from ..server_health import is_partitioned
 from ..sqlite import SqliteBackend
 from ..sqlite_errors import RESTORE
-from ..sqlite_health import damage, orphans, table_sql
+from ..sqlite_health import damage, orphans
 
 __all__ = ["Finding", "check"]
 
@@ -89,15 +89,21 @@ def _schema(database: Backend) -> Iterator[Finding]:
     except SchemaError as error:
         yield Finding("error", str(error), "run 'python -m botmemory.migration_runner up'")
         return
-    models: list[type[BaseModel]] = [Signal, Trade]
-    partitioned = [model for model in models if _is_partitioned(database, model)]
-    for model in partitioned:
+    if not can_compare(database):
         yield Finding(
             "info",
-            f"'{model._meta.table_name}' is partitioned: its indexes were not compared",
-            "see that new partitions are made in time, as docs/postgresql.md says",
+            "the tables were not compared with the models, which takes temporary ones",
+            "run 'python -m botmemory.migration_runner check' as a role that may make them",
         )
-    for difference in _drift(database, partitioned):
+        return
+    for model in (Signal, Trade):
+        if not isinstance(database, SqliteBackend) and is_partitioned(database, _table(model)):
+            yield Finding(
+                "info",
+                f"'{_table(model)}' is partitioned: its indexes were not compared",
+                "see that new partitions are made in time, as docs/postgresql.md says",
+            )
+    for difference in drift(database, (Signal, Trade)):
         yield Finding(
             "error",
             f"the tables are not as the migrations make them: {difference}",
@@ -105,57 +111,15 @@ def _schema(database: Backend) -> Iterator[Finding]:
         )
 
 
-def _is_partitioned(database: Backend, model: type[BaseModel]) -> bool:
-    in_file = isinstance(database, SqliteBackend)
-    return not in_file and is_partitioned(database, model._meta.table_name)
-
-
-def _drift(database: Backend, partitioned: list[type[BaseModel]]) -> Iterator[str]:
-    """Say what would have to be done to the tables, and which columns and rules are others."""
-    whole = [model for model in (Signal, Trade) if model not in partitioned]
-    yield from str(diff_models(database, whole)).splitlines()
-    context = database.get_sql_context()
-    for model in (Signal, Trade):
-        meta: Any = model._meta
-        table = meta.table_name
-        columns = {column.name: column for column in database.get_columns(table)}
-        for field in meta.sorted_fields:
-            if (column := columns.get(field.column_name)) is None:
-                continue  # diff_models has named it
-            name, declared = f"{table}.{column.name}", field.ddl_datatype(context).sql
-            found = column.data_type
-            if not isinstance(database, SqliteBackend):
-                found, declared = column.full_type, type_name(declared)
-            if found != declared:
-                yield f"{name} is {found}, not {declared}"
-            if column.null != field.null:
-                yield f"{name} {'may' if column.null else 'may not'} be NULL"
-        for name in _missing_rules(database, model):
-            yield f"{table} has not the rule {name}"
-
-
-def _missing_rules(database: Backend, model: type[BaseModel]) -> list[str]:
-    table = model._meta.table_name
-    rules = map(_parts, _constraints(database, model))
-    if isinstance(database, SqliteBackend):
-        sql = table_sql(database, table)
-        return [name for name, rule in rules if f'CONSTRAINT "{name}" CHECK ({rule})' not in sql]
-    there = check_names(database, table)
-    return [name for name, _ in rules if name not in there]
-
-
-def _constraints(database: Backend, model: type[BaseModel]) -> list[Any]:
-    meta: Any = model._meta
-    in_file = isinstance(database, SqliteBackend)
-    return [*meta.constraints, *(meta.sqlite_constraints if in_file else [])]
+def _table(model: type[BaseModel]) -> str:
+    return str(model._meta.table_name)
 
 
 def _broken_rules(database: Backend) -> Iterator[Finding]:
     """Rows that another program wrote, without the CHECKs of the schema."""
     for model in (Signal, Trade):
         meta: Any = model._meta
-        for constraint in _constraints(database, model):
-            name, rule = _parts(constraint)
+        for name, rule in rules(model, database).items():
             query = model.select(meta.primary_key).where(SQL(f"NOT ({rule})"))
             yield from _rows(
                 model,
@@ -280,10 +244,3 @@ def _ids(query: peewee.ModelSelect[Any]) -> list[str]:
     """Return the first ids, as they are stored: those of a broken row may be no ids."""
     cursor: Any = db.execute(query.limit(SHOWN + 1))
     return [str(row[0]) for row in cursor.fetchall()]
-
-
-def _parts(constraint: Any) -> tuple[str, str]:
-    """Return the name and the rule of a CHECK."""
-    sql, _ = db.get_sql_context().sql(constraint).query()
-    _, name, rule = sql.split(" ", 2)
-    return name.strip('"'), rule.removeprefix("CHECK (").removesuffix(")")

@@ -1,0 +1,204 @@
+"""The copy that is made of a file before its schema is changed."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from own import own_folder
+from processes import in_child, mount_small_disk
+from samples import at, trade, trade_values
+
+from botmemory import Config, StorageError, close_db, init_db
+from botmemory.database import close_database, open_database
+from botmemory.migration_runner import down, up
+from botmemory.repositories import trades
+
+OLD_FILE = Path(__file__).parent / "data" / "version_0001.db"
+NOTHING = "def up(migrator, db):\n    pass\n"
+
+
+def copies(file: Path) -> list[Path]:
+    return sorted(file.parent.glob(f"{file.stem}.before-*"))
+
+
+def rows(file: Path, table: str = "trade") -> list[tuple[object, ...]]:
+    with closing(sqlite3.connect(file)) as connection:
+        return connection.execute(f"SELECT * FROM {table} ORDER BY id").fetchall()
+
+
+def fill(disk: Path, left: int) -> None:
+    """Fill a disk of 1 MiB so that not much is left."""
+    used = sum(file.stat().st_size for file in disk.iterdir())
+    (disk / "filler").write_bytes(b"x" * (1024**2 - used - left))
+
+
+@pytest.fixture
+def old(path: Path) -> Path:
+    """A file that version 0001 has left: 120 trades."""
+    shutil.copy(OLD_FILE, path)
+    return path
+
+
+def test_it_has_every_row_and_names_version_and_time(old: Path) -> None:
+    init_db(old)
+    [copy] = copies(old)
+    assert re.fullmatch(r"bot\.before-0002-\d{8}T\d{12}Z\.db", copy.name)
+    assert rows(copy) == rows(OLD_FILE)
+    assert rows(copy, "schema_migration") == rows(OLD_FILE, "schema_migration")
+    assert copy.stat().st_mode & 0o777 == 0o600
+
+
+def test_it_can_be_opened_in_place_of_the_file(old: Path) -> None:
+    init_db(old)
+    close_db()
+    [copy] = copies(old)
+    copy.replace(old)
+    init_db(old)
+    assert trades.get_trade_count() == 120
+
+
+def test_it_holds_what_is_only_in_the_wal(path: Path) -> None:
+    init_db(path)
+    trade()
+    database = open_database(Config(path))
+    try:
+        assert Path(f"{path}-wal").stat().st_size
+        down(database)
+    finally:
+        close_database(database)
+    [copy] = copies(path)
+    assert len(rows(copy)) == 1
+
+
+def test_nothing_is_copied_where_there_is_nothing_or_nothing_to_do(path: Path) -> None:
+    init_db(path)
+    close_db()
+    init_db(path)
+    close_db()
+    assert copies(path) == []
+
+
+def test_a_file_with_another_programs_tables_is_copied(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE candle (id INTEGER PRIMARY KEY, close REAL)")
+        connection.execute("INSERT INTO candle VALUES (1, 2.5)")
+        connection.commit()
+    init_db(path)
+    [copy] = copies(path)
+    assert rows(copy, "candle") == rows(path, "candle") == [(1, 2.5)]
+
+
+@pytest.mark.parametrize("how", ["argument", "environment"])
+def test_it_can_be_switched_off(old: Path, how: str) -> None:
+    config = Config(old, backup_before_migrate=False)
+    if how == "environment":
+        config = Config.from_env(
+            {"BOTMEMORY_DB_PATH": str(old), "BOTMEMORY_BACKUP_BEFORE_MIGRATE": "no"}
+        )
+    init_db(config)
+    assert copies(old) == []
+
+
+def test_the_newest_five_are_kept_and_nothing_else_is_touched(path: Path, tmp_path: Path) -> None:
+    folder = own_folder(tmp_path)
+    init_db(path, migrations=folder)
+    close_db()
+    others = ["bot.before-0002-mine.db", "robot.before-0002-20240101T000000000000Z.db"]
+    others += ["bot.before-0002-20240101T000000000000Z.sqlite", "bot.before-0002-x.db.unfinished"]
+    for name in others:
+        (tmp_path / name).write_text("mine")
+    made = []
+    for number in range(3, 11):
+        (folder / f"{number:04}_nothing.py").write_text(NOTHING)
+        init_db(path, migrations=folder)
+        trade()
+        close_db()
+        made.append(next(one for one in copies(path) if f"before-{number:04}-" in one.name))
+    kept = [one for one in copies(path) if one.name not in others]
+    assert kept == made[-5:]
+    assert [len(rows(one)) for one in kept] == [3, 4, 5, 6, 7]
+    assert all((tmp_path / name).read_text() == "mine" for name in others)
+
+
+def test_what_a_killed_process_has_left_unfinished_is_cleared_away(old: Path) -> None:
+    left = old.with_name("bot.before-0002-20240101T000000000000Z.db.unfinished")
+    left.write_bytes(b"half")
+    init_db(old)
+    assert not left.exists()
+    assert len(copies(old)) == 1
+
+
+def test_a_full_disk_leaves_the_database_untouched(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+
+    def migrate() -> tuple[str, list[str], int] | None:
+        if not mount_small_disk(disk):
+            return None
+        file = disk / "bot.db"
+        init_db(file)
+        trades.create_many(trade_values(timestamp=at(n)) for n in range(600))
+        close_db()
+        fill(disk, 150_000)
+        database = open_database(Config(file))
+        try:
+            down(database)
+        except StorageError as error:
+            said = str(error)
+        else:
+            said = "nothing was wrong"
+        finally:
+            close_database(database)
+        names = sorted(one.name for one in disk.iterdir())
+        init_db(file, migrate=False)  # raises if a step were gone
+        return said, names, trades.get_trade_count()
+
+    answer = in_child(migrate)
+    if answer is None:
+        pytest.skip("this system lets nobody mount a disk here")
+    said, names, count = answer
+    assert re.search(r"before-0003-.*: the copy failed: .*full; what was copied is untouched", said)
+    assert [name for name in names if "before" in name] == []
+    assert count == 600
+
+
+def test_up_is_not_begun_on_a_full_disk(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+
+    def migrate() -> tuple[str, list[tuple[object, ...]]] | None:
+        if not mount_small_disk(disk):
+            return None
+        file = disk / "bot.db"
+        shutil.copy(OLD_FILE, file)
+        fill(disk, 60_000)
+        try:
+            init_db(file)
+        except StorageError as error:
+            return str(error), rows(file)
+        return "nothing was wrong", []
+
+    answer = in_child(migrate)
+    if answer is None:
+        pytest.skip("this system lets nobody mount a disk here")
+    said, there = answer
+    assert "full" in said
+    assert there == rows(OLD_FILE)
+
+
+def test_a_memory_database_and_a_server_have_no_file_to_copy(
+    new_database: Callable[[], str],
+) -> None:
+    for target in (":memory:", new_database()):
+        database = open_database(Config(target))
+        try:
+            up(database, "0001_create_signal_and_trade")
+            up(database)
+        finally:
+            close_database(database)
