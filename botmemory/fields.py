@@ -19,7 +19,6 @@ from typing import Any
 
 import peewee
 
-from .errors import ValidationError
 from .uuid7 import uuid_of
 from .values import plain_json, refuse, to_finite, to_float, to_json, to_utc
 
@@ -208,27 +207,30 @@ class CountedIdField(peewee.BigAutoField):
 class ReferenceField(peewee.ForeignKeyField):
     """A row of another table, given as the row or as its id."""
 
-    from_driver = None
+    @property
+    def from_driver(self) -> Any:
+        return getattr(self.rel_field, "from_driver", self.rel_field.python_value)
 
-    def clean(self, value: object) -> int:
+    def clean(self, value: object) -> Any:
         key = value._pk if isinstance(value, self.rel_model) else value
         if key is None:
             refuse(
                 self.name, value, f"is not stored yet; record the {self.rel_model.__name__} first"
             )
+        clean = getattr(self.rel_field, "clean", self.rel_field.adapt)
         try:
-            row_id: int = self.rel_field.clean(key)
-        except ValidationError:
+            return clean(key)
+        except (ValueError, TypeError):  # a ValidationError is one too
             name = self.rel_model.__name__
             refuse(self.name, value, f"is neither a {name} nor the id of one")
-        return row_id
 
-    def db_value(self, value: object) -> int | None:
-        return None if value is None else self.clean(value)
+    def db_value(self, value: object) -> Any:
+        return None if value is None else self.rel_field.db_value(self.clean(value))
 
-    def to_driver(self, value: Any) -> int:
-        key: int = value._pk if isinstance(value, self.rel_model) else value
-        return key
+    def to_driver(self, value: Any) -> Any:
+        key = value._pk if isinstance(value, self.rel_model) else value
+        convert = getattr(self.rel_field, "to_driver", self.rel_field.db_value)
+        return key if convert is None else convert(key)
 
 
 class MetadataField(peewee.JSONField):

@@ -120,11 +120,29 @@ class BaseModel(peewee.Model):
 def clean_field(field: Any, value: Any) -> Any:
     """Return a value as its column will hold it, or raise `ValidationError` naming the field."""
     if value is not None:
-        clean = getattr(field, "clean", None)  # Peewee's own fields, in a bot's own tables
-        return value if clean is None else clean(value)
+        clean = getattr(field, "clean", None)
+        return _converted(field, value) if clean is None else clean(value)
     if not field.null:
         raise ValidationError(f"{field.name}: None is not allowed; pass a value", field=field.name)
     return None
+
+
+def _converted(field: Any, value: Any) -> Any:
+    """Return a value that one of Peewee's own fields takes, in a bot's own tables."""
+    try:
+        stored = field.db_value(value)
+    except (ValueError, TypeError, ArithmeticError):
+        fits = False
+    else:
+        # Peewee leaves text that is no number as it is, and SQLite would store it
+        number = isinstance(field, (peewee.IntegerField, peewee.FloatField))
+        fits = not (number and isinstance(stored, str))
+    if not fits:
+        kind = type(field).__name__
+        raise ValidationError(
+            f"{field.name}: {show(value)} does not fit its {kind}", field=field.name
+        )
+    return value
 
 
 class Signal(BaseModel):

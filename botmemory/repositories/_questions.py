@@ -12,7 +12,8 @@ from peewee import SQL, Tuple, __exception_wrapper__, fn  # type: ignore[attr-de
 
 from ..database import db
 from ..errors import BotMemoryError, StorageError, ValidationError, show
-from ..models import BaseModel
+from ..fields import UtcDateTimeField
+from ..models import BaseModel, clean_field
 from ..values import to_utc
 from ._compiled import Compiled, Param, compiled
 from ._crud import key_of
@@ -42,12 +43,13 @@ def narrowed(
     end_date: datetime | None = None,
 ) -> dict[str, Any]:
     """Return the checked values of the arguments every question takes, without those not given."""
-    fields = model._meta.fields
     values: dict[str, Any] = {}
     if symbol is not None:
-        values["symbol"] = fields["symbol"].clean(symbol)
+        values["symbol"] = clean_field(_field(model, "symbol"), symbol)
     if strategy is not None:
-        values["strategy"] = fields["strategy"].clean(strategy)
+        values["strategy"] = clean_field(_field(model, "strategy"), strategy)
+    if not (start_date is None and end_date is None):
+        _require_moments(model)
     if start_date is not None:
         values["start_date"] = to_utc("start_date", start_date)
     if end_date is not None:
@@ -55,6 +57,24 @@ def narrowed(
         if start_date is not None and end < (start := values["start_date"]):
             raise ValidationError(f"end_date: {end} is before start_date {start}", field="end_date")
     return values
+
+
+def _field(model: type[BaseModel], name: str) -> Any:
+    field = model._meta.fields.get(name)
+    if field is None:
+        raise ValidationError(f"{name}: a {model.__name__} has no such field", field=name)
+    return field
+
+
+def _require_moments(model: type[BaseModel]) -> None:
+    """Refuse to compare moments with what may be none, or be one of another time zone."""
+    field = _field(model, "timestamp")
+    if field.null or not isinstance(field, UtcDateTimeField):
+        raise ValidationError(
+            f"timestamp: of a {model.__name__} it is not a moment in UTC; declare it as "
+            "botmemory.fields.UtcDateTimeField()",
+            field="timestamp",
+        )
 
 
 def _conditions(
@@ -82,9 +102,13 @@ def _select(model: type[BaseModel], conditions: Sequence[Any], *fields: Any) -> 
     return query.where(*conditions) if conditions else query
 
 
-def _in_time(model: type[BaseModel]) -> tuple[Any, Any]:
-    """Return the fields that put rows in order: the moment, and the id for equal ones."""
-    return model._meta.fields["timestamp"], key_of(model)
+def _in_time(model: type[BaseModel]) -> tuple[Any, ...]:
+    """Return the fields that put rows in order: the moment, and the id for equal ones.
+
+    The id alone where there is no moment, or may be none.
+    """
+    moment = model._meta.fields.get("timestamp")
+    return (key_of(model),) if moment is None or moment.null else (moment, key_of(model))
 
 
 def ask(model: type[Row], query: Compiled, values: Mapping[str, Any]) -> list[Row]:
@@ -133,7 +157,7 @@ def _by_key(model: type[BaseModel]) -> Any:
 
 
 def get_by_id(model: type[Row], id: object) -> Row | None:
-    rows = ask(model, _by_key(model), {"id": key_of(model).clean(id)})
+    rows = ask(model, _by_key(model), {"id": clean_field(key_of(model), id)})
     return rows[0] if rows else None
 
 

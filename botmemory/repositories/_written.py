@@ -58,7 +58,7 @@ def checker(model: type[BaseModel]) -> Callable[[Mapping[str, Any]], dict[str, A
         elif field.default is not None:
             known[f"default{number}"] = field.default
             absent = f"default{number}"
-        elif field.primary_key:
+        elif field.auto_increment:
             last = f"if {given} is not None: ready[{field.name!r}] = {checked}"
             continue
         elif field.null:

@@ -1,0 +1,353 @@
+"""Migrations that can be trusted: what does not fit is refused, what fails was never there."""
+
+from __future__ import annotations
+
+import multiprocessing
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+from typing import Any
+
+import peewee
+import pytest
+from own import FIRST, SECOND, EquitySnapshot, own_folder
+from samples import at, trade
+
+import botmemory
+from botmemory import Config, ConfigError, SchemaError, close_db, db, init_db
+from botmemory.database import close_database, open_database
+from botmemory.migration_runner import down, require_current, stamp, status, up
+from botmemory.repositories import tables, trades
+
+OURS = ["0001_create_signal_and_trade", "0002_add_signal_strategy_fee_exchange"]
+OURS += ["0003_cover_pnl_by_symbol"]
+ADD_NOTE = """
+from peewee import TextField
+
+def up(migrator, db):
+    migrator.migrate(migrator.add_column("remark", "note", TextField(null=True)))
+
+def down(migrator, db):
+    migrator.migrate(migrator.drop_column("remark", "note", cascade=False))
+"""
+NOTHING = "def up(migrator, db):\n    pass\n\ndef down(migrator, db):\n    pass\n"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The bot's own migrations."""
+    return own_folder(tmp_path)
+
+
+@pytest.fixture
+def migrated(target: str, folder: Path) -> Config:
+    """A memory with the bot's own tables, closed."""
+    config = Config(target, migrations=folder)
+    init_db(config)
+    close_db()
+    return config
+
+
+@contextmanager
+def opened(config: Config) -> Iterator[Any]:
+    """Open a database without looking at its schema."""
+    database = open_database(config)
+    try:
+        yield database
+    finally:
+        close_database(database)
+
+
+def names(config: Config, applied: bool = True) -> list[str]:
+    with opened(config) as database:
+        return [step.name for step in status(database) if bool(step.applied) == applied]
+
+
+class TestOwnTables:
+    def test_init_db_runs_both_folders_each_with_its_own_history(self, migrated: Config) -> None:
+        assert names(migrated) == [*OURS, FIRST, SECOND]
+        with opened(migrated) as database:
+            assert {"schema_migration", "own_migration"} <= set(database.get_tables())
+        # a bot that does not know the folder goes on as before
+        init_db(migrated.db_path)
+        trade()
+
+    def test_later_files_are_applied_to_rows_that_are_there(
+        self, migrated: Config, folder: Path
+    ) -> None:
+        init_db(migrated)
+        made = tables.create(EquitySnapshot, timestamp=at(0), symbol="X", equity=1)
+        close_db()
+        (folder / "0003_note.py").write_text(ADD_NOTE)
+        with pytest.raises(SchemaError, match="migrations are pending: 0003_note; run"):
+            init_db(migrated, migrate=False)
+        init_db(migrated)
+        assert tables.get_all(EquitySnapshot) == [made]
+        assert "note" in {column.name for column in db.get_columns("remark")}
+
+    def test_up_and_down_go_through_both(self, new_target: Callable[[], str], folder: Path) -> None:
+        with opened(Config(new_target(), migrations=folder)) as database:
+            assert up(database, OURS[1]) == OURS[:2]
+            assert up(database, FIRST) == [OURS[2], FIRST]
+            assert up(database) == [SECOND]
+            assert down(database) == [SECOND]
+            assert down(database, OURS[2]) == [OURS[2]]
+            assert up(database) == [OURS[2], SECOND]
+            # what was applied last goes first, wherever it is
+            assert down(database) == [SECOND]
+            assert down(database) == [OURS[2]]
+            assert down(database) == [FIRST]
+
+    def test_a_clock_that_was_set_back_does_not_take_an_older_step_along(
+        self, migrated: Config
+    ) -> None:
+        with opened(migrated) as database:
+            later = (datetime.now(UTC) + timedelta(days=1)).replace(tzinfo=None)
+            table = peewee.Table("schema_migration", ("name", "applied")).bind(database)
+            table.update(applied=later).where(table.name == OURS[0]).execute()
+            assert down(database) == [OURS[2]]
+
+    def test_a_folder_that_is_not_there_is_an_error(self, target: str, tmp_path: Path) -> None:
+        with pytest.raises(SchemaError, match="migrations: .*missing is not a folder; create it"):
+            init_db(target, migrations=tmp_path / "missing")
+        with pytest.raises(ConfigError, match="migrations: 5 is not the path of a folder"):
+            init_db(target, migrations=5)  # type: ignore[arg-type]
+
+    def test_the_setting_is_found_in_the_environment_and_in_a_file(self, tmp_path: Path) -> None:
+        assert Config.from_env({"BOTMEMORY_MIGRATIONS": "own"}).migrations == "own"
+        (tmp_path / "botmemory.toml").write_text('migrations = "own"\n')
+        read = Config.from_file(tmp_path / "botmemory.toml")
+        assert read.migrations == str(tmp_path / "own")
+
+
+class TestRefusals:
+    def refused(self, config: Config, match: str) -> None:
+        """Refused by whatever would open it, up and down included, and nothing is changed."""
+        for settings in ({}, {"migrate": False}, {"read_only": True}):
+            with pytest.raises(SchemaError, match=match):
+                init_db(config, **settings)  # type: ignore[arg-type]
+        with opened(config) as database:
+            for function in (up, down, status, require_current):
+                with pytest.raises(SchemaError, match=match):
+                    function(database)
+            table = peewee.Table("own_migration", ("name",)).bind(database)
+            assert {row["name"] for row in table.select()} == {FIRST, SECOND}
+
+    def test_an_edited_file(self, migrated: Config, folder: Path) -> None:
+        file = folder / f"{SECOND}.py"
+        text = file.read_text()
+        file.write_text(text.replace("max_length=50", "max_length=60"))
+        self.refused(migrated, rf"{SECOND}.py was changed after .* put the file back as it was")
+        file.write_bytes(text.replace("\n", "\r\n").encode())  # a checkout on Windows
+        init_db(migrated)
+
+    def test_an_edited_file_can_be_accepted(self, migrated: Config, folder: Path) -> None:
+        with (folder / f"{FIRST}.py").open("a") as file:
+            file.write("# a remark\n")
+        with opened(migrated) as database:
+            assert stamp(database, FIRST) == [FIRST]
+            assert stamp(database) == []
+        init_db(migrated)
+
+    def test_a_missing_file(self, migrated: Config, folder: Path) -> None:
+        (folder / f"{FIRST}.py").unlink()
+        self.refused(migrated, f"has migration {FIRST}, whose file is missing in .*put it back")
+
+    def test_two_files_with_one_number(self, migrated: Config, folder: Path) -> None:
+        (folder / "0002_other.py").write_text(NOTHING)
+        self.refused(
+            migrated, "0002_create_remark.py and 0002_other.py have the same number; rename .*0003"
+        )
+
+    def test_a_file_that_comes_late(self, migrated: Config, folder: Path) -> None:
+        (folder / "0000_early.py").write_text(NOTHING)
+        self.refused(migrated, "0000_early is pending, but 0002_create_remark, .* rename it 0003_")
+        with opened(migrated) as database:
+            assert stamp(database, "0000_early") == ["0000_early"]
+        init_db(migrated)
+
+    def test_a_bot_that_is_newer(self, migrated: Config, folder: Path) -> None:
+        (folder / f"{SECOND}.py").unlink()
+        self.refused(migrated, f"has migration {SECOND}, which this bot does not know; .*upgrade")
+
+    def test_a_database_of_a_newer_botmemory_names_the_version(self, target: str) -> None:
+        with opened(Config(target)) as database:
+            table = peewee.Table("schema_migration", ("name", "applied", "version"))
+            table.bind(database).insert(
+                name="0099_new", applied=datetime(2030, 1, 1), version="7.5.0"
+            ).execute()
+        with pytest.raises(
+            SchemaError, match="0099_new.* written by version 7.5.0: upgrade the package"
+        ):
+            init_db(target)
+
+    def test_an_unknown_name(self, migrated: Config) -> None:
+        with opened(migrated) as database:
+            for function in (up, down, stamp):
+                with pytest.raises(SchemaError, match=f"0007_x: there is no such .*{SECOND}"):
+                    function(database, "0007_x")
+
+    def test_inside_a_transaction(self, migrated: Config, folder: Path) -> None:
+        (folder / "0003_note.py").write_text(ADD_NOTE)
+        with opened(migrated) as database:
+            for function in (up, down, stamp):
+                with database.atomic(), pytest.raises(SchemaError, match="inside a transaction"):
+                    function(database)
+        assert names(migrated, applied=False) == ["0003_note"]
+
+
+class TestFailures:
+    def migrate(self, config: Config, folder: Path, text: str) -> str:
+        """Return what is said of a third migration that fails, of which nothing stays."""
+        (folder / "0003_third.py").write_text(text)
+        with opened(config) as database:
+            before = database.get_tables(), database.get_columns("remark")
+            with pytest.raises(SchemaError) as told:
+                up(database)
+            assert (database.get_tables(), database.get_columns("remark")) == before
+            assert names(config, applied=False) == ["0003_third"]
+        return str(told.value)
+
+    @pytest.mark.parametrize(
+        ("line", "said"),
+        [
+            ('db.execute_sql("SELEC")', "SELEC"),
+            ("1 / 0", "ZeroDivisionError: division by zero"),
+            ('migrator.migrate(migrator.drop_column("remark", "nothing"))', "nothing"),
+        ],
+    )
+    def test_a_step_that_fails(self, migrated: Config, folder: Path, line: str, said: str) -> None:
+        told = self.migrate(
+            migrated, folder, ADD_NOTE.replace("null=True)))", f"null=True)))\n    {line}")
+        )
+        assert "the migration 0003_third failed and was rolled back: " in told
+        assert said in told
+
+    @pytest.mark.parametrize(
+        ("text", "said"),
+        [
+            ("def up(migrator, db)\n    pass\n", "nothing was run: SyntaxError: "),
+            ("import nothing_at_all\n", "nothing was run: ModuleNotFoundError: "),
+            ("def down(migrator, db):\n    pass\n", "nothing was run: 0003_third does not define"),
+        ],
+    )
+    def test_a_file_that_is_no_migration(
+        self, migrated: Config, folder: Path, text: str, said: str
+    ) -> None:
+        assert said in self.migrate(migrated, folder, text)
+
+    def test_what_has_no_way_back_says_so(self, migrated: Config, folder: Path) -> None:
+        (folder / "0003_note.py").write_text(ADD_NOTE.partition("def down")[0])
+        with opened(migrated) as database:
+            up(database)
+            with pytest.raises(SchemaError, match=r"0003_note does not define down\(\)"):
+                down(database)
+
+    def test_rows_that_would_refer_to_nothing(self, migrated: Config, folder: Path) -> None:
+        init_db(migrated)
+        tables.create(EquitySnapshot, timestamp=at(0), symbol="X", equity=1, trade=trade())
+        close_db()
+        told = self.migrate(
+            migrated,
+            folder,
+            "def up(migrator, db):\n"
+            '    db.execute_sql("DELETE FROM trade")\n'
+            f"    db.execute_sql(\"UPDATE equity_snapshot SET trade_id = '{'0' * 32}'\")\n",
+        )
+        assert re.search("1 rows of 'equity_snapshot' that refer to rows of 'trade'|violates", told)
+        init_db(migrated.db_path)
+        assert trades.get_trade_count() == 1
+
+    def test_what_was_wrong_before_is_not_the_steps_fault(self, path: Path, folder: Path) -> None:
+        config = Config(path, migrations=folder)
+        init_db(config)
+        tables.create(EquitySnapshot, timestamp=at(0), symbol="X", equity=1, trade=trade())
+        db.execute_sql("PRAGMA foreign_keys = 0")
+        db.execute_sql("DELETE FROM trade")
+        close_db()
+        (folder / "0003_note.py").write_text(ADD_NOTE)
+        init_db(config)
+        assert tables.count(EquitySnapshot) == 1
+
+
+def test_history_is_in_utc_and_names_the_version(migrated: Config) -> None:
+    with opened(migrated) as database:
+        for step in status(database):
+            assert step.applied is not None
+            assert abs(datetime.now(UTC).replace(tzinfo=None) - step.applied) < timedelta(minutes=5)
+            assert step.version == botmemory.__version__
+
+
+def test_a_history_that_peewees_runner_made_is_completed(new_target: Callable[[], str]) -> None:
+    from playhouse.migrations import Runner
+
+    ours = Path(botmemory.__file__).parent.parent / "migrations"
+    target = new_target()
+    with opened(Config(target)) as database:
+        Runner(database, str(ours)).up(OURS[0])
+    init_db(target)
+    trade()
+    close_db()
+    with opened(Config(target)) as database:
+        assert [step.version for step in status(database)] == [None, *[botmemory.__version__] * 2]
+
+
+def test_what_is_stamped_is_not_run(new_target: Callable[[], str], folder: Path) -> None:
+    with opened(Config(new_target(), migrations=folder)) as database:
+        assert stamp(database, OURS[1]) == OURS[:2]
+        assert stamp(database, FIRST) == [OURS[2], FIRST]
+        assert set(database.get_tables()) <= {"schema_migration", "own_migration"}
+        assert [step.name for step in status(database) if not step.applied] == [SECOND]
+
+
+SLOW = """
+import time
+from peewee import TextField
+
+atomic = {atomic}
+
+def up(migrator, db):
+    time.sleep(0.3)
+    migrator.migrate(migrator.add_column("remark", "note", TextField(null=True)))
+"""
+
+
+def open_at_once(start: Barrier, config: Config) -> None:
+    start.wait(60)
+    init_db(config)
+    trade()
+    close_db()
+
+
+@pytest.mark.parametrize("atomic", [True, False])
+def test_of_processes_that_start_at_once_one_migrates(
+    migrated: Config, folder: Path, atomic: bool
+) -> None:
+    (folder / "0003_note.py").write_text(SLOW.format(atomic=atomic))
+    context = multiprocessing.get_context("spawn")
+    start = context.Barrier(4)
+    started = [context.Process(target=open_at_once, args=(start, migrated)) for _ in range(4)]
+    for process in started:
+        process.start()
+    for process in started:
+        process.join()
+    # a second one would have found the column there
+    assert [process.exitcode for process in started] == [0] * 4
+    init_db(migrated)
+    assert trades.get_trade_count() == 4
+
+
+def test_a_step_outside_a_transaction_that_fails_says_that_it_may_be_half_done(
+    migrated: Config, folder: Path
+) -> None:
+    text = SLOW.format(atomic=False).replace("0.3", "0")
+    (folder / "0003_note.py").write_text(text + "    1 / 0\n")
+    with opened(migrated) as database:
+        with pytest.raises(SchemaError, match="failed half-way, .* compare the tables with the"):
+            up(database)
+        assert "note" in {column.name for column in database.get_columns("remark")}
+        assert stamp(database) == ["0003_note"]
+        require_current(database)

@@ -1,0 +1,191 @@
+"""A bot's own tables: the functions that trades and signals have, for a model of its own."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import peewee
+import pytest
+from own import EquitySnapshot, Remark, own_folder
+from samples import at, signal, trade
+
+from botmemory import (
+    BaseModel,
+    DuplicateError,
+    NotFoundError,
+    SchemaError,
+    Trade,
+    ValidationError,
+    init_db,
+    session_scope,
+)
+from botmemory.repositories import tables, trades
+
+pytestmark = pytest.mark.usefixtures("opened")
+
+
+@pytest.fixture
+def opened(new_target: Callable[[], str], tmp_path: Path) -> peewee.Database:
+    """An open memory with the bot's own tables."""
+    return init_db(new_target(), migrations=own_folder(tmp_path))
+
+
+def snapshot(**values: Any) -> EquitySnapshot:
+    return tables.create(
+        EquitySnapshot, **{"timestamp": at(0), "symbol": "BTC/USDT", "equity": 100} | values
+    )
+
+
+def test_what_is_created_is_read_again() -> None:
+    made = snapshot(equity=100.5, strategy="a", trade=trade())
+    assert isinstance(made, EquitySnapshot)
+    read = tables.get_by_id(EquitySnapshot, made.id)
+    assert read is not None
+    assert read == made
+    assert (read.timestamp, read.symbol, read.strategy, read.equity) == (
+        at(0),
+        "BTC/USDT",
+        "a",
+        100.5,
+    )
+    assert tables.get_by_id(EquitySnapshot, str(made.id)) == made
+    assert tables.get_by_id(EquitySnapshot, uuid.uuid4()) is None
+
+
+def test_a_row_refers_to_a_trade() -> None:
+    bought = trade()
+    made = snapshot(trade=bought)
+    for read in (tables.get_by_id(EquitySnapshot, made.id), *tables.iterate(EquitySnapshot)):
+        assert read is not None
+        assert read.trade == bought
+        assert read.__data__["trade"] == bought.id
+    trades.delete(bought)
+    assert [one.trade for one in tables.get_all(EquitySnapshot)] == [None]
+    with pytest.raises(ValidationError, match="trade: there is no such Trade; record it first"):
+        snapshot(trade=uuid.uuid4())
+
+
+def test_lists_come_newest_first_and_date_ranges_in_time_order() -> None:
+    made = [snapshot(timestamp=at(n), symbol="AB"[n % 2], strategy="xy"[n // 3]) for n in range(6)]
+    assert tables.get_all(EquitySnapshot) == made[::-1]
+    assert tables.get_all(EquitySnapshot, 2, strategy="x") == made[2:0:-1]
+    assert tables.get_latest(EquitySnapshot, limit=1) == made[-1:]
+    assert tables.get_by_symbol(EquitySnapshot, "A") == made[4::-2]
+    assert tables.get_by_date_range(EquitySnapshot, None, at(1), at(3)) == made[1:4]
+    assert tables.get_by_date_range(EquitySnapshot, "A", at(1), at(3), strategy="x") == [made[2]]
+    assert list(tables.iterate(EquitySnapshot, start_date=at(4))) == made[4:]
+    assert tables.count(EquitySnapshot) == 6
+    assert tables.count(EquitySnapshot, "B", strategy="y") == 2
+
+
+def test_many_rows_all_or_none() -> None:
+    rows: list[dict[str, Any]] = [
+        {"timestamp": at(n), "symbol": "A", "equity": n} for n in range(1500)
+    ]
+    assert tables.create_many(EquitySnapshot, rows) == 1500
+    assert [one.equity for one in tables.iterate(EquitySnapshot)] == list(range(1500))
+    with pytest.raises(ValidationError, match=r"rows\[1\]: equity: 'x' is not a number"):
+        tables.create_many(EquitySnapshot, [rows[0], rows[1] | {"equity": "x"}])
+    assert tables.count(EquitySnapshot) == 1500
+    assert tables.create_many(Remark, ({"text": f"{n}"} for n in range(1200))) == 1200
+    assert len(list(tables.iterate(Remark))) == 1200
+
+
+def test_update_writes_the_named_fields_alone() -> None:
+    made, stale = snapshot(), tables.get_all(EquitySnapshot)[0]
+    assert tables.update(made, equity=7).equity == 7.0
+    tables.update(stale, strategy="a")
+    [read] = tables.get_all(EquitySnapshot)
+    assert (read.equity, read.strategy) == (7.0, "a")
+    with pytest.raises(ValidationError, match="equty: a EquitySnapshot has no such field"):
+        tables.update(made, equty=7)
+    tables.delete(made)
+    with pytest.raises(NotFoundError):
+        tables.delete(stale)
+    with pytest.raises(NotFoundError):
+        tables.update(stale, equity=1)
+
+
+def test_inside_a_transaction_it_is_part_of_it() -> None:
+    with pytest.raises(ZeroDivisionError), session_scope():
+        snapshot(trade=trade())
+        raise ZeroDivisionError
+    assert (tables.count(EquitySnapshot), trades.get_trade_count()) == (0, 0)
+
+
+def test_a_key_that_is_there_is_named() -> None:
+    made = snapshot()
+    with pytest.raises(DuplicateError, match=f"EquitySnapshot {made.id} is there already") as told:
+        snapshot(id=made.id)
+    assert told.value.id == made.id
+    tables.create(Remark, text="a")
+    with pytest.raises(DuplicateError, match="is there already"):
+        tables.create(Remark, text="a")
+    assert tables.count(Remark) == 1
+
+
+def test_peewees_own_fields_and_a_table_without_a_moment() -> None:
+    first = tables.create(Remark, text="a", about=signal())
+    second = tables.create(Remark, text="b", stars=5)
+    assert (first.id, first.stars, second.stars) == (1, 3, 5)
+    assert tables.get_all(Remark) == [second, first]
+    assert tables.get_by_id(Remark, 1) == first
+    assert [one.text for one in tables.iterate(Remark)] == ["a", "b"]
+    with pytest.raises(ValidationError, match="stars: 'many' does not fit its IntegerField"):
+        tables.create(Remark, text="c", stars="many")
+    with pytest.raises(ValidationError, match="id: 'x' does not fit its AutoField"):
+        tables.get_by_id(Remark, "x")
+    with pytest.raises(ValidationError, match="text: None is not allowed"):
+        tables.create(Remark)
+    with pytest.raises(ValidationError, match="txt: a Remark has no such field"):
+        tables.create(Remark, txt="a")
+    with pytest.raises(ValidationError, match="symbol: a Remark has no such field"):
+        tables.get_by_symbol(Remark, "X")
+    with pytest.raises(ValidationError, match="timestamp: a Remark has no such field"):
+        tables.get_by_date_range(Remark, None, at(0), at(1))
+
+
+def test_moments_of_another_kind_are_not_compared() -> None:
+    class Naive(BaseModel):
+        timestamp = peewee.DateTimeField()
+
+    with pytest.raises(ValidationError, match="declare it as botmemory.fields.UtcDateTimeField"):
+        tables.iterate(Naive, start_date=at(0))
+
+
+def test_a_table_that_is_not_there_is_an_error_that_says_what_to_do() -> None:
+    class Missing(BaseModel):
+        text = peewee.TextField()
+
+    for ask in (tables.get_all, tables.count):
+        with pytest.raises(SchemaError, match="missing.*migration_runner status"):
+            ask(Missing)
+    with pytest.raises(SchemaError, match="missing"):
+        tables.create(Missing, text="a")
+
+
+@pytest.mark.parametrize("model", [peewee.Model, BaseModel, "Trade", None, Trade()])
+def test_what_is_no_model_is_refused(model: Any) -> None:
+    with pytest.raises(ValidationError, match="model: .* is not a model; pass a class on"):
+        tables.get_all(model)
+
+
+def test_a_model_without_a_key_of_one_field_is_refused() -> None:
+    class Pair(BaseModel):
+        a = peewee.IntegerField()
+        b = peewee.IntegerField()
+
+        class Meta:
+            primary_key = peewee.CompositeKey("a", "b")
+
+    with pytest.raises(ValidationError, match="Pair has no primary key of one field"):
+        tables.create(Pair, a=1, b=2)
+
+
+def test_what_is_no_row_is_refused() -> None:
+    for function in (tables.delete, tables.update):
+        with pytest.raises(ValidationError, match="5 is not a BaseModel"):
+            function(5)  # type: ignore[type-var]
