@@ -6,17 +6,15 @@ import re
 import shlex
 import subprocess
 import sys
-from contextlib import closing
 from pathlib import Path
 from types import ModuleType
 
 import pytest
-from playhouse.migrate import SchemaMigrator
 
 import botmemory
-from botmemory import Config, init_db
+from botmemory import Config
 from botmemory.migration_runner import main
-from botmemory.repositories import positions, signals, trades
+from botmemory.repositories import positions, signals, tables, trades
 from botmemory.upkeep import backup, check
 
 pytestmark = pytest.mark.usefixtures("empty_folder")
@@ -80,20 +78,7 @@ def test_the_script_prints_what_is_shown(capsys: pytest.CaptureFixture[str]) -> 
         assert capsys.readouterr().out == expected
 
 
-def test_the_migration_goes_up_and_down() -> None:
-    module = ModuleType("migration")
-    exec(named("migrations/0004_add_trade_note.py"), vars(module))
-    with closing(init_db("bot.db")) as database:
-        trades.create(symbol="X", side="buy", price=1, quantity=1)
-        migrator = SchemaMigrator.from_database(database)
-        module.up(migrator, database)
-        assert "note" in {column.name for column in database.get_columns("trade")}
-        module.down(migrator, database)
-        assert "note" not in {column.name for column in database.get_columns("trade")}
-        assert trades.get_trade_count() == 1
-
-
-@pytest.mark.parametrize("module", [trades, signals, positions, backup, check])
+@pytest.mark.parametrize("module", [trades, signals, positions, tables, backup, check])
 def test_every_function_is_named(module: ModuleType) -> None:
     for name in module.__all__:
         if name[0].islower():

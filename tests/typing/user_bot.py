@@ -12,8 +12,10 @@ from decimal import Decimal
 from typing import assert_type
 
 import numpy as np
+import peewee
 
 from botmemory import (
+    BaseModel,
     Config,
     OrderSide,
     Signal,
@@ -23,7 +25,8 @@ from botmemory import (
     run_transaction,
     session_scope,
 )
-from botmemory.repositories import positions, signals, trades
+from botmemory.fields import DoubleField, UtcDateTimeField
+from botmemory.repositories import positions, signals, tables, trades
 from botmemory.repositories.positions import Position
 from botmemory.repositories.trades import NewTrade
 
@@ -74,6 +77,24 @@ def ask(trade: Trade, signal: Signal) -> Position:
     return positions.get("X", strategy="a")
 
 
+class EquitySnapshot(BaseModel):
+    timestamp: peewee.Field[datetime] = UtcDateTimeField()
+    equity: peewee.Field[float] = DoubleField()
+
+
+def own_tables() -> EquitySnapshot:
+    init_db("bot.db", migrations="bot_migrations")
+    made = tables.create(EquitySnapshot, timestamp=datetime.now(UTC), equity=1)
+    assert_type(made, EquitySnapshot)
+    assert_type(made.equity, float)
+    assert_type(tables.get_by_id(EquitySnapshot, 1), EquitySnapshot | None)
+    assert_type(tables.get_latest(EquitySnapshot, limit=5), list[EquitySnapshot])
+    assert_type(tables.iterate(EquitySnapshot), Iterator[EquitySnapshot])
+    assert_type(tables.create_many(EquitySnapshot, [{"equity": 1}]), int)
+    assert_type(tables.update(made, equity=2), EquitySnapshot)
+    return made
+
+
 def mistakes(trade: Trade) -> None:
     trades.create(symbl="X", side="buy", price=1, quantity=1)  # type: ignore[call-arg]
     trades.create(symbol="X", side="buy", price="1", quantity=1)  # type: ignore[arg-type]
@@ -83,5 +104,7 @@ def mistakes(trade: Trade) -> None:
     trades.create_many([{"symbol": "X"}])  # type: ignore[typeddict-item]
     trades.get_all("5")  # type: ignore[arg-type]
     signals.create(symbol="X", signal_value="buy")  # type: ignore[arg-type]
+    tables.create(EquitySnapshot(), equity=1)  # type: ignore[arg-type]
+    tables.get_all(EquitySnapshot, "5")  # type: ignore[arg-type]
     init_db("bot.db", synchronous="off")  # type: ignore[arg-type]
     Config().migrate = False  # type: ignore[misc]
