@@ -31,11 +31,13 @@ def status(database: Backend) -> list[Step]:
 
 def require_current(database: Backend) -> None:
     """Raise `SchemaError` naming the pending migrations, if there are any."""
-    pending = [step.name for step in status(database) if not step.applied]
-    if pending:
+    waiting = [step.name for step in status(database) if not step.applied]
+    if waiting:
+        own = database.config.migrations
+        script = SCRIPT if own is None else f"{SCRIPT} --migrations {own}"
         raise SchemaError(
-            f"{database.config.label}: migrations are pending: {', '.join(pending)}; "
-            f"run '{SCRIPT} up' or open it with migrate=True"
+            f"{database.config.label}: migrations are pending: {', '.join(waiting)}; "
+            f"run '{script} up' or open it with migrate=True"
         )
 
 

@@ -11,7 +11,7 @@ from peewee import SQL, Table, fn
 
 from .database import Backend, open_database
 from .errors import SchemaError
-from .schema import last_applied, pending, runners
+from .schema import last_applied, pending, runners, status
 from .schema_steps import SafeRunner, named, undone
 from .sqlite import SqliteBackend
 
@@ -32,7 +32,7 @@ def plan(database: Backend, target: str | None = None) -> list[tuple[str, list[s
         for runner, names in pending(rehearsed, target):
             runner.complete_history()
             for name in names:
-                _require_undoable(rehearsed, runner, name)
+                _require_undoable(rehearsed, runner, [name])
                 with _heard(rehearsed, runner.table_name) as statements:
                     runner.up(name)
                 planned.append((name, statements))
@@ -47,7 +47,8 @@ def losses(database: Backend, target: str | None = None) -> list[str]:
             return []
         before = _columns(rehearsed)
         runner, name = last
-        _require_undoable(rehearsed, runner, name)
+        names = [step.name for step in status(rehearsed)]
+        _require_undoable(rehearsed, runner, names[names.index(name) :])
         runner.complete_history()
         runner.down(name)
         after = _columns(rehearsed)
@@ -73,7 +74,7 @@ def _rehearsal(database: Backend) -> Iterator[Backend]:
     if not runners(database)[0].migrator.transactional_ddl:
         raise SchemaError(
             f"{database.config.label}: this engine cannot undo changes of the schema, so they "
-            "cannot be tried out; read the files of the migrations"
+            "cannot be tried out; read the files of the migrations ('down --yes' asks nothing)"
         )
     if database.in_transaction():
         raise SchemaError(f"{database.config.label}: leave the transaction first")
@@ -81,14 +82,16 @@ def _rehearsal(database: Backend) -> Iterator[Backend]:
         yield database
 
 
-def _require_undoable(rehearsed: Backend, runner: SafeRunner, name: str) -> None:
+def _require_undoable(rehearsed: Backend, runner: SafeRunner, names: list[str]) -> None:
     """Refuse what a server runs outside a transaction: there is no way to take it back."""
-    [file] = [file for file in runner.migrations() if file.name == name]
-    if not isinstance(rehearsed, SqliteBackend) and not getattr(file.load(), "atomic", True):
-        raise SchemaError(
-            f"{rehearsed.config.label}: {name} runs outside a transaction (atomic = False), so it "
-            f"cannot be tried out; read {file.path}"
-        )
+    if isinstance(rehearsed, SqliteBackend):
+        return  # which is a copy
+    for file in runner.migrations():
+        if file.name in names and not getattr(file.load(), "atomic", True):
+            raise SchemaError(
+                f"{rehearsed.config.label}: {file.name} runs outside a transaction (atomic = "
+                f"False), so it cannot be tried out; read {file.path} ('down --yes' asks nothing)"
+            )
 
 
 def _empty_copy(database: SqliteBackend) -> SqliteBackend:

@@ -130,6 +130,10 @@ class TestPlan:
         if target.startswith("postgresql"):
             assert code == 2
             assert "0003_alone runs outside a transaction (atomic = False), so it cannot be" in err
+            code, _, err = script("--db", target, "--migrations", folder, "up")
+            assert code == 0
+            code, _, err = script("--db", target, "--migrations", folder, "down", FIRST)
+            assert (code, "'down --yes' asks nothing" in err) == (2, True)
         else:
             assert "-- 0003_alone\nVACUUM;\n" in out
 
