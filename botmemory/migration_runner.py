@@ -199,7 +199,10 @@ def _models(module: str) -> list[type[BaseModel]]:
 def _create(config: Config, name: str) -> tuple[int, Any, list[str]]:
     if config.migrations is None:
         raise SchemaError("create: name the folder of the bot's own migrations with --migrations")
-    path = Runner(peewee.SqliteDatabase(None), config.migrations).create(name)
+    try:
+        path = Runner(peewee.SqliteDatabase(None), config.migrations).create(name)
+    except OSError as error:
+        raise SchemaError(f"{config.migrations}: cannot be written: {error.strerror}") from error
     return 0, path, [path]
 
 

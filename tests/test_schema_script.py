@@ -379,6 +379,9 @@ class TestOtherCommands:
         _, out, _ = script("--migrations", folder, "create", "again", "--json")
         assert json.loads(out) == f"{folder}/0002_again.py"
         assert script("--db", "bot.db", "--migrations", folder, "up")[0] == 0
+        Path("file").touch()
+        code, _, err = script("--migrations", "file/own", "create", "x")
+        assert (code, err) == (2, "error: file/own: cannot be written: Not a directory\n")
         code, _, err = script("create", "x")
         assert (code, "name the folder of the bot's own migrations" in err) == (2, True)
 
