@@ -23,6 +23,7 @@ from playhouse.pool import MaxConnectionsExceeded
 from .config import Config
 from .errors import BotMemoryError, ConfigError, StorageError
 from .retry import repeat_undone
+from .server_calendar import hour_of
 from .server_errors import NOTHING, broken_rule, busy, named_error
 from .server_json import ServerJSONMethods, json_match, json_text
 from .server_url import server_parameters
@@ -355,6 +356,7 @@ class ServerMixin:
 
     broken_rule = staticmethod(broken_rule)
     json_match = staticmethod(json_match)
+    hour_of = staticmethod(hour_of)
     json_text = staticmethod(json_text)
 
     def ask(

@@ -18,6 +18,7 @@ from peewee import __exception_wrapper__  # type: ignore[attr-defined]
 from .config import MEMORY, Config
 from .errors import BotMemoryError, DatabaseBusyError, StorageError
 from .filelock import FileLock
+from .sqlite_calendar import hour_of
 from .sqlite_connection import Connection, State, files_of, prepare_file
 from .sqlite_errors import RESTORE, busy, is_damage, named_error
 from .sqlite_fork import open_backends, unusable_after_fork
@@ -409,3 +410,4 @@ class SqliteBackend(peewee.SqliteDatabase):
         return kinds.get(name.removeprefix("SQLITE_CONSTRAINT_"), "unique")
 
     json_match = staticmethod(json_match)
+    hour_of = staticmethod(hour_of)

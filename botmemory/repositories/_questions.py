@@ -77,7 +77,7 @@ def _require_moments(model: type[BaseModel]) -> None:
         )
 
 
-def _conditions(
+def conditions(
     model: type[BaseModel], names: Iterable[str], values: Mapping[str, Any] | None = None
 ) -> list[Any]:
     """Return the conditions that narrowed values stand for; without `values`, for any of them."""
@@ -86,20 +86,20 @@ def _conditions(
     def given(name: str, field: Any) -> Any:
         return Param(name, field) if values is None else values[name]
 
-    conditions = []
+    found = []
     for name in names:
         if name == "start_date":
-            conditions.append(fields["timestamp"] >= given(name, fields["timestamp"]))
+            found.append(fields["timestamp"] >= given(name, fields["timestamp"]))
         elif name == "end_date":
-            conditions.append(fields["timestamp"] <= given(name, fields["timestamp"]))
+            found.append(fields["timestamp"] <= given(name, fields["timestamp"]))
         else:
-            conditions.append(fields[name] == given(name, fields[name]))
-    return conditions
+            found.append(fields[name] == given(name, fields[name]))
+    return found
 
 
-def _select(model: type[BaseModel], conditions: Sequence[Any], *fields: Any) -> Any:
+def _select(model: type[BaseModel], where: Sequence[Any], *fields: Any) -> Any:
     query: Any = model.select(*fields)
-    return query.where(*conditions) if conditions else query
+    return query.where(*where) if where else query
 
 
 def _in_time(model: type[BaseModel]) -> tuple[Any, ...]:
@@ -163,7 +163,7 @@ def get_by_id(model: type[Row], id: object) -> Row | None:
 
 @compiled
 def _find(model: type[BaseModel], names: tuple[str, ...]) -> Any:
-    return _select(model, _conditions(model, names)).limit(1)
+    return _select(model, conditions(model, names)).limit(1)
 
 
 def find(model: type[Row], values: dict[str, Any]) -> Row | None:
@@ -174,7 +174,7 @@ def find(model: type[Row], values: dict[str, Any]) -> Row | None:
 
 @compiled
 def _newest_first(model: type[BaseModel], names: tuple[str, ...], limited: bool) -> Any:
-    query = _select(model, _conditions(model, names))
+    query = _select(model, conditions(model, names))
     query = query.order_by(*(field.desc() for field in _in_time(model)))
     return query.limit(Param("limit")) if limited else query
 
@@ -188,7 +188,7 @@ def newest_first(model: type[Row], values: dict[str, Any], limit: int | None) ->
 
 @compiled
 def _oldest_first(model: type[BaseModel], names: tuple[str, ...]) -> Any:
-    return _select(model, _conditions(model, names)).order_by(*_in_time(model))
+    return _select(model, conditions(model, names)).order_by(*_in_time(model))
 
 
 def oldest_first(model: type[Row], values: dict[str, Any]) -> list[Row]:
@@ -201,7 +201,7 @@ def _page(
     model: type[BaseModel], names: tuple[str, ...], first: bool, chosen: tuple[str, ...]
 ) -> Any:
     fields = _in_time(model)
-    query = _select(model, _conditions(model, names), *(model._meta.fields[n] for n in chosen))
+    query = _select(model, conditions(model, names), *(model._meta.fields[n] for n in chosen))
     query = query.order_by(*fields).limit(ROWS_PER_READ)
     if first:
         return query
@@ -227,7 +227,7 @@ def stream_values(
 
 
 def _all_in_time(model: type[BaseModel], values: dict[str, Any], *fields: Any) -> Any:
-    query = _select(model, _conditions(model, values, values), *fields)
+    query = _select(model, conditions(model, values, values), *fields)
     return query.order_by(*_in_time(model))
 
 
@@ -251,7 +251,7 @@ def _paged(
 
 @compiled
 def _count(model: type[BaseModel], names: tuple[str, ...]) -> Any:
-    return _select(model, _conditions(model, names), fn.COUNT(SQL("*")))
+    return _select(model, conditions(model, names), fn.COUNT(SQL("*")))
 
 
 def count(model: type[BaseModel], values: dict[str, Any]) -> int:
@@ -260,7 +260,7 @@ def count(model: type[BaseModel], values: dict[str, Any]) -> int:
 
 @compiled
 def _total(model: type[BaseModel], field: str, names: tuple[str, ...]) -> Any:
-    return _select(model, _conditions(model, names), fn.SUM(model._meta.fields[field]))
+    return _select(model, conditions(model, names), fn.SUM(model._meta.fields[field]))
 
 
 def total(model: type[BaseModel], field: str, values: dict[str, Any]) -> float:
@@ -269,8 +269,7 @@ def total(model: type[BaseModel], field: str, values: dict[str, Any]) -> float:
 
 def select_where(model: type[Row], values: dict[str, Any], *more: Any) -> peewee.ModelSelect[Row]:
     """Return a question that is not compiled, newest first, for conditions that are never alike."""
-    conditions = [*_conditions(model, values, values), *more]
-    query: peewee.ModelSelect[Row] = _select(model, conditions)
+    query: peewee.ModelSelect[Row] = _select(model, [*conditions(model, values, values), *more])
     return query.order_by(*(field.desc() for field in _in_time(model)))
 
 
@@ -283,4 +282,4 @@ def distinct(model: type[BaseModel], field: str, values: dict[str, Any]) -> list
 
 @compiled
 def _distinct(model: type[BaseModel], field: str, names: tuple[str, ...]) -> Any:
-    return _select(model, _conditions(model, names), model._meta.fields[field]).distinct()
+    return _select(model, conditions(model, names), model._meta.fields[field]).distinct()
