@@ -1,5 +1,5 @@
 """Questions asked of the memory: what was earned, and which signals led to it."""
 
-from . import performance
+from . import attribution, performance
 
-__all__ = ["performance"]
+__all__ = ["attribution", "performance"]

@@ -22,6 +22,7 @@ from ..database import db
 from ..errors import ValidationError, show
 from ..models import OrderSide, Trade
 from ..repositories import _questions
+from ._results import Result, Sums, result_fields
 from ._selection import Selection, quote_of, select
 
 __all__ = [
@@ -37,41 +38,6 @@ __all__ = [
 ]
 
 Dimension = Literal["symbol", "strategy", "side", "day", "week", "month", "hour", "weekday"]
-
-
-@dataclass(frozen=True)
-class Result:
-    """What some trades have earned, in `quote`.
-
-    - `trades`: how many; `closed_trades`: those with a PnL, of which `wins` are above 0 and
-      `losses` below.
-    - `win_rate`: wins / closed trades; None without any.
-    - `gross_profit`: the sum of the wins; `gross_loss`: the sum of the losses, 0 or below.
-    - `profit_factor`: gross profit / |gross loss| (Kaufman, Trading Systems and Methods); None
-      without losses.
-    - `average_win`, `average_loss`: of one win, of one loss (below 0); None without any.
-    - `expectancy`: win rate x average win + loss rate x average loss, what one closed trade is
-      expected to bring (Tharp, Trade Your Way to Financial Freedom, in money); None without any.
-    - `total_pnl`: gross profit + gross loss; `average_pnl`: of one closed trade.
-    - `best`, `worst`: the PnL of one trade; None without any.
-    """
-
-    quote: str | None
-    trades: int
-    closed_trades: int
-    wins: int
-    losses: int
-    win_rate: float | None
-    gross_profit: float
-    gross_loss: float
-    profit_factor: float | None
-    average_win: float | None
-    average_loss: float | None
-    expectancy: float | None
-    total_pnl: float
-    average_pnl: float | None
-    best: float | None
-    worst: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +108,7 @@ def summarize(
     for point in _points(chosen):
         path.add(point)
     return Performance(
-        **_result(chosen.quote, _Sums(*sums)),
+        **result_fields(chosen.quote, Sums(*sums)),
         longest_losing_streak=path.longest_losing_streak,
         max_drawdown=float(path.max_drawdown),
         max_drawdown_start=path.start,
@@ -196,16 +162,16 @@ def by(
     chosen = select(symbol, strategy, start_date, end_date, quote, added_up=not by_symbol)
     of_time = _KEYS[dimension]
     grouped: Any = db.hour_of(Trade.timestamp) if of_time else getattr(Trade, dimension)
-    sums: dict[Any, _Sums] = {}
+    sums: dict[Any, Sums] = {}
     for value, *summed in _questions.fetch(_summed(chosen, grouped.alias("key"))):
         place = of_time(value) if of_time else (value is None, value)
-        sums[place] = sums[place].plus(_Sums(*summed)) if place in sums else _Sums(*summed)
+        sums[place] = sums[place].plus(Sums(*summed)) if place in sums else Sums(*summed)
     groups = []
     for place in sorted(sums):
         key = place[1]
         key = str(key) if isinstance(key, OrderSide) else key
         quote_of_group = quote_of(str(key)) if by_symbol else chosen.quote
-        groups.append(Group(key=key, **_result(quote_of_group, sums[place])))
+        groups.append(Group(key=key, **result_fields(quote_of_group, sums[place])))
     return groups
 
 
@@ -235,31 +201,6 @@ _KEYS: dict[str, Callable[[datetime], tuple[Any, Any]] | None] = {
 }
 
 
-class _Sums(NamedTuple):
-    """What the database adds up, in the order of `_summed`."""
-
-    trades: int
-    closed: int
-    wins: int | None
-    losses: int | None
-    gross_profit: float | None
-    gross_loss: float | None
-    best: float | None
-    worst: float | None
-
-    def plus(self, other: _Sums) -> _Sums:
-        return _Sums(
-            self.trades + other.trades,
-            self.closed + other.closed,
-            (self.wins or 0) + (other.wins or 0),
-            (self.losses or 0) + (other.losses or 0),
-            (self.gross_profit or 0.0) + (other.gross_profit or 0.0),
-            (self.gross_loss or 0.0) + (other.gross_loss or 0.0),
-            max((one for one in (self.best, other.best) if one is not None), default=None),
-            min((one for one in (self.worst, other.worst) if one is not None), default=None),
-        )
-
-
 def _summed(chosen: Selection, *keys: Any) -> Any:
     """Return the question for the sums of the chosen trades, for each of the keys if there are."""
     pnl: Any = Trade.pnl
@@ -278,32 +219,6 @@ def _summed(chosen: Selection, *keys: Any) -> Any:
     if conditions := chosen.conditions():
         query = query.where(*conditions)
     return query.group_by(*keys).tuples() if keys else query.tuples()
-
-
-def _result(quote: str | None, sums: _Sums) -> dict[str, Any]:
-    """Return the fields of a `Result`."""
-    wins, losses = int(sums.wins or 0), int(sums.losses or 0)
-    profit, loss = float(sums.gross_profit or 0.0), float(sums.gross_loss or 0.0)
-    closed, total = sums.closed, profit + loss
-    return {
-        "quote": quote,
-        "trades": sums.trades,
-        "closed_trades": closed,
-        "wins": wins,
-        "losses": losses,
-        "win_rate": wins / closed if closed else None,
-        "gross_profit": profit,
-        "gross_loss": loss,
-        "profit_factor": profit / -loss if losses else None,
-        "average_win": profit / wins if wins else None,
-        "average_loss": loss / losses if losses else None,
-        # win rate x average win + loss rate x average loss, where the counts cancel out
-        "expectancy": total / closed if closed else None,
-        "total_pnl": total,
-        "average_pnl": total / closed if closed else None,
-        "best": sums.best,
-        "worst": sums.worst,
-    }
 
 
 def _fees(chosen: Selection) -> dict[str | None, float]:

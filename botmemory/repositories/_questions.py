@@ -130,6 +130,12 @@ def fetch(query: peewee.ModelSelect[Row]) -> list[Row]:
         return list(query)
 
 
+def each(query: peewee.ModelSelect[Row]) -> Iterator[Row]:
+    """Yield what a question that is not compiled finds, a few rows at a time."""
+    with _readable():
+        yield from db.stream(query) if db.streams else query.iterator()
+
+
 @contextmanager
 def _readable() -> Iterator[None]:
     """Say what is wrong with a page, or with a row that another program has written."""
