@@ -376,6 +376,11 @@ class ServerMixin:
         """Run a compiled INSERT of one row and return the id it was given."""
         return int(self.execute_sql(sql, params).fetchone()[0])
 
+    def size(self) -> int:
+        """Return the bytes that the database takes on the server."""
+        cursor = self.execute_sql("SELECT pg_database_size(current_database())")
+        return int(cursor.fetchone()[0])
+
     streams = False  # rows are asked for page by page
 
     @contextmanager

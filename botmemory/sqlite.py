@@ -409,5 +409,10 @@ class SqliteBackend(peewee.SqliteDatabase):
         kinds = {"FOREIGNKEY": "reference", "CHECK": "check", "NOTNULL": "null"}
         return kinds.get(name.removeprefix("SQLITE_CONSTRAINT_"), "unique")
 
+    def size(self) -> int:
+        """Return the bytes of the file and its -wal."""
+        files = (Path(self.database), Path(self.database + "-wal"))
+        return sum(file.stat().st_size for file in files if file.exists())
+
     json_match = staticmethod(json_match)
     hour_of = staticmethod(hour_of)

@@ -13,6 +13,7 @@ import pytest
 
 import botmemory
 from botmemory import Config
+from botmemory.analysis import attribution, performance
 from botmemory.migration_runner import main
 from botmemory.repositories import positions, signals, tables, trades
 from botmemory.upkeep import backup, check
@@ -69,7 +70,7 @@ def test_the_fixture_works_in_a_test_suite_of_its_own(tmp_path: Path) -> None:
 
 
 def test_the_script_prints_what_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    [console] = [code for language, code in BLOCKS if language == "console"]
+    [console] = [code for _, code in BLOCKS if code.startswith("$ python -m botmemory")]
     for part in console.split("$ ")[1:]:
         line, _, expected = part.partition("\n")
         python, dash_m, module, *arguments = shlex.split(line)
@@ -78,7 +79,9 @@ def test_the_script_prints_what_is_shown(capsys: pytest.CaptureFixture[str]) -> 
         assert capsys.readouterr().out == expected
 
 
-@pytest.mark.parametrize("module", [trades, signals, positions, tables, backup, check])
+@pytest.mark.parametrize(
+    "module", [trades, signals, positions, tables, performance, attribution, backup, check]
+)
 def test_every_function_is_named(module: ModuleType) -> None:
     for name in module.__all__:
         if name[0].islower():

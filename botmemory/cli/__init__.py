@@ -1,0 +1,22 @@
+"""The `botmemory` command: look at a memory, copy it, check it, migrate it."""
+
+from __future__ import annotations
+
+import sys
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Run the command, or say in one line what it needs."""
+    try:
+        from ._commands import cli
+    except ModuleNotFoundError as error:
+        if error.name not in ("click", "rich"):
+            raise
+        print(
+            f"botmemory: the command needs {error.name}: pip install 'botmemory[cli]'",
+            file=sys.stderr,
+        )
+        sys.exit(2)
+    cli(prog_name="botmemory")

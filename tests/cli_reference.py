@@ -1,0 +1,34 @@
+"""Write the reference in docs/cli.md from the commands: `python tests/cli_reference.py`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from botmemory.cli._commands import cli
+
+PAGE = Path(__file__).parent.parent / "docs" / "cli.md"
+MARK = "<!-- from here on generated: python tests/cli_reference.py -->\n"
+
+
+def reference() -> str:
+    """Return what each command says of itself."""
+    parts = [f"```text\n{_help(cli, 'botmemory')}\n```\n"]
+    for name in sorted(cli.commands):
+        if name != "migrate":  # whose help is that of the runner
+            text = _help(cli.commands[name], f"botmemory {name}")
+            parts.append(f"### {name}\n\n```text\n{text}\n```\n")
+    return "\n".join(parts)
+
+
+def _help(command: click.Command, name: str) -> str:
+    context = click.Context(
+        command, info_name=name, terminal_width=80, help_option_names=["-h", "--help"]
+    )
+    return command.get_help(context)
+
+
+if __name__ == "__main__":
+    written = PAGE.read_text(encoding="utf-8").partition(MARK)[0]
+    PAGE.write_text(f"{written}{MARK}\n{reference()}", encoding="utf-8")
