@@ -6,15 +6,12 @@ included. PnL in different currencies is never added up: see `performance`.
 
 from __future__ import annotations
 
-import math
 import uuid
-from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from itertools import pairwise
 from typing import Any, Literal
 
 from peewee import JOIN, fn
@@ -24,14 +21,13 @@ from ..database import db
 from ..errors import NotFoundError, ValidationError, show
 from ..models import OrderSide, Signal, Trade
 from ..repositories import _questions, trades
-from ..values import to_finite, to_json
+from ._ranges import checked_bins, is_number, limits, place_of, round_ends
 from ._results import Result, Sums, result_fields
 from ._selection import Selection, select
 
 __all__ = ["Bucket", "Conversion", "Explanation", "conversion", "explain", "pnl_by_metadata"]
 
 PRICES = ("price", "close", "last")  # where a signal says at which price it was made
-MOST_BINS = 1000
 
 
 @dataclass(frozen=True)
@@ -102,7 +98,7 @@ def explain(trade: Trade | uuid.UUID | str, *, price_key: str | None = None) -> 
         return Explanation(trade, None, {}, None, None, None, None)
     indicators = dict(_flat(signal.signal_metadata))
     names = PRICES if price_key is None else (price_key,)
-    found_prices = [indicators[name] for name in names if _is_number(indicators.get(name))]
+    found_prices = [indicators[name] for name in names if is_number(indicators.get(name))]
     price = next((float(one) for one in found_prices if one > 0), None)
     worse = None
     if price is not None:
@@ -145,7 +141,7 @@ def pnl_by_metadata(
         raise ValidationError(
             f"signal_of: {show(signal_of)} is not known; use 'trade' or 'entry'", field="signal_of"
         )
-    ends = _checked_bins(bins)
+    ends = checked_bins(bins)
     if signal_of == "trade":
         chosen = select(symbol, strategy, start_date, end_date, quote)
         found = list(_by_own_signal(key, chosen))
@@ -154,15 +150,15 @@ def pnl_by_metadata(
         chosen = select(symbol, strategy, None, None, quote)
         span = _questions.narrowed(Trade, None, None, start_date, end_date)
         found = list(_by_entry(key, chosen, span))
-    numbers = [value for value, _ in found if _is_number(value)]
-    ranges = _round_ends(numbers, bins) if isinstance(bins, int) and numbers else ends
+    numbers = [value for value, _ in found if is_number(value)]
+    ranges = round_ends(numbers, bins) if isinstance(bins, int) and numbers else ends
     sums: dict[Any, Sums] = {}
     for value, pnl in found:
-        place = _place(value, ranges, closed=isinstance(bins, int))
+        place = place_of(value, ranges, closed=isinstance(bins, int))
         summed = Sums.of(pnl)
         sums[place] = sums[place].plus(summed) if place in sums else summed
     return [
-        Bucket(**_limits(place, ranges), **result_fields(chosen.quote, sums[place]))
+        Bucket(**limits(place, ranges), **result_fields(chosen.quote, sums[place]))
         for place in sorted(sums)
     ]
 
@@ -249,72 +245,3 @@ def _flat(metadata: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield from _flat(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
-
-
-# --- ranges ---------------------------------------------------------------------------------
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _checked_bins(bins: int | Sequence[float]) -> list[float]:
-    """Return the given ends of ranges; none for a number of ranges."""
-    if isinstance(bins, int) and not isinstance(bins, bool):
-        if not 1 <= bins <= MOST_BINS:
-            raise ValidationError(
-                f"bins: {show(bins)} is not a number from 1 to {MOST_BINS}", field="bins"
-            )
-        return []
-    if isinstance(bins, (bool, str, bytes)) or not isinstance(bins, Sequence) or not bins:
-        raise ValidationError(
-            f"bins: {show(bins)} is neither a number of ranges nor a list of their ends",
-            field="bins",
-        )
-    ends = [to_finite("bins", end) for end in bins]
-    if any(high <= low for low, high in pairwise(ends)):
-        raise ValidationError(f"bins: {show(bins)} do not ascend", field="bins")
-    return ends
-
-
-def _round_ends(numbers: list[float], bins: int) -> list[float]:
-    """Return the ends of at most so many ranges that hold all numbers, each a round number."""
-    low, high = Decimal(repr(min(numbers))), Decimal(repr(max(numbers)))
-    if low == high:
-        return [float(low), float(high)]
-    power = Decimal(10) ** (math.floor(math.log10((high - low) / bins)))
-    for factor in (Decimal(1), Decimal(2), Decimal("2.5"), Decimal(5), Decimal(10), Decimal(20)):
-        step = power * factor
-        first, last = math.floor(low / step), math.ceil(high / step)
-        if last - first <= bins:
-            return [float(number * step) for number in range(first, last + 1)]
-    return [float(low), float(high)]  # one range, around a round number
-
-
-def _place(value: Any, ends: list[float], *, closed: bool) -> tuple[int, Any]:
-    """Return where a value belongs: a range by the number of ends up to it, or a category."""
-    if not _is_number(value):
-        return 1, (value if isinstance(value, str) else to_json(value), isinstance(value, bool))
-    number = bisect_right(ends, value)
-    return 0, min(number, len(ends) - 1) if closed else number
-
-
-def _limits(place: tuple[int, Any], ends: list[float]) -> dict[str, Any]:
-    """Return how a bucket is called, and where it begins and ends."""
-    kind, number = place
-    if kind:
-        label, boolean = number
-        return {"label": label, "category": label == "true" if boolean else label}
-    low = ends[number - 1] if number > 0 else None
-    high = ends[number] if number < len(ends) else None
-    if low is None:
-        label = f"below {_short(high)}"
-    elif high is None:
-        label = f"{_short(low)} or more"
-    else:
-        label = _short(low) if low == high else f"{_short(low)} to {_short(high)}"
-    return {"label": label, "low": low, "high": high}
-
-
-def _short(number: float | None) -> str:
-    return f"{number:,.10g}"
