@@ -96,7 +96,7 @@ def explain(trade: Trade | uuid.UUID | str, *, price_key: str | None = None) -> 
     signal = trade.signal
     if signal is None:
         return Explanation(trade, None, {}, None, None, None, None)
-    indicators = dict(_flat(signal.signal_metadata))
+    indicators = dict(flat(signal.signal_metadata))
     names = PRICES if price_key is None else (price_key,)
     found_prices = [indicators[name] for name in names if is_number(indicators.get(name))]
     price = next((float(one) for one in found_prices if one > 0), None)
@@ -237,11 +237,11 @@ def _value(key: str) -> tuple[Any, Any]:
     return field.path(*keys), db.json_match(field, keys, None, None, None)
 
 
-def _flat(metadata: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flat(metadata: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     if not isinstance(metadata, dict):
         return
     for name, value in metadata.items():
         if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{name}.")
+            yield from flat(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value

@@ -18,11 +18,12 @@ from .._version import __version__
 from ..database import Backend, close_database, open_database
 from ..fields import UtcDateTimeField
 from ..models import Signal, Trade
+from ..report import write_report
 from ..schema import status as schema_status
 from ..upkeep.backup import backup
 from ..upkeep.check import check
 from ._asking import ASKING, print_pairs
-from ._options import Memory, answer, form_options, memory_options, reading
+from ._options import Memory, answer, form_options, memory_options, narrowing, reading
 from ._output import plain, progress, show
 
 __all__ = ["cli"]
@@ -143,6 +144,28 @@ def make_backup(memory: Memory, destination: Path) -> None:
     """Copy the memory to a file while bots go on writing."""
     with reading(memory), progress("copying") as report:
         path = backup(destination, progress=report)
+    click.echo(path)
+
+
+@cli.command("report")
+@memory_options
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("report.html"),
+    show_default=True,
+    metavar="FILE",
+)
+@narrowing("symbol", "strategy", "time")
+@click.pass_obj
+@answer
+def make_report(memory: Memory, out: Path, **narrowed: Any) -> None:
+    """Write a report with charts, as one HTML file.
+
+    It needs no other file and no network. Prints where it is.
+    """
+    with reading(memory), progress("drawing") as report:
+        path = write_report(out, **narrowed, progress=report)
     click.echo(path)
 
 

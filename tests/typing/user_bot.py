@@ -25,6 +25,8 @@ from botmemory import (
     run_transaction,
     session_scope,
 )
+from botmemory.analysis.attribution import Bucket, explain, pnl_by_metadata
+from botmemory.analysis.performance import Group, Performance, by, summarize
 from botmemory.fields import DoubleField, UtcDateTimeField
 from botmemory.repositories import positions, signals, tables, trades
 from botmemory.repositories.positions import Position
@@ -75,6 +77,15 @@ def ask(trade: Trade, signal: Signal) -> Position:
     for _ in get_db():
         pass
     return positions.get("X", strategy="a")
+
+
+def look(trade: Trade) -> None:
+    assert_type(summarize("X"), Performance)
+    assert_type(summarize().profit_factor, float | None)
+    assert_type(by("month"), list[Group])
+    assert_type(pnl_by_metadata("rsi", [30, 70]), list[Bucket])
+    assert_type(explain(trade).signal, Signal | None)
+    by("year")  # type: ignore[arg-type]
 
 
 class EquitySnapshot(BaseModel):

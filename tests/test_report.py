@@ -1,0 +1,252 @@
+"""The report, as a real browser shows it."""
+
+from __future__ import annotations
+
+import html
+import re
+import struct
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browser import look, needs_browser, picture
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+from samples import at, signal, trade, trade_values
+
+from botmemory import StorageError, close_db, init_db
+from botmemory.cli._commands import cli
+from botmemory.report import write_report
+from botmemory.report._thinning import thinned
+from botmemory.repositories import trades
+
+MOST_BYTES = 10_000_000
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Path:
+    """Where a report goes."""
+    return tmp_path / "report.html"
+
+
+@pytest.fixture
+def paper_page(paper_run: tuple[Path, str], page: Path) -> Path:
+    """The report of the paper bot."""
+    init_db(paper_run[0], read_only=True)
+    return write_report(page)
+
+
+def text_of(dom: str) -> str:
+    """Return the text a person reads, without scripts and styles."""
+    without = re.sub(r"<(script|style)\b.*?</\1>", "", dom, flags=re.DOTALL)
+    return html.unescape(re.sub(r"<[^>]*>", "\n", without))
+
+
+@needs_browser
+class TestInABrowser:
+    def test_the_paper_bots_report(self, paper_page: Path, tmp_path: Path) -> None:
+        seen = look(paper_page, tmp_path)
+        assert seen.complaints == []
+        text = text_of(seen.dom)
+        for said in (
+            "What paper_bot.db remembers",
+            "+2,123.00",
+            "30.8%",
+            "Equity curve and drawdown",
+            "PnL by month",
+            "Win rate by the signal's fast",
+            "GOOG: trades and signals",
+            "Best trades",
+            "Open positions",
+        ):
+            assert said in text, said
+        # each chart is drawn, not only there
+        charts = re.findall(r'class="chart[^"]*" id="chart-\d+-\d+"', seen.dom)
+        assert len(charts) == 8
+        assert seen.dom.count('class="main-svg"') >= 8
+        assert seen.dom.count('class="point"') >= 100
+
+    @pytest.mark.parametrize("scheme", ["light", "dark"])
+    @pytest.mark.parametrize("width", [420, 1200])
+    def test_it_has_a_picture_on_a_phone_and_a_desk_in_light_and_dark(
+        self, paper_page: Path, tmp_path: Path, width: int, scheme: str
+    ) -> None:
+        dark = ["--blink-settings=preferredColorScheme=0"] if scheme == "dark" else []
+        path = picture(paper_page, tmp_path, width, 900, *dark)
+        kind, *size = struct.unpack(">8s8xII", path.read_bytes()[:24])
+        assert kind == b"\x89PNG\r\n\x1a\n"
+        assert size == [width, 900]
+        # a page that is not blank takes some bytes
+        assert path.stat().st_size > 20_000
+
+    def test_it_is_not_wider_than_a_phone(self, paper_page: Path, tmp_path: Path) -> None:
+        phone = paper_page.with_name("phone.html")  # no window is as narrow as one
+        phone.write_text(
+            f'<iframe src="{paper_page.name}" width="360" height="800" frameborder="0"></iframe>'
+            "<script>onload = () => setTimeout(() => document.title = "
+            "frames[0].document.documentElement.scrollWidth, 2000)</script>"
+        )
+        seen = look(phone, tmp_path, "--allow-file-access-from-files")
+        assert re.findall(r"<title>(\d+)</title>", seen.dom) == ["360"]
+
+    def test_text_of_the_memory_is_shown_as_text(
+        self, path: Path, page: Path, tmp_path: Path
+    ) -> None:
+        init_db(path)
+        hostile = "<script>x()</script>"
+        image = "<img src=x onerror=\"document.title='hit'\">"
+        ends = "</script><script>document.title='hit'</script>"
+        for n in range(3):
+            because = signal(
+                symbol=hostile,
+                strategy=image,
+                timestamp=at(n),
+                signal_metadata={"kind": ["<b>a</b>", image][n % 2], ends: n, "&amp;": ends},
+            )
+            trade(symbol=hostile, strategy=image, signal=because, pnl=n - 1, timestamp=at(n))
+            # Plotly makes bold letters of this
+            trade(symbol="<b>x</b>", strategy=image, signal=because, pnl=n, timestamp=at(n))
+        close_db()
+        init_db(path, read_only=True)
+        write_report(page, strategy=image)
+        seen = look(page, tmp_path)
+        assert seen.complaints == []
+        assert "<title>What" in seen.dom
+        text = text_of(seen.dom)
+        # in the title of a chart, on an axis, in a table and in the header
+        assert text.count(hostile) >= 3
+        for said in ("<b>a</b>", image, ends, "&amp;"):
+            assert said in text, said
+        assert not re.search(
+            r"<(b|img)\b", re.sub(r"<script\b.*?</script>", "", seen.dom, flags=re.S)
+        )
+        axis = re.findall(r'class="xtick"><text[^>]*>(.*?)</text>', seen.dom)
+        assert {hostile, "<b>x</b>", "<b>a</b>"} <= {html.unescape(label) for label in axis}
+        # and what is shown when something is pointed at
+        assert "kind: \\u0026lt;b\\u0026gt;a" in page.read_text()
+
+    @pytest.mark.long
+    def test_a_hundred_thousand_trades(self, path: Path, page: Path, tmp_path: Path) -> None:
+        init_db(path)
+        made = [
+            signal(signal_metadata={"rsi": n % 100, "note": "x" * 500}, timestamp=at(n))
+            for n in range(200)
+        ]
+        trades.create_many(
+            trade_values(
+                symbol=f"COIN{n % 20}/USDT",
+                timestamp=at(n / 10),
+                price=100 + n % 977,
+                pnl=(n * 7919 % 1013) - 500,
+                signal=made[n % 200],
+            )
+            for n in range(100_000)
+        )
+        write_report(page)
+        assert page.stat().st_size < MOST_BYTES
+        seen = look(page, tmp_path)
+        assert seen.complaints == []
+        text = text_of(seen.dom)
+        assert re.search(r"Drawn from [\d,]+ of 100,000 trades: the highest and the lowest", text)
+        assert "8 more symbols have fewer trades and no chart of their own" in text
+
+
+def test_an_empty_memory(memory: Any, page: Path) -> None:
+    write_report(page)
+    assert "There are no trades to report on" in page.read_text()
+
+
+def test_trades_that_are_all_open(memory: Any, page: Path) -> None:
+    trade()
+    text = write_report(page).read_text()
+    assert "Open positions" in text
+    assert "Equity curve" not in text
+
+
+def test_each_currency_has_a_section(memory: Any, page: Path) -> None:
+    trade(pnl=5, signal=signal(signal_metadata={"rsi": 20, "regime": "up", "why": "x" * 100}))
+    trade(symbol="ETH/EUR", pnl=-3, fee=1, fee_currency="EUR")
+    trade(symbol="GOOG", pnl=0)
+    told: list[tuple[int, int]] = []
+    text = write_report(page, progress=lambda done, total: told.append((done, total))).read_text()
+    assert re.findall(r"<h2>(.*?)</h2>", text) == [
+        "Symbols that name no currency",
+        "In EUR",
+        "In USDT",
+    ]
+    assert told == [(0, 3), (1, 3), (2, 3), (3, 3)]
+    assert "Win rate by the signal&#39;s regime" in text
+    assert "Win rate by the signal&#39;s why" not in text  # too long to be a category
+    assert "fees in EUR" in text
+
+
+def test_it_is_narrowed(memory: Any, page: Path) -> None:
+    trade(symbol="ETH/USDT", pnl=5, timestamp=at(0), strategy="a")
+    trade(pnl=7, timestamp=at(0) + timedelta(days=1))
+    text = write_report(page, symbol="ETH/USDT", end_date=at(1)).read_text()
+    assert "+5.00" in text
+    assert "+7.00" not in text
+    assert "Symbol: ETH/USDT." in text
+
+
+def test_what_was_there_is_replaced_only_by_a_whole_report(
+    memory: Any, page: Path, tmp_path: Path
+) -> None:
+    page.write_text("old")
+    assert write_report(str(page)) == page
+    assert page.read_text().startswith("<!DOCTYPE html>")
+    with pytest.raises(StorageError, match="report.html: cannot be written: No such file"):
+        write_report(tmp_path / "nowhere" / "report.html")
+    folder = tmp_path / "folder.html"
+    folder.mkdir()
+    with pytest.raises(StorageError, match="folder.html: cannot be written"):
+        write_report(folder)
+    assert {one.name for one in tmp_path.iterdir()} >= {"report.html", "folder.html"}
+    assert not list(tmp_path.glob("*.unfinished"))
+
+
+def test_it_needs_no_other_file(memory: Any, page: Path) -> None:
+    trade(pnl=5)
+    text = re.sub(r"<script>.*?</script>", "", write_report(page).read_text(), flags=re.DOTALL)
+    assert re.findall(r'\b(?:src|href)="(?!data:)', text) == []
+    assert "@import" not in text
+    assert "url(" not in text
+
+
+def test_without_the_extra_it_says_what_to_install(path: Path, page: Path) -> None:
+    code = (
+        "import sys; sys.modules['plotly'] = None\n"
+        "from botmemory import init_db\nfrom botmemory.report import write_report\n"
+        f"init_db({str(path)!r}); write_report({str(page)!r})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "ConfigError: the report needs plotly: pip install 'botmemory[report]'" in done.stderr
+    assert not page.exists()
+
+
+def test_from_the_command_line(path: Path, page: Path) -> None:
+    init_db(path)
+    trade(pnl=5)
+    close_db()
+    done = CliRunner().invoke(cli, ["--db", str(path), "report", "--out", str(page)])
+    assert (done.exit_code, done.stdout, done.stderr) == (0, f"{page}\n", "")
+    assert "+5.00" in page.read_text()
+
+
+class TestThinning:
+    def test_short_series_stay_whole(self) -> None:
+        assert thinned([3.0, 1.0], 2) == [0, 1]
+        assert thinned([], 2) == []
+
+    @given(st.lists(st.integers(-100, 100), min_size=1, max_size=300), st.integers(4, 50))
+    def test_what_stands_out_stays(self, values: list[int], most: int) -> None:
+        kept = thinned(values, most)
+        assert kept == sorted(set(kept))
+        assert len(kept) <= most
+        assert {kept[0], kept[-1]} == {0, len(values) - 1}
+        chosen = [values[place] for place in kept]
+        assert (min(chosen), max(chosen)) == (min(values), max(values))
