@@ -6,6 +6,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from peewee import JOIN
@@ -30,6 +31,7 @@ MOST_KEYS = 6  # of the signals' metadata
 LOOKED_AT = 1000  # trades, for the keys that there are
 LONGEST_NAME = 40  # of a value that is taken for a category
 SHOWN = 10  # best and worst trades
+PARTS = 6 + MOST_KEYS + MOST_SYMBOLS  # of the work for a section, at most
 
 Progress = Callable[[int, int], object] | None
 
@@ -50,15 +52,19 @@ class Section:
 def sections(narrowed: dict[str, Any], progress: Progress) -> Iterator[Section]:
     """Yield a section for each currency, by alphabet."""
     quotes = performance.quotes(**narrowed)
-    for number, quote in enumerate(quotes):
+
+    def done(before: int, parts: int) -> None:
         if progress is not None:
-            progress(number, len(quotes))
-        yield _section(number, quote, narrowed)
-    if progress is not None:
-        progress(len(quotes), len(quotes))
+            progress(before * PARTS + parts, len(quotes) * PARTS)
+
+    for number, quote in enumerate(quotes):
+        yield _section(number, quote, narrowed, partial(done, number))
+        done(number, PARTS)
 
 
-def _section(number: int, quote: str, narrowed: dict[str, Any]) -> Section:
+def _section(
+    number: int, quote: str, narrowed: dict[str, Any], done: Callable[[int], None]
+) -> Section:
     asked = {**narrowed, "quote": quote}
     chosen = select(**asked)
     points = performance.equity_curve(**asked)
@@ -67,7 +73,9 @@ def _section(number: int, quote: str, narrowed: dict[str, Any]) -> Section:
 
     def add(title: str, figure: dict[str, Any], remark: str = "", *, wide: bool = False) -> None:
         charts.append(Chart(f"chart-{number}-{len(charts)}", title, figure, remark, wide))
+        done(len(charts))
 
+    done(0)
     if points:
         add("Equity curve and drawdown", *_charts.equity(points), wide=True)
         biggest = sorted(symbols, key=lambda group: -abs(group.total_pnl))[: 2 * MOST_SYMBOLS]
@@ -83,16 +91,13 @@ def _section(number: int, quote: str, narrowed: dict[str, Any]) -> Section:
     drawn = sorted(symbols, key=lambda group: -group.trades)[:MOST_SYMBOLS]
     for group in drawn:
         add(f"{group.key}: trades and signals", *_prices(group, narrowed, len(drawn)), wide=True)
-    held = [
-        one
-        for one in positions.get_all(narrowed["strategy"])
-        if quote_of(one.symbol) == chosen.quote
-    ]
+    symbol, strategy = narrowed["symbol"], narrowed["strategy"]
+    held = [positions.get(symbol, strategy)] if symbol else positions.get_all(strategy)
     pnl: Any = Trade.pnl
     return Section(
         quote=quote,
         summary=performance.summarize(**asked),
-        held=held,
+        held=[one for one in held if one.quantity and quote_of(one.symbol) == chosen.quote],
         charts=charts,
         best=_some(chosen, pnl > 0, pnl.desc()),
         worst=_some(chosen, pnl < 0, pnl.asc()),
