@@ -176,6 +176,16 @@ class TestCurrencies:
         with pytest.raises(ValidationError, match="quote: 5 is not the name of a currency"):
             summarize(quote=5)  # type: ignore[arg-type]
 
+    def test_symbols_that_name_none_may_be_in_different_ones(self) -> None:
+        earn(64, symbol="SAP", timestamp=at(100))
+        days = {"start_date": at(99)}
+        assert summarize(**days).total_pnl == 64.0  # type: ignore[arg-type]
+        earn(128, symbol="TSLA", timestamp=at(101))
+        with pytest.raises(ValidationError, match="symbols 'SAP', 'TSLA' do not say .* quote=''"):
+            summarize(**days)  # type: ignore[arg-type]
+        assert summarize(**days, quote="").total_pnl == 192.0  # type: ignore[arg-type]
+        assert len(by("symbol", **days)) == 2  # type: ignore[arg-type]
+
     def test_by_symbol_nothing_is_added_up(self) -> None:
         found = {group.key: (group.quote, group.total_pnl) for group in by("symbol")}
         assert found == {

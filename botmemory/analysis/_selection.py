@@ -66,6 +66,14 @@ def select(
             f"{names(by_quote)}; name one with quote=, or a symbol",
             field="quote",
         )
+    unknown = sorted(by_quote.get(None, ()))
+    if added_up and len(unknown) > 1:
+        some = ", ".join(map(repr, unknown[:3])) + (", ..." if len(unknown) > 3 else "")
+        raise ValidationError(
+            f"quote: the symbols {some} do not say in which currency they are; pass quote='' if it "
+            "is one and the same, or name a symbol",
+            field="quote",
+        )
     return Selection(narrowed, None, next(iter(by_quote)) if len(by_quote) == 1 else None)
 
 
