@@ -150,7 +150,7 @@ class Signal(BaseModel):
 
     id: Field[int] = CountedIdField()
     timestamp: Field[datetime] = UtcDateTimeField(default=now)
-    symbol: Field[str] = LabelField(max_length=20)
+    symbol: Field[str] = LabelField(max_length=64)
     signal_value: Field[int] = ChoiceField(choices=(1, -1, 0))
     signal_metadata: Field[Any] = MetadataField(null=True)
     strategy: Field[str | None] = LabelField(max_length=64, null=True)
@@ -165,7 +165,7 @@ class Signal(BaseModel):
         constraints = _checks(
             "signal",
             {
-                "symbol": _is_label("symbol", 20),
+                "symbol": _is_label("symbol", 64),
                 "signal_value": "signal_value IN (1, -1, 0)",
                 "strategy": _is_label("strategy", 64),
             },
@@ -185,7 +185,7 @@ class Trade(BaseModel):
 
     id: Field[uuid.UUID] = IdField(primary_key=True, default=uuid7)
     timestamp: Field[datetime] = UtcDateTimeField(default=now)
-    symbol: Field[str] = LabelField(max_length=20)
+    symbol: Field[str] = LabelField(max_length=64)
     side: Field[OrderSide] = SideField(OrderSide, max_length=4)
     price: Field[float] = DoubleField(positive=True)
     quantity: Field[float] = DoubleField(positive=True)
@@ -210,7 +210,7 @@ class Trade(BaseModel):
         constraints = _checks(
             "trade",
             {
-                "symbol": _is_label("symbol", 20),
+                "symbol": _is_label("symbol", 64),
                 "side": "side IN ('buy', 'sell')",
                 "price": _is_positive("price"),
                 "quantity": _is_positive("quantity"),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import peewee
 
-from botmemory import BaseModel, Signal, Trade
+from botmemory import BaseModel, Signal, Trade, migrations
 from botmemory.fields import (
     DoubleField,
     IdField,
@@ -42,6 +42,9 @@ class Remark(BaseModel):
     stars = peewee.IntegerField(default=3)
     about = peewee.ForeignKeyField(Signal, null=True, index=False)
 
+
+# botmemory's own migrations, by their names
+OURS = sorted(file.stem for file in Path(migrations.__file__).parent.glob("0*.py"))
 
 FIRST = "0001_create_equity_snapshot"
 FIRST_TEXT = '''"""Create the table of the account's worth."""

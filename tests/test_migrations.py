@@ -27,6 +27,8 @@ pytestmark = pytest.mark.usefixtures("empty_folder")
 FIRST = "0001_create_signal_and_trade"
 SECOND = "0002_add_signal_strategy_fee_exchange"
 THIRD = "0003_cover_pnl_by_symbol"
+FOURTH = "0004_lengthen_symbol"
+EVERY = [FIRST, SECOND, THIRD, FOURTH]
 # Made by version 0001 of the schema: 40 signals, 120 trades.
 OLD_FILE = Path(__file__).parent / "data" / "version_0001.db"
 
@@ -48,6 +50,11 @@ def database(path: Path) -> Iterator[peewee.Database]:
 def rows(file: Path, table: str, columns: str = "*") -> list[tuple[object, ...]]:
     with closing(sqlite3.connect(file)) as connection:
         return connection.execute(f"SELECT {columns} FROM {table} ORDER BY id").fetchall()
+
+
+def rows_of(file: Path, sql: str) -> list[tuple[object, ...]]:
+    with closing(sqlite3.connect(file)) as connection:
+        return connection.execute(sql).fetchall()
 
 
 def backups(file: Path) -> list[Path]:
@@ -88,7 +95,7 @@ class TestOldDatabase:
 
     def test_without_migrating_it_is_an_error_that_names_what_is_pending(self, old: Path) -> None:
         with pytest.raises(
-            SchemaError, match=f"pending: {SECOND}, {THIRD}; run 'python -m botmemory"
+            SchemaError, match=f"pending: {SECOND}, {THIRD}, {FOURTH}; run 'python -m botmemory"
         ):
             init_db(old, migrate=False)
         assert rows(old, "schema_migration", "name") == [(FIRST,)]
@@ -108,13 +115,13 @@ class TestOldDatabase:
 def test_up_and_down_one_by_one(database: peewee.Database) -> None:
     assert up(database, FIRST) == [FIRST]
     assert [s.name for s in status(database) if s.applied] == [FIRST]
-    assert up(database) == [SECOND, THIRD]
+    assert up(database) == [SECOND, THIRD, FOURTH]
     assert up(database) == []
-    assert down(database) == [THIRD]
-    assert down(database, FIRST) == [SECOND, FIRST]
+    assert down(database) == [FOURTH]
+    assert down(database, FIRST) == [THIRD, SECOND, FIRST]
     assert down(database) == []
     assert set(database.get_tables()) <= {"schema_migration", "sqlite_sequence"}
-    assert up(database) == [FIRST, SECOND, THIRD]
+    assert up(database) == EVERY
 
 
 def test_down_keeps_what_the_older_version_can_hold(path: Path) -> None:
@@ -128,6 +135,49 @@ def test_down_keeps_what_the_older_version_can_hold(path: Path) -> None:
     init_db(path, backup_before_migrate=False)
     [kept] = trades.get_all()
     assert (kept.pnl, kept.strategy, kept.exchange) == (5.0, None, None)
+
+
+LONG = "BTC/USDT:USDT-250328-100000-C"
+
+
+def test_symbols_of_derivatives_fit(old: Path) -> None:
+    init_db(old)
+    made = trade(symbol=LONG, signal=signal(symbol=LONG))
+    assert trades.get_by_symbol(LONG) == [made]
+    close_db()
+    # an older version has no room for it: nothing is cut off
+    with closing(open_database(Config(old))) as database:
+        with pytest.raises(SchemaError, match=f"{FOURTH} failed and was rolled back: CHECK"):
+            down(database)
+        assert [step.name for step in status(database) if not step.applied] == []
+    init_db(old)
+    assert trades.get_by_symbol(LONG)[0].signal.symbol == LONG
+
+
+def test_what_is_on_a_table_stays_when_it_is_rebuilt(old: Path) -> None:
+    with closing(open_database(Config(old))) as database:
+        up(database, THIRD)
+        for sql in (
+            "CREATE VIEW bought AS SELECT * FROM trade WHERE side = 'buy'",
+            "CREATE TABLE seen (trade_id TEXT REFERENCES trade (id) ON DELETE CASCADE)",
+            "INSERT INTO seen SELECT id FROM trade",
+            "CREATE TRIGGER look AFTER INSERT ON trade BEGIN INSERT INTO seen VALUES (NEW.id); END",
+            "DELETE FROM signal WHERE id = 40",
+        ):
+            database.execute_sql(sql)
+        before = rows(old, "trade"), rows(old, "signal")
+        assert up(database) == [FOURTH]
+        assert (rows(old, "trade"), rows(old, "signal")) == before
+    init_db(old)
+    bought = sum(row[3] == "buy" for row in before[0])
+    assert rows_of(old, "SELECT count(*) FROM bought") == [(bought,)]
+    made = trade(signal=signal())
+    # the id of a signal that was deleted is not given again
+    assert made.signal.id == 41
+    assert rows_of(old, "SELECT count(*) FROM seen") == [(121,)]
+    trades.delete(made)
+    assert rows_of(old, "SELECT count(*) FROM seen") == [(120,)]
+    assert main(["--db", str(old), "check"]) == 0
 
 
 def test_a_foreign_table_is_left_alone(path: Path) -> None:
@@ -180,7 +230,7 @@ def test_processes_that_start_at_once_migrate_once(tmp_path: Path) -> None:
         process.join()
     assert [process.exitcode for process in started] == [0] * 4
     for file in files:
-        assert rows(file, "schema_migration", "name") == [(FIRST,), (SECOND,), (THIRD,)]
+        assert rows(file, "schema_migration", "name") == [(name,) for name in EVERY]
         assert len(rows(file, "trade")) == 120
 
 
@@ -188,9 +238,7 @@ class TestScript:
     def test_up_status_down(self, path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         db = ["--db", str(path)]
         assert main([*db, "up"]) == 0
-        assert capsys.readouterr().out == "".join(
-            f"applied: {name}\n" for name in (FIRST, SECOND, THIRD)
-        )
+        assert capsys.readouterr().out == "".join(f"applied: {name}\n" for name in EVERY)
         assert main([*db, "up"]) == 0
         assert capsys.readouterr().out == "up to date\n"
         assert main([*db, "status"]) == 0
@@ -199,14 +247,13 @@ class TestScript:
         assert re.fullmatch(rf"\[x\] {FIRST} +\d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d UTC", lines[1])
         assert max(map(len, lines[1:])) <= 80
         assert main([*db, "down"]) == 0
-        assert capsys.readouterr().out == f"reverted: {THIRD}\n"
+        assert capsys.readouterr().out == f"reverted: {FOURTH}\n"
         assert main([*db, "status"]) == 1
-        assert re.search(rf"\[ \] {THIRD} +pending", capsys.readouterr().out)
+        assert re.search(rf"\[ \] {FOURTH} +pending", capsys.readouterr().out)
         assert main([*db, "down", FIRST]) == 0
         assert main([*db, "down"]) == 0
-        assert (
-            capsys.readouterr().out == f"reverted: {SECOND}\nreverted: {FIRST}\nnothing to revert\n"
-        )
+        reverted = "".join(f"reverted: {name}\n" for name in EVERY[2::-1])
+        assert capsys.readouterr().out == f"{reverted}nothing to revert\n"
 
     def test_up_to_a_name(self, path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["--db", str(path), "up", FIRST]) == 0
@@ -247,7 +294,7 @@ class TestScript:
         command = [sys.executable, "-m", "botmemory.migration_runner", "--db", str(path), "up"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert (done.returncode, done.stderr) == (0, "")
-        assert done.stdout.splitlines() == [f"applied: {name}" for name in (FIRST, SECOND, THIRD)]
+        assert done.stdout.splitlines() == [f"applied: {name}" for name in EVERY]
 
 
 # --- the migrated schema against the models -----------------------------------------------

@@ -71,20 +71,20 @@ def test_a_field_from_migration_to_model_to_test(
     # a checkout, laid out as it is installed, so that its own migrations are found
     shutil.copytree(ROOT / "botmemory", tmp_path / "botmemory")
     shutil.copytree(ROOT / "migrations", tmp_path / "botmemory" / "migrations")
-    migration = block("python", "# migrations/0004_add_trade_note.py")
-    write(tmp_path / "botmemory" / "migrations" / "0004_add_trade_note.py", migration)
+    migration = block("python", "# migrations/0005_add_trade_note.py")
+    write(tmp_path / "botmemory" / "migrations" / "0005_add_trade_note.py", migration)
     write(tmp_path / "tests" / "test_note.py", block("python", "# tests/test_note.py"))
     command = ["git", "apply", "--directory", "", "-"]
     subprocess.run(command, input=block("diff", ""), cwd=tmp_path, text=True, check=True)
 
     script = ("-m", "botmemory.migration_runner", "--db", target)
     assert 'ALTER TABLE "trade" ADD COLUMN "note"' in run(tmp_path, *script, "plan")
-    assert run(tmp_path, *script, "up") == "applied: 0004_add_trade_note\n"
+    assert run(tmp_path, *script, "up") == "applied: 0005_add_trade_note\n"
     assert run(tmp_path, *script, "check") == "the tables are what the models say\n"
     assert "1 passed" in run(
         tmp_path, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", "tests"
     )
-    assert run(tmp_path, *script, "down") == "reverted: 0004_add_trade_note\n"
+    assert run(tmp_path, *script, "down") == "reverted: 0005_add_trade_note\n"
     init_db(target)
     assert trades.get_all() == [kept]
 

@@ -46,7 +46,7 @@ TYPES = {
     "signal": {
         "id": "bigint",
         "timestamp": "timestamp with time zone",
-        "symbol": "character varying(20)",
+        "symbol": "character varying(64)",
         "signal_value": "smallint",
         "signal_metadata": "jsonb",
         "strategy": "character varying(64)",
@@ -54,7 +54,7 @@ TYPES = {
     "trade": {
         "id": "uuid",
         "timestamp": "timestamp with time zone",
-        "symbol": "character varying(20)",
+        "symbol": "character varying(64)",
         "side": "character varying(4)",
         "price": "double precision",
         "quantity": "double precision",
@@ -407,7 +407,7 @@ def test_the_script_migrates_a_server(url: str, capsys: pytest.CaptureFixture[st
     trade()
     close_db()
     assert main(["--db", url, "down"]) == 0
-    with pytest.raises(SchemaError, match="0003_.* run 'python -m"):
+    with pytest.raises(SchemaError, match="0004_.* run 'python -m"):
         init_db(url, migrate=False)
     assert main(["--db", url, "up"]) == 0
     init_db(url)

@@ -13,7 +13,7 @@ from typing import Any
 
 import peewee
 import pytest
-from own import FIRST, SECOND, EquitySnapshot, own_folder
+from own import FIRST, OURS, SECOND, EquitySnapshot, own_folder
 from samples import at, trade
 
 import botmemory
@@ -22,8 +22,6 @@ from botmemory.database import close_database, open_database
 from botmemory.migration_runner import down, require_current, stamp, status, up
 from botmemory.repositories import tables, trades
 
-OURS = ["0001_create_signal_and_trade", "0002_add_signal_strategy_fee_exchange"]
-OURS += ["0003_cover_pnl_by_symbol"]
 ADD_NOTE = """
 from peewee import TextField
 
@@ -91,14 +89,14 @@ class TestOwnTables:
     def test_up_and_down_go_through_both(self, new_target: Callable[[], str], folder: Path) -> None:
         with opened(Config(new_target(), migrations=folder)) as database:
             assert up(database, OURS[1]) == OURS[:2]
-            assert up(database, FIRST) == [OURS[2], FIRST]
+            assert up(database, FIRST) == [*OURS[2:], FIRST]
             assert up(database) == [SECOND]
             assert down(database) == [SECOND]
-            assert down(database, OURS[2]) == [OURS[2]]
-            assert up(database) == [OURS[2], SECOND]
+            assert down(database, OURS[-1]) == [OURS[-1]]
+            assert up(database) == [OURS[-1], SECOND]
             # what was applied last goes first, wherever it is
             assert down(database) == [SECOND]
-            assert down(database) == [OURS[2]]
+            assert down(database) == [OURS[-1]]
             assert down(database) == [FIRST]
 
     def test_a_clock_that_was_set_back_does_not_take_an_older_step_along(
@@ -108,7 +106,7 @@ class TestOwnTables:
             later = (datetime.now(UTC) + timedelta(days=1)).replace(tzinfo=None)
             table = peewee.Table("schema_migration", ("name", "applied")).bind(database)
             table.update(applied=later).where(table.name == OURS[0]).execute()
-            assert down(database) == [OURS[2]]
+            assert down(database) == [OURS[-1]]
 
     def test_a_folder_that_is_not_there_is_an_error(self, target: str, tmp_path: Path) -> None:
         with pytest.raises(SchemaError, match="migrations: .*missing is not a folder; create it"):
@@ -292,13 +290,16 @@ def test_a_history_that_peewees_runner_made_is_completed(new_target: Callable[[]
     trade()
     close_db()
     with opened(Config(target)) as database:
-        assert [step.version for step in status(database)] == [None, *[botmemory.__version__] * 2]
+        assert [step.version for step in status(database)] == [
+            None,
+            *[botmemory.__version__] * (len(OURS) - 1),
+        ]
 
 
 def test_what_is_stamped_is_not_run(new_target: Callable[[], str], folder: Path) -> None:
     with opened(Config(new_target(), migrations=folder)) as database:
         assert stamp(database, OURS[1]) == OURS[:2]
-        assert stamp(database, FIRST) == [OURS[2], FIRST]
+        assert stamp(database, FIRST) == [*OURS[2:], FIRST]
         assert set(database.get_tables()) <= {"schema_migration", "own_migration"}
         assert [step.name for step in status(database) if not step.applied] == [SECOND]
 

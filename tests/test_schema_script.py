@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from own import FIRST, SECOND, EquitySnapshot, own_folder
+from own import FIRST, OURS, SECOND, EquitySnapshot, own_folder
 from samples import at, signal, trade
 
 from botmemory import Config, close_db, db, init_db
@@ -24,8 +24,6 @@ from botmemory.repositories import signals, tables, trades
 pytestmark = pytest.mark.usefixtures("empty_folder")
 
 ROOT = Path(__file__).parent.parent
-OURS = ["0001_create_signal_and_trade", "0002_add_signal_strategy_fee_exchange"]
-OURS += ["0003_cover_pnl_by_symbol"]
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -240,7 +238,7 @@ class TestCheck:
 
     def test_what_is_pending_is_named(self, target: str, script: Run) -> None:
         script("--db", target, "down")
-        assert script("--db", target, "check") == (1, f"pending: {OURS[2]}\n", "")
+        assert script("--db", target, "check") == (1, f"pending: {OURS[-1]}\n", "")
 
     def test_the_bots_own_models(self, target: str, script: Run, tmp_path: Path) -> None:
         folder = own_folder(tmp_path)
@@ -302,7 +300,7 @@ class TestDown:
         close_db()
         assert script("--db", target, "down", OURS[1])[:2] == (
             0,
-            f"reverted: {OURS[2]}\nreverted: {OURS[1]}\n",
+            "".join(f"reverted: {name}\n" for name in OURS[:0:-1]),
         )
 
     def test_what_a_version_can_hold_survives_down_and_up(self, target: str, script: Run) -> None:
@@ -331,7 +329,7 @@ class TestDown:
         code, _, err = script(*common, "down", OURS[0], "--yes")
         assert code == 2
         assert "equity_snapshot" in err
-        for _ in range(5):
+        for _ in range(len(OURS) + 2):
             assert script(*common, "down", "--yes")[0] == 0
         assert script(*common, "down", "--yes")[:2] == (0, "nothing to revert\n")
         histories = {"schema_migration", "own_migration", "sqlite_sequence"}
@@ -352,13 +350,13 @@ class TestOtherCommands:
         assert first["name"] == OURS[0]
         assert first["applied"].endswith("+00:00")
         assert first["version"]
-        assert last == {"name": OURS[2], "applied": None, "version": None}
+        assert last == {"name": OURS[-1], "applied": None, "version": None}
 
     def test_what_was_done_as_json(self, new_target: Callable[[], str], script: Run) -> None:
         target = new_target()
         assert script("up", "--json", "--db", target)[1] == json.dumps({"applied": OURS}) + "\n"
-        assert script("down", "--json", "--db", target)[1] == f'{{"reverted": ["{OURS[2]}"]}}\n'
-        assert script("stamp", "--json", "--db", target)[1] == f'{{"recorded": ["{OURS[2]}"]}}\n'
+        assert script("down", "--json", "--db", target)[1] == f'{{"reverted": ["{OURS[-1]}"]}}\n'
+        assert script("stamp", "--json", "--db", target)[1] == f'{{"recorded": ["{OURS[-1]}"]}}\n'
         code, out, err = script("up", "0042_x", "--json", "--db", target)
         assert (code, out) == (2, "")
         assert "0042_x: there is no such migration" in json.loads(err)["error"]
@@ -366,7 +364,7 @@ class TestOtherCommands:
     def test_stamp(self, target: str, script: Run) -> None:
         script("--db", target, "down", OURS[1], "--yes")
         assert script("--db", target, "stamp", OURS[1])[:2] == (0, f"recorded: {OURS[1]}\n")
-        assert script("--db", target, "stamp")[1] == f"recorded: {OURS[2]}\n"
+        assert script("--db", target, "stamp")[1] == f"recorded: {OURS[2]}\nrecorded: {OURS[3]}\n"
         assert script("--db", target, "stamp")[1] == "nothing to record\n"
         assert script("--db", target, "status")[0] == 0
         assert script("--db", target, "check")[0] == 1  # and it says what is not there
@@ -425,7 +423,7 @@ def test_peewees_own_script_works_in_a_checkout(tmp_path: Path) -> None:
     trade()
     close_db()
     assert main(["--db", str(tmp_path / "trading_state.db"), "check"]) == 0
-    assert pwmigrate("down") == f"reverted: {OURS[2]}\n"
+    assert pwmigrate("down") == f"reverted: {OURS[-1]}\n"
     init_db(tmp_path / "trading_state.db")
     assert trades.get_trade_count() == 1
-    assert pwmigrate("create", "add a note") == "migrations/0004_add_a_note.py\n"
+    assert pwmigrate("create", "add a note") == "migrations/0005_add_a_note.py\n"

@@ -25,7 +25,7 @@ NOT_A_NUMBER = [
     np.bool_(True), np.array([1.0]), np.array(1.0), pd.NA, pd.NaT, object(),
 ]  # fmt: skip
 NOT_A_LABEL = [
-    "", " ", " BTC", "BTC ", "x" * 21, "a\0b", "a\nb", "\t", "\ud800", "a\u200b", "\u00a0a",
+    "", " ", " BTC", "BTC ", "x" * 65, "a\0b", "a\nb", "\t", "\ud800", "a\u200b", "\u00a0a",
     b"BTC", 5, True, None, [], OrderSide,
 ]  # fmt: skip
 OPTIONAL_LABEL = [value for value in NOT_A_LABEL if value is not None]
@@ -36,7 +36,7 @@ BAD_VALUES = {
     "pnl": OPTIONAL_NUMBER,
     "fee": OPTIONAL_NUMBER,
     "symbol": NOT_A_LABEL,
-    "strategy": [*(value for value in OPTIONAL_LABEL if value != "x" * 21), "x" * 65],
+    "strategy": [*(value for value in OPTIONAL_LABEL if value != "x" * 65), "x" * 65],
     "fee_currency": OPTIONAL_LABEL,
     "exchange": ["", " okx", "x" * 33, 5],
     "exchange_trade_id": ["", 5, "x" * 129],
@@ -289,7 +289,7 @@ def test_a_pandas_timestamp_is_a_moment() -> None:
         {"quantity": math.inf},
         {"pnl": math.inf},
         {"symbol": ""},
-        {"symbol": "x" * 21},
+        {"symbol": "x" * 65},
         {"symbol": " X"},
         {"fee": -math.inf},
         {"exchange_trade_id": "1"},
@@ -305,7 +305,7 @@ def test_the_schema_holds_the_same_rules(values) -> None:
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("pnll", 5), ("price", "abc"), ("side", "hold"), ("symbol", "x" * 21), ("price", -1)],
+    [("pnll", 5), ("price", "abc"), ("side", "hold"), ("symbol", "x" * 65), ("price", -1)],
 )
 def test_a_model_cannot_be_saved_wrong(field: str, value: object) -> None:
     with pytest.raises(ValidationError, match=f"^{field}: "):
