@@ -28,6 +28,8 @@ from botmemory import (
 from botmemory.analysis.attribution import Bucket, explain, pnl_by_metadata
 from botmemory.analysis.performance import Group, Performance, by, summarize
 from botmemory.fields import DoubleField, UtcDateTimeField
+from botmemory.interop import ImportResult
+from botmemory.interop.ccxt import import_trades
 from botmemory.repositories import positions, signals, tables, trades
 from botmemory.repositories.positions import Position
 from botmemory.repositories.trades import NewTrade
@@ -77,6 +79,10 @@ def ask(trade: Trade, signal: Signal) -> Position:
     for _ in get_db():
         pass
     return positions.get("X", strategy="a")
+
+
+def bring(fills: list[dict[str, object]]) -> ImportResult:
+    return import_trades(fills, exchange="okx", strategy="a")
 
 
 def look(trade: Trade) -> None:

@@ -1,0 +1,5 @@
+"""Trades from elsewhere: a module for each outside format."""
+
+from ._result import ImportResult, Noted
+
+__all__ = ["ImportResult", "Noted"]

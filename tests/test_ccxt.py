@@ -1,0 +1,370 @@
+"""Fills from ccxt: parsed by ccxt itself from what exchanges answer, and recorded once."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import ccxt
+import pytest
+
+from botmemory import OrderSide, ValidationError, init_db
+from botmemory.interop.ccxt import import_trades
+from botmemory.repositories import positions, trades
+
+with_memory = pytest.mark.usefixtures("memory")
+
+# What each exchange answers when it is asked for one's own trades, by its own documentation.
+BINANCE = {
+    "symbol": "BNBBTC",
+    "id": 28457,
+    "orderId": 100234,
+    "orderListId": -1,
+    "price": "4.00000100",
+    "qty": "12.00000000",
+    "quoteQty": "48.000012",
+    "commission": "10.10000000",
+    "commissionAsset": "BNB",
+    "time": 1499865549590,
+    "isBuyer": True,
+    "isMaker": False,
+    "isBestMatch": True,
+}
+BYBIT = {
+    "symbol": "ETHPERP",
+    "orderType": "Market",
+    "orderLinkId": "",
+    "side": "Buy",
+    "orderId": "8c065341-7b52-4ca9-ac2c-37e31ac55c94",
+    "stopOrderType": "UNKNOWN",
+    "leavesQty": "0",
+    "execTime": "1672282722429",
+    "feeCurrency": "",
+    "isMaker": False,
+    "execFee": "0.071409",
+    "feeRate": "0.0006",
+    "execId": "e0cbe81d-0f18-5866-9415-cf319b5dab3b",
+    "markPrice": "1183.54",
+    "execPrice": "1190.15",
+    "orderQty": "0.1",
+    "orderPrice": "1236.9",
+    "execValue": "119.015",
+    "execType": "Trade",
+    "execQty": "0.1",
+    "closedSize": "",
+    "seq": 4688002127,
+}
+KRAKEN = {
+    "id": "THVRQM-33VKH-UCI7BS",
+    "ordertxid": "OQCLML-BW3P3-BUCMWZ",
+    "postxid": "TKH2SE-M7IF5-CFI7LT",
+    "pair": "XXBTZUSD",
+    "time": 1688667796.8802,
+    "type": "buy",
+    "ordertype": "limit",
+    "price": "30010.00000",
+    "cost": "600.20000",
+    "fee": "0.00000",
+    "vol": "0.02000000",
+    "margin": "0.00000",
+    "misc": "",
+    "trade_id": 40274859,
+    "maker": True,
+}
+OKX = {
+    "instType": "FUTURES",
+    "instId": "BTC-USD-200329",
+    "tradeId": "123",
+    "ordId": "123445",
+    "clOrdId": "b16",
+    "billId": "1111",
+    "tag": "",
+    "fillPx": "999",
+    "fillSz": "3",
+    "side": "sell",
+    "posSide": "long",
+    "execType": "M",
+    "feeCcy": "BTC",
+    "fee": "0.0001",  # a rebate
+    "ts": "1597026383085",
+}
+
+
+def parsed(exchange: str, answer: dict[str, Any], symbol: str) -> dict[str, Any]:
+    """Return what ccxt makes of an answer, in a market of this symbol."""
+    base, _, rest = symbol.partition("/")
+    quote, _, settle = rest.partition(":")
+    settle = settle.partition("-")[0]
+    market = {
+        "id": answer.get("symbol") or answer.get("pair") or answer.get("instId"),
+        "symbol": symbol,
+        "base": base,
+        "quote": quote,
+        "settle": settle or None,
+        "type": "swap" if settle else "spot",
+        "spot": not settle,
+        "swap": bool(settle),
+        "contract": bool(settle),
+        "future": False,
+        "option": False,
+        "margin": False,
+        "linear": settle == quote if settle else None,
+        "inverse": settle == base if settle else None,
+        "contractSize": 1 if settle else None,
+        "precision": {"price": 0.01, "amount": 0.0001},
+        "info": {},
+    }
+    api = getattr(ccxt, exchange)()
+    api.markets, api.markets_by_id = {symbol: market}, {market["id"]: [market]}
+    trade: dict[str, Any] = api.parse_trade(dict(answer), market)
+    return trade
+
+
+def fill(**values: Any) -> dict[str, Any]:
+    return {
+        "id": "1",
+        "timestamp": 1_700_000_000_123,
+        "symbol": "BTC/USDT",
+        "side": "buy",
+        "price": 100.0,
+        "amount": 0.5,
+        "info": {"raw": "1"},
+    } | values
+
+
+@with_memory
+@pytest.mark.parametrize(
+    ("exchange", "answer", "symbol", "expected"),
+    [
+        (
+            "binance",
+            BINANCE,
+            "BNB/BTC",
+            ("28457", "buy", 4.000001, 12.0, 10.1, "BNB", 1499865549590),
+        ),
+        (
+            "bybit",
+            BYBIT,
+            "ETH/USDC:USDC",
+            (BYBIT["execId"], "buy", 1190.15, 0.1, 0.071409, "USDC", 1672282722429),
+        ),
+        (
+            "kraken",
+            KRAKEN,
+            "BTC/USD",
+            (KRAKEN["id"], "buy", 30010.0, 0.02, 0.0, "USD", 1688667796880),
+        ),
+        (
+            "okx",
+            OKX,
+            "BTC/USD:BTC-200329",
+            ("123", "sell", 999.0, 3.0, -0.0001, "BTC", 1597026383085),
+        ),
+    ],
+)
+def test_what_an_exchange_answers_is_recorded_once(
+    exchange: str, answer: dict[str, Any], symbol: str, expected: tuple[Any, ...]
+) -> None:
+    given = parsed(exchange, answer, symbol)
+    found = import_trades([given], exchange=exchange, strategy="a")
+    assert (found.created, found.skipped, found.rejected, found.remarks) == (1, 0, [], [])
+    [made] = trades.get_by_symbol(symbol)
+    milliseconds = int(made.timestamp.timestamp() * 1000 + 0.5)
+    assert expected == (
+        made.exchange_trade_id,
+        made.side,
+        made.price,
+        made.quantity,
+        made.fee,
+        made.fee_currency,
+        milliseconds,
+    )
+    assert (made.exchange, made.strategy, made.pnl) == (exchange, "a", None)
+    assert made.trade_metadata["info"] == given["info"] == answer
+    assert made.trade_metadata["order"] == given["order"]
+    again = import_trades([given], exchange=exchange)
+    assert (again.created, again.skipped) == (0, 1)
+    assert trades.get_all() == [made]
+
+
+@with_memory
+class TestOnce:
+    def test_a_fill_is_known_by_exchange_symbol_and_id(self) -> None:
+        fills = [fill(), fill(id="2"), fill(symbol="ETH/USDT"), fill(), fill(id=1)]
+        found = import_trades(fills, exchange="okx")
+        assert (found.created, found.skipped) == (3, 2)
+        assert import_trades(fills, exchange="bybit").created == 3
+        assert trades.get_trade_count() == 6
+
+    def test_order_ids_may_repeat(self) -> None:
+        fills = [fill(id=str(n), order="7", symbol="AB"[n]) for n in range(2)]
+        assert import_trades(fills, exchange="okx").created == 2
+
+    def test_any_number_of_fills_from_a_generator(self) -> None:
+        found = import_trades(
+            (fill(id=str(n), timestamp=1_700_000_000_000 + n) for n in range(1234)), exchange="okx"
+        )
+        assert (found.created, trades.get_trade_count()) == (1234, 1234)
+        assert positions.get("BTC/USDT").quantity == 617.0
+
+    def test_what_was_read_before_an_exchange_failed_stays(self) -> None:
+        def failing() -> Any:
+            yield from (fill(id=str(n)) for n in range(600))
+            raise ConnectionError
+
+        with pytest.raises(ConnectionError):
+            import_trades(failing(), exchange="okx")
+        assert trades.get_trade_count() == 500
+        found = import_trades((fill(id=str(n)) for n in range(600)), exchange="okx")
+        assert (found.created, found.skipped) == (100, 500)
+
+
+def test_two_bots_that_import_at_once_record_each_fill_once(target: str) -> None:
+    init_db(target)
+    found: list[Any] = []
+
+    def work() -> None:
+        found.append(import_trades((fill(id=str(n)) for n in range(300)), exchange="okx"))
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(one.created for one in found) == trades.get_trade_count() == 300
+    assert sum(one.skipped for one in found) == 300
+
+
+@with_memory
+class TestWhatHistoriesHold:
+    def one(self, **values: Any) -> Any:
+        found = import_trades([fill(**values)], exchange="okx")
+        assert found.rejected == []
+        [made] = trades.get_all()
+        return made
+
+    @pytest.mark.parametrize(
+        ("values", "fee", "currency"),
+        [
+            ({}, None, None),
+            ({"fee": None, "fees": []}, None, None),
+            ({"fee": {}}, None, None),
+            ({"fee": {"cost": 0.1, "currency": "USDT"}, "fees": None}, 0.1, "USDT"),
+            ({"fee": {"cost": None, "currency": "USDT"}}, None, None),
+            ({"fee": {"cost": 0.1, "currency": None}}, 0.1, None),
+            ({"fee": {"cost": -0.1, "currency": "BNB"}}, -0.1, "BNB"),
+            ({"fee": {"cost": "0.1", "currency": "BNB"}}, 0.1, "BNB"),
+            ({"fee": {"cost": Decimal("0.1"), "currency": "BNB"}}, 0.1, "BNB"),
+            (
+                {
+                    "fee": {},
+                    "fees": [{"cost": 0.1, "currency": "U"}, {"cost": 0.2, "currency": "U"}],
+                },
+                0.3,
+                "U",
+            ),
+            (
+                {"fees": [{"cost": 0, "currency": "A"}, {"cost": 0.2, "currency": "B"}]},
+                0.2,
+                "B",
+            ),
+        ],
+    )
+    def test_fees(self, values: dict[str, Any], fee: float | None, currency: str | None) -> None:
+        made = self.one(**values)
+        assert (made.fee, made.fee_currency) == (fee, currency)
+
+    def test_fees_in_several_currencies_are_remarked_and_kept(self) -> None:
+        fees = [{"cost": 0.1, "currency": "USDT"}, {"cost": 0.02, "currency": "BNB"}]
+        found = import_trades([fill(id="0"), fill(fees=fees)], exchange="okx")
+        [remark] = found.remarks
+        assert remark.index == 1
+        assert (
+            remark.reason == "fees: only the one in USDT has a column; 0.02 BNB is in the metadata"
+        )
+        made = trades.get_or_create(
+            exchange="okx",
+            exchange_trade_id="1",
+            symbol="BTC/USDT",
+            side="buy",
+            price=1,
+            quantity=1,
+        )[0]
+        assert (made.fee, made.fee_currency) == (0.1, "USDT")
+        assert made.trade_metadata["fees"] == fees
+
+    def test_a_price_that_is_left_out_follows_from_the_cost(self) -> None:
+        assert self.one(price=None, cost=60, amount=0.5).price == 120.0
+
+    def test_numbers_as_text(self) -> None:
+        made = self.one(price="100.25", amount="0.125")
+        assert (made.price, made.quantity) == (100.25, 0.125)
+
+    def test_a_time_as_text(self) -> None:
+        made = self.one(timestamp=None, datetime="2023-11-14T22:13:20.123Z")
+        assert made.timestamp == datetime(2023, 11, 14, 22, 13, 20, 123_000, tzinfo=UTC)
+
+    def test_no_order_and_a_side_in_capitals(self) -> None:
+        made = self.one(side="SELL", order=None)
+        assert made.side is OrderSide.SELL
+        assert made.trade_metadata == {"info": {"raw": "1"}}
+
+    @pytest.mark.parametrize(
+        ("values", "reason"),
+        [
+            ({"id": None}, "id: the exchange names none"),
+            ({"id": ""}, "id: the exchange names none"),
+            ({"side": None}, "side: None is not allowed"),
+            ({"side": "stop"}, "side: 'stop' is not a side"),
+            ({"timestamp": None}, "timestamp: neither None nor datetime None is a time"),
+            ({"timestamp": "soon"}, "timestamp: neither 'soon'"),
+            ({"price": None}, "price: None is not a number"),
+            ({"price": 0}, "price: 0.0 is not greater than 0"),
+            ({"amount": None}, "amount: None is not a number"),
+            ({"amount": 0, "price": None, "cost": 5}, "price: None is not a number"),
+            ({"amount": float("nan")}, "quantity: nan is not a finite number"),
+            ({"symbol": None}, "symbol: None is not allowed"),
+            ({"symbol": "x" * 65}, "symbol: .* has 65 characters"),
+            ({"fee": {"cost": "much"}}, "cost: 'much' is not a number"),
+            ({"info": {"a": "\0"}}, "trade_metadata.info.a: "),
+        ],
+    )
+    def test_what_cannot_be_recorded_is_reported(self, values: dict[str, Any], reason: str) -> None:
+        row = fill(**values)
+        found = import_trades([fill(id="0"), row, fill(id="2")], exchange="okx")
+        assert (found.created, found.skipped) == (2, 0)
+        [rejected] = found.rejected
+        assert (rejected.index, rejected.row) == (1, row)
+
+        assert re.search(reason, rejected.reason), rejected.reason
+
+    def test_what_is_no_trade_at_all(self) -> None:
+        found = import_trades([None, "x", 5, fill()], exchange="okx")  # type: ignore[list-item]
+        assert found.created == 1
+        assert [one.index for one in found.rejected] == [0, 1, 2]
+
+
+@with_memory
+@pytest.mark.parametrize("given", [fill(), "fills", 5, None])
+def test_what_is_no_list_is_refused(given: Any) -> None:
+    with pytest.raises(ValidationError, match="unified_trades: .* is not a list of trades"):
+        import_trades(given, exchange="okx")
+
+
+@with_memory
+def test_arguments_that_fit_no_fill_are_refused_before_any_is_recorded() -> None:
+    for exchange in ("", "x" * 33, None):
+        with pytest.raises(ValidationError, match="exchange: "):
+            import_trades([fill()], exchange=exchange)  # type: ignore[arg-type]
+    with pytest.raises(ValidationError, match="strategy: "):
+        import_trades([fill()], exchange="okx", strategy="")
+    assert trades.get_trade_count() == 0
+
+
+def test_an_empty_answer(memory: Callable[[], object]) -> None:
+    found = import_trades([], exchange="okx")
+    assert (found.created, found.skipped, found.rejected) == (0, 0, [])
