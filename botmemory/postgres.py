@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import peewee
 import psycopg.sql
-from peewee import __exception_wrapper__  # type: ignore[attr-defined]
+from peewee import __exception_wrapper__, fn  # type: ignore[attr-defined]
 from playhouse.postgres_ext import PooledPostgresqlExtDatabase, ServerSideQuery
 
 from .config import Config
@@ -94,6 +94,15 @@ class PostgresBackend(ServerMixin, PooledPostgresqlExtDatabase):  # type: ignore
                 return int(cursor.rowcount)
 
         return self._inside(copy_rows, "COPY")
+
+    def raise_counter(self, model: type[peewee.Model]) -> None:
+        key: Any = model._meta.primary_key
+        if isinstance(key, peewee.AutoField):
+            counter = fn.PG_GET_SERIAL_SEQUENCE(model._meta.table_name, key.column_name)
+            highest = fn.COALESCE(model.select(fn.MAX(key)), 1)
+            # never back: an id that was deleted is not given again
+            last = fn.GREATEST(fn.NEXTVAL(counter), highest)
+            peewee.Select(columns=[fn.SETVAL(counter, last)]).bind(self).execute()
 
     def stream(self, query: peewee.ModelSelect[Row]) -> Iterator[Row]:
         """Yield the rows of a query through a cursor on the server, some at a time.

@@ -376,6 +376,9 @@ class ServerMixin:
         """Run a compiled INSERT of one row and return the id it was given."""
         return int(self.execute_sql(sql, params).fetchone()[0])
 
+    def raise_counter(self, model: type[peewee.Model]) -> None:
+        """Count on from the highest id, where ids were given, if the engine counts at all."""
+
     def size(self) -> int:
         """Return the bytes that the database takes on the server."""
         cursor = self.execute_sql("SELECT pg_database_size(current_database())")

@@ -409,6 +409,9 @@ class SqliteBackend(peewee.SqliteDatabase):
         kinds = {"FOREIGNKEY": "reference", "CHECK": "check", "NOTNULL": "null"}
         return kinds.get(name.removeprefix("SQLITE_CONSTRAINT_"), "unique")
 
+    def raise_counter(self, model: type[peewee.Model]) -> None:
+        """Count on from the highest id, where ids were given: SQLite does so by itself."""
+
     def size(self) -> int:
         """Return the bytes of the file and its -wal."""
         files = (Path(self.database), Path(self.database + "-wal"))

@@ -18,7 +18,7 @@ from ..config import Config
 from ..database import close_db
 from ..errors import BotMemoryError
 
-__all__ = ["Memory", "answer", "form_options", "memory_options", "narrowing", "reading"]
+__all__ = ["Memory", "answer", "form_options", "memory_options", "narrowing", "reading", "writing"]
 
 Command = Callable[..., Any]
 
@@ -117,6 +117,16 @@ def _moment(context: click.Context, parameter: click.Parameter, text: str | None
 def reading(memory: Memory) -> Iterator[None]:
     """Open the memory to read it alone: a bot that is running is never disturbed."""
     init_db(memory.settings(read_only=True))
+    try:
+        yield
+    finally:
+        close_db()
+
+
+@contextmanager
+def writing(memory: Memory) -> Iterator[None]:
+    """Open the memory to record in it."""
+    init_db(memory.settings())
     try:
         yield
     finally:

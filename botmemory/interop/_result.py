@@ -21,7 +21,8 @@ class Noted:
 class ImportResult:
     """How many rows were recorded and how many were there already, and what needs a look.
 
-    - `rejected`: the rows that were not recorded.
+    - `rejected`: the rows that were not recorded, of a file at most the first thousand; `refused`:
+      how many there were.
     - `remarks`: the rows that were, but hold something that a trade has no column for; it is in the
       trade's metadata.
     """
@@ -30,3 +31,4 @@ class ImportResult:
     skipped: int
     rejected: list[Noted] = field(default_factory=list)
     remarks: list[Noted] = field(default_factory=list)
+    refused: int = 0

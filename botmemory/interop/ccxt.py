@@ -73,7 +73,7 @@ def import_trades(
                 counts[created] += 1
                 if remark:
                     remarks.append(Noted(index, remark, row))
-    return ImportResult(counts[True], counts[False], rejected, remarks)
+    return ImportResult(counts[True], counts[False], rejected, remarks, len(rejected))
 
 
 def _values(row: Mapping[str, Any]) -> tuple[dict[str, Any], str]:

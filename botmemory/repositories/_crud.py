@@ -152,7 +152,7 @@ def insert_many(
     count = 0
     with session_scope():
         while chunk := list(islice(numbered, ROWS_PER_CHUNK)):
-            if not _stored_at_once(model, chunk, checked):
+            if not stored_at_once(model, chunk, checked):
                 for index, row in chunk:
                     values = checked(index, row)
                     try:
@@ -164,7 +164,7 @@ def insert_many(
     return count
 
 
-def _stored_at_once(
+def stored_at_once(
     model: type[BaseModel],
     chunk: list[tuple[int, Mapping[str, Any]]],
     checked: Callable[[int, object], dict[str, Any]],

@@ -1,0 +1,49 @@
+"""JSON Lines: a JSON object a line."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from ._lines import lines
+
+__all__ = ["plain", "read", "write"]
+
+
+def write(path: Path, columns: Mapping[str, str], rows: Iterable[Mapping[str, Any]]) -> int:
+    """Write rows and return how many there were."""
+    count = 0
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        for row in rows:
+            values = {name: plain(value) for name, value in row.items()}
+            file.write(json.dumps(values, ensure_ascii=False, allow_nan=False) + "\n")
+            count += 1
+    return count
+
+
+def read(
+    path: Path, columns: Mapping[str, str], progress: Callable[[int, int], object] | None
+) -> Iterator[tuple[int, str, dict[str, Any] | None]]:
+    """Yield each line with its number, its text and its row; None where it holds none."""
+    for number, text in lines(path, progress):
+        if not text.strip():
+            continue
+        try:
+            row = json.loads(text)
+        except ValueError:
+            row = None
+        yield number, text, row if isinstance(row, dict) else None
+
+
+def plain(value: Any) -> Any:
+    """Return a value as JSON holds it: moments in ISO 8601."""
+    if isinstance(value, datetime):
+        return value.isoformat(" ", "microseconds")
+    if isinstance(value, uuid.UUID):
+        return str(value)
+    return value.value if isinstance(value, Enum) else value
