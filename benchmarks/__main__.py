@@ -118,6 +118,13 @@ def growing(folder: Path, sizes: list[int], rounds: int, chart: Path) -> None:
     print(f"create_many from a generator {made[-1][1]:.0f}, iterate {iterated:.0f}")
     seconds, _ = growth.alone("position", files[largest])
     print(f"positions.get of {largest // len(SYMBOLS):,} trades: {seconds:.2f} seconds")
+    framed = min(largest, 1_000_000)
+    ours, _ = growth.alone("frame", files[framed])
+    naive, _ = growth.alone("frame by Peewee", files[framed])
+    print(
+        f"a data frame of {framed:,} trades: {ours:.1f} seconds, {naive / ours:.1f} times faster "
+        "than DataFrame(list(Trade.select().dicts())) (goal: 3)"
+    )
 
 
 def imports(rounds: int) -> None:

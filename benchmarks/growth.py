@@ -2,7 +2,7 @@
 
 Also a program of its own, which does one thing and prints its seconds and its peak megabytes:
 
-    python -m benchmarks.growth create_many|iterate|position FILE [ROWS]
+    python -m benchmarks.growth create_many|iterate|position|frame FILE ROWS
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections import defaultdict
 from functools import partial
 from pathlib import Path
 
-from botmemory import close_db, init_db
+from botmemory import Trade, close_db, init_db
 from botmemory.repositories import positions, trades
 
 from .ours import Botmemory
@@ -93,12 +93,21 @@ def _peak_megabytes() -> float:
 def main() -> None:
     work, path, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
     init_db(path, synchronous="normal")
+    if work.startswith("frame"):  # neither contestant pays for what is imported
+        import pandas
+        import pyarrow.compute  # noqa: F401
+
+        from botmemory.interop import frames
     began = time.perf_counter()
     if work == "create_many":
         trades.create_many(rows(count))  # type: ignore[arg-type]
     elif work == "iterate":
         for _ in trades.iterate():
             pass
+    elif work == "frame":
+        frames.trades().to_pandas()
+    elif work == "frame by Peewee":
+        pandas.DataFrame(list(Trade.select().dicts()))
     else:
         positions.get(SYMBOLS[0])
     print(time.perf_counter() - began, _peak_megabytes())

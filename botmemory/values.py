@@ -7,7 +7,7 @@ import json
 import math
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from numbers import Integral, Real
@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 from .errors import ValidationError, show
 
-__all__ = ["plain_json", "refuse", "to_finite", "to_float", "to_json", "to_utc"]
+__all__ = ["flat", "plain_json", "refuse", "to_finite", "to_float", "to_json", "to_utc"]
 
 DEEPEST_METADATA = 64
 
@@ -132,3 +132,14 @@ def _plain_text(text: str, path: str) -> str:
     except UnicodeEncodeError:
         refuse(path, text, "holds half of a surrogate pair")
     return text
+
+
+def flat(metadata: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield what metadata holds, with dotted names for what is inside objects."""
+    if not isinstance(metadata, dict):
+        return
+    for name, value in metadata.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value

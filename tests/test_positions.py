@@ -113,7 +113,7 @@ def test_a_position_cannot_be_edited() -> None:
         position.quantity = 1.0  # type: ignore[misc]
 
 
-@pytest.mark.parametrize("symbol", ["", None, 5, "x" * 21])
+@pytest.mark.parametrize("symbol", ["", None, 5, "x" * 65])
 def test_what_is_no_symbol_is_refused(symbol: object) -> None:
     with pytest.raises(ValidationError, match="symbol: "):
         positions.get(symbol)  # type: ignore[arg-type]

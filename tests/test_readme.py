@@ -14,7 +14,7 @@ import pytest
 import botmemory
 from botmemory import Config
 from botmemory.analysis import attribution, performance
-from botmemory.interop import ccxt, files
+from botmemory.interop import ccxt, files, frames
 from botmemory.migration_runner import main
 from botmemory.repositories import positions, signals, tables, trades
 from botmemory.upkeep import backup, check
@@ -82,7 +82,19 @@ def test_the_script_prints_what_is_shown(capsys: pytest.CaptureFixture[str]) -> 
 
 @pytest.mark.parametrize(
     "module",
-    [trades, signals, positions, tables, performance, attribution, ccxt, files, backup, check],
+    [
+        trades,
+        signals,
+        positions,
+        tables,
+        performance,
+        attribution,
+        ccxt,
+        files,
+        frames,
+        backup,
+        check,
+    ],
 )
 def test_every_function_is_named(module: ModuleType) -> None:
     for name in module.__all__:

@@ -21,6 +21,7 @@ from ..database import db
 from ..errors import NotFoundError, ValidationError, show
 from ..models import OrderSide, Signal, Trade
 from ..repositories import _questions, trades
+from ..values import flat
 from ._ranges import checked_bins, is_number, limits, place_of, round_ends
 from ._results import Result, Sums, result_fields
 from ._selection import Selection, select
@@ -235,13 +236,3 @@ def _value(key: str) -> tuple[Any, Any]:
     field: Any = Signal.signal_metadata
     keys = key.split(".")
     return field.path(*keys), db.json_match(field, keys, None, None, None)
-
-
-def flat(metadata: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    if not isinstance(metadata, dict):
-        return
-    for name, value in metadata.items():
-        if isinstance(value, dict):
-            yield from flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value

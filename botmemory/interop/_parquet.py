@@ -22,6 +22,7 @@ _TYPES = {
     "number": pa.float64(),
     "whole": pa.int64(),
     "json": pa.string(),
+    "id": pa.string(),
     "text": pa.string(),
 }
 

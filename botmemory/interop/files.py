@@ -17,15 +17,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
-import peewee
-
 from .._calls import checked_call
 from ..database import db, session_scope
 from ..errors import ConfigError, DuplicateError, StorageError, ValidationError
-from ..fields import MetadataField, UtcDateTimeField
 from ..models import BaseModel
 from ..repositories import _crud, _questions
 from . import _csv, _jsonl
+from ._kinds import columns_of, kind_of
 from ._result import ImportResult, Noted
 
 __all__ = ["export_file", "import_file"]
@@ -75,7 +73,7 @@ def export_file(
     options = {"spreadsheet": spreadsheet} if form is _csv else {}
     try:
         try:
-            count = int(form.write(unfinished, _columns(model), rows(), **options))
+            count = int(form.write(unfinished, columns_of(model), rows(), **options))
             unfinished.replace(file)
         finally:
             unfinished.unlink(missing_ok=True)
@@ -124,7 +122,7 @@ def import_file(
                     noted = {"line": number, "reason": str(error), "text": text}
                     rejected_to.write(json.dumps(noted) + "\n")
 
-            lines = form.read(file, _columns(model), progress)
+            lines = form.read(file, columns_of(model), progress)
             while some := list(islice(lines, ROWS_PER_CHUNK)):
                 for created, count in _record(model, some, refuse):
                     counts[created] += count
@@ -149,25 +147,6 @@ def _form(file: Path) -> Any:
             f"{file}: Parquet needs {error.name}: pip install 'botmemory[frames]'"
         ) from error
     return _parquet
-
-
-def _columns(model: type[BaseModel]) -> dict[str, str]:
-    return {field.column_name: _kind(field) for field in model._meta.sorted_fields}
-
-
-def _kind(field: Any) -> str:
-    """Return what kind of value a column holds: moment, json, number, whole number or text."""
-    if isinstance(field, peewee.ForeignKeyField):
-        return _kind(field.rel_field)
-    for kinds, name in (
-        (UtcDateTimeField, "moment"),
-        (MetadataField, "json"),
-        (peewee.FloatField, "number"),
-        (peewee.IntegerField, "whole"),
-    ):
-        if isinstance(field, kinds):
-            return name
-    return "text"
 
 
 def _record(
@@ -231,7 +210,7 @@ def _read(field: Any, value: Any) -> Any:
     """Return a value as its field takes it; text where the format has no other way."""
     if value is None or not isinstance(value, str):
         return value
-    kind = _kind(field)
+    kind = kind_of(field)
     try:
         if kind == "moment":
             return datetime.fromisoformat(value)

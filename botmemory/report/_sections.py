@@ -14,11 +14,12 @@ from peewee import JOIN
 from ..analysis import attribution, performance
 from ..analysis._ranges import is_number, round_ends
 from ..analysis._selection import Selection, quote_of, select
-from ..analysis.attribution import PRICES, flat
+from ..analysis.attribution import PRICES
 from ..analysis.performance import EquityPoint, Group, Performance
 from ..models import OrderSide, Signal, Trade
 from ..repositories import _questions, positions
 from ..repositories.positions import Position
+from ..values import flat
 from . import _charts
 from ._charts import Chart, Fill
 from ._thinning import thinned

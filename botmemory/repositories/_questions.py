@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from itertools import islice
 from typing import Any, TypeVar, cast
 
 import peewee
@@ -230,6 +231,22 @@ def stream_values(
         fields = [model._meta.fields[name] for name in names]
         return cast("Iterator[Any]", db.stream(_all_in_time(model, values, *fields).tuples()))
     return _paged(model, values, names, tuple_maker(model, names))
+
+
+def batches(
+    model: type[BaseModel], values: dict[str, Any], size: int
+) -> Iterator[list[tuple[Any, ...]]]:
+    """Yield rows of one moment in no order, as tuples of what the driver gives for every field."""
+    query = _select(model, conditions(model, values, values)).tuples()
+    with _readable():
+        if db.streams:
+            rows = iter(db.stream(query))
+            while some := list(islice(rows, size)):
+                yield some
+        else:
+            cursor: Any = db.execute(query)
+            while some := cursor.fetchmany(size):
+                yield some
 
 
 def _all_in_time(model: type[BaseModel], values: dict[str, Any], *fields: Any) -> Any:
