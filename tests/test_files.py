@@ -271,6 +271,9 @@ class TestRefused:
         (tmp_path / "t.parquet").write_bytes(b"no")
         with pytest.raises(StorageError, match=r"t.parquet: is not a Parquet file"):
             import_file(Trade, tmp_path / "t.parquet")
+        (tmp_path / "fine.csv").write_text("symbol\n")
+        with pytest.raises(StorageError, match=r"nowhere/r: cannot be written: No such file"):
+            import_file(Trade, tmp_path / "fine.csv", rejects=tmp_path / "nowhere" / "r")
         with pytest.raises(StorageError, match=r"u.csv: cannot be read: No such file"):
             import_file(Trade, tmp_path / "u.csv")
 

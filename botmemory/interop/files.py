@@ -229,4 +229,7 @@ def _opened(path: str | os.PathLike[str] | None) -> AbstractContextManager[TextI
     """Open the file for what is refused, if there is to be one."""
     if path is None:
         return nullcontext()
-    return Path(path).expanduser().open("w", encoding="utf-8")
+    try:
+        return Path(path).expanduser().open("w", encoding="utf-8")
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be written: {error.strerror}") from error
