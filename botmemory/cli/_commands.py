@@ -23,7 +23,8 @@ from ..report import write_report
 from ..schema import status as schema_status
 from ..upkeep.backup import backup
 from ..upkeep.check import check
-from ._asking import ASKING, print_pairs
+from ._judging import JUDGING, print_pairs
+from ._listing import LISTING
 from ._options import Memory, answer, form_options, memory_options, narrowing, reading, writing
 from ._output import plain, progress, show
 
@@ -51,7 +52,7 @@ def cli(context: click.Context) -> None:
     context.ensure_object(Memory)
 
 
-for command in ASKING:
+for command in (*LISTING, *JUDGING):
     cli.add_command(command)
 
 

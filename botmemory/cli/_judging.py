@@ -1,4 +1,4 @@
-"""The commands that ask the memory: its rows, positions, results, and what triggered what."""
+"""The commands that judge: what was earned, and what triggered what."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import dataclasses
 import json
 import re
 import uuid
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, get_args
 
@@ -15,96 +14,23 @@ from rich.text import Text
 
 from ..analysis import attribution, performance
 from ..errors import NotFoundError, ValidationError
-from ..models import BaseModel, Signal, Trade
-from ..repositories import _questions, positions, trades
+from ..models import Trade
+from ..repositories import _questions, trades
+from ._listing import in_currencies, row_of
 from ._options import Memory, answer, form_options, memory_options, narrowing, reading
 from ._output import Column, amount, console, duration, moment, number, percent, plain, show
 
-__all__ = ["ASKING"]
+__all__ = ["JUDGING", "print_pairs"]
 
-SHORT = 13  # digits of an id, with its dash: the millisecond in which it was made
-
-PNL = Column("total_pnl", "pnl", amount, right=True)
 RESULT = (
     Column("trades", "trades", right=True),
     Column("closed_trades", "closed", right=True),
     Column("win_rate", "win rate", percent, right=True),
-    PNL,
+    Column("total_pnl", "pnl", amount, right=True),
     Column("profit_factor", "factor", amount, right=True),
     Column("best", "best", amount, right=True),
     Column("worst", "worst", amount, right=True),
 )
-
-
-@click.command("trades")
-@memory_options
-@narrowing("symbol", "strategy", "time", "limit")
-@form_options
-@click.pass_obj
-@answer
-def show_trades(memory: Memory, form: str, limit: int, **narrowed: Any) -> None:
-    """List the latest trades, newest first.
-
-    The id is shortened; `explain` takes it so.
-    """
-    with reading(memory):
-        rows = _rows(Trade, limit, narrowed)
-    columns = (
-        Column("timestamp", "when (UTC)", moment),
-        Column("symbol", "symbol"),
-        Column("side", "side"),
-        Column("quantity", "quantity", number, right=True),
-        Column("price", "price", number, right=True),
-        Column("pnl", "pnl", amount, right=True),
-        Column("id", "id", lambda one: str(one)[:SHORT]),
-        Column("strategy", "strategy", may_be_cut=True),
-    )
-    show(rows, columns, form, nothing="no trades")
-
-
-@click.command("signals")
-@memory_options
-@narrowing("symbol", "strategy", "time", "limit")
-@form_options
-@click.pass_obj
-@answer
-def show_signals(memory: Memory, form: str, limit: int, **narrowed: Any) -> None:
-    """List the latest signals, newest first."""
-    with reading(memory):
-        rows = _rows(Signal, limit, narrowed)
-    columns = (
-        Column("id", "id", right=True),
-        Column("timestamp", "when (UTC)", moment),
-        Column("symbol", "symbol"),
-        Column("signal_value", "value", right=True),
-        Column("strategy", "strategy", may_be_cut=True),
-        Column("signal_metadata", "metadata", json.dumps, may_be_cut=True),
-    )
-    show(rows, columns, form, nothing="no signals")
-
-
-@click.command("positions")
-@memory_options
-@narrowing("symbol", "strategy")
-@form_options
-@click.pass_obj
-@answer
-def show_positions(memory: Memory, form: str, symbol: str | None, strategy: str | None) -> None:
-    """Show what is held, by average cost.
-
-    A symbol that is named is shown when nothing of it is held, too.
-    """
-    with reading(memory):
-        found = [positions.get(symbol, strategy)] if symbol else positions.get_all(strategy)
-    columns = (
-        Column("symbol", "symbol"),
-        Column("quantity", "quantity", number, right=True),
-        Column("average_entry_price", "entry price", number, right=True),
-        Column("realized_pnl", "realized", amount, right=True),
-        Column("fees", "fees", _fees, right=True),
-        Column("opened_at", "since (UTC)", moment),
-    )
-    show([dataclasses.asdict(one) for one in found], columns, form, nothing="nothing is held")
 
 
 @click.command("pnl")
@@ -251,27 +177,7 @@ def show_conversion(memory: Memory, form: str, **narrowed: Any) -> None:
     show([dataclasses.asdict(one) for one in found], columns, form, nothing="no signals")
 
 
-ASKING = (
-    show_trades,
-    show_signals,
-    show_positions,
-    show_pnl,
-    show_performance,
-    explain_trade,
-    show_attribution,
-    show_conversion,
-)
-
-
-def _rows(model: type[BaseModel], limit: int, narrowed: dict[str, Any]) -> list[dict[str, Any]]:
-    values = _questions.narrowed(model, **narrowed)
-    return [row_of(row) for row in _questions.newest_first(model, values, limit)]
-
-
-def row_of(row: BaseModel) -> dict[str, Any]:
-    """Return the fields of a row by the names of their columns."""
-    fields: Sequence[Any] = row._meta.sorted_fields
-    return {field.column_name: row.__data__[field.name] for field in fields}
+JUDGING = (show_pnl, show_performance, explain_trade, show_attribution, show_conversion)
 
 
 def _trade(text: str) -> Trade:
@@ -294,17 +200,10 @@ def _trade(text: str) -> Trade:
     return trade
 
 
-def _fees(fees: dict[str | None, float]) -> str:
-    return ", ".join(
-        f"{number(paid)} {currency}" if currency else number(paid)
-        for currency, paid in fees.items()
-    )
-
-
 def _said(name: str, value: Any) -> str | None:
     """Return a field of a `Performance` in words; None where there is nothing to say."""
     if name == "fees":
-        return _fees(value) or None
+        return in_currencies(value) or None
     if name == "win_rate":
         return None if value is None else percent(value)
     if isinstance(value, datetime):
