@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +15,7 @@ from pathlib import Path
 import peewee
 import pytest
 from hypothesis import HealthCheck, settings
+from processes import NOBODY
 from recipes import sql
 from servers import new_database, restartable, run, server
 
@@ -96,6 +99,16 @@ def memory(kept: peewee.Database) -> Iterator[peewee.Database]:
 def path(tmp_path: Path) -> Path:
     """The path of a file that is not there yet."""
     return tmp_path / "bot.db"
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that a process without root's rights may reach and write."""
+    folder = Path(tempfile.mkdtemp())
+    if os.getuid() == 0:
+        os.chown(folder, NOBODY, NOBODY)
+    yield folder
+    shutil.rmtree(folder)
 
 
 @pytest.fixture(params=["file", "postgresql"])

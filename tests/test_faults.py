@@ -10,14 +10,13 @@ import sqlite3
 import stat
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-from processes import NOBODY, in_child, mount_small_disk, needs_fork
+from processes import in_child, mount_small_disk, needs_fork
 from samples import trade, trade_values
 
 from botmemory import (
@@ -31,16 +30,6 @@ from botmemory import (
 from botmemory.repositories import trades
 
 pytestmark = needs_fork
-
-
-@pytest.fixture
-def open_folder() -> Iterator[Path]:
-    """A folder that a process without root's rights may reach and write."""
-    folder = Path(tempfile.mkdtemp())
-    if os.getuid() == 0:
-        os.chown(folder, NOBODY, NOBODY)
-    yield folder
-    shutil.rmtree(folder)
 
 
 def message(call: Callable[[], object], kind: type[BotMemoryError] = StorageError) -> str:

@@ -17,7 +17,6 @@ from .. import migration_runner
 from .._version import __version__
 from ..database import Backend, close_database, open_database
 from ..fields import UtcDateTimeField
-from ..interop.files import export_file, import_file
 from ..models import Signal, Trade
 from ..report import write_report
 from ..schema import status as schema_status
@@ -25,13 +24,11 @@ from ..upkeep.backup import backup
 from ..upkeep.check import check
 from ._judging import JUDGING, print_pairs
 from ._listing import LISTING
-from ._options import Memory, answer, form_options, memory_options, narrowing, reading, writing
+from ._moving import MOVING
+from ._options import Memory, answer, form_options, memory_options, narrowing, reading
 from ._output import plain, progress, show
 
 __all__ = ["cli"]
-
-TABLES: dict[str, Any] = {"trades": Trade, "signals": Signal}
-SHOWN = 10  # of the rows that an import refuses
 
 EPILOG = """\b
 Exit codes: 0 done, 1 something is pending (status) or wrong (check),
@@ -52,7 +49,7 @@ def cli(context: click.Context) -> None:
     context.ensure_object(Memory)
 
 
-for command in (*LISTING, *JUDGING):
+for command in (*LISTING, *JUDGING, *MOVING):
     cli.add_command(command)
 
 
@@ -172,56 +169,6 @@ def make_report(memory: Memory, out: Path, **narrowed: Any) -> None:
     with reading(memory), progress("drawing") as report:
         path = write_report(out, **narrowed, progress=report)
     click.echo(path)
-
-
-@cli.command("export")
-@memory_options
-@narrowing("symbol", "strategy", "time")
-@click.option("--spreadsheet", is_flag=True, help="CSV for a person: formulas become text.")
-@click.argument("table", type=click.Choice(list(TABLES)))
-@click.argument("file", type=click.Path(path_type=Path))
-@click.pass_obj
-@answer
-def export_rows(memory: Memory, table: str, file: Path, spreadsheet: bool, **narrowed: Any) -> None:
-    """Write trades or signals to a .csv, .jsonl or .parquet file.
-
-    The other command, `import`, takes them in again to the last bit.
-    """
-    with reading(memory), progress("writing") as report:
-        count = export_file(
-            TABLES[table], file, spreadsheet=spreadsheet, progress=report, **narrowed
-        )
-    click.echo(f"{count:,} {table} in {file}")
-
-
-@cli.command("import")
-@memory_options
-@click.option("--keep-going", is_flag=True, help="Leave out rows that are refused.")
-@click.option(
-    "--rejects", type=click.Path(path_type=Path), metavar="FILE", help="Where they are written."
-)
-@click.argument("table", type=click.Choice(list(TABLES)))
-@click.argument("file", type=click.Path(path_type=Path))
-@click.pass_obj
-@answer
-def import_rows(
-    memory: Memory, table: str, file: Path, keep_going: bool, rejects: Path | None
-) -> None:
-    """Record the trades or signals of a file, each once.
-
-    Import signals before the trades they led to. The first row that is refused stops it, and
-    nothing is recorded; with --keep-going such rows are left out. Exit 1 if some were.
-    """
-    with writing(memory), progress("reading") as report:
-        found = import_file(
-            TABLES[table], file, keep_going=keep_going, rejects=rejects, progress=report
-        )
-    click.echo(f"{found.created:,} {table} recorded, {found.skipped:,} were there already")
-    for one in found.rejected[:SHOWN]:
-        click.echo(f"line {one.index}: {one.reason}", err=True)
-    if found.rejected:
-        click.echo(f"{found.refused:,} rows were refused", err=True)
-    sys.exit(int(bool(found.rejected)))
 
 
 @cli.command("check")

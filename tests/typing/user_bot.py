@@ -30,6 +30,7 @@ from botmemory.analysis.performance import Group, Performance, by, summarize
 from botmemory.fields import DoubleField, UtcDateTimeField
 from botmemory.interop import ImportResult
 from botmemory.interop.ccxt import import_trades
+from botmemory.interop.freqtrade import import_database
 from botmemory.repositories import positions, signals, tables, trades
 from botmemory.repositories.positions import Position
 from botmemory.repositories.trades import NewTrade
@@ -82,6 +83,7 @@ def ask(trade: Trade, signal: Signal) -> Position:
 
 
 def bring(fills: list[dict[str, object]]) -> ImportResult:
+    assert_type(import_database("tradesv3.sqlite"), ImportResult)
     return import_trades(fills, exchange="okx", strategy="a")
 
 
