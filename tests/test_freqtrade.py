@@ -17,6 +17,7 @@ from processes import in_child, needs_fork
 
 from botmemory import DatabaseBusyError, StorageError, Trade, ValidationError, close_db, init_db
 from botmemory.cli._commands import cli
+from botmemory.interop.ccxt import import_trades
 from botmemory.interop.freqtrade import import_database
 from botmemory.repositories import positions, trades
 
@@ -415,7 +416,8 @@ REPORTED = {
     "no price at all": ({"price": None, "average": None}, "price: None is not allowed"),
     "a price below zero": ({"average": -3.0}, "price: -3.0 is not greater than 0"),
     "an amount that is no number": ({"filled": "many"}, "filled: 'many' is not a number"),
-    "still open": ({"ft_is_open": 1, "status": "open"}, "filled: 2.0 until now"),
+    "still open": ({"ft_is_open": 1, "status": None}, "filled: 2.0 until now"),
+    "still open for the exchange": ({"status": "open"}, "filled: 2.0 until now"),
 }
 
 
@@ -430,6 +432,63 @@ def test_what_cannot_be_recorded_is_reported(name: str, empty: Path) -> None:
     [noted] = result.rejected
     assert noted.reason.startswith(f"trade 7, order {noted.row['order_id']}: {reason}")
     assert (noted.index, result.created, result.refused) == (31, 1, 1)
+
+
+@opened
+def test_the_last_exit_is_the_last_in_time(empty: Path) -> None:
+    put(empty, "trades", **CLOSED | {"close_profit_abs": 19.36})
+    put(empty, "orders", **EXIT | {"filled": 1.5})
+    earlier = {"order_id": "3", "order_filled_date": "2024-03-02 11:00:00.000000"}
+    put(empty, "orders", **EXIT | earlier | {"filled": 0.5})
+    put(empty, "orders", **ENTRY)
+    import_database(empty)
+    assert [(one.quantity, one.pnl) for one in recorded()] == [
+        (2.0, None),
+        (0.5, None),
+        (1.5, 19.36),
+    ]
+
+
+@opened
+def test_databases_of_two_bots_may_number_their_trades_alike(tmp_path: Path) -> None:
+    for name, day in (("one", "2024-03-01"), ("other", "2024-02-01")):
+        file = database(tmp_path / name, "2019.10")
+        put(file, "trades", **CLOSED | {"open_date": f"{day} 10:00:00.000000"})
+        assert import_database(file).created == 2
+
+
+@opened
+@pytest.mark.parametrize("side", [None, "sell", "SELL"])
+def test_a_stop_loss_sells_what_was_bought(side: str | None, empty: Path) -> None:
+    put(empty, "trades", **CLOSED | {"close_profit_abs": -20.5})
+    put(empty, "orders", **ENTRY)
+    put(empty, "orders", **EXIT | {"ft_order_side": "stoploss", "side": side, "average": 90.0})
+    assert import_database(empty).rejected == []
+    assert fill(recorded()[1]) == ("BTC/USDT", "sell", 90.0, 2.0, -20.5, 0.36, "USDT")
+
+
+@opened
+def test_the_id_of_an_order_is_not_that_of_a_fill(empty: Path) -> None:
+    put(empty, "trades", **OPEN)
+    put(empty, "orders", **ENTRY)
+    import_trades(
+        [{"id": "1", "symbol": "BTC/USDT", "side": "buy", "price": 1, "amount": 1, "timestamp": 1}],
+        exchange="binance",
+    )
+    assert import_database(empty).created == 1
+    assert {trade.exchange_trade_id for trade in recorded()} == {"1", "order:1"}
+
+
+@opened
+def test_the_amount_of_a_fee_is_that_of_a_single_order(empty: Path) -> None:
+    put(empty, "trades", **OPEN | {"fee_open_cost": 0.0005, "fee_open_currency": "BNB"})
+    put(empty, "orders", **ENTRY)
+    put(empty, "orders", **ENTRY | {"order_id": "5", "filled": 1.0})
+    import_database(empty)
+    assert sorted((one.fee, one.fee_currency) for one in recorded()) == [
+        (0.1, "USDT"),
+        (0.2, "USDT"),
+    ]
 
 
 @opened
@@ -471,6 +530,7 @@ def test_a_closed_trade_that_says_nothing_of_its_exit_is_reported(empty: Path) -
 @opened
 def test_an_order_of_a_trade_that_is_gone_is_reported(tmp_path: Path) -> None:
     file = database(tmp_path / "bot.sqlite", "2021.9")
+    put(file, "trades", **CLOSED | {"id": 1})
     put(file, "orders", **ENTRY | {"id": 5})
     put(file, "orders", **ENTRY | {"ft_trade_id": None, "order_id": "8"})
     put(file, "orders", **ENTRY | {"order_id": "9", "filled": 0.0})
@@ -658,8 +718,12 @@ def test_a_damaged_database_is_an_error_that_names_it(bot: Path) -> None:
 
 @opened
 def test_a_file_that_never_rests_is_said(bot: Path) -> None:
-    change(bot, "PRAGMA journal_mode = wal")  # and nobody has it open as SQLite does
-    touch = "import os, sys\nprint('ready', flush=True)\nwhile True: os.utime(sys.argv[1])"
+    # nobody has it open as SQLite does, and copying it takes a moment
+    change(bot, "PRAGMA journal_mode = wal", "CREATE TABLE more AS SELECT randomblob(50000000)")
+    touch = (
+        "import itertools, os, sys\nprint('ready', flush=True)\n"
+        "for moment in itertools.count(): os.utime(sys.argv[1], ns=(moment, moment))"
+    )
     toucher = subprocess.Popen([sys.executable, "-c", touch, bot], stdout=subprocess.PIPE)
     assert toucher.stdout is not None
     try:

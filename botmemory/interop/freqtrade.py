@@ -92,7 +92,7 @@ def _record(
         what = f"realized_profit: there is no exit to record {realized} with"
         rejected.append(noted(position, position, what))
     recorded = Decimal(0)  # of the realized profit, with the exits before the last one
-    for fill in sorted(fills, key=lambda fill: fill is last_exit):
+    for fill in fills:
         if fill is last_exit and realized is not None:
             fill.values["pnl"] = float(realized - recorded)
         try:
