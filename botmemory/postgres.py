@@ -26,6 +26,11 @@ ROWS_PER_FETCH = 1000
 Row = TypeVar("Row", bound=peewee.Model)
 
 
+def _counter(key: Any) -> Any:
+    """Return the name of the sequence that counts a key up."""
+    return fn.PG_GET_SERIAL_SEQUENCE(key.model._meta.table_name, key.column_name)
+
+
 class PostgresBackend(ServerMixin, PooledPostgresqlExtDatabase):  # type: ignore[misc]
     """A PostgreSQL database, opened as `config` says.
 
@@ -95,14 +100,22 @@ class PostgresBackend(ServerMixin, PooledPostgresqlExtDatabase):  # type: ignore
 
         return self._inside(copy_rows, "COPY")
 
-    def raise_counter(self, model: type[peewee.Model]) -> None:
+    def last_counted(self, model: type[peewee.Model]) -> int:
         key: Any = model._meta.primary_key
-        if isinstance(key, peewee.AutoField):
-            counter = fn.PG_GET_SERIAL_SEQUENCE(model._meta.table_name, key.column_name)
-            highest = fn.COALESCE(model.select(fn.MAX(key)), 1)
+        if not isinstance(key, peewee.AutoField):
+            return 0
+        given = fn.PG_SEQUENCE_LAST_VALUE(_counter(key).cast("regclass"))
+        highest = fn.GREATEST(given, model.select(fn.MAX(key)), 0)
+        return int(peewee.Select(columns=[highest]).bind(self).scalar())
+
+    def raise_counter(self, model: type[peewee.Model], least: int = 0) -> None:
+        last = max(least, self.last_counted(model))
+        if last:
+            counter = _counter(model._meta.primary_key)
             # never back: an id that was deleted is not given again
-            last = fn.GREATEST(fn.NEXTVAL(counter), highest)
-            peewee.Select(columns=[fn.SETVAL(counter, last)]).bind(self).execute()
+            behind = fn.COALESCE(fn.PG_SEQUENCE_LAST_VALUE(counter.cast("regclass")), 0) < last
+            raised = peewee.Select(columns=[fn.SETVAL(counter, last)]).where(behind)
+            raised.bind(self).execute()
 
     def stream(self, query: peewee.ModelSelect[Row]) -> Iterator[Row]:
         """Yield the rows of a query through a cursor on the server, some at a time.

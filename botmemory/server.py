@@ -376,8 +376,12 @@ class ServerMixin:
         """Run a compiled INSERT of one row and return the id it was given."""
         return int(self.execute_sql(sql, params).fetchone()[0])
 
-    def raise_counter(self, model: type[peewee.Model]) -> None:
-        """Count on from the highest id, where ids were given, if the engine counts at all."""
+    def last_counted(self, model: type[peewee.Model]) -> int:
+        """Return the highest id that the table has had, 0 where the engine counts none."""
+        return 0
+
+    def raise_counter(self, model: type[peewee.Model], least: int = 0) -> None:
+        """Count on from `least`, or from the highest id that was given, if the engine counts."""
 
     def size(self) -> int:
         """Return the bytes that the database takes on the server."""

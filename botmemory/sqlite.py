@@ -35,6 +35,8 @@ READS = ("SELECT", "PRAGMA", "WITH", "EXPLAIN", "SAVEPOINT", "RELEASE", "ROLLBAC
 
 R = TypeVar("R")
 
+# where SQLite itself keeps the counters of tables
+_Counter: Any = peewee.Table("sqlite_sequence", ("name", "seq"))
 _logger = logging.getLogger("peewee")  # which shows every statement at its level DEBUG
 
 
@@ -409,8 +411,19 @@ class SqliteBackend(peewee.SqliteDatabase):
         kinds = {"FOREIGNKEY": "reference", "CHECK": "check", "NOTNULL": "null"}
         return kinds.get(name.removeprefix("SQLITE_CONSTRAINT_"), "unique")
 
-    def raise_counter(self, model: type[peewee.Model]) -> None:
-        """Count on from the highest id, where ids were given: SQLite does so by itself."""
+    def last_counted(self, model: type[peewee.Model]) -> int:
+        """Return the highest id that the table has had, 0 where it counts none."""
+        counter = _Counter.bind(self)
+        mine = counter.name == model._meta.table_name
+        return counter.select(counter.seq).where(mine).scalar() or 0
+
+    def raise_counter(self, model: type[peewee.Model], least: int = 0) -> None:
+        """Count on from `least`, or from the highest id that was given: the latter SQLite does."""
+        if least > self.last_counted(model):
+            counter = _Counter.bind(self)
+            table = model._meta.table_name
+            counter.delete().where(counter.name == table).execute()
+            counter.insert({counter.name: table, counter.seq: least}).execute()
 
     def size(self) -> int:
         """Return the bytes of the file and its -wal."""

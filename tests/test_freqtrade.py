@@ -586,9 +586,12 @@ import sqlite3, sys
 bot = sqlite3.connect(sys.argv[1], isolation_level=None)
 bot.execute("PRAGMA journal_mode = " + sys.argv[2])
 bot.execute("PRAGMA wal_autocheckpoint = 0")
+bot.execute("PRAGMA cache_size = 1")
 bot.execute("UPDATE trades SET enter_tag = 'live' WHERE id = 1")
 bot.execute("BEGIN IMMEDIATE")
 bot.execute("UPDATE trades SET enter_tag = 'not yet' WHERE id = 1")
+if sys.argv[3:]:  # so much that it is in the file before the end
+    bot.execute("UPDATE orders SET ft_cancel_reason = hex(randomblob(5000))")
 print("ready", flush=True)
 sys.stdin.readline()
 bot.execute("COMMIT")
@@ -597,13 +600,13 @@ print(bot.execute("SELECT enter_tag FROM trades WHERE id = 1").fetchone()[0], fl
 
 
 @pytest.fixture
-def running(bot: Path) -> Iterator[Callable[[str], subprocess.Popen[str]]]:
+def running(bot: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """A bot in a process of its own, in the middle of a transaction."""
     processes = []
 
-    def start(journal: str) -> subprocess.Popen[str]:
+    def start(*how: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [sys.executable, "-c", BOT, bot, journal],
+            [sys.executable, "-c", BOT, bot, *how],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -622,7 +625,7 @@ def running(bot: Path) -> Iterator[Callable[[str], subprocess.Popen[str]]]:
 @opened
 @pytest.mark.parametrize("journal", ["wal", "delete"])
 def test_while_the_bot_is_in_the_middle_of_a_transaction(
-    bot: Path, running: Callable[[str], subprocess.Popen[str]], journal: str
+    bot: Path, running: Callable[..., subprocess.Popen[str]], journal: str
 ) -> None:
     process = running(journal)
     before = contents(bot.parent)
@@ -640,7 +643,7 @@ def test_while_the_bot_is_in_the_middle_of_a_transaction(
 
 @opened
 def test_what_a_killed_bot_has_left_in_its_wal_is_read(
-    bot: Path, running: Callable[[str], subprocess.Popen[str]]
+    bot: Path, running: Callable[..., subprocess.Popen[str]]
 ) -> None:
     process = running("wal")
     process.kill()
@@ -653,14 +656,18 @@ def test_what_a_killed_bot_has_left_in_its_wal_is_read(
 
 
 @needs_fork
-@pytest.mark.parametrize("state", ["closed", "killed", "copied", "running", "journal"])
+@pytest.mark.parametrize(
+    "state", ["closed", "killed", "copied", "running", "journal", "killed journal"]
+)
 def test_in_a_folder_that_cannot_be_written(
-    bot: Path, open_folder: Path, running: Callable[[str], subprocess.Popen[str]], state: str
+    bot: Path, open_folder: Path, running: Callable[..., subprocess.Popen[str]], state: str
 ) -> None:
-    process = running("delete" if state == "journal" else "wal")
+    process = running(
+        *{"journal": ["delete"], "killed journal": ["delete", "much"]}.get(state, ["wal"])
+    )
     if state == "closed":
         process.communicate("\n")
-    elif state in ("killed", "copied"):
+    elif state in ("killed", "copied", "killed journal"):
         process.kill()
         process.communicate()
     for file in bot.parent.iterdir():

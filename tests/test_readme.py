@@ -14,7 +14,7 @@ import pytest
 import botmemory
 from botmemory import Config
 from botmemory.analysis import attribution, performance
-from botmemory.interop import ccxt, files, frames, freqtrade
+from botmemory.interop import ccxt, files, frames, freqtrade, memories
 from botmemory.migration_runner import main
 from botmemory.repositories import positions, signals, tables, trades
 from botmemory.upkeep import backup, check
@@ -91,6 +91,7 @@ def test_the_script_prints_what_is_shown(capsys: pytest.CaptureFixture[str]) -> 
         attribution,
         ccxt,
         freqtrade,
+        memories,
         files,
         frames,
         backup,

@@ -31,8 +31,8 @@ from ._output import plain, progress, show
 __all__ = ["cli"]
 
 EPILOG = """\b
-Exit codes: 0 done, 1 something is pending (status) or wrong (check),
-2 an error. Nothing but data goes to the standard output.
+Exit codes: 0 done, 1 something is pending (status), wrong (check) or
+refused (import), 2 an error. Nothing but data goes to the standard output.
 """
 
 

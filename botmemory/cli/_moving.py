@@ -2,22 +2,41 @@
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
 import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
+from ..errors import ConfigError
 from ..interop._result import ImportResult
 from ..interop.files import export_file, import_file
 from ..interop.freqtrade import import_database
-from ..models import Signal, Trade
-from ._options import Memory, answer, memory_options, narrowing, reading, writing
-from ._output import progress
+from ..interop.memories import copy_memory
+from ..models import BaseModel, Signal, Trade
+from ._options import (
+    Memory,
+    answer,
+    form_options,
+    memory_options,
+    narrowing,
+    reading,
+    settings_options,
+    writing,
+)
+from ._output import Column, progress, show
 
 __all__ = ["MOVING"]
 
 TABLES: dict[str, Any] = {"trades": Trade, "signals": Signal}
+COPIED = (
+    Column("name", "table"),
+    Column("rows", "rows", "{:,}".format, right=True),
+    Column("copied", "copied now", "{:,}".format, right=True),
+    Column("checksum", "checksum of both"),
+)
 SHOWN = 10  # of the rows that an import refuses, and of those that need a look
 
 
@@ -30,9 +49,9 @@ SHOWN = 10  # of the rows that an import refuses, and of those that need a look
 @click.pass_obj
 @answer
 def export_rows(memory: Memory, table: str, file: Path, spreadsheet: bool, **narrowed: Any) -> None:
-    """Write trades or signals to a .csv, .jsonl or .parquet file.
+    """Write trades or signals to a CSV, JSONL or Parquet file.
 
-    The other command, `import`, takes them in again to the last bit.
+    Its suffix says which: .csv, .jsonl or .parquet. `import` takes it in again to the last bit.
     """
     with reading(memory), progress("writing") as report:
         count = export_file(
@@ -72,14 +91,58 @@ def import_rows(
 @click.pass_obj
 @answer
 def import_freqtrade(memory: Memory, file: Path) -> None:
-    """Record the filled orders of a freqtrade database, each once.
+    """Record the filled orders of a freqtrade database.
 
-    FILE is its SQLite database of any age; its bot may go on. What cannot be recorded is named, and
-    left for the next time. Exit 1 if there was any.
+    FILE is its SQLite database of any age; its bot may go on. Each order is recorded once. What
+    cannot be recorded is named, and left for the next time. Exit 1 if there was any.
     """
     with writing(memory), progress("reading") as report:
         found = import_database(file, progress=report)
     _tell(found, "trades", "{0.reason}")
+
+
+@click.command("copy")
+@settings_options
+@click.option(
+    "--models", metavar="MODULE", help="Where the models of the bot's own tables are, dotted."
+)
+@click.argument("source")
+@click.argument("target")
+@form_options
+@click.pass_obj
+@answer
+def copy_all(memory: Memory, source: str, target: str, models: str | None, form: str) -> None:
+    """Copy a whole memory into another, and prove them equal.
+
+    SOURCE and TARGET are paths or URLs, of SQLite or PostgreSQL. The source is only read, as it is
+    at one moment; the target is made where it is not there yet. What was interrupted goes on when
+    it is called again. Ids count on from where the source stopped.
+    """
+    own = [] if models is None else _models_of(models)
+    with progress("copying") as report:
+        tables = copy_memory(
+            memory.settings(db_path=source),
+            memory.settings(db_path=target),
+            models=own,
+            progress=report,
+        )
+    show([dataclasses.asdict(one) for one in tables], COPIED, form, nothing="")
+
+
+def _models_of(name: str) -> list[type[BaseModel]]:
+    """Return the models of a bot's own tables that a module has."""
+    sys.path.insert(0, str(Path.cwd()))  # a command that was installed does not look there
+    try:
+        module = importlib.import_module(name)
+    except ImportError as error:
+        raise ConfigError(f"--models {name}: cannot be imported: {error}") from error
+    return [
+        one
+        for one in vars(module).values()
+        if isinstance(one, type)
+        and issubclass(one, BaseModel)
+        and one not in (BaseModel, Signal, Trade)
+    ]
 
 
 def _tell(found: ImportResult, what: str, line: str) -> None:
@@ -96,4 +159,4 @@ def _tell(found: ImportResult, what: str, line: str) -> None:
     sys.exit(int(bool(found.rejected)))
 
 
-MOVING = (export_rows, import_rows, import_freqtrade)
+MOVING = (export_rows, import_rows, import_freqtrade, copy_all)

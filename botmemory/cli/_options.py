@@ -18,7 +18,16 @@ from ..config import Config
 from ..database import close_db
 from ..errors import BotMemoryError
 
-__all__ = ["Memory", "answer", "form_options", "memory_options", "narrowing", "reading", "writing"]
+__all__ = [
+    "Memory",
+    "answer",
+    "form_options",
+    "memory_options",
+    "narrowing",
+    "reading",
+    "settings_options",
+    "writing",
+]
 
 Command = Callable[..., Any]
 
@@ -40,20 +49,25 @@ class Memory:
 
 def memory_options(command: Command) -> Command:
     """Let a command be told which memory it is about."""
+    text = "Path or URL of the memory (BOTMEMORY_DB_PATH, trading_state.db)."
+    return _kept("--db", "TARGET", text)(settings_options(command))
+
+
+def settings_options(command: Command) -> Command:
+    """Let a command be told everything about a memory but where it is."""
+    own = "Migrations of the bot's own tables (BOTMEMORY_MIGRATIONS)."
+    command = _kept("--migrations", "FOLDER", own)(command)
+    return _kept("--config", "FILE", "Read the settings from a TOML file.")(command)
+
+
+def _kept(name: str, metavar: str, text: str) -> Callable[[Command], Command]:
+    """Return an option that is kept in the context."""
 
     def keep(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
         if value is not None:
             setattr(context.ensure_object(Memory), str(parameter.name), value)
 
-    for name, metavar, text in (
-        ("--migrations", "FOLDER", "Migrations of the bot's own tables (BOTMEMORY_MIGRATIONS)."),
-        ("--config", "FILE", "Read the settings from a TOML file."),
-        ("--db", "TARGET", "Path or URL of the memory (BOTMEMORY_DB_PATH, trading_state.db)."),
-    ):
-        command = click.option(name, metavar=metavar, help=text, expose_value=False, callback=keep)(
-            command
-        )
-    return command
+    return click.option(name, metavar=metavar, help=text, expose_value=False, callback=keep)
 
 
 def form_options(command: Command) -> Command:

@@ -31,6 +31,7 @@ from botmemory.fields import DoubleField, UtcDateTimeField
 from botmemory.interop import ImportResult
 from botmemory.interop.ccxt import import_trades
 from botmemory.interop.freqtrade import import_database
+from botmemory.interop.memories import CopiedTable, copy_memory
 from botmemory.repositories import positions, signals, tables, trades
 from botmemory.repositories.positions import Position
 from botmemory.repositories.trades import NewTrade
@@ -84,6 +85,7 @@ def ask(trade: Trade, signal: Signal) -> Position:
 
 def bring(fills: list[dict[str, object]]) -> ImportResult:
     assert_type(import_database("tradesv3.sqlite"), ImportResult)
+    assert_type(copy_memory("bot.db", "postgresql://db/bots", models=[Trade]), list[CopiedTable])
     return import_trades(fills, exchange="okx", strategy="a")
 
 

@@ -1,0 +1,425 @@
+"""A memory moves house: whole, proven, in either direction, and also after it was interrupted."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from signal import SIGKILL
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from own import EquitySnapshot, Remark, own_folder
+from samples import at, signal, trade, trade_values
+from servers import run as run_sql
+
+from botmemory import (
+    Config,
+    ConfigError,
+    DuplicateError,
+    SchemaError,
+    Signal,
+    StorageError,
+    Trade,
+    ValidationError,
+    close_db,
+    init_db,
+    schema,
+)
+from botmemory.cli._commands import cli
+from botmemory.database import close_database, open_database
+from botmemory.interop.memories import copy_memory
+from botmemory.repositories import positions, signals, tables, trades
+
+Place = Callable[[], str]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Place:
+    numbers = itertools.count()
+    return lambda: str(tmp_path / f"memory{next(numbers)}.db")
+
+
+@pytest.fixture(params=["to a server", "from a server", "file to file", "server to server"])
+def places(
+    request: pytest.FixtureRequest, file: Place, new_database: Callable[[], str]
+) -> tuple[str, str]:
+    """Where a memory is, and where it is to be; neither is there yet."""
+    makers = {
+        "to a server": (file, new_database),
+        "from a server": (new_database, file),
+        "file to file": (file, file),
+        "server to server": (new_database, new_database),
+    }[request.param]
+    return makers[0](), makers[1]()
+
+
+def fill(target: str, rows: int = 30) -> None:
+    """Record what is hard to keep, and delete the last signal."""
+    init_db(target)
+    seen = [
+        {"rsi": 31.25, "bands": {"lower": 1e-300, "upper": 1.7976931348623157e308}},
+        ["é", "\U0001f680", "'; --", {"b": None, "a": [True, 10**25, 1e22, 1.0, 0.1 + 0.2]}],
+        "text",
+        17,
+        None,
+    ]
+    for number in range(rows):
+        made = signal(
+            symbol=("BTC/USDT", "ETH/USDT:USDT-250328")[number % 2],
+            signal_value=number % 3 - 1,
+            signal_metadata=seen[number % 5],
+            timestamp=at(number),
+            strategy=("a", None)[number % 2],
+        )
+        trade(
+            side=("buy", "sell")[number % 2],
+            price=(5e-324, 0.1, 1.7976931348623157e308, 60000.01)[number % 4],
+            quantity=(1.0, 1e-8)[number % 2],
+            pnl=(None, -0.3, 1e15)[number % 3],
+            timestamp=datetime(9999, 12, 31, 23, 59, 59, 999999, UTC) if number == 7 else None,
+            signal=made if number % 4 else None,
+            fee=0.00001,
+            fee_currency="BNB",
+            exchange="binance",
+            exchange_trade_id=f"{number}",
+            trade_metadata=seen[(number + 1) % 5],
+        )
+    signals.delete(signal())
+    close_db()
+
+
+def contents(target: str) -> dict[str, list[dict[str, Any]]]:
+    init_db(target)
+    found = {
+        model._meta.table_name: [dict(row.__data__) for row in model.select().order_by(model.id)]
+        for model in (Signal, Trade)
+    }
+    close_db()
+    return found
+
+
+def test_it_is_the_same_in_its_new_place(places: tuple[str, str]) -> None:
+    source, target = places
+    fill(source)
+    copied = copy_memory(source, target)
+    assert [(one.name, one.rows, one.copied) for one in copied] == [
+        ("signal", 30, 30),
+        ("trade", 30, 30),
+    ]
+    assert contents(target) == contents(source)
+    assert len({one.checksum for one in copied}) == 2
+    init_db(target)
+    assert positions.get("BTC/USDT").fees == {"BNB": pytest.approx(0.0003)}
+    assert [row.signal is None for row in Trade.select().order_by(Trade.id)][:5] == [
+        True, False, False, False, True,
+    ]  # fmt: skip
+
+
+def test_ids_count_on_from_where_the_source_stopped(places: tuple[str, str]) -> None:
+    source, target = places
+    fill(source)  # its 31st signal was deleted
+    copy_memory(source, target)
+    for place in places:
+        init_db(place)
+        assert signal().id == 32
+        close_db()
+
+
+def test_there_and_back_it_is_equal_to_the_last_bit(file: Place, new_database: Place) -> None:
+    here, there, back = file(), new_database(), file()
+    fill(here)
+    first = copy_memory(here, there)
+    second = copy_memory(there, back)
+    assert [one.checksum for one in first] == [one.checksum for one in second]
+
+    def raw(path: str) -> list[list[Any]]:
+        with closing(sqlite3.connect(path)) as connection:
+            return [
+                [json.loads(value) if str(value).startswith(("{", "[")) else value for value in row]
+                for table in ("signal", "trade")
+                for row in connection.execute(f"SELECT * FROM {table} ORDER BY id")
+            ]
+
+    assert raw(here) == raw(back)
+
+
+def test_what_was_allowed_to_be_large_is_not_refused(places: tuple[str, str]) -> None:
+    source, target = places
+    init_db(source, max_metadata_bytes=3_000_000)
+    trade(trade_metadata="x" * 2_000_000)
+    close_db()
+    assert copy_memory(source, target)[1].rows == 1
+
+
+def test_again_copies_what_is_new(places: tuple[str, str]) -> None:
+    source, target = places
+    fill(source)
+    first = copy_memory(source, target)
+    init_db(source)
+    new = trade(signal=signal())
+    close_db()
+    second = copy_memory(source, target)
+    assert [(one.rows, one.copied) for one in second] == [(31, 1), (31, 1)]
+    assert second[1].checksum != first[1].checksum
+    assert copy_memory(source, target)[1].copied == 0
+    init_db(target)
+    assert trades.get_by_id(new.id) == new
+
+
+KILLED = """
+import os, signal, sys
+from botmemory.interop import memories
+
+memories.ROWS_PER_PAGE = 40
+def report(done, total):
+    if done >= int(sys.argv[3]):
+        os.kill(os.getpid(), signal.SIGKILL)
+memories.copy_memory(sys.argv[1], sys.argv[2], progress=report)
+"""
+
+
+@pytest.mark.parametrize("after", [40, 240, 560, 840])
+def test_a_copy_that_was_killed_is_completed(places: tuple[str, str], after: int) -> None:
+    source, target = places
+    fill(source, 320)
+    done = subprocess.run([sys.executable, "-c", KILLED, source, target, str(after)], check=False)
+    assert done.returncode == -SIGKILL
+    second = copy_memory(source, target)
+    assert sum(one.copied for one in second) == 640 - min(after, 640)
+    assert contents(target) == contents(source)
+
+
+def test_a_copy_that_was_killed_counts_on_behind_what_it_has(places: tuple[str, str]) -> None:
+    source, target = places
+    fill(source, 100)
+    subprocess.run([sys.executable, "-c", KILLED, source, target, "80"], check=False)
+    init_db(target)
+    assert signal().id == 81
+
+
+def test_the_source_is_copied_as_it_was_at_one_moment(places: tuple[str, str]) -> None:
+    source, target = places
+    fill(source)
+    before = contents(source)
+    bot = [sys.executable, "-c", "import sys; from botmemory import init_db; "
+           "from botmemory.repositories import trades; init_db(sys.argv[1]); "
+           "trades.create(symbol='LATE', side='buy', price=1, quantity=1)", source]  # fmt: skip
+    seen: list[tuple[int, int]] = []
+
+    def report(done: int, total: int) -> None:
+        if not seen:
+            subprocess.run(bot, check=True)
+        seen.append((done, total))
+
+    copied = copy_memory(source, target, progress=report)
+    assert [one.rows for one in copied] == [30, 30]
+    assert contents(target) == before
+    assert seen == [(30, 120), (60, 120), (90, 120), (120, 120)]
+    assert copy_memory(source, target)[1].copied == 1
+
+
+# --- what is refused ---------------------------------------------------------------------------
+
+
+def test_a_target_that_is_another_memory_is_left_as_it_is(places: tuple[str, str]) -> None:
+    source, target = places
+    fill(source)
+    init_db(target)
+    other = trade(symbol="MINE")
+    close_db()
+    said = f"holds the Trade {other.id}, which .* has not: it is no unfinished copy, and nothing"
+    with pytest.raises(DuplicateError, match=said):
+        copy_memory(source, target)
+    assert [row["symbol"] for row in contents(target)["trade"]] == ["MINE"]
+
+
+def test_a_row_that_was_changed_since_is_not_taken_for_the_same(places: tuple[str, str]) -> None:
+    source, target = places
+    fill(source)
+    copy_memory(source, target)
+    init_db(source)
+    changed = trades.update(trades.get_latest("BTC/USDT", 1)[0], pnl=4.0)
+    trade(symbol="NEW")
+    close_db()
+    with pytest.raises(DuplicateError, match="has another one: it is no unfinished copy") as told:
+        copy_memory(source, target)
+    assert told.value.id == changed.id
+    assert len(contents(target)["trade"]) == 30
+
+
+def test_a_target_that_is_written_meanwhile_is_no_proven_copy(places: tuple[str, str]) -> None:
+    source, target = places
+    fill(source)
+    late = "UPDATE trade SET price = price * 2 WHERE exchange_trade_id = '3'"
+
+    def report(done: int, total: int) -> None:
+        if done == 60:  # all is copied, nothing is read again yet
+            if target.startswith("postgresql"):
+                run_sql(target, late)
+            else:
+                with closing(sqlite3.connect(target)) as connection, connection:
+                    connection.execute(late)
+
+    with pytest.raises(StorageError, match="its table trade has 30 rows with the checksum .*: a "
+                       "program has written it meanwhile; stop it and copy again"):  # fmt: skip
+        copy_memory(source, target, progress=report)
+
+
+def test_a_row_that_the_target_refuses_is_named(file: Place, new_database: Place) -> None:
+    source, target = file(), new_database()
+    fill(source)
+    with closing(sqlite3.connect(source)) as connection, connection:
+        connection.execute("UPDATE trade SET fee_currency = 'B' || char(0) || 'B' "
+                           "WHERE exchange_trade_id = '12'")  # fmt: skip
+    init_db(source)
+    [odd] = Trade.select().where(Trade.exchange_trade_id == "12")
+    close_db()
+    with pytest.raises(ValidationError, match=f"^Trade {odd.id}: the schema refuses it: "):
+        copy_memory(source, target)
+    assert {name: len(rows) for name, rows in contents(target).items()} == {
+        "signal": 30,
+        "trade": 0,
+    }
+
+
+def test_places_that_cannot_be(file: Place) -> None:
+    source, target = file(), file()
+    with pytest.raises(StorageError, match="there is no such database to read"):
+        copy_memory(source, target)
+    fill(source)
+    for one, other in ((":memory:", target), (source, ":memory:")):
+        with pytest.raises(ConfigError, match=":memory:: is in this process alone"):
+            copy_memory(one, other)
+    with pytest.raises(ConfigError, match="memory0.db: is the source itself"):
+        copy_memory(source, Path(source))
+    with pytest.raises(ConfigError, match="memory1.db: read_only: nothing could be copied"):
+        copy_memory(source, Config(target, read_only=True))
+    with pytest.raises(ConfigError, match="models: 'Trade' is not a model on BaseModel"):
+        copy_memory(source, target, models=["Trade"])  # type: ignore[list-item]
+    assert not Path(target).exists()
+    init_db(source)
+    with pytest.raises(ConfigError, match="memory0.db: is open in this process; close_db"):
+        copy_memory(source, target)
+
+
+def test_a_source_of_another_version_is_refused_before_anything_is_made(file: Place) -> None:
+    source, target = file(), file()
+    fill(source)
+    database = open_database(Config(source))
+    schema.down(database)
+    close_database(database)
+    with pytest.raises(SchemaError, match="migrations are pending: 0004"):
+        copy_memory(source, target)
+    assert not Path(target).exists()
+
+
+# --- the bot's own tables ------------------------------------------------------------------------
+
+
+def fill_own(source: str, folder: Path) -> None:
+    init_db(source, migrations=folder)
+    bought = trade(signal=signal())
+    tables.create(EquitySnapshot, timestamp=at(1), symbol="A", equity=0.1, trade=bought)
+    for text in ("a", "b", "c"):
+        made = tables.create(Remark, text=text, about=bought.signal)
+    tables.delete(made)
+    close_db()
+
+
+def test_the_bots_own_tables_move_too(places: tuple[str, str], tmp_path: Path) -> None:
+    source, target = places
+    folder = own_folder(tmp_path)
+    fill_own(source, folder)
+    copied = copy_memory(Config(source, migrations=folder), target, models=[EquitySnapshot, Remark])
+    assert {one.name: one.copied for one in copied} == {
+        "signal": 1, "remark": 2, "trade": 1, "equity_snapshot": 1,
+    }  # fmt: skip
+    init_db(target, migrations=folder)
+    [snapshot] = tables.get_all(EquitySnapshot)
+    assert (snapshot.equity, snapshot.trade) == (0.1, trades.get_all()[0])
+    assert [one.text for one in tables.get_all(Remark)] == ["b", "a"]
+    assert tables.create(Remark, text="d").id in (3, 4)
+
+
+def test_an_own_table_is_not_left_behind_in_silence(
+    places: tuple[str, str], tmp_path: Path
+) -> None:
+    source, target = places
+    folder = own_folder(tmp_path)
+    fill_own(source, folder)
+    with pytest.raises(ConfigError, match="has tables of the bot's own; name the folder"):
+        copy_memory(source, target)
+    opened = Config(source, migrations=folder)
+    with pytest.raises(ConfigError, match="equity_snapshot, remark: no model was named"):
+        copy_memory(opened, target)
+    with pytest.raises(ConfigError, match=": remark: no model was named"):
+        copy_memory(opened, target, models=[EquitySnapshot])
+    assert [len(rows) for rows in contents(target).values()] == [0, 0]
+
+
+# --- at the terminal, and at a million -----------------------------------------------------------
+
+
+def test_from_the_command_line(
+    places: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = places
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        done = CliRunner().invoke(cli, [str(one) for one in arguments])
+        return done.exit_code, done.stdout, done.stderr
+
+    folder = own_folder(tmp_path)
+    fill_own(source, folder)
+    monkeypatch.chdir(tmp_path)
+    Path("mybot.py").write_text("from own import EquitySnapshot, Remark\nfrom botmemory import *\n")
+    own = ("--migrations", folder, "--models", "mybot")
+    code, out, err = run("copy", source, target, *own, "--json")
+    assert (code, err) == (0, "")
+    assert [(one["name"], one["rows"]) for one in json.loads(out)] == [
+        ("signal", 1), ("trade", 1), ("equity_snapshot", 1), ("remark", 2),
+    ]  # fmt: skip
+    code, out, err = run("copy", source, target, *own)
+    assert out.splitlines()[0].split("  ")[0] == "table"
+    assert code == 0
+    assert run("copy", source, target, "--models", "nobot")[::2] == (
+        2,
+        "error: --models nobot: cannot be imported: No module named 'nobot'\n",
+    )
+    code, out, err = run("copy", source, target)
+    assert (code, out) == (2, "")
+    assert "name the folder of their migrations" in err
+
+
+ROWS = 200_000
+GROWING = """
+import re, sys
+from pathlib import Path
+from botmemory.interop.memories import copy_memory
+print([one.rows for one in copy_memory(sys.argv[1], sys.argv[2])][1],
+      re.findall(r'VmHWM:\\s+(\\d+)', Path('/proc/self/status').read_text())[0])
+"""
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="nothing says the peak")
+def test_memory_is_constant(places: tuple[str, str]) -> None:
+    source, target = places
+    init_db(source)
+    rows = (trade_values(trade_metadata={"n": n}, pnl=n / 7) for n in range(ROWS))
+    trades.create_many(rows)
+    close_db()
+    done = subprocess.run(
+        [sys.executable, "-c", GROWING, source, target], capture_output=True, text=True, check=True
+    )
+    count, kilobytes = map(int, done.stdout.split())
+    assert count == ROWS
+    assert kilobytes < 80_000
