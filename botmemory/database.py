@@ -25,6 +25,7 @@ __all__ = [
     "db",
     "get_db",
     "open_database",
+    "opened",
     "run_transaction",
     "session_scope",
 ]
@@ -104,6 +105,16 @@ def close_database(database: Backend) -> None:
     database.close()
     for close in database.at_close:
         close()
+
+
+@contextmanager
+def opened(config: Config) -> Iterator[Backend]:
+    """Yield what `open_database` opens, and close it at the end."""
+    database = open_database(config)
+    try:
+        yield database
+    finally:
+        close_database(database)
 
 
 def close_db() -> None:

@@ -13,8 +13,7 @@ import dataclasses
 import importlib
 import json
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import peewee
@@ -22,7 +21,7 @@ from playhouse.migrations import Runner
 
 from . import schema_plan
 from .config import Config
-from .database import Backend, close_database, open_database
+from .database import Backend, opened
 from .errors import BotMemoryError, SchemaError
 from .models import BaseModel, Signal, Trade
 from .schema import SCRIPT, down, require_current, stamp, status, up
@@ -100,12 +99,12 @@ def _run(config: Config, asked: argparse.Namespace) -> tuple[int, Any, list[str]
     if command == "create":
         return _create(config, asked.name)
     if command != "up":  # never make a file only to say that it is empty
-        with _open(dataclasses.replace(config, read_only=True)) as database:
+        with opened(dataclasses.replace(config, read_only=True)) as database:
             if command == "status":
                 return _status(database)
             if config.backend == "sqlite" and command in ("plan", "check"):
                 return _look(database, asked)
-    with _open(config) as database:
+    with opened(config) as database:
         if command in ("plan", "check"):  # a server shows it in a transaction that is undone
             return _look(database, asked)
         if command == "up":
@@ -118,15 +117,6 @@ def _run(config: Config, asked: argparse.Namespace) -> tuple[int, Any, list[str]
                 "--yes if that may go"
             )
         return _done("reverted", down(database, asked.name), "nothing to revert")
-
-
-@contextmanager
-def _open(config: Config) -> Iterator[Backend]:
-    database = open_database(config)
-    try:
-        yield database
-    finally:
-        close_database(database)
 
 
 def _done(verb: str, names: list[str], nothing: str) -> tuple[int, Any, list[str]]:

@@ -34,7 +34,7 @@ from botmemory import (
     schema,
 )
 from botmemory.cli._commands import cli
-from botmemory.database import close_database, open_database
+from botmemory.database import opened
 from botmemory.interop.memories import copy_memory
 from botmemory.repositories import positions, signals, tables, trades
 
@@ -131,6 +131,18 @@ def test_ids_count_on_from_where_the_source_stopped(places: tuple[str, str]) -> 
         init_db(place)
         assert signal().id == 32
         close_db()
+
+
+def test_ids_never_count_back(places: tuple[str, str]) -> None:
+    source, target = places
+    fill(source)
+    copy_memory(source, target)
+    init_db(target)
+    signals.delete(signal())  # the 32nd
+    close_db()
+    copy_memory(source, target)
+    init_db(target)
+    assert signal().id == 33
 
 
 def test_there_and_back_it_is_equal_to_the_last_bit(file: Place, new_database: Place) -> None:
@@ -313,9 +325,8 @@ def test_places_that_cannot_be(file: Place) -> None:
 def test_a_source_of_another_version_is_refused_before_anything_is_made(file: Place) -> None:
     source, target = file(), file()
     fill(source)
-    database = open_database(Config(source))
-    schema.down(database)
-    close_database(database)
+    with opened(Config(source)) as database:
+        schema.down(database)
     with pytest.raises(SchemaError, match="migrations are pending: 0004"):
         copy_memory(source, target)
     assert not Path(target).exists()

@@ -503,3 +503,20 @@ def test_signals_are_streamed_in_order(url: str) -> None:
         {"symbol": "X", "signal_value": 0, "timestamp": at(-number)} for number in range(1500)
     )
     assert [s.timestamp for s in signals.iterate()] == [at(-n) for n in reversed(range(1500))]
+
+
+def test_a_counter_is_not_set_behind_what_others_have_counted_meanwhile(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend: Any = init_db(url)
+    signal()
+    ask = backend.last_counted
+
+    def meanwhile(model: type[peewee.Model]) -> int:
+        found = ask(model)
+        run(url, *["SELECT nextval(pg_get_serial_sequence('signal', 'id'))"] * 3)
+        return int(found)
+
+    monkeypatch.setattr(backend, "last_counted", meanwhile)
+    backend.raise_counter(Signal)
+    assert signal().id == 5

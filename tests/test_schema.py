@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import multiprocessing
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
-from typing import Any
 
 import peewee
 import pytest
@@ -18,7 +16,7 @@ from samples import at, trade
 
 import botmemory
 from botmemory import Config, ConfigError, SchemaError, close_db, db, init_db
-from botmemory.database import close_database, open_database
+from botmemory.database import opened
 from botmemory.migration_runner import down, require_current, stamp, status, up
 from botmemory.repositories import tables, trades
 
@@ -47,16 +45,6 @@ def migrated(target: str, folder: Path) -> Config:
     init_db(config)
     close_db()
     return config
-
-
-@contextmanager
-def opened(config: Config) -> Iterator[Any]:
-    """Open a database without looking at its schema."""
-    database = open_database(config)
-    try:
-        yield database
-    finally:
-        close_database(database)
 
 
 def names(config: Config, applied: bool = True) -> list[str]:

@@ -24,7 +24,7 @@ from processes import needs_fork
 from servers import run
 
 from botmemory import Config, close_db, init_db
-from botmemory.database import close_database, open_database
+from botmemory.database import open_database, opened
 from botmemory.migration_runner import down, status, up
 
 pytestmark = [
@@ -123,11 +123,8 @@ def schema(database: Any) -> Any:
 
 
 def with_database(config: Config, function: Callable[[Any], Any]) -> Any:
-    database = open_database(config)
-    try:
+    with opened(config) as database:
         return function(database)
-    finally:
-        close_database(database)
 
 
 def pending(database: Any) -> list[str]:

@@ -10,14 +10,13 @@ import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 from own import FIRST, OURS, SECOND, EquitySnapshot, own_folder
 from samples import at, signal, trade
 
 from botmemory import Config, close_db, db, init_db
-from botmemory.database import close_database, open_database
+from botmemory.database import opened
 from botmemory.migration_runner import main
 from botmemory.repositories import signals, tables, trades
 
@@ -42,20 +41,14 @@ def script(capsys: pytest.CaptureFixture[str]) -> Run:
 
 def execute(target: str, *statements: str) -> None:
     """Change a database behind botmemory's back."""
-    database: Any = open_database(Config(target))
-    try:
+    with opened(Config(target)) as database:
         for statement in statements:
             database.execute_sql(statement)
-    finally:
-        close_database(database)
 
 
 def tables_of(target: str) -> set[str]:
-    database: Any = open_database(Config(target))
-    try:
+    with opened(Config(target)) as database:
         return set(database.get_tables())
-    finally:
-        close_database(database)
 
 
 class TestPlan:

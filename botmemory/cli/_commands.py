@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,7 @@ import peewee
 
 from .. import migration_runner
 from .._version import __version__
-from ..database import Backend, close_database, open_database
+from ..database import Backend, opened
 from ..fields import UtcDateTimeField
 from ..models import Signal, Trade
 from ..report import write_report
@@ -63,7 +61,7 @@ def show_status(memory: Memory, as_json: bool) -> None:
 
     Exit 1 when migrations are pending.
     """
-    with _looking(memory) as database:
+    with opened(memory.settings(read_only=True)) as database:  # of any version
         steps = schema_status(database)
         pending = [step.name for step in steps if not step.applied]
         applied = [step for step in steps if step.applied]
@@ -84,16 +82,6 @@ def show_status(memory: Memory, as_json: bool) -> None:
         said["pending"] = ", ".join(pending) or "nothing"
         print_pairs({name: _said(value) for name, value in said.items()})
     sys.exit(int(bool(pending)))
-
-
-@contextmanager
-def _looking(memory: Memory) -> Iterator[Backend]:
-    """Open a memory whose schema may be of any version."""
-    database = open_database(memory.settings(read_only=True))
-    try:
-        yield database
-    finally:
-        close_database(database)
 
 
 def _counted(database: Backend, model: type[peewee.Model]) -> dict[str, Any]:

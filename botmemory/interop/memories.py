@@ -20,7 +20,7 @@ import peewee
 from .. import schema
 from .._calls import checked_call
 from ..config import Config, Target, config_of
-from ..database import Backend, close_database, db, lifecycle, open_database, session_scope
+from ..database import Backend, db, lifecycle, opened, session_scope
 from ..errors import ConfigError, DuplicateError, StorageError, ValidationError, show
 from ..models import BaseModel, Signal, Trade
 from ..repositories import _crud, _questions
@@ -83,9 +83,9 @@ def copy_memory(
     with lifecycle:
         if db.obj is not None:
             raise ConfigError(f"{db.config.label}: is open in this process; close_db() first")
-        with _opened(origin) as giving:
+        with opened(origin) as giving:
             schema.require_current(giving)
-            with _opened(goal) as taking:
+            with opened(goal) as taking:
                 schema.up(taking)
                 _require_models(giving, taking, every)
                 with giving.atomic():  # and so as it is now, whatever is recorded meanwhile
@@ -235,15 +235,6 @@ def _require_same(
 
 
 # --- reading either side ------------------------------------------------------------------------
-
-
-@contextmanager
-def _opened(config: Config) -> Iterator[Backend]:
-    database = open_database(config)
-    try:
-        yield database
-    finally:
-        close_database(database)
 
 
 @contextmanager
