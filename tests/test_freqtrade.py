@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from processes import in_child, needs_fork
+from processes import in_child, mount_small_disk, needs_fork
 
 from botmemory import DatabaseBusyError, StorageError, Trade, ValidationError, close_db, init_db
 from botmemory.cli._commands import cli
@@ -721,6 +722,40 @@ def test_a_damaged_database_is_an_error_that_names_it(bot: Path) -> None:
     bot.write_bytes(content)
     with pytest.raises(StorageError, match=r"bot\.sqlite: .*(malformed|damaged)"):
         import_database(bot)
+
+
+@needs_fork
+@pytest.mark.parametrize("journal", ["wal", "delete"])
+def test_no_room_for_the_copy(
+    bot: Path, tmp_path_factory: pytest.TempPathFactory, journal: str
+) -> None:
+    change(
+        bot, f"PRAGMA journal_mode = {journal}", "CREATE TABLE more AS SELECT randomblob(2000000)"
+    )
+    disk = tmp_path_factory.mktemp("disk")
+
+    def child() -> str | None:
+        if not mount_small_disk(disk):
+            return None
+        tempfile.tempdir = str(disk)
+        init_db(":memory:")
+        with pytest.raises(StorageError) as told:
+            import_database(bot)
+        return f"{told.value} {trades.get_trade_count()} {list(disk.iterdir())}"
+
+    if (said := in_child(child)) is None:
+        pytest.skip("this system lets nobody mount a disk here")
+    assert said.startswith(f"{bot}: cannot be copied to {disk}/botmemory-")
+    assert said.endswith(" 0 []")
+
+
+@opened
+def test_an_error_of_the_caller_is_not_one_of_the_file(bot: Path) -> None:
+    def report(done: int, total: int) -> None:
+        raise BrokenPipeError("nobody listens")
+
+    with pytest.raises(BrokenPipeError):
+        import_database(bot, progress=report)
 
 
 @opened

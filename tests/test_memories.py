@@ -314,6 +314,8 @@ def test_places_that_cannot_be(file: Place) -> None:
         copy_memory(source, Path(source))
     with pytest.raises(ConfigError, match="memory1.db: read_only: nothing could be copied"):
         copy_memory(source, Config(target, read_only=True))
+    with pytest.raises(SchemaError, match="memory2.db: migrations are pending: 0001"):
+        copy_memory(source, Config(file(), migrate=False))
     with pytest.raises(ConfigError, match="models: 'Trade' is not a model on BaseModel"):
         copy_memory(source, target, models=["Trade"])  # type: ignore[list-item]
     assert not Path(target).exists()

@@ -24,22 +24,25 @@ ATTEMPTS, PAUSE = 10, 0.2  # seconds
 def private_copy(path: Path) -> Iterator[Path]:
     """Yield the path of a copy that goes at the end: its reader keeps nobody waiting.
 
-    Raises `StorageError` for what is no database, `DatabaseBusyError` while a program without WAL
-    writes it all the time.
+    Raises `StorageError` for what is no database or cannot be copied, `DatabaseBusyError` for a
+    file that is written all the time.
     """
     try:
         with path.open("rb") as file:
             header = file.read(20)
-        if not header.startswith(MAGIC):
-            raise StorageError(f"{path}: is not a SQLite database; check the path")
-        with tempfile.TemporaryDirectory(prefix="botmemory-") as folder:
-            copy = Path(folder, "copy.db")
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be read: {error.strerror}") from error
+    if not header.startswith(MAGIC):
+        raise StorageError(f"{path}: is not a SQLite database; check the path")
+    with tempfile.TemporaryDirectory(prefix="botmemory-") as folder:
+        copy = Path(folder, "copy.db")
+        try:
             if not _copied_by_sqlite(path, copy, in_wal=header[18] == 2):
                 _copy_files(path, copy)
-            _require_sound(copy, path)
-            yield copy
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be read: {error.strerror or error}") from error
+        except (OSError, sqlite3.Error) as error:
+            raise StorageError(f"{path}: cannot be copied to {folder}: {error}") from error
+        _require_sound(copy, path)
+        yield copy
 
 
 def _copied_by_sqlite(path: Path, copy: Path, *, in_wal: bool) -> bool:

@@ -60,7 +60,7 @@ def copy_memory(
     """Copy a whole memory into another one, and prove that both hold the same.
 
     `source` and `target` are what `init_db` takes. The source is only read, as it is at one moment;
-    the target is made and migrated where it is not there yet. `models` are those of the bot's own
+    the target is made, and migrated as `init_db` would. `models` are those of the bot's own
     tables, with whose migrations (`Config.migrations`) the memories are opened. Returns the tables,
     parents first. Each has been read again from the target: as many rows as the source has, with
     the same checksum. Ids count on from where the source stopped. A copy that was interrupted is
@@ -86,7 +86,7 @@ def copy_memory(
         with opened(origin) as giving:
             schema.require_current(giving)
             with opened(goal) as taking:
-                schema.up(taking)
+                (schema.up if goal.migrate else schema.require_current)(taking)
                 _require_models(giving, taking, every)
                 with giving.atomic():  # and so as it is now, whatever is recorded meanwhile
                     return _copy(giving, taking, every, progress)
