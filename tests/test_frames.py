@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -89,13 +90,22 @@ def test_it_is_narrowed_and_in_time_order() -> None:
         frames.signals(start_date=at(2), end_date=at(1))
 
 
+@pytest.mark.parametrize("hours", [[0, 1, 2], [2, 0, 1], [0, 0, 1], [1, 0, 0]])
+def test_rows_come_in_time_order_however_they_were_recorded(hours: list[int]) -> None:
+    ids = [uuid.UUID(int=number) for number in (9, 3, 5)]
+    for key, hour in zip(ids, hours, strict=True):
+        trade(id=key, timestamp=at(hour))
+    expected = [str(key) for _, key in sorted(zip(hours, ids, strict=True))]
+    assert frames.trades().to_pydict()["id"] == expected
+
+
 def test_an_empty_memory() -> None:
     assert frames.trades().num_rows == frames.signals(expand_metadata=True).num_rows == 0
     assert len(frames.trades().to_pandas().columns) == len(Trade._meta.fields)
 
 
 def test_many_rows_in_several_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(frames, "ROWS_PER_BATCH", 700)
+    monkeypatch.setattr(frames, "ROWS_PER_READ", 70)
     trades.create_many(trade_values(timestamp=at(n), price=1 + n) for n in range(2000))
     table = frames.trades()
     assert table.to_pydict()["price"] == [float(1 + n) for n in range(2000)]
