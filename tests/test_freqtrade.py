@@ -810,24 +810,50 @@ def test_from_the_command_line(bot: Path, path: Path) -> None:
 # --- freqtrade itself ------------------------------------------------------------------------
 
 PARTS = (
-    "freqtrade==2026.9",
     *("sqlalchemy", "ccxt", "pandas", "pydantic", "cachetools", "python-rapidjson", "humanize"),
     *("requests", "orjson", "joblib", "questionary", "rich", "python-dateutil", "pytz"),
     *("schedule", "jsonschema"),
 )
 
 
-@pytest.mark.long
-def test_freqtrade_still_writes_what_the_tests_read(tmp_path: Path) -> None:
-    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
-    python = tmp_path / "venv" / "bin" / "python"
-    for part, *options in (("freqtrade==2026.9", "--no-deps"), PARTS[1:]):
-        done = subprocess.run(
-            [python, "-m", "pip", "install", "-q", part, *options], capture_output=True, check=False
-        )
-        if done.returncode:
+@pytest.fixture(scope="module")
+def freqtrade(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Python that has freqtrade, and of what it needs only what its database does."""
+    folder = tmp_path_factory.mktemp("freqtrade")
+    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    python = folder / "bin" / "python"
+    for what in (("--no-deps", "freqtrade==2026.9"), PARTS):
+        install = [python, "-m", "pip", "install", "-q", *what]
+        if subprocess.run(install, capture_output=True, check=False).returncode:
             pytest.skip("freqtrade cannot be downloaded here")
-    done = subprocess.run(
-        [python, HERE / "write.py"], capture_output=True, text=True, check=True, cwd=tmp_path
-    )
+    return python
+
+
+@pytest.mark.long
+def test_freqtrade_still_writes_what_the_tests_read(freqtrade: Path, tmp_path: Path) -> None:
+    command = [freqtrade, HERE / "write.py"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
     assert done.stdout == (HERE / "2026.9.sql").read_text(encoding="utf-8")
+
+
+@pytest.mark.long
+@opened
+@pytest.mark.parametrize("age", [age for age in AGES if age not in WITHOUT_ORDERS])
+def test_what_was_imported_before_freqtrade_upgraded_its_database_is_not_added_again(
+    age: str, freqtrade: Path, tmp_path: Path
+) -> None:
+    file = database(tmp_path / "bot.sqlite", age)
+    change(file, "DELETE FROM orders", "DELETE FROM trades")
+    more = {"exchange": "Binance", "stake_amount": 200.0, "trading_mode": "SPOT"}
+    known(file, "trades", **CLOSED | more | {"close_profit_abs": 19.36})
+    known(file, "trades", **OPEN | more | {"id": 8})
+    known(file, "trades", **CLOSED | more | {"id": 9, "pair": "ETH/USDT"})  # without orders
+    known(file, "orders", **ENTRY)
+    known(file, "orders", **EXIT)
+    known(file, "orders", **ENTRY | {"ft_trade_id": 8, "order_id": "3"})
+    first = import_database(file)
+    assert (first.created, first.rejected) == (5, [])
+    upgrade = f"from freqtrade.persistence import init_db; init_db('sqlite:///{file}')"
+    subprocess.run([freqtrade, "-c", upgrade], check=True, capture_output=True)
+    again = import_database(file)
+    assert (again.created, again.skipped, again.rejected, again.remarks) == (0, 5, [], [])
