@@ -285,8 +285,8 @@ def _found(model: type[BaseModel], database: Backend, rows: list[Values]) -> dic
 
 def _digest(row: Values) -> int:
     """Return a number for what a row holds, the same for each backend that holds it."""
-    text = json.dumps([*row.values()], sort_keys=True, default=_plain)
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=16).digest(), "big")
+    text = _encode([*row.values()]).encode()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=16).digest(), "big")
 
 
 def _plain(value: object) -> str:
@@ -295,6 +295,9 @@ def _plain(value: object) -> str:
     if isinstance(value, Decimal):
         return f"{value.normalize():f}"
     return bytes(value).hex() if isinstance(value, (bytes, bytearray, memoryview)) else str(value)
+
+
+_encode = json.JSONEncoder(sort_keys=True, default=_plain).encode
 
 
 def _hex(checksum: int) -> str:
