@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import subprocess
 import sys
@@ -784,8 +785,11 @@ def test_the_memory_must_be_open(bot: Path) -> None:
 
 
 def test_from_the_command_line(bot: Path, path: Path) -> None:
+    notes = path.with_name("notes.jsonl")
+
     def run() -> tuple[int, str, str]:
-        done = CliRunner().invoke(cli, ["--db", str(path), "import-freqtrade", str(bot)])
+        command = ["--db", path, "import-freqtrade", bot, "--notes", notes]
+        done = CliRunner().invoke(cli, list(map(str, command)))
         return done.exit_code, done.stdout, done.stderr
 
     change(bot, "UPDATE orders SET order_filled_date = NULL WHERE order_id = '2001'")
@@ -798,6 +802,11 @@ def test_from_the_command_line(bot: Path, path: Path) -> None:
         "trade 5, order 4001: filled: 120.0 until now, and it is still open; "
         "import again when it is done",
         "refused: 1",
+    ]
+    kept = [json.loads(line) for line in notes.read_text().splitlines()]
+    assert [(one["kind"], one["row"]["order_id"]) for one in kept] == [
+        ("remarks", "2001"),
+        ("rejected", "4001"),
     ]
     change(bot, "DELETE FROM orders WHERE order_id = '4001'")
     assert run()[:2] == (0, "trades: 1 recorded, 16 there already\n")

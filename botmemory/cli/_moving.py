@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -87,10 +88,13 @@ def import_rows(
 
 @click.command("import-freqtrade")
 @memory_options
+@click.option(
+    "--notes", type=click.File("w", lazy=False), metavar="FILE", help="All that is said, as JSONL."
+)
 @click.argument("file", type=click.Path(path_type=Path))
 @click.pass_obj
 @answer
-def import_freqtrade(memory: Memory, file: Path) -> None:
+def import_freqtrade(memory: Memory, file: Path, notes: TextIO | None) -> None:
     """Record the filled orders of a freqtrade database.
 
     FILE is its SQLite database of any age; its bot may go on. Each order is recorded once. What
@@ -98,6 +102,10 @@ def import_freqtrade(memory: Memory, file: Path) -> None:
     """
     with writing(memory), progress("reading") as report:
         found = import_database(file, progress=report)
+    for kind in ("remarks", "rejected") if notes is not None else ():
+        for one in getattr(found, kind):
+            noted = {"kind": kind, "reason": one.reason, "row": one.row}
+            print(json.dumps(noted, default=str), file=notes)
     _tell(found, "trades", "{0.reason}")
 
 
