@@ -412,7 +412,7 @@ def test_from_the_command_line(
     assert "name the folder of their migrations" in err
 
 
-ROWS = 200_000
+ROWS = 100_000
 GROWING = """
 import re, sys
 from pathlib import Path
