@@ -8,10 +8,12 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from .errors import ConfigError, show
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["Config", "Target", "config_of"]
 
@@ -98,7 +100,7 @@ class Config:
         path = str(self.db_path)
         if path.startswith("sqlite:///"):
             path = path.removeprefix("sqlite:///")
-        return path if path == MEMORY else str(Path(path).expanduser().resolve())
+        return path if path == MEMORY else str(_path(path).resolve())
 
     @property
     def label(self) -> str:
@@ -142,7 +144,7 @@ class Config:
         """
         import tomllib  # late: most programs have no such file
 
-        file = Path(path).expanduser()
+        file = _path(path)
         try:
             values = tomllib.loads(file.read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -157,10 +159,10 @@ class Config:
         if config.backend == "sqlite" and (target := str(config.db_path)) != MEMORY:
             relative = target.removeprefix("sqlite:///")
             if relative != MEMORY:
-                absolute = file.resolve().parent / Path(relative).expanduser()
+                absolute = file.resolve().parent / _path(relative)
                 config = dataclasses.replace(config, db_path=absolute)
         if config.migrations is not None:
-            own = file.resolve().parent / Path(config.migrations).expanduser()
+            own = file.resolve().parent / _path(config.migrations)
             config = dataclasses.replace(config, migrations=own)
         return config
 
@@ -191,7 +193,7 @@ def _checked_target(target: object) -> str:
                 "use a plain path, 'sqlite:///relative.db' or 'sqlite:////absolute.db'"
             )
         try:
-            Path(text).expanduser()
+            _path(text)
         except RuntimeError:
             raise ConfigError(f"db_path: {show(text)}: there is no such home folder") from None
         return text
@@ -218,6 +220,12 @@ def _checked_target(target: object) -> str:
 
     server_parameters(text)
     return text
+
+
+def _path(text: str | os.PathLike[str]) -> Path:
+    from pathlib import Path  # late: it takes as long to import as half of the library
+
+    return Path(text).expanduser()
 
 
 def _checked_folder(folder: object) -> str:

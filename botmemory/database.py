@@ -13,10 +13,10 @@ import peewee
 from .config import Config
 from .errors import ConfigError, DatabaseBusyError, NotInitializedError
 from .retry import repeat_undone
-from .sqlite import SqliteBackend
 
 if TYPE_CHECKING:
     from .postgres import PostgresBackend
+    from .sqlite import SqliteBackend
 
 __all__ = [
     "Backend",
@@ -82,10 +82,14 @@ def open_database(config: Config) -> Backend:
 
 
 def _backend(config: Config) -> Backend:
+    # each is imported when it is asked for: a bot on SQLite has no psycopg, and who only reads the
+    # package's names has no use for either
     if config.backend == "sqlite":
+        from .sqlite import SqliteBackend
+
         return SqliteBackend(config)
     try:
-        import psycopg  # noqa: F401  (late, and here: a bot on SQLite has neither of them)
+        import psycopg  # noqa: F401
     except ImportError as error:
         raise ConfigError(
             f"{config.label}: needs psycopg 3, which cannot be imported ({error}); "
