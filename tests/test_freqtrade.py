@@ -815,6 +815,11 @@ def test_from_the_command_line(bot: Path, path: Path) -> None:
     code, out, err = run()
     assert (code, out) == (2, "")
     assert err == f"error: {bot}: cannot be read: No such file or directory\n"
+    new = path.with_name("new.db")
+    for command in ("import-freqtrade", "import trades"):
+        done = CliRunner().invoke(cli, ["--db", str(new), *command.split(), str(bot)])
+        assert (done.exit_code, done.stderr) == (2, err)
+    assert not new.exists()
 
 
 # --- freqtrade itself ------------------------------------------------------------------------

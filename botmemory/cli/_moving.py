@@ -11,7 +11,7 @@ from typing import Any, TextIO
 
 import click
 
-from ..errors import ConfigError
+from ..errors import ConfigError, StorageError
 from ..interop._result import ImportResult
 from ..interop.files import export_file, import_file
 from ..interop.freqtrade import import_database
@@ -79,6 +79,7 @@ def import_rows(
     Import signals before the trades they led to. The first row that is refused stops it, and
     nothing is recorded; with --keep-going such rows are left out. Exit 1 if some were.
     """
+    _require_readable(file)
     with writing(memory), progress("reading") as report:
         found = import_file(
             TABLES[table], file, keep_going=keep_going, rejects=rejects, progress=report
@@ -100,6 +101,7 @@ def import_freqtrade(memory: Memory, file: Path, notes: TextIO | None) -> None:
     FILE is its SQLite database of any age; its bot may go on. Each order is recorded once. What
     cannot be recorded is named, and left for the next time. Exit 1 if there was any.
     """
+    _require_readable(file)
     with writing(memory), progress("reading") as report:
         found = import_database(file, progress=report)
     for kind in ("remarks", "rejected") if notes is not None else ():
@@ -151,6 +153,14 @@ def _models_of(name: str) -> list[type[BaseModel]]:
         and issubclass(one, BaseModel)
         and one not in (BaseModel, Signal, Trade)
     ]
+
+
+def _require_readable(file: Path) -> None:
+    """Refuse a misspelt file before a memory is made for what it does not hold."""
+    try:
+        file.open("rb").close()
+    except OSError as error:
+        raise StorageError(f"{file}: cannot be read: {error.strerror}") from error
 
 
 def _tell(found: ImportResult, what: str, line: str) -> None:
