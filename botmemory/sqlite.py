@@ -334,6 +334,7 @@ class SqliteBackend(peewee.SqliteDatabase):
         return nullcontext()
 
     streams = False  # rows are asked for page by page
+    null_in_sql = True  # where none of many rows has a value: sqlite3 is slow to bind None
 
     def ask(
         self,

@@ -27,7 +27,7 @@ class Connection:
         self.lock = lock
         self.tidy = tidy  # the file beside which reading alone has made a -wal
         self.process = os.getpid()
-        self.files: tuple[tuple[int, int], ...] = ()
+        self.files: tuple[int, ...] = ()
         self.closed = False
 
     def close(self, patience: float = 1.0) -> None:
@@ -66,16 +66,17 @@ class State(peewee._ConnectionLocal):
     task: object = None  # the asyncio task whose transaction is open
 
 
-def files_of(path: str) -> tuple[tuple[int, int], ...]:
-    """Return device and inode of the file and of its -wal, as their names lead to them now."""
-    found = []
-    for name in (path, path + "-wal"):
-        try:
-            status = os.stat(name)  # noqa: PTH116  (half the time of Path.stat, at each commit)
-        except FileNotFoundError:
-            continue
-        found.append((status.st_dev, status.st_ino))
-    return tuple(found)
+def files_of(path: str) -> tuple[int, ...]:
+    """Return device and inode of the file and of its -wal, as their names lead to them now.
+
+    Nothing, where one of the two is missing.
+    """
+    try:
+        # half the time of Path.stat, at each commit
+        file, wal = os.stat(path), os.stat(path + "-wal")  # noqa: PTH116
+    except FileNotFoundError:
+        return ()
+    return file.st_dev, file.st_ino, wal.st_dev, wal.st_ino
 
 
 def prepare_file(path: Path, read_only: bool) -> None:

@@ -37,9 +37,7 @@ def uuid7() -> uuid.UUID:
     """
     global _last_moment
     with _lock:
-        nanoseconds = time.time_ns()
-        milliseconds, rest = divmod(nanoseconds, 1_000_000)
-        moment = (milliseconds << 12) | (rest * 4096 // 1_000_000)
+        moment = (time.time_ns() << 12) // 1_000_000
         if moment <= _last_moment:
             moment = _last_moment + 1
         _last_moment = moment

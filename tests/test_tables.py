@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Callable
+from itertools import chain, repeat
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import peewee
 import pytest
@@ -19,6 +21,7 @@ from botmemory import (
     SchemaError,
     Trade,
     ValidationError,
+    db,
     init_db,
     session_scope,
 )
@@ -92,6 +95,50 @@ def test_many_rows_all_or_none() -> None:
     assert tables.count(EquitySnapshot) == 1500
     assert tables.create_many(Remark, ({"text": f"{n}"} for n in range(1200))) == 1200
     assert len(list(tables.iterate(Remark))) == 1200
+
+
+def test_what_is_none_is_stored_as_none_whatever_the_default_of_its_column() -> None:
+    class Rated(BaseModel):
+        text = peewee.CharField()
+        stars: Any = peewee.IntegerField(null=True, constraints=[peewee.Default(3)])
+
+    db.create_tables([Rated])
+    assert tables.create(Rated, text="a").stars is None
+    rows: list[dict[str, Any]] = [{"text": "b"}, {"text": "c", "stars": None}]
+    assert tables.create_many(Rated, rows) == 2
+    assert tables.create_many(Rated, [{"text": "d"}]) == 1
+    assert [(one.text, one.stars) for one in tables.iterate(Rated)] == [
+        (text, None) for text in "abcd"
+    ]
+
+
+def test_a_table_of_many_columns_has_one_statement_for_all_of_its_rows(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    names = [f"seen{number}" for number in range(9)]
+    fields = {name: peewee.IntegerField(null=True) for name in names}
+    features = cast("type[BaseModel]", type("Features", (BaseModel,), fields))
+    db.create_tables([features])
+    with caplog.at_level(logging.DEBUG, "peewee"):
+        made = [tables.create(features, **{name: 1}) for name in names]
+    said: list[Any] = [one.msg for one in caplog.records if one.name == "peewee"]
+    assert len({sql for sql, _ in said if sql.startswith("INSERT")}) == 1
+    for name, one in zip(names, made, strict=True):
+        read = tables.get_by_id(features, one.id)
+        assert read is not None
+        assert read.__data__ == dict.fromkeys(names) | {"id": one.id, name: 1}
+
+
+def test_a_default_of_the_model_may_be_there_for_some_rows_alone() -> None:
+    class Rated(BaseModel):
+        text = peewee.CharField()
+        stars: Any = peewee.IntegerField(null=True, default=lambda: next(given))
+
+    given = chain([None, None], repeat(4))  # the first row is looked at twice
+
+    db.create_tables([Rated])
+    assert tables.create_many(Rated, [{"text": text} for text in "abc"]) == 3
+    assert [one.stars for one in tables.iterate(Rated)] == [None, 4, 4]
 
 
 def test_update_writes_the_named_fields_alone() -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import random
 import uuid
+from collections import UserDict
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from samples import START, at, signal, trade, trade_values
@@ -170,6 +172,16 @@ def test_create_many_takes_rows_with_different_fields() -> None:
     assert trades.create_many(rows) == 3
     assert trades.get_total_pnl() == 5.0
     assert [t.pnl for t in because.trades] == [5.0]
+
+
+def test_create_many_takes_a_mapping_that_finds_more_than_it_lists() -> None:
+    class Quiet(UserDict[str, Any]):
+        def get(self, name: str, default: Any = None) -> Any:
+            return 2.5 if name == "fee" else super().get(name, default)
+
+    rows: Any = [Quiet(trade_values()), trade_values()]
+    assert trades.create_many(rows) == 2
+    assert sorted(one.fee or 0.0 for one in trades.get_all()) == [0.0, 2.5]
 
 
 @pytest.mark.parametrize("position", [0, 700, ROWS_PER_CHUNK + 1])

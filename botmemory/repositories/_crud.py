@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import peewee
+from peewee import SQL
 
 from .._calls import suggestion
 from ..database import db, session_scope
@@ -20,9 +22,11 @@ from ..models import BaseModel
 from ._compiled import Param, compiled
 from ._written import check, checker
 
+P = ParamSpec("P")
 R = TypeVar("R")
 Row = TypeVar("Row", bound=BaseModel)
 
+MOST_NULL_IN_SQL = 8  # nullable fields: at most 256 statements for one table
 ROWS_PER_CHUNK = 5000  # stored at once, or singly to say which one the database refuses
 
 
@@ -75,35 +79,54 @@ class _NotAllStoredError(Exception):
 
 @compiled
 def _insert(model: type[BaseModel], names: tuple[str, ...]) -> Any:
-    fields = model._meta.fields
-    row = {fields[name]: Param(name, fields[name]) for name in names}
     # not by way of an error: PostgreSQL gives up a whole transaction after one
-    return model.insert(row).on_conflict(action="nothing")
+    return model.insert(_row(model, names)).on_conflict(action="nothing")
 
 
 @compiled
 def _insert_counted(model: type[BaseModel], names: tuple[str, ...]) -> Any:
-    fields = model._meta.fields
-    return model.insert({fields[name]: Param(name, fields[name]) for name in names})
+    return model.insert(_row(model, names))
+
+
+def _row(model: type[BaseModel], names: tuple[str, ...]) -> dict[Any, Any]:
+    """Return what to insert: values for the fields that are named, NULL for the others."""
+    return {
+        field: Param(name, field) if name in names else SQL("NULL")
+        for name, field in model._meta.fields.items()
+        if name in names or not field.auto_increment
+    }
+
+
+@cache
+def _null_in_sql(model: type[BaseModel]) -> bool:
+    """Return whether an INSERT says NULL where a row has None, which sqlite3 is slow to bind.
+
+    Each set of such fields makes another statement to keep, so not where there may be many.
+    """
+    nullable = [field for field in model._meta.sorted_fields if field.null]
+    return len(nullable) <= MOST_NULL_IN_SQL
+
+
+def _given(model: type[BaseModel], values: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the names of the values that the INSERT of a row is given."""
+    if _null_in_sql(model):
+        return tuple([name for name, value in values.items() if value is not None])
+    return tuple(values)
 
 
 def insert_counted(model: type[Row], values: dict[str, Any]) -> Row:
     """Store one prepared row and return it with the id the database gave it."""
-    query = _insert_counted(model, tuple(values))
-    params = query.bind(values)
-    backend = db.opened()
-    counted = _write(
-        model, lambda: backend.insert_counted(query.sql, params), _refers(model, values)
-    )
+    query = _insert_counted(model, _given(model, values))
+    insert = db.opened().insert_counted
+    counted = _write(model, _refers(model, values), insert, query.sql, query.bind(values))
     return _stored(model, {key_of(model).name: counted, **values})
 
 
 def insert_if_new(model: type[Row], values: dict[str, Any]) -> Row | None:
     """Store one prepared row and return it; None when a row with its keys is there already."""
-    query = _insert(model, tuple(values))
-    params = query.bind(values)
-    backend = db.opened()
-    stored = _write(model, lambda: backend.change(query.sql, params), _refers(model, values))
+    query = _insert(model, _given(model, values))
+    insert = db.opened().change
+    stored = _write(model, _refers(model, values), insert, query.sql, query.bind(values))
     return _stored(model, values) if stored else None
 
 
@@ -174,7 +197,7 @@ def stored_at_once(
     Each is checked when the database asks for it: a server stores others meanwhile.
     """
     names = tuple(checked(*chunk[0]))
-    query = _insert(model, names)
+    query = _insert(model, _given_by_some(model, names, chunk))
 
     def bound() -> Iterator[list[Any]]:
         for index, row in chunk:
@@ -191,6 +214,18 @@ def stored_at_once(
     except (_NotAllStoredError, peewee.IntegrityError, peewee.DataError):
         return False
     return True
+
+
+def _given_by_some(
+    model: type[BaseModel], names: tuple[str, ...], chunk: list[tuple[int, Mapping[str, Any]]]
+) -> tuple[str, ...]:
+    """Return the names of which some row may have a value: it is in the row, or has a default."""
+    # another mapping than a dict may find what it does not list
+    if not (db.null_in_sql and _null_in_sql(model) and all(type(row) is dict for _, row in chunk)):
+        return names
+    named: set[str] = set().union(*(row for _, row in chunk))
+    fields = model._meta.fields
+    return tuple([name for name in names if name in named or fields[name].default is not None])
 
 
 def _locate(error: ValidationError | DuplicateError, index: int) -> None:
@@ -217,7 +252,7 @@ def update(row: Row, changes: Mapping[str, Any]) -> None:
         )
     ready = {name: check(model._meta.fields[name], value) for name, value in values.items()}
     query = model.update(ready).where(row._pk_expr())
-    if not _write(model, query.execute):
+    if not _write(model, True, query.execute):
         raise _gone(row)
     for name, value in ready.items():
         setattr(row, name, value)
@@ -236,7 +271,9 @@ def _gone(row: BaseModel) -> NotFoundError:
     )
 
 
-def _write(model: type[BaseModel], write: Callable[[], R], undone: bool = True) -> R:
+def _write(
+    model: type[BaseModel], undone: bool, write: Callable[P, R], *args: P.args, **kwargs: P.kwargs
+) -> R:
     """Write, and raise what the schema refuses as the error the caller knows.
 
     What the database does of a refused write is then undone, and no more than that; it has a
@@ -244,9 +281,9 @@ def _write(model: type[BaseModel], write: Callable[[], R], undone: bool = True) 
     """
     try:
         if not undone:
-            return write()
+            return write(*args, **kwargs)
         with db.opened().statement():
-            return write()
+            return write(*args, **kwargs)
     except (peewee.IntegrityError, peewee.DataError) as error:
         raise _refused(model, error) from error
 
