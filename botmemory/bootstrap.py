@@ -5,14 +5,17 @@ from __future__ import annotations
 import dataclasses
 import os
 from functools import partial
-from typing import Any, Literal
 
 import peewee
 
 from ._calls import checked_call
-from .config import Config, Target, config_of
+from ._typing import TYPE_CHECKING
+from .config import Config, Synchronous, Target, config_of
 from .database import close_database, db, lifecycle, open_database
 from .errors import ConfigError
+
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["init_db"]
 
@@ -21,7 +24,7 @@ __all__ = ["init_db"]
 def init_db(
     target: Target = None,
     *,
-    synchronous: Literal["full", "normal"] | None = None,
+    synchronous: Synchronous | None = None,
     busy_timeout: float | None = None,
     pool_size: int | None = None,
     max_metadata_bytes: int | None = None,

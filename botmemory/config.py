@@ -8,18 +8,23 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
 
+from ._typing import TYPE_CHECKING
 from .errors import ConfigError, show
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from typing import Any, Literal, TypeAlias
 
-__all__ = ["Config", "Target", "config_of"]
+    Synchronous: TypeAlias = Literal["full", "normal"]
+else:
+    Synchronous = str
+
+__all__ = ["Config", "Synchronous", "Target", "config_of"]
 
 MEMORY = ":memory:"
 SERVERS = {"postgresql": "postgresql", "postgres": "postgresql", "cockroachdb": "cockroachdb"}
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_SCHEME = r"([A-Za-z][A-Za-z0-9+.-]*)://"
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
 
@@ -45,7 +50,7 @@ class Config:
     """
 
     db_path: str | os.PathLike[str] = "trading_state.db"
-    synchronous: Literal["full", "normal"] = "full"
+    synchronous: Synchronous = "full"
     busy_timeout: float = 30.0
     pool_size: int = 10
     max_metadata_bytes: int = 1_048_576
@@ -86,7 +91,7 @@ class Config:
     @property
     def backend(self) -> str:
         """Return `"sqlite"`, `"postgresql"` or `"cockroachdb"`."""
-        scheme = _SCHEME.match(str(self.db_path))
+        scheme = re.match(_SCHEME, str(self.db_path))
         return SERVERS.get(scheme[1].lower(), "sqlite") if scheme else "sqlite"
 
     @property
@@ -185,7 +190,7 @@ def _checked_target(target: object) -> str:
         raise ConfigError(f"db_path: {show(text)} is bytes; pass text")
     if not text.strip() or "\0" in text:
         raise ConfigError(f"db_path: {show(text)} is not a path or a URL")
-    scheme = _SCHEME.match(text)
+    scheme = re.match(_SCHEME, text)
     if scheme is None:
         if text.startswith(("sqlite:", "file:", *(f"{name}:" for name in SERVERS))):
             raise ConfigError(

@@ -6,17 +6,22 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
 
 import peewee
 
+from ._typing import TYPE_CHECKING
 from .config import Config
 from .errors import ConfigError, DatabaseBusyError, NotInitializedError
 from .retry import repeat_undone
 
 if TYPE_CHECKING:
+    from typing import Any, ParamSpec, TypeAlias, TypeVar
+
     from .postgres import PostgresBackend
     from .sqlite import SqliteBackend
+
+    P = ParamSpec("P")
+    R = TypeVar("R")
 
 __all__ = [
     "Backend",
@@ -31,8 +36,6 @@ __all__ = [
 ]
 
 Backend: TypeAlias = "SqliteBackend | PostgresBackend"
-P = ParamSpec("P")
-R = TypeVar("R")
 
 
 class _Proxy(peewee.DatabaseProxy):

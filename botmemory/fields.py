@@ -15,12 +15,15 @@ import sys
 import uuid
 from datetime import UTC, datetime
 from numbers import Integral
-from typing import Any
 
 import peewee
 
+from ._typing import TYPE_CHECKING
 from .uuid7 import uuid_of
 from .values import plain_json, refuse, to_finite, to_float, to_json, to_utc
+
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = [
     "ChoiceField",

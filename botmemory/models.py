@@ -5,11 +5,11 @@ from __future__ import annotations
 import enum
 import uuid
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
 
 import peewee
 from peewee import Check, Field
 
+from ._typing import TYPE_CHECKING
 from .database import db
 from .errors import NotFoundError, ValidationError, show
 from .fields import (
@@ -24,6 +24,9 @@ from .fields import (
     UtcDateTimeField,
 )
 from .uuid7 import uuid7
+
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["BaseModel", "OrderSide", "Signal", "Trade"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TypeVar
 
+from ._typing import TYPE_CHECKING
 from .errors import DatabaseBusyError
 
 __all__ = ["repeat_undone"]
@@ -13,7 +13,10 @@ __all__ = ["repeat_undone"]
 ATTEMPTS = 10
 LONGEST_PAUSE = 1.0  # seconds
 
-R = TypeVar("R")
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    R = TypeVar("R")
 
 
 def repeat_undone(call: Callable[[], R]) -> R:

@@ -7,7 +7,11 @@ import struct
 import threading
 import time
 import uuid
-from typing import Any
+
+from ._typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["uuid7", "uuid_of"]
 

@@ -11,9 +11,12 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from numbers import Integral, Real
-from typing import Any, NoReturn
 
+from ._typing import TYPE_CHECKING
 from .errors import ValidationError, show
+
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
 
 __all__ = ["flat", "plain_json", "refuse", "to_finite", "to_float", "to_json", "to_utc"]
 

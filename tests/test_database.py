@@ -13,6 +13,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from typing import Any, get_type_hints
 
 import peewee
 import pytest
@@ -89,6 +90,27 @@ def test_importing_touches_no_disk(tmp_path: Path) -> None:
     process.join()
     assert process.exitcode == 0
     assert list(tmp_path.iterdir()) == []
+
+
+def test_importing_takes_nothing_that_peewee_has_not_taken() -> None:
+    code = f"""
+import sys
+sys.path[:] = {sys.path!r}
+sys.modules["psycopg"] = None  # Peewee takes it where it is, and much more with it
+import peewee
+before = set(sys.modules)
+import botmemory
+print(*sorted(set(sys.modules) - before))
+"""
+    program = [sys.executable, "-I", "-S", "-c", code]
+    said = subprocess.run(program, check=True, capture_output=True, text=True).stdout
+    others = {name for name in said.split() if name.partition(".")[0] != "botmemory"}
+    assert others == {"__future__", "dataclasses"}
+
+
+@pytest.mark.parametrize("public", [Config, init_db, session_scope, get_db, close_db])
+def test_annotations_are_resolved_at_run_time(public: Any) -> None:
+    assert get_type_hints(public)
 
 
 def test_the_same_target_is_the_same_database(path: Path) -> None:
