@@ -14,7 +14,8 @@ __all__ = ["import_seconds"]
 def import_seconds(names: list[str], rounds: int, missing: str = "") -> list[float]:
     """Return the median seconds that each import takes in a Python just started.
 
-    Of compiled modules, as packages are installed, and as if the missing package were not there.
+    Of compiled modules, as packages are installed, before any site hook has imported something, and
+    as if the missing package were not there.
     """
     found: list[list[float]] = [[] for _ in names]
     with tempfile.TemporaryDirectory() as folder:
@@ -22,10 +23,10 @@ def import_seconds(names: list[str], rounds: int, missing: str = "") -> list[flo
         for number in range(rounds + 1):
             for place, name in enumerate(names):
                 code = (
-                    f"import sys; from time import perf_counter as p; sys.modules[{missing!r}] = "
-                    f"None; b = p(); import {name}; print(p() - b)"
+                    f"import sys; sys.path[:] = {sys.path!r}; sys.modules[{missing!r}] = None; "
+                    f"from time import perf_counter as p; b = p(); import {name}; print(p() - b)"
                 )
-                program = [sys.executable, "-c", code]
+                program = [sys.executable, "-S", "-c", code]
                 said = subprocess.run(  # noqa: S603
                     program, env=settings, check=True, capture_output=True, text=True
                 )

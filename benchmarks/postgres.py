@@ -14,11 +14,12 @@ import psycopg
 
 from botmemory import close_db, init_db
 
+from .raw import COLUMNS
+
 __all__ = ["Psycopg", "a_server"]
 
-INSERT = f"INSERT INTO raw_trade VALUES ({', '.join(['%s'] * 14)})"  # noqa: S608
-COPY = "COPY raw_trade FROM STDIN"
-NOTHING = (None,) * 7
+INSERT = f"INSERT INTO raw_trade ({COLUMNS}) VALUES (%s, %s, %s, %s, %s, %s, %s)"  # noqa: S608
+COPY = f"COPY raw_trade ({COLUMNS}) FROM STDIN"
 
 
 @contextmanager
@@ -79,7 +80,7 @@ class Psycopg:
     @staticmethod
     def _values(row: dict[str, Any]) -> tuple[Any, ...]:
         names = ("timestamp", "symbol", "side", "price", "quantity", "pnl")
-        return (uuid.uuid4(), *(row[name] for name in names), *NOTHING)
+        return (uuid.uuid4(), *(row[name] for name in names))
 
     def ids_at(self, moments: list[datetime]) -> list[uuid.UUID]:
         asked = "SELECT id FROM raw_trade WHERE timestamp = %s LIMIT 1"

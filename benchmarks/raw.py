@@ -36,8 +36,8 @@ CREATE TABLE trade (
     trade_metadata JSON CHECK (trade_metadata IS NULL OR json_valid(trade_metadata))
 )
 """
-INSERT = "INSERT INTO trade VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-NOTHING = (None,) * 7
+COLUMNS = "id, timestamp, symbol, side, price, quantity, pnl"  # those that the rows have
+INSERT = f"INSERT INTO trade ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
 
 
 class Raw:
@@ -85,7 +85,6 @@ class Raw:
             row["price"],
             row["quantity"],
             row["pnl"],
-            *NOTHING,
         )
 
     def ids_at(self, moments: list[datetime]) -> list[str]:
