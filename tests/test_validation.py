@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import math
 import uuid
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -145,6 +147,20 @@ def test_a_type_error_from_inside_is_not_renamed() -> None:
 
     with pytest.raises(TypeError, match="the feed's own"):
         trades.create_many(rows())
+
+
+def test_a_line_longer_than_its_header_is_refused_by_row() -> None:
+    lines = ["symbol,side,price,quantity", "X,buy,1,1,9"]
+    [row] = csv.DictReader(lines)
+    rows: Any = [trade_values(), dict(row, price=1.0, quantity=1.0)]
+    with pytest.raises(
+        ValidationError, match=r"rows\[1\]: None: a Trade has no such field; got \['9'\]"
+    ):
+        trades.create_many(rows)
+    rows[1] = trade_values() | {3: 4}
+    with pytest.raises(ValidationError, match=r"rows\[1\]: 3: a Trade has no such field; got 4"):
+        trades.create_many(rows)
+    assert trades.get_trade_count() == 0
 
 
 @pytest.mark.parametrize("rows", [None, 5, "abc", {"symbol": "X"}, ["abc"], [None], [{"a": 1}]])

@@ -54,8 +54,9 @@ def key_of(model: type[BaseModel]) -> Any:
     return model._meta.primary_key
 
 
-def refuse_name(model: type[BaseModel], name: str, value: object) -> None:
+def refuse_name(model: type[BaseModel], key: object, value: object) -> None:
     known = model._meta.sorted_field_names
+    name = key if isinstance(key, str) else show(key)  # csv.DictReader: None, in a line too long
     raise ValidationError(
         f"{name}: a {model.__name__} has no such field{suggestion(name, known)}; "
         f"got {show(value)}, it has {', '.join(known)}",
