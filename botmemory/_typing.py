@@ -5,6 +5,6 @@ users may ask for at run time (the fields of `Config`, the arguments of `init_db
 all the same.
 """
 
-TYPE_CHECKING = False  # True for mypy and pyright, which know the name
-
 __all__ = ["TYPE_CHECKING"]
+
+TYPE_CHECKING = False  # True for mypy and pyright, which know the name

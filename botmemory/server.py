@@ -389,7 +389,7 @@ class ServerMixin:
         return int(cursor.fetchone()[0])
 
     streams = False  # rows are asked for page by page
-    null_in_sql = False  # COPY gives a column that is not named its default
+    null_in_sql = False  # not of many rows: COPY gives a column that is not named its default
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:

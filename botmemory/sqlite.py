@@ -305,7 +305,10 @@ class SqliteBackend(peewee.SqliteDatabase):
         goes during a single statement might as well have gone after it.
         """
         held = self._state.held
-        if held is not None and self._locks and held.files != files_of(self.database):
+        if held is None or not self._locks:
+            return
+        now = files_of(self.database)
+        if not now or now != held.files:
             held.abandon()
             lost = (
                 f"{self.database}: the file or its -wal was deleted or replaced while it was open"
@@ -334,7 +337,7 @@ class SqliteBackend(peewee.SqliteDatabase):
         return nullcontext()
 
     streams = False  # rows are asked for page by page
-    null_in_sql = True  # where none of many rows has a value: sqlite3 is slow to bind None
+    null_in_sql = True  # of many rows too, where none of them has a value
 
     def ask(
         self,

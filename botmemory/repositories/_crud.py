@@ -26,7 +26,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 Row = TypeVar("Row", bound=BaseModel)
 
-MOST_NULL_IN_SQL = 8  # nullable fields: at most 256 statements for one table
+MOST_NULLABLE = 8  # fields: at most 256 statements for one table
 ROWS_PER_CHUNK = 5000  # stored at once, or singly to say which one the database refuses
 
 
@@ -99,18 +99,17 @@ def _row(model: type[BaseModel], names: tuple[str, ...]) -> dict[Any, Any]:
 
 
 @cache
-def _null_in_sql(model: type[BaseModel]) -> bool:
+def _has_few_nullable(model: type[BaseModel]) -> bool:
     """Return whether an INSERT says NULL where a row has None, which sqlite3 is slow to bind.
 
     Each set of such fields makes another statement to keep, so not where there may be many.
     """
-    nullable = [field for field in model._meta.sorted_fields if field.null]
-    return len(nullable) <= MOST_NULL_IN_SQL
+    return len([field for field in model._meta.sorted_fields if field.null]) <= MOST_NULLABLE
 
 
 def _given(model: type[BaseModel], values: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the names of the values that the INSERT of a row is given."""
-    if _null_in_sql(model):
+    if _has_few_nullable(model):
         return tuple([name for name, value in values.items() if value is not None])
     return tuple(values)
 
@@ -221,8 +220,9 @@ def _given_by_some(
     model: type[BaseModel], names: tuple[str, ...], chunk: list[tuple[int, Mapping[str, Any]]]
 ) -> tuple[str, ...]:
     """Return the names of which some row may have a value: it is in the row, or has a default."""
-    # another mapping than a dict may find what it does not list
-    if not (db.null_in_sql and _null_in_sql(model) and all(type(row) is dict for _, row in chunk)):
+    if not (db.null_in_sql and _has_few_nullable(model)):
+        return names
+    if not all(type(row) is dict for _, row in chunk):  # another mapping may find what it hides
         return names
     named: set[str] = set().union(*(row for _, row in chunk))
     fields = model._meta.fields
