@@ -40,6 +40,7 @@ class Config:
       moments before one. Neither loses anything when only the program dies.
     - `busy_timeout`: seconds to wait for another writer, or for a connection of the pool.
     - `pool_size`: the most connections to a server; a thread has one only while it uses it.
+    - `async_workers`: the most threads that `aio.run` uses; they are made as they are needed.
     - `max_metadata_bytes`: the most that the JSON of one row may take.
     - `migrate`: bring the schema up to date when opening; otherwise pending steps are an error.
     - `backup_before_migrate`: copy a file that holds tables before its schema is changed.
@@ -53,6 +54,7 @@ class Config:
     synchronous: Synchronous = "full"
     busy_timeout: float = 30.0
     pool_size: int = 10
+    async_workers: int = 64
     max_metadata_bytes: int = 1_048_576
     migrate: bool = True
     backup_before_migrate: bool = True
@@ -71,6 +73,7 @@ class Config:
         if not (math.isfinite(timeout) and 0 <= timeout <= 86_400):
             raise ConfigError(f"busy_timeout: {show(timeout)} is not between 0 and 86400 seconds")
         self._require_number("pool_size", "connections from 1 to 1000", 1, 1000)
+        self._require_number("async_workers", "threads from 1 to 1000", 1, 1000)
         self._require_number("max_metadata_bytes", "bytes from 2 to 2**30", 2, 2**30)
         for name in ("migrate", "backup_before_migrate", "read_only"):
             if not isinstance(getattr(self, name), bool):
@@ -256,6 +259,7 @@ def _from_text(field: str, text: str, name: str) -> object:
     kinds = {
         "busy_timeout": (float, "seconds"),
         "pool_size": (int, "connections"),
+        "async_workers": (int, "threads"),
         "max_metadata_bytes": (int, "bytes"),
     }
     if field in kinds:
