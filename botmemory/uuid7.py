@@ -1,8 +1,8 @@
 """Time-ordered ids, which Python itself has from 3.14 on.
 
 There is no lock: a signal handler or a logging handler may ask for an id in the middle of a call,
-and an exception at any point leaves nothing held. Whatever is shared changes in a single call into
-C, during which CPython runs neither another thread nor a signal handler.
+and an exception at any point leaves nothing held. What is shared changes in single calls into C,
+during which CPython runs neither another thread nor a signal handler.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ import os
 import struct
 import time
 import uuid
-from heapq import heappushpop
-from itertools import count
+from itertools import accumulate, count
 
 from ._typing import TYPE_CHECKING
 
@@ -27,13 +26,15 @@ _COUNTER, _RANDOM = 2**_COUNTER_BITS - 1, 2**_RANDOM_BITS - 1
 _256_numbers = struct.Struct("256I")
 
 
-def _new_counter() -> Iterator[int]:
+def _new_ticks(least: int = 0) -> Iterator[tuple[int, int]]:
+    """Return an iterator of times in ns, which never go back, each with the next number."""
+    clock = accumulate(iter(time.time_ns, None), max, initial=least)
+    next(clock)  # which is `least` itself
     # begins in the lower half: the clock may stand still for 2**39 ids before the counter wraps
-    return count(int.from_bytes(os.urandom(5), "big") >> 1)
+    return zip(clock, count(int.from_bytes(os.urandom(5), "big") >> 1))
 
 
-_latest_time = [0]  # the latest reading of the clock, as a heap of one
-_counter = _new_counter()
+_ticks = _new_ticks()
 _random: list[int] = []  # not used yet: the system is asked for those of many ids at once
 # found once, and not for each of a million rows
 _uuid: Any = uuid.UUID
@@ -57,28 +58,26 @@ def uuid7() -> uuid.UUID:
     and 22 bits are random. A call that begins after another one of the process has returned gives
     a greater id, and no two calls give the same, in whichever threads and whatever the clock does.
     """
-    # replaces the latest time where it is earlier, so that the time never goes back
-    heappushpop(_latest_time, (time.time_ns() << 12) // 1_000_000)
-    moment = _latest_time[0]
-    number = next(_counter)
+    nanoseconds, number = next(_ticks)
     try:
         random = _random.pop()
     except IndexError:
         numbers = list(_256_numbers.unpack(os.urandom(_256_numbers.size)))
         random = numbers.pop()
         _random.extend(numbers)
+    moment = (nanoseconds << 12) // 1_000_000
     high = (moment >> 12) << 16 | 0x7000 | (moment & 0xFFF)
     low = 2**63 | (number & _COUNTER) << _RANDOM_BITS | (random & _RANDOM)
     return uuid_of(high << 64 | low)
 
 
 def _after_fork_in_child() -> None:
-    """Part from the parent, which goes on with the counter and the random numbers."""
-    global _counter
-    _counter = _new_counter()
+    """Part from the parent, which goes on with its numbers, the random ones too."""
+    global _ticks
+    latest, _ = next(_ticks)
+    # a later time, because the new numbers may be lower than those of the parent's last ids
+    _ticks = _new_ticks(latest + 1_000)
     _random.clear()
-    # the new counter may begin below the one that gave the parent's ids of this time
-    _latest_time[0] += 1
 
 
 if hasattr(os, "register_at_fork"):

@@ -34,6 +34,7 @@ def set_clock(patch: pytest.MonkeyPatch, read: Callable[[], int]) -> None:
         time_ns = staticmethod(read)
 
     patch.setattr(module, "time", Clock)
+    patch.setattr(module, "_ticks", module._new_ticks())
 
 
 def in_child_or_hang(work: Callable[[], object]) -> list[str]:
