@@ -18,7 +18,16 @@ from .errors import ValidationError, show
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
-__all__ = ["flat", "plain_json", "refuse", "to_finite", "to_float", "to_json", "to_utc"]
+__all__ = [
+    "flat",
+    "plain_json",
+    "plain_text",
+    "refuse",
+    "to_finite",
+    "to_float",
+    "to_json",
+    "to_utc",
+]
 
 DEEPEST_METADATA = 64
 
@@ -63,6 +72,15 @@ def to_float(field: str, value: object) -> float:
         return float(value)
     except (OverflowError, ValueError):
         refuse(field, value, "does not fit a double")
+
+
+def plain_text(text: str) -> str:
+    """Return the text that a value of a subclass of str is.
+
+    `str(value)` is what such a class says of itself: of a member of `class Symbol(str, Enum)` its
+    name. It may also compare and hash as something else.
+    """
+    return text if type(text) is str else str.__str__(text)
 
 
 def to_json(plain: object) -> str:

@@ -125,11 +125,11 @@ def test_the_same_target_is_the_same_database(path: Path) -> None:
 
 def test_another_target_or_setting_is_an_error_until_closed(path: Path) -> None:
     database = init_db(path)
-    with pytest.raises(ConfigError, match=r"other.db: the memory is already open as .*bot.db"):
+    with pytest.raises(ConfigError, match=r"other.db: the database is already open as .*bot.db"):
         init_db("other.db")
     with pytest.raises(ConfigError, match="already open as"):
         init_db(":memory:")
-    with pytest.raises(ConfigError, match="synchronous: the memory is already open with 'full'"):
+    with pytest.raises(ConfigError, match="synchronous: the database is already open with 'full'"):
         init_db(path, synchronous="normal")
     with pytest.raises(ConfigError, match="busy_timeout: "):
         init_db(Config(path, busy_timeout=1))

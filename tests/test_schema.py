@@ -103,7 +103,8 @@ class TestOwnTables:
             init_db(target, migrations=5)  # type: ignore[arg-type]
 
     def test_the_setting_is_found_in_the_environment_and_in_a_file(self, tmp_path: Path) -> None:
-        assert Config.from_env({"BOTMEMORY_MIGRATIONS": "own"}).migrations == "own"
+        own = Config.from_env({"BOTMEMORY_MIGRATIONS": "own"}).migrations
+        assert own == str(Path.cwd() / "own")
         (tmp_path / "botmemory.toml").write_text('migrations = "own"\n')
         read = Config.from_file(tmp_path / "botmemory.toml")
         assert read.migrations == str(tmp_path / "own")
