@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
 __all__ = [
+    "checked_key",
     "flat",
     "plain_json",
     "plain_text",
@@ -26,10 +27,12 @@ __all__ = [
     "to_finite",
     "to_float",
     "to_json",
+    "to_text",
     "to_utc",
 ]
 
 DEEPEST_METADATA = 64
+LARGEST_INT = 10**4300  # Python reads no longer numbers by default, so not from JSON either
 
 
 def refuse(field: str, value: object, expected: str) -> NoReturn:
@@ -74,6 +77,13 @@ def to_float(field: str, value: object) -> float:
         refuse(field, value, "does not fit a double")
 
 
+def to_text(field: str, value: object) -> str:
+    """Return an argument that must be text as the text it is."""
+    if not isinstance(value, str):
+        refuse(field, value, "is not text")
+    return plain_text(value)
+
+
 def plain_text(text: str) -> str:
     """Return the text that a value of a subclass of str is.
 
@@ -87,17 +97,27 @@ def to_json(plain: object) -> str:
     return json.dumps(plain, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
+def checked_key(key: object) -> str:
+    """Return the dotted key of a value in metadata."""
+    text = plain_text(key) if isinstance(key, str) else ""
+    if not all(text.split(".")):
+        refuse("key", key, "is not a key of the metadata; name one, dotted inside objects")
+    return _plain_text(text, "key")
+
+
 def plain_json(value: Any, path: str, depth: int) -> Any:
     """Return `value` as dict, list, str, int, float, bool and None only."""
     kind = type(value)
-    if value is None or kind is bool or kind is int:
+    if value is None or kind is bool:
         return value
+    if kind is int:
+        return _plain_int(value, path)
     if kind is float:
         return _finite_or_none(value)
+    if isinstance(value, str):  # before Enum: a member may be text and have another value
+        return _plain_text(plain_text(value), path)
     if isinstance(value, enum.Enum):
         return plain_json(value.value, path, depth)
-    if isinstance(value, str):
-        return _plain_text(str(value), path)
     if depth >= DEEPEST_METADATA and isinstance(value, (Mapping, list, tuple)):
         refuse(path, value, f"is nested deeper than {DEEPEST_METADATA} levels")
     if isinstance(value, Mapping):
@@ -105,7 +125,7 @@ def plain_json(value: Any, path: str, depth: int) -> Any:
         for key, item in value.items():
             if not isinstance(key, str):
                 refuse(path, key, "is used as a key; JSON keys are text")
-            name = _plain_text(str(key.value) if isinstance(key, enum.Enum) else str(key), path)
+            name = _plain_text(plain_text(key), path)
             if name in plain:
                 refuse(path, key, "stands twice among the keys")
             plain[name] = plain_json(item, f"{path}.{name}", depth + 1)
@@ -130,7 +150,7 @@ def _plain_scalar(value: Any, path: str) -> Any:
         number = float(value) if not (isinstance(value, Decimal) and value.is_nan()) else math.nan
         return _finite_or_none(number)
     if isinstance(value, Integral):
-        return int(value)
+        return _plain_int(int(value), path)
     if kind.__module__ == "numpy":
         if kind.__name__ in ("bool", "bool_"):
             return bool(value)
@@ -143,6 +163,12 @@ def _plain_scalar(value: Any, path: str) -> Any:
 def _finite_or_none(number: float) -> float | None:
     # + 0.0 makes zero of a negative zero, which jsonb does not know
     return number + 0.0 if math.isfinite(number) else None
+
+
+def _plain_int(number: int, path: str) -> int:
+    if not -LARGEST_INT < number < LARGEST_INT:
+        refuse(path, number, "has more than 4,300 digits")
+    return number
 
 
 def _plain_text(text: str, path: str) -> str:

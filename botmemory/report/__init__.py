@@ -11,6 +11,7 @@ from .._calls import checked_call
 from .._version import __version__
 from ..database import db
 from ..errors import ConfigError, StorageError
+from ..values import plain_text
 from ._charts import seen
 from ._sections import sections
 
@@ -51,7 +52,11 @@ def write_report(
     folder = jinja2.FileSystemLoader(Path(__file__).parent)
     template = jinja2.Environment(loader=folder, autoescape=True).get_template("template.html")
     label = db.config.label
-    named = {name: value for name, value in narrowed.items() if value is not None}
+    named = {
+        name: plain_text(value) if isinstance(value, str) else value
+        for name, value in narrowed.items()
+        if value is not None
+    }
     parts = template.generate(
         memory=Path(label).name if db.config.backend == "sqlite" else label,
         made=datetime.now(UTC),
