@@ -24,8 +24,9 @@ import tempfile
 import threading
 import time
 import types
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections import Counter
+from collections.abc import Callable
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -84,6 +85,8 @@ class Interrupter:
             if hasattr(sys, "monitoring")
             else (self._trace, self._stop_tracing)
         )
+        # the same object all the time: CPython 3.11 may free the one that it is about to call
+        self._stepping = self._step
         start()
         try:
             call()
@@ -107,7 +110,8 @@ class Interrupter:
     # handler of its exception at the instruction before that one, as it does for a signal's
 
     def _trace(self) -> None:
-        sys.settrace(self._enter)
+        self._entering = self._enter
+        sys.settrace(self._entering)
 
     def _stop_tracing(self) -> None:
         sys.settrace(None)
@@ -122,7 +126,7 @@ class Interrupter:
         frame.f_trace_opcodes, frame.f_trace_lines = True, False
         delegates = frame.f_code.co_code[frame.f_lasti + 1] >= 2  # to another generator
         self._running[frame] = ("" if delegates else "RESUME", 0)
-        return self._step
+        return self._stepping
 
     def _step(self, frame: types.FrameType, event: str, arg: Any) -> Any:
         if event == "opcode":
@@ -135,7 +139,7 @@ class Interrupter:
                 or ("BACKWARD" in name and frame.f_lasti < offset)
             ):
                 self._pass(frame.f_code)
-        return self._step
+        return self._stepping
 
     # Python 3.12 and newer tell of each of the places
 
@@ -198,10 +202,10 @@ def _is_python_call(entered: list[types.CodeType]) -> bool:
 
 # each stored row by its table and key, with what an operation may change
 Rows = dict[tuple[str, str], tuple[Any, ...]]
-TABLES = {
-    "trade": "SELECT id, symbol, strategy FROM trade",
-    "signal": "SELECT id, symbol, strategy FROM signal",
-}
+ROWS = """
+SELECT 'trade', CAST(id AS TEXT), symbol, strategy FROM trade
+UNION ALL SELECT 'signal', CAST(id AS TEXT), symbol, strategy FROM signal
+"""
 
 
 class Target(Protocol):
@@ -223,8 +227,11 @@ class Target(Protocol):
     def clear(self) -> None:
         """Delete every row."""
 
-    def handles(self) -> int:
-        """Count the files or connections that this process has open."""
+    def part(self) -> None:
+        """Close the connection from outside, until it is needed again."""
+
+    def handles(self) -> Counter[str]:
+        """Return what this process has open of it: files or connections."""
 
     def pool_problems(self) -> list[str]:
         """Use every connection at once."""
@@ -239,12 +246,19 @@ class SqliteFile:
     def __init__(self, folder: Path) -> None:
         self._files = (folder / f"{number}.db" for number in itertools.count(1))
         self.path = folder / "0.db"
+        self._outside: sqlite3.Connection | None = None
 
     def name(self) -> str:
         return str(self.path)
 
     def fresh(self) -> None:
+        self.part()
         self.path = next(self._files)
+
+    def part(self) -> None:
+        if self._outside is not None:
+            self._outside.close()
+            self._outside = None
 
     def open(self) -> object:
         return init_db(self.path, busy_timeout=0.5, synchronous="normal")
@@ -263,20 +277,19 @@ class SqliteFile:
         return found
 
     def rows(self) -> Rows:
-        return {
-            (table, str(key).replace("-", "")): rest
-            for table, select in TABLES.items()
-            for key, *rest in self._run(select)
-        }
+        return {(table, str(key).replace("-", "")): rest for table, key, *rest in self._run(ROWS)}
 
     def clear(self) -> None:
         self._run("BEGIN IMMEDIATE", "DELETE FROM trade", "DELETE FROM signal", "COMMIT")
 
-    def handles(self) -> int:
-        found = 0
-        for descriptor in Path("/proc/self/fd").iterdir():
+    def handles(self) -> Counter[str]:
+        self.part()
+        found: Counter[str] = Counter()
+        for descriptor in os.listdir("/proc/self/fd"):  # noqa: PTH208  (twice as quick)
             with suppress(FileNotFoundError):  # that of the listing itself
-                found += str(descriptor.readlink()).startswith(f"{self.path}")
+                file = os.readlink(f"/proc/self/fd/{descriptor}")  # noqa: PTH115
+                if file.startswith(f"{self.path}-"):  # the file itself SQLite may close later
+                    found[file.removeprefix(f"{self.path}")] += 1
         return found
 
     def pool_problems(self) -> list[str]:
@@ -290,11 +303,18 @@ class SqliteFile:
         return thread
 
     def _lock_file(self) -> Any:
-        return open(f"{self.path}-lock", "ab")  # noqa: PTH123, SIM115
+        return open(f"{self.path}-lock", "ab")  # noqa: PTH123
 
     def _run(self, *statements: str) -> list[Any]:
-        with closing(sqlite3.connect(self.path, timeout=0, isolation_level=None)) as connection:
-            return [connection.execute(statement).fetchall() for statement in statements][-1]
+        if self._outside is None:
+            self._outside = sqlite3.connect(
+                f"{self.path.as_uri()}?mode=rw",
+                uri=True,
+                timeout=0,
+                isolation_level=None,
+                check_same_thread=False,
+            )
+        return [self._outside.execute(statement).fetchall() for statement in statements][-1]
 
 
 # --- the operations -------------------------------------------------------------------------
@@ -562,6 +582,8 @@ def sweep(
             if whole.problems:
                 raise AssertionError(f"{name}, not interrupted: {'; '.join(whole.problems)}")
         report.points = len(whole.stacks)
+        gc.collect()
+        gc.freeze()  # a collection is quicker by what is there already
         for at in _chosen(whole.stacks, tried)[::every]:
             kinds = KINDS if all_kinds else [KINDS[report.tried % len(KINDS)]]
             for kind, keep in kinds:
@@ -576,6 +598,7 @@ def sweep(
                     return report
             report.tried += 1
     finally:
+        gc.unfreeze()
         sys.unraisablehook = unraisable
     return report
 
@@ -620,34 +643,49 @@ class _Attempt:
         self.is_stuck = False
         self.where: str | None = None
         self.stacks: list[Stack] = []
-        self.handles = 0
+        self.handles: Counter[str] = Counter()
         self.change = (0, 0, 0)
-        self._phase = "before"
+        self._acknowledged: set[tuple[str, str]] = set()
+        self._phase = "what comes before"
         self._raised = False
         self._ignored = False  # Python ignores what a __del__ raises
 
     def run(self, *, close: bool = True) -> None:
-        self.target.clear()
-        stored = record("STORED")
+        """Try it and note the problems; close the database too, which takes longer, if asked."""
         if self.operation.in_thread:
-            thread = threading.Thread(target=self._run, args=(stored, close), daemon=True)
-            thread.start()
-            thread.join(PATIENCE)
-            self.is_stuck = thread.is_alive()
+            stored: list[Trade] = []
+            self._limited(lambda: stored.append(self._prepare()))
+            if stored:
+                thread = threading.Thread(target=self._run, args=stored, daemon=True)
+                thread.start()
+                thread.join(PATIENCE)
+                self.is_stuck = thread.is_alive()
         else:
-            before = signal.signal(signal.SIGALRM, _hang)
-            signal.setitimer(signal.ITIMER_REAL, PATIENCE)
-            try:
-                self._run(stored, close)
-            except Hanging:
-                self.is_stuck = True
-            finally:
-                signal.setitimer(signal.ITIMER_REAL, 0)
-                signal.signal(signal.SIGALRM, before)
+            self._limited(lambda: self._run(self._prepare()))
+        if not self.is_stuck:
+            self._limited(lambda: self._finish(close))
         if self.is_stuck:
             self.problems.append(f"{self._phase} hangs")
 
-    def _run(self, stored: Trade, close: bool) -> None:
+    def _limited(self, call: Callable[[], object]) -> None:
+        before = signal.signal(signal.SIGALRM, _hang)
+        signal.setitimer(signal.ITIMER_REAL, PATIENCE)
+        try:
+            self._call(self._phase, call)
+        except Hanging:
+            self.is_stuck = True
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+
+    def _prepare(self) -> Trade:
+        self.target.clear()
+        stored = record("STORED")
+        if not self.operation.new_database and self.operation.call is not delete:
+            self._acknowledged.add(("trade", stored.id.hex))
+        return stored
+
+    def _run(self, stored: Trade) -> None:
         target = self.target
         self.operation.before()
         if self.operation.new_database:
@@ -660,14 +698,10 @@ class _Attempt:
             self.problems.append("thread left")
         if not self._call("init_db", target.open):
             return
-        after = target.rows()
-        self._compare(before, after)
-        acknowledged = set() if self.operation.new_database else {("trade", stored.id.hex)}
-        if self.operation.call is delete:
-            acknowledged = set()
+        self._compare(before, target.rows())
 
         def create_next() -> None:
-            acknowledged.add(("trade", record("NEXT").id.hex))
+            self._acknowledged.add(("trade", record("NEXT").id.hex))
 
         def scope_next() -> None:
             with scope():
@@ -676,10 +710,11 @@ class _Attempt:
                 if not target.left():
                     self.problems.append("dropping the exception ended another transaction")
                 second = record("SCOPE")
-            acknowledged.update(("trade", row.id.hex) for row in (first, second))
+            self._acknowledged.update(("trade", row.id.hex) for row in (first, second))
 
         def read_next() -> None:
-            if ("trade", stored.id.hex) in acknowledged and not trades.get_by_id(stored.id):
+            kept = ("trade", stored.id.hex) in self._acknowledged
+            if kept and not trades.get_by_id(stored.id):
                 raise LookupError("an earlier trade is not found")
 
         for name, call in (
@@ -687,20 +722,23 @@ class _Attempt:
             ("next session_scope", scope_next),
             ("next read", read_next),
         ):
-            if self._call(name, call):
-                if acknowledged - target.rows().keys():
-                    self.problems.append(f"{name} acknowledged, not stored")
+            if self._call(name, call) and self._acknowledged - target.rows().keys():
+                self.problems.append(f"{name} acknowledged, not stored")
             self._require_nothing_left(f" after {name}")
         self._drop()
+
+    def _finish(self, close: bool) -> None:
+        target = self.target
         self.problems += target.pool_problems()
         self.handles = target.handles()
-        if self.whole is not None and self.handles > self.whole.handles:
-            gc.collect()
-            if (more := target.handles() - self.whole.handles) > 0:
-                self.problems.append(f"{more} handles left open")
+        if self.whole is not None and self.handles - self.whole.handles:
+            gc.collect()  # a database that was closed
+            more = target.handles() - self.whole.handles
+            self.problems += [f"left open: {count} {what}" for what, count in more.items()]
         if close:
+            target.part()  # the last connection to close does more
             self._call("close_db", close_db)
-            if acknowledged - target.rows().keys():
+            if self._acknowledged - target.rows().keys():
                 self.problems.append("acknowledged row lost by close_db")
             self._require_nothing_left(" after close_db")
             self._call("init_db", target.open)
@@ -732,7 +770,10 @@ class _Attempt:
             self._drop()
 
     def _ignore(self, unraisable: Any) -> None:
-        self._ignored = unraisable.exc_value is self.error
+        if unraisable.exc_value is self.error:
+            self._ignored = True
+        else:
+            self.problems.append(f"{unraisable.object!r} raises {unraisable.exc_value!r}")
 
     def _require_nothing_left(self, when: str) -> None:
         for problem in self.target.left():
