@@ -507,6 +507,9 @@ class ServerMixin:
     streams = False  # rows are asked for page by page
     null_in_sql = False  # not of many rows: COPY gives a column that is not named its default
 
+    def stage(self, table: str) -> None:
+        """Return None: recording many rows is in nobody's way, so they need not wait."""
+
     @contextmanager
     def exclusive(self) -> Iterator[None]:
         """Hold off others who would change the schema, where the engine has a lock for it."""

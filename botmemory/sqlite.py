@@ -32,6 +32,7 @@ from .sqlite_errors import RESTORE, busy, is_damage, is_unopened, named_error
 from .sqlite_fork import open_backends, unusable_after_fork
 from .sqlite_health import damage
 from .sqlite_json import json_match
+from .sqlite_stage import Stage, open_stage
 from .transactions import Atomic
 
 __all__ = ["SqliteBackend"]
@@ -583,6 +584,13 @@ class SqliteBackend(peewee.SqliteDatabase):
     def _insert_rows(self, sql: str, rows: Iterable[Sequence[Any]]) -> int:
         with __exception_wrapper__:
             return int(self._state.conn.executemany(sql, rows).rowcount)
+
+    def stage(self, table: str) -> Stage | None:
+        """Return where many new rows of a table wait; None where recording them is in no one's way.
+
+        The caller closes it.
+        """
+        return open_stage(self, table) if self._locks else None
 
     def _is_watched(self) -> bool:
         """Return whether somebody wants to see every statement."""
