@@ -86,8 +86,8 @@ class Suspension:
 def suspension_of(entered: FrameType, label: str) -> Suspension | None:
     """Return the generator that enters a block in this frame, None where no generator does.
 
-    Raises `DatabaseBusyError` where the thread of a pool enters a block all by itself: it will go
-    on with other work, and another thread will leave the block.
+    Raises `DatabaseBusyError` where a thread of a pool itself drives the generator: it will go on
+    with other work, and another thread will leave the block.
     """
     frame: FrameType | None = entered
     generator = None
@@ -100,10 +100,11 @@ def suspension_of(entered: FrameType, label: str) -> Suspension | None:
         else:
             break
         frame = frame.f_back
-    if frame is not None and frame.f_globals.get("__name__") in _POOLS:
+    is_pool = frame is not None and frame.f_globals.get("__name__") in _POOLS
+    if generator is not None and is_pool:
         raise DatabaseBusyError(
-            f"{label}: session_scope() is entered by a thread of a pool, which goes on with other "
-            "work inside the block (FastAPI does so with a dependency that yields); use "
+            f"{label}: a generator enters session_scope() on a thread of a pool, which goes on "
+            "with other work inside the block (FastAPI does so with a dependency that yields); use "
             "session_scope() inside the function that records"
         )
     if generator is None or frame is None or wrapped:

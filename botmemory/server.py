@@ -21,14 +21,14 @@ from peewee import __exception_wrapper__  # type: ignore[attr-defined]
 from psycopg.pq import TransactionStatus
 
 from .config import Config
-from .errors import BotMemoryError, ConfigError, DatabaseBusyError, StorageError
+from .errors import BotMemoryError, ConfigError, StorageError
 from .retry import repeat_undone
 from .server_calendar import hour_of
 from .server_errors import NOTHING, broken_rule, busy, named_error
 from .server_json import ServerJSONMethods, json_match, json_text
 from .server_pool import IDLE, Pool, ServerConnection
 from .server_url import server_parameters
-from .transactions import Atomic
+from .transactions import Atomic, TransactionState
 
 __all__ = ["ServerMixin"]
 
@@ -81,9 +81,10 @@ class State(peewee._ConnectionLocal):
     """What each thread has of its own."""
 
     in_turn = False
+    undone: Sequence[Atomic] = ()
 
 
-class ServerMixin:
+class ServerMixin(TransactionState):
     """What PostgreSQL and the engines that speak it have in common, over Peewee's classes."""
 
     psycopg3_adapter = _Adapter
@@ -188,11 +189,7 @@ class ServerMixin:
     def close(self) -> bool:
         """Give this thread's connection back to the pool and return whether there was one."""
         state = self._state
-        if state.transactions and self.may_use_transaction():
-            raise DatabaseBusyError(
-                f"{self.config.label}: a transaction is open in this thread; leave session_scope() "
-                "before closing the database"
-            )
+        self.require_no_transaction()
         idle, was_open = self.pool.idle, not state.closed
         connection, state.conn, state.closed = state.conn, None, True
         state.ctx, state.transactions, state.commit_callbacks = [], [], []
@@ -250,12 +247,8 @@ class ServerMixin:
     def leave_to_parent(self) -> None:
         """Leave in a child what it has inherited: two processes cannot share a connection."""
         _inherited.extend(self.pool.connections())
-        transactions, self._state.transactions = self._state.transactions, []
         self._state.conn, self._state.closed = None, True
-        for transaction in transactions:
-            if isinstance(transaction, Atomic):
-                transaction.forget("this process was forked inside session_scope()")
-        if transactions:
+        if self.forget_transactions():
             self.unusable = (
                 f"{self.config.label}: this process was forked inside a transaction and cannot "
                 "use it; fork before session_scope()"
@@ -267,7 +260,7 @@ class ServerMixin:
 
     def _execute_cursor(self, sql: str, params: Any, **options: Any) -> Any:
         run = partial(super()._execute_cursor, sql, params, **options)  # type: ignore[misc]
-        if self._state.transactions and self.may_use_transaction():
+        if (self._state.transactions or self._state.undone) and self.may_use_transaction():
             return self._inside(run, sql)
         self._forget_given_up()
         if options.get("named_cursor"):
@@ -311,32 +304,13 @@ class ServerMixin:
                     else:
                         connection.pgconn.finish()
 
-    def atomic(self, isolation_level: str | None = None) -> Atomic:
-        return Atomic(lambda: self, isolation_level)
-
-    transaction = savepoint = atomic
-
-    def may_use_transaction(self) -> bool:
-        """Return whether a transaction is open that the caller may go on with.
-
-        Raises `DatabaseBusyError` where it is somebody else's.
-        """
-        transactions = self._state.transactions
-        if not transactions:
-            return False
-        outermost = transactions[0]
-        return outermost.may_be_used() if isinstance(outermost, Atomic) else True  # or manual
-
-    def in_transaction(self) -> bool:
-        return self.may_use_transaction()
-
     def enter_transaction(self, transaction: Atomic, isolation_level: str | None) -> None:
         """Take a connection and begin; where that fails or is interrupted, give it up."""
         state, pool = self._state, self.pool
         self._forget_given_up()
         try:
             self.begin(isolation_level)
-            transaction.connection, transaction.stack = state.conn, state.transactions
+            transaction.connection = weakref.ref(state.conn)
             state.transactions.append(transaction)
             transaction.is_open = True
         finally:
@@ -351,9 +325,9 @@ class ServerMixin:
 
     def leave_transaction(self, transaction: Atomic, *, undo: bool) -> None:
         """Commit or roll back, and give the connection back whatever happens."""
-        state, pool, connection = self._state, self.pool, transaction.connection
-        if state.conn is not connection:
-            self._give_up(transaction)
+        state, pool, connection = self._state, self.pool, transaction.connection()
+        if connection is None or state.conn is not connection:
+            self._give_up(transaction, connection)
             return
         try:
             if undo:
@@ -361,9 +335,8 @@ class ServerMixin:
             else:
                 self._commit()
         finally:
-            transaction.is_open = False
-            transaction.held_by_with = None
-            del transaction.stack[:]
+            transaction.is_open, transaction.held_by_with = False, None
+            del state.transactions[:]
             state.conn, state.closed = None, True
             if connection.pgconn.transaction_status == IDLE and not pool.is_shut:
                 pool.idle.append(connection)
@@ -374,17 +347,13 @@ class ServerMixin:
         else:
             self._run_commit_callbacks()
 
-    def _give_up(self, transaction: Atomic) -> None:
+    def _give_up(self, transaction: Atomic, connection: ServerConnection | None) -> None:
         """End the transaction of another thread, which may be using the connection right now."""
-        transaction.is_open = False
-        transaction.held_by_with = None
-        transaction.connection.given_up = True
-        del transaction.stack[:]
-        with (
-            suppress(OSError),
-            socket.socket(fileno=os.dup(transaction.connection.fileno())) as wire,
-        ):
-            wire.shutdown(socket.SHUT_RDWR)  # the server rolls back
+        transaction.is_open, transaction.held_by_with = False, None
+        if connection is not None:  # or its thread has ended, and the connection with it
+            connection.given_up = True
+            with suppress(OSError), socket.socket(fileno=os.dup(connection.fileno())) as wire:
+                wire.shutdown(socket.SHUT_RDWR)  # the server rolls back
 
     def begin(self, *args: Any) -> None:
         begin = partial(super().begin, *args)  # type: ignore[misc]

@@ -33,7 +33,7 @@ from .sqlite_fork import open_backends, unusable_after_fork
 from .sqlite_health import damage
 from .sqlite_json import json_match
 from .sqlite_stage import Stage, open_stage
-from .transactions import Atomic
+from .transactions import Atomic, TransactionState
 
 __all__ = ["SqliteBackend"]
 
@@ -50,7 +50,7 @@ _logger = logging.getLogger("peewee")  # which shows every statement at its leve
 _warnings = logging.getLogger("botmemory")
 
 
-class SqliteBackend(peewee.SqliteDatabase):
+class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[misc]
     """One SQLite file, or `:memory:`, opened as `config` says; each thread has a connection.
 
     Writers of all processes queue at a lock file beside the database, because SQLite's own
@@ -188,11 +188,7 @@ class SqliteBackend(peewee.SqliteDatabase):
     def close(self) -> bool:
         """Close this thread's connection and return whether there was one."""
         state = self._state
-        if state.transactions and self.may_use_transaction():
-            raise DatabaseBusyError(
-                f"{self.config.label}: a transaction is open in this thread; leave session_scope() "
-                "before closing the database"
-            )
+        self.require_no_transaction()
         held, was_open = state.held, not state.closed
         # forgotten before it is closed: an interrupt leaves no closed connection in use
         state.held, state.conn, state.closed = None, None, True
@@ -232,7 +228,7 @@ class SqliteBackend(peewee.SqliteDatabase):
     def _execute_cursor(self, sql: str, params: Any, **options: Any) -> Any:
         run = partial(super()._execute_cursor, sql, params, **options)  # type: ignore[misc]
         state = self._state
-        if state.transactions and self.may_use_transaction():
+        if (state.transactions or state.undone) and self.is_in_transaction():
             if state.conn.in_transaction:
                 return self._translated(run)
             if sql.startswith("ROLLBACK"):
@@ -251,30 +247,17 @@ class SqliteBackend(peewee.SqliteDatabase):
                 held.release()
         return cursor
 
-    def atomic(self, lock_type: str | None = None) -> Atomic:  # type: ignore[override]
-        return Atomic(lambda: self, lock_type)
-
-    transaction = savepoint = atomic  # type: ignore[assignment]
-
-    def may_use_transaction(self) -> bool:
-        """Return whether a transaction is open that the caller may go on with.
-
-        Raises `DatabaseBusyError` where it is somebody else's.
-        """
-        state = self._state
-        if not state.transactions:
+    def is_in_transaction(self) -> bool:
+        """Return whether what runs now is part of a transaction that is open."""
+        if not self.may_use_transaction():
             return False
-        if isinstance(state.transactions[0], Atomic):
-            return state.transactions[0].may_be_used()
-        return state.conn is not None and bool(state.conn.in_transaction)  # manual_commit()
-
-    def in_transaction(self) -> bool:
-        return self.may_use_transaction()
+        # manual_commit() begins one when it is told to
+        return isinstance(self._state.transactions[0], Atomic) or self._state.conn.in_transaction
 
     def enter_transaction(self, transaction: Atomic, lock_type: str | None) -> None:
         """Take the write lock and begin; where that fails or is interrupted, undo both."""
         held, transactions = self._held(), self._state.transactions
-        transaction.connection, transaction.stack = held, transactions
+        transaction.connection = weakref.ref(held)
         try:
             self._begin(held, lock_type)
             transactions.append(transaction)
@@ -290,23 +273,25 @@ class SqliteBackend(peewee.SqliteDatabase):
 
     def leave_transaction(self, transaction: Atomic, *, undo: bool) -> None:
         """Commit or roll back, and give the write lock back whatever happens."""
-        held = transaction.connection
+        held, state = transaction.connection(), self._state
+        if held is None:  # its thread has ended
+            transaction.is_open = False
+            return
+        is_ours = held is state.held
         try:
             try:
-                try:
-                    if not undo:
-                        self._commit(held)
-                finally:
-                    held.raw.rollback()  # does nothing after a commit
+                if not undo:
+                    self._commit(held)
             finally:
-                transaction.is_open = False
-                del transaction.stack[:]
-                if not held.keeps_lock:
-                    held.release()
+                held.raw.rollback()  # does nothing after a commit
         except sqlite3.Error as error:
             raise self.named_error(error) or error from error
         finally:
-            transaction.held_by_with = None
+            transaction.is_open, transaction.held_by_with = False, None
+            if is_ours:
+                del state.transactions[:]
+            if not held.keeps_lock:
+                held.release()
         if undo:
             self._clear_commit_callbacks()
         else:
@@ -433,10 +418,7 @@ class SqliteBackend(peewee.SqliteDatabase):
     def forget_connection(self) -> None:
         """Leave in a child what it has inherited: the parent goes on with it."""
         state = self._state
-        for transaction in state.transactions:
-            if isinstance(transaction, Atomic):
-                transaction.forget("this process was forked inside session_scope()")
-        del state.transactions[:]
+        self.forget_transactions()
         held = state.held
         if held is not None and held.lock is not None:
             held.lock.close()
@@ -515,8 +497,8 @@ class SqliteBackend(peewee.SqliteDatabase):
     ) -> list[R]:
         """Run a compiled question and return what `make` makes of its rows."""
         state = self._state
-        fixed = self._reads_fixed_file
-        if not (state.closed or state.transactions or self.unusable or fixed or self._is_watched()):
+        busy = state.transactions or state.undone or self._reads_fixed_file
+        if not (state.closed or busy or self.unusable or self._is_watched()):
             try:
                 return list(make(state.conn.execute(sql, params).fetchall()))
             except sqlite3.Error:
@@ -554,7 +536,7 @@ class SqliteBackend(peewee.SqliteDatabase):
         if state.closed or self._is_watched():
             return self.execute_sql(sql, params)
         held = cast(Connection, state.held)
-        if state.transactions and self.may_use_transaction():
+        if (state.transactions or state.undone) and self.is_in_transaction():
             self._require_usable()
             if not held.raw.in_transaction:
                 raise self._rolled_back()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import peewee
 
 from .errors import StorageError
 from .filelock import FileLock
+from .transactions import Atomic
 
 __all__ = [
     "Connection",
@@ -82,6 +83,7 @@ class State(peewee._ConnectionLocal):
     """What each thread has of its own."""
 
     held: Connection | None = None
+    undone: Sequence[Atomic] = ()
 
 
 def uri_of(path: str, mode: str) -> str:

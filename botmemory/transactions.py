@@ -28,7 +28,11 @@ if TYPE_CHECKING:
     P = ParamSpec("P")
     R = TypeVar("R")
 
-__all__ = ["Atomic"]
+__all__ = ["Atomic", "TransactionState"]
+
+
+def _nothing() -> None:
+    return None
 
 
 class _Exit:
@@ -72,8 +76,8 @@ class Atomic:
         self.is_outermost = False
         self.undone_because: str | None = None  # why it cannot be committed any more
         self.inner: list[Atomic] = []  # the savepoints that are open in it
-        self.connection: Any = None  # the one it is on, whichever thread leaves it
-        self.stack: list[Any] = []  # Peewee's list of the transactions of the thread that began it
+        # the one it is on, whichever thread leaves it; it goes with the thread that began
+        self.connection: Callable[[], Any] = _nothing
 
     def __enter__(self) -> Any:
         database = self.database = self._opened()
@@ -110,6 +114,7 @@ class Atomic:
     ) -> None:
         label = self.database.config.label
         if not self.is_open:
+            self.database.forget_undone(self)
             if kind is None and self.undone_because is not None:
                 raise DatabaseBusyError(f"{label}: {self.undone_because}")
             return
@@ -205,6 +210,7 @@ class Atomic:
                 "before the await"
             )
         if self.suspension is not None and self.suspension.is_outside():
+            self.database.remember_undone(self)
             self.undo(
                 "a generator was suspended inside session_scope() while the function that drives "
                 "it used the database, and all of the block was rolled back; leave session_scope() "
@@ -212,6 +218,11 @@ class Atomic:
             )
             raise DatabaseBusyError(f"{self.database.config.label}: {self.undone_because}")
         return True
+
+    def require_outside(self) -> None:
+        """Refuse what a generator does inside a block that was undone while it was suspended."""
+        if self.suspension is not None and not self.suspension.is_outside():
+            raise DatabaseBusyError(f"{self.database.config.label}: {self.undone_because}")
 
     # --- what Peewee's transactions have ----------------------------------------------------
 
@@ -244,3 +255,65 @@ class Atomic:
                 return function(*args, **kwargs)
 
         return call
+
+
+class TransactionState:
+    """What a backend knows of the transactions of the thread that runs; it has a `_state`."""
+
+    _state: Any
+    config: Any
+
+    def atomic(self, how: str | None = None) -> Atomic:
+        """Return a block that is a transaction, or a savepoint inside another one.
+
+        `how` is the lock type of SQLite's BEGIN, or the isolation level of a server.
+        """
+        return Atomic(lambda: self, how)
+
+    transaction = savepoint = atomic
+
+    def may_use_transaction(self) -> bool:
+        """Return whether a transaction is open that the caller may go on with.
+
+        Raises `DatabaseBusyError` where it is somebody else's.
+        """
+        state = self._state
+        for block in state.undone:
+            block.require_outside()
+        if not state.transactions:
+            return False
+        outermost = state.transactions[0]
+        if not isinstance(outermost, Atomic):
+            return True  # inside manual_commit()
+        if outermost.is_open:
+            return outermost.may_be_used()
+        del state.transactions[:]  # another thread has ended it
+        return False
+
+    def in_transaction(self) -> bool:
+        return self.may_use_transaction()
+
+    def require_no_transaction(self) -> None:
+        """Refuse to close this thread's connection inside a transaction."""
+        if self._state.transactions and self.may_use_transaction():
+            raise DatabaseBusyError(
+                f"{self.config.label}: a transaction is open in this thread; leave session_scope() "
+                "before closing the database"
+            )
+
+    def remember_undone(self, block: Atomic) -> None:
+        """Remember a block that was undone while a generator is suspended in it."""
+        self._state.undone = [*self._state.undone, block]
+
+    def forget_undone(self, block: Atomic) -> None:
+        """Forget such a block, which was left."""
+        if self._state.undone:
+            self._state.undone = [one for one in self._state.undone if one is not block]
+
+    def forget_transactions(self) -> bool:
+        """Let go of what is open in a child process; return whether a transaction was."""
+        transactions, self._state.transactions = self._state.transactions, []
+        for transaction in transactions:
+            if isinstance(transaction, Atomic):
+                transaction.forget("this process was forked inside session_scope()")
+        return bool(transactions)
