@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 else:
     Synchronous = str
 
-__all__ = ["Config", "Synchronous", "Target", "config_of"]
+__all__ = ["Config", "Synchronous", "Target", "absolute_path", "config_of", "expanded_path"]
 
 MEMORY = ":memory:"
 SERVERS = {"postgresql": "postgresql", "postgres": "postgresql", "cockroachdb": "cockroachdb"}
@@ -105,7 +105,7 @@ class Config:
         path = str(self.db_path)
         if path.startswith("sqlite:///"):
             path = path.removeprefix("sqlite:///")
-        return path if path == MEMORY else str(_path(path).resolve())
+        return path if path == MEMORY else str(absolute_path("db_path", path))
 
     @property
     def label(self) -> str:
@@ -149,7 +149,7 @@ class Config:
         """
         import tomllib  # late: most programs have no such file
 
-        file = _path(path)
+        file = absolute_path("path", path)
         try:
             values = tomllib.loads(file.read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -164,10 +164,10 @@ class Config:
         if config.backend == "sqlite" and (target := str(config.db_path)) != MEMORY:
             relative = target.removeprefix("sqlite:///")
             if relative != MEMORY:
-                absolute = file.resolve().parent / _path(relative)
+                absolute = file.parent / expanded_path("db_path", relative)
                 config = dataclasses.replace(config, db_path=absolute)
         if config.migrations is not None:
-            own = file.resolve().parent / _path(config.migrations)
+            own = file.parent / expanded_path("migrations", config.migrations)
             config = dataclasses.replace(config, migrations=own)
         return config
 
@@ -197,10 +197,7 @@ def _checked_target(target: object) -> str:
                 f"db_path: {show(text.partition(':')[0])}: is neither a path nor a URL; "
                 "use a plain path, 'sqlite:///relative.db' or 'sqlite:////absolute.db'"
             )
-        try:
-            _path(text)
-        except RuntimeError:
-            raise ConfigError(f"db_path: {show(text)}: there is no such home folder") from None
+        expanded_path("db_path", text)
         return text
     name = scheme[1].lower()
     if name == "sqlite":
@@ -215,6 +212,7 @@ def _checked_target(target: object) -> str:
                 f"db_path: {show(text)} has parameters, which SQLite targets do not take; "
                 "pass the settings to init_db() or Config"
             )
+        expanded_path("db_path", path)
         return text
     if name not in SERVERS:
         raise ConfigError(
@@ -227,17 +225,43 @@ def _checked_target(target: object) -> str:
     return text
 
 
-def _path(text: str | os.PathLike[str]) -> Path:
+def expanded_path(name: str, value: object) -> Path:
+    """Return an argument that is a path, with its `~` expanded, or raise `ConfigError`."""
     from pathlib import Path  # late: it takes as long to import as half of the library
 
-    return Path(text).expanduser()
+    text = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
+    if not isinstance(text, str) or not text.strip() or "\0" in text:
+        raise ConfigError(f"{name}: {show(value)} is not a path")
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        raise ConfigError(
+            f"{name}: {show(text)} contains a lone surrogate, which no file name can; "
+            "check the encoding it was read with"
+        ) from None
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise ConfigError(f"{name}: {show(text)}: there is no such home folder") from None
+
+
+def absolute_path(name: str, value: object) -> Path:
+    """Return an argument that is a path as an absolute one, or raise `ConfigError`."""
+    path = expanded_path(name, value)
+    try:
+        return path.resolve()
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{name}: {show(os.fspath(path))} is relative to the working folder, which is gone; "
+            "pass an absolute path, or change to a folder that exists"
+        ) from None
+    except (OSError, RuntimeError) as error:  # links that lead to themselves
+        raise ConfigError(f"{name}: {show(os.fspath(path))} cannot be resolved: {error}") from error
 
 
 def _checked_folder(folder: object) -> str:
-    text = os.fspath(folder) if isinstance(folder, (str, os.PathLike)) else None
-    if not isinstance(text, str) or not text.strip() or "\0" in text:
-        raise ConfigError(f"migrations: {show(folder)} is not the path of a folder")
-    return text
+    expanded_path("migrations", folder)
+    return os.fspath(folder)  # type: ignore[call-overload, no-any-return]
 
 
 def _require_known(field: str, where: str, prefix: str = "") -> None:

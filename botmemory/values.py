@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["flat", "plain_json", "refuse", "to_finite", "to_float", "to_json", "to_utc"]
 
 DEEPEST_METADATA = 64
+MOST_DIGITS = 4300  # of an integer that Python reads from text, unless it is told otherwise
+_TOO_LARGE = 10**MOST_DIGITS
 
 
 def refuse(field: str, value: object, expected: str) -> NoReturn:
@@ -72,7 +74,9 @@ def to_json(plain: object) -> str:
 def plain_json(value: Any, path: str, depth: int) -> Any:
     """Return `value` as dict, list, str, int, float, bool and None only."""
     kind = type(value)
-    if value is None or kind is bool or kind is int:
+    if kind is int:
+        return value if -_TOO_LARGE < value < _TOO_LARGE else _refuse_digits(path, value)
+    if value is None or kind is bool:
         return value
     if kind is float:
         return _finite_or_none(value)
@@ -109,10 +113,14 @@ def _plain_scalar(value: Any, path: str) -> Any:
     if kind.__name__ == "NAType":  # pandas.NA, whose comparisons are neither true nor false
         return None
     if isinstance(value, Decimal) or (isinstance(value, Real) and not isinstance(value, Integral)):
-        number = float(value) if not (isinstance(value, Decimal) and value.is_nan()) else math.nan
-        return _finite_or_none(number)
+        if isinstance(value, Decimal) and value.is_nan():
+            return None
+        try:
+            return _finite_or_none(float(value))
+        except OverflowError:  # a fraction beyond every double, as an infinity is
+            return None
     if isinstance(value, Integral):
-        return int(value)
+        return plain_json(int(value), path, 0)
     if kind.__module__ == "numpy":
         if kind.__name__ in ("bool", "bool_"):
             return bool(value)
@@ -120,6 +128,10 @@ def _plain_scalar(value: Any, path: str) -> Any:
             moment = value.astype("datetime64[us]").item()
             return None if moment is None else to_utc(path, moment).isoformat()
     refuse(path, value, f"cannot be stored as JSON ({kind.__name__})")
+
+
+def _refuse_digits(path: str, value: int) -> NoReturn:
+    refuse(path, value, f"has more than {MOST_DIGITS:,} digits, which no JSON reader takes")
 
 
 def _finite_or_none(number: float) -> float | None:

@@ -11,17 +11,20 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
-from typing import Any, TextIO, TypeVar
+from typing import Any, TypeVar
 
-from .._calls import checked_call
+from .._calls import checked_call, from_caller
+from ..atomic_write import replacing
+from ..config import absolute_path
 from ..database import db, session_scope
-from ..errors import ConfigError, DuplicateError, StorageError, ValidationError
+from ..errors import ConfigError, DuplicateError, ValidationError
 from ..models import BaseModel
 from ..repositories import _crud, _questions
+from ..sqlite_errors import translate_errors
 from . import _csv, _jsonl
 from ._kinds import columns_of, kind_of
 from ._result import ImportResult, Noted
@@ -56,7 +59,8 @@ def export_file(
     such a file is not for `import_file`. `progress` is called with the rows written and the rows in
     all. Raises `ValidationError`, `ConfigError` (another suffix), `StorageError`.
     """
-    file = Path(path).expanduser().resolve()
+    file = absolute_path("path", path)
+    progress = progress and from_caller(progress)
     form = _form(file)
     narrowed = _questions.narrowed(model, symbol, strategy, start_date, end_date)
     total = _questions.count(model, narrowed) if progress is not None else 0
@@ -69,16 +73,9 @@ def export_file(
             if progress is not None and number % ROWS_PER_CHUNK == 0:
                 progress(number, total)
 
-    unfinished = file.with_name(f"{file.name}.unfinished")
     options = {"spreadsheet": spreadsheet} if form is _csv else {}
-    try:
-        try:
-            count = int(form.write(unfinished, columns_of(model), rows(), **options))
-            unfinished.replace(file)
-        finally:
-            unfinished.unlink(missing_ok=True)
-    except OSError as error:
-        raise StorageError(f"{file}: cannot be written: {error.strerror or error}") from error
+    with translate_errors(file, "cannot be written"), replacing(file) as unfinished:
+        count = int(form.write(unfinished, columns_of(model), rows(), **options))
     if progress is not None:
         progress(count, count)
     return count
@@ -102,33 +99,29 @@ def import_file(
     read and the bytes in all. Raises `ValidationError` naming file, line and column, `ConfigError`
     (another suffix), `StorageError`, `DatabaseBusyError`.
     """
-    file = Path(path).expanduser().resolve()
+    file = absolute_path("path", path)
+    progress = progress and from_caller(progress)
     form = _form(file)
     refused: list[Noted] = []
     counts = {True: 0, False: 0}
     refusals = 0
-    try:
-        with _opened(rejects) as rejected_to, session_scope():
+    with session_scope(), _rejects_file(rejects) as write_reject:
 
-            def refuse(line: Line, error: Exception) -> None:
-                nonlocal refusals
-                number, text, row = line
-                if not keep_going:
-                    raise ValidationError(f"{file}, line {number}: {error}") from error
-                refusals += 1
-                if len(refused) < REJECTS_SHOWN:
-                    refused.append(Noted(number, str(error), row if row is not None else text))
-                if rejected_to is not None:
-                    noted = {"line": number, "reason": str(error), "text": text}
-                    rejected_to.write(json.dumps(noted) + "\n")
+        def refuse(line: Line, error: Exception) -> None:
+            nonlocal refusals
+            number, text, row = line
+            if not keep_going:
+                raise ValidationError(f"{file}, line {number}: {error}") from error
+            refusals += 1
+            if len(refused) < REJECTS_SHOWN:
+                refused.append(Noted(number, str(error), row if row is not None else text))
+            write_reject({"line": number, "reason": str(error), "text": text})
 
-            lines = form.read(file, columns_of(model), progress)
-            while some := list(islice(lines, ROWS_PER_CHUNK)):
-                for created, count in _record(model, some, refuse):
-                    counts[created] += count
-            db.raise_counter(model)
-    except OSError as error:
-        raise StorageError(f"{file}: cannot be read: {error.strerror or error}") from error
+        lines = form.read(file, columns_of(model), progress)
+        while some := list(islice(lines, ROWS_PER_CHUNK)):
+            for created, count in _record(model, some, refuse):
+                counts[created] += count
+        db.raise_counter(model)
     return ImportResult(counts[True], counts[False], refused, refused=refusals)
 
 
@@ -225,11 +218,30 @@ def _read(field: Any, value: Any) -> Any:
     return value
 
 
-def _opened(path: str | os.PathLike[str] | None) -> AbstractContextManager[TextIO | None]:
-    """Open the file for what is refused, if there is to be one."""
+@contextmanager
+def _rejects_file(
+    path: str | os.PathLike[str] | None,
+) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Yield what writes a refused line to the file for them, if there is to be one.
+
+    The file is whole before the rows are committed: where it cannot be, nothing is recorded.
+    """
     if path is None:
-        return nullcontext()
+        yield lambda reject: None
+        return
+    file = absolute_path("rejects", path)
+    with translate_errors(file, "cannot be written"):
+        out = file.open("w", encoding="utf-8")
+
+    def write(reject: dict[str, Any]) -> None:
+        with translate_errors(file, "cannot be written"):
+            out.write(json.dumps(reject) + "\n")
+
     try:
-        return Path(path).expanduser().open("w", encoding="utf-8")
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be written: {error.strerror}") from error
+        yield write
+    except BaseException:
+        with suppress(OSError):  # which must not hide why nothing is recorded
+            out.close()
+        raise
+    with translate_errors(file, "cannot be written"):
+        out.close()
