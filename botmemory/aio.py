@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
+import os
+import threading
 import types
 import weakref
 from collections.abc import Callable
@@ -13,16 +15,19 @@ from functools import partial
 from typing import ParamSpec, TypeVar
 
 from .database import Backend, db
-from .errors import ValidationError, show
+from .errors import DatabaseBusyError, ValidationError, show
+from .ownership import is_owner
+from .transactions import Atomic
 
 __all__ = ["run"]
-
-WORKERS = 4  # one writes at a time; the others read
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 _pools: weakref.WeakKeyDictionary[Backend, ThreadPoolExecutor] = weakref.WeakKeyDictionary()
+_here = threading.local()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pools.clear)  # the threads are the parent's
 
 
 async def run(function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -30,10 +35,12 @@ async def run(function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) ->
 
     For any repository function, and for a function of the caller's with its own
     `session_scope()`; the event loop never waits for the disk. Calls of different tasks are
-    transactions of their own. A call that was cancelled while it waited for a worker does
-    nothing; one that had begun goes on to its end. A `:memory:` database, which has no disk and
-    one thread, is used on the thread of the loop. Raises what the function raises,
-    `NotInitializedError`, and `ValidationError` for what is no plain function.
+    transactions of their own. There are as many workers as calls that run or wait at once, at most
+    `async_workers`. A call that was cancelled while it waited for a worker does nothing; one that
+    had begun goes on to its end. A `:memory:` database, which has no disk and one thread, is used
+    on the thread of the loop. Raises what the function raises, `NotInitializedError`,
+    `ValidationError` for what is no plain function, and `DatabaseBusyError` inside the caller's own
+    `session_scope()`, for which the worker would wait.
     """
     if inspect.iscoroutinefunction(function) or not callable(function):
         raise ValidationError(f"function: {show(function)} is not a plain function")
@@ -41,6 +48,12 @@ async def run(function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) ->
     call: Callable[[], R] = partial(_finished, function, *args, **kwargs)
     if database.config.in_memory:
         return call()
+    transaction = database.top_transaction()  # type: ignore[no-untyped-call]
+    if isinstance(transaction, Atomic) and transaction.is_open and is_owner(transaction.owner):
+        raise DatabaseBusyError(
+            f"{database.config.label}: aio.run() inside the caller's own session_scope() would "
+            "wait for it; call the function itself, or leave session_scope() first"
+        )
     context = contextvars.copy_context()
     return await asyncio.get_running_loop().run_in_executor(_pool(database), context.run, call)
 
@@ -60,6 +73,12 @@ def _pool(database: Backend) -> ThreadPoolExecutor:
     """Return the workers of this database; their threads, and connections, end with it."""
     pool = _pools.get(database)
     if pool is None:
-        pool = _pools[database] = ThreadPoolExecutor(WORKERS, thread_name_prefix="botmemory")
-        database.at_close.append(pool.shutdown)
+        pool = _pools[database] = ThreadPoolExecutor(
+            database.config.async_workers, thread_name_prefix="botmemory", initializer=_mark_worker
+        )
+        database.at_close.append(lambda: pool.shutdown(wait=not hasattr(_here, "is_worker")))
     return pool
+
+
+def _mark_worker() -> None:
+    _here.is_worker = True  # which closes the database without waiting for itself

@@ -15,6 +15,7 @@ from .database import close_database, db, lifecycle, open_database
 from .errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
 __all__ = ["init_db"]
@@ -27,6 +28,7 @@ def init_db(
     synchronous: Synchronous | None = None,
     busy_timeout: float | None = None,
     pool_size: int | None = None,
+    async_workers: int | None = None,
     max_metadata_bytes: int | None = None,
     migrate: bool | None = None,
     backup_before_migrate: bool | None = None,
@@ -36,7 +38,8 @@ def init_db(
     """Open the memory and bring its schema up to date; return the open database.
 
     `target` is a path, a URL, `:memory:`, a `Config`, or None for `Config.from_env()`; the other
-    arguments replace single settings of `Config`, which describes them. With `migrate=False` or
+    arguments replace single settings of `Config`, which describes them; a relative path is taken
+    from the working folder of this moment. With `migrate=False` or
     `read_only=True` the schema is only looked at. Called again with the same target it returns
     the same object; another target or other settings are an error until `close_db()`.
 
@@ -49,6 +52,7 @@ def init_db(
             ("synchronous", synchronous),
             ("busy_timeout", busy_timeout),
             ("pool_size", pool_size),
+            ("async_workers", async_workers),
             ("max_metadata_bytes", max_metadata_bytes),
             ("migrate", migrate),
             ("backup_before_migrate", backup_before_migrate),
@@ -60,7 +64,8 @@ def init_db(
     config = dataclasses.replace(config_of(target), **settings)
     with lifecycle:
         if db.obj is not None:
-            _require_same(db.obj.config, config, None if isinstance(target, Config) else settings)
+            named = None if isinstance(target, Config) else settings.keys()
+            _require_same(db.obj.config, config, named)
             return db.opened()
         database = open_database(config)
         try:
@@ -78,17 +83,17 @@ def init_db(
         return database
 
 
-def _require_same(is_open: Config, wanted: Config, settings: dict[str, Any] | None) -> None:
-    """Raise unless the open memory is the wanted one; `settings` are the ones that were named."""
+def _require_same(is_open: Config, wanted: Config, named: Iterable[str] | None) -> None:
+    """Raise unless the open database is the wanted one, in the settings named, or in all."""
     if wanted.identity != is_open.identity:
         raise ConfigError(
-            f"{wanted.label}: the memory is already open as {is_open.label}; "
+            f"{wanted.label}: the database is already open as {is_open.label}; "
             "call close_db() before opening another one"
         )
-    named = dataclasses.asdict(wanted) if settings is None else settings
-    for name, value in named.items():
-        if name != "db_path" and value != getattr(is_open, name):
+    for name in (f.name for f in dataclasses.fields(Config)) if named is None else named:
+        there, value = getattr(is_open, name), getattr(wanted, name)
+        if name != "db_path" and value != there:
             raise ConfigError(
-                f"{name}: the memory is already open with {getattr(is_open, name)!r}, "
-                f"not {value!r}; call close_db() first"
+                f"{name}: the database is already open with {there!r}, not {value!r}; "
+                "call close_db() first"
             )

@@ -10,7 +10,7 @@ from .server import ServerMixin
 __all__ = ["CockroachBackend"]
 
 
-class CockroachBackend(ServerMixin, cockroachdb.PooledCockroachDatabase):  # type: ignore[misc]
+class CockroachBackend(ServerMixin, cockroachdb.CockroachDatabase):  # type: ignore[misc]
     """A CockroachDB cluster, opened as its config says.
 
     Its transactions are serializable by themselves: one that was outrun is undone with code

@@ -1,4 +1,4 @@
-"""Where the memory is and how it is opened: the frozen `Config`."""
+"""Where the database is and how it is opened: the frozen `Config`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ._calls import suggestion
 from ._typing import TYPE_CHECKING
 from .errors import ConfigError, show
+from .values import plain_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,31 +22,37 @@ if TYPE_CHECKING:
 else:
     Synchronous = str
 
-__all__ = ["Config", "Synchronous", "Target", "absolute_path", "config_of", "expanded_path"]
+__all__ = ["Config", "Synchronous", "Target", "absolute_path", "config_of"]
 
 MEMORY = ":memory:"
 SERVERS = {"postgresql": "postgresql", "postgres": "postgresql", "cockroachdb": "cockroachdb"}
+PREFIX = "BOTMEMORY_"
 _SCHEME = r"([A-Za-z][A-Za-z0-9+.-]*)://"
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+# what it tells the programs of a pod about a service: NAME_SERVICE_HOST, NAME_PORT_5432_TCP_ADDR
+_KUBERNETES = re.compile(r"(^|_)(service_(host|port)|port_\d+_(tcp|udp|sctp))(_|$)")
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
 
 
 @dataclass(frozen=True, repr=False)
 class Config:
-    """Hold the settings of one memory, checked when made.
+    """Hold the settings of one database, checked when made.
 
     - `db_path`: a path, `:memory:`, `sqlite:///relative.db`, `sqlite:////absolute.db`,
-      `postgresql://...` or `cockroachdb://...`. Kept as given, except that `pathlib.Path`
-      becomes text.
+      `postgresql://...` or `cockroachdb://...`. The path of a file is made absolute, and symbolic
+      links and `~` are followed, once, when the Config is made: a later `os.chdir()` changes
+      nothing.
     - `synchronous`: `"full"` survives a power cut, `"normal"` is faster and may lose the last
       moments before one. Neither loses anything when only the program dies.
     - `busy_timeout`: seconds to wait for another writer, or for a connection of the pool.
     - `pool_size`: the most connections to a server; a thread has one only while it uses it.
+    - `async_workers`: the most threads that `aio.run` uses; they are made as they are needed.
     - `max_metadata_bytes`: the most that the JSON of one row may take.
     - `migrate`: bring the schema up to date when opening; otherwise pending steps are an error.
     - `backup_before_migrate`: copy a file that holds tables before its schema is changed.
     - `read_only`: never write and never create a file.
-    - `migrations`: the folder of the migrations of a bot's own tables.
+    - `migrations`: the folder of the migrations of a bot's own tables, made absolute as `db_path`.
 
     Raises `ConfigError`, which names the setting and shows the value.
     """
@@ -53,6 +61,7 @@ class Config:
     synchronous: Synchronous = "full"
     busy_timeout: float = 30.0
     pool_size: int = 10
+    async_workers: int = 64
     max_metadata_bytes: int = 1_048_576
     migrate: bool = True
     backup_before_migrate: bool = True
@@ -61,16 +70,18 @@ class Config:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "db_path", _checked_target(self.db_path))
-        if self.synchronous not in ("full", "normal"):
+        if not isinstance(self.synchronous, str) or self.synchronous not in ("full", "normal"):
             raise ConfigError(
                 f"synchronous: {show(self.synchronous)} is not a mode; use 'full' or 'normal'"
             )
+        object.__setattr__(self, "synchronous", plain_text(self.synchronous))
         timeout = self.busy_timeout
         if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
             raise ConfigError(f"busy_timeout: {show(timeout)} is not a number of seconds")
         if not (math.isfinite(timeout) and 0 <= timeout <= 86_400):
             raise ConfigError(f"busy_timeout: {show(timeout)} is not between 0 and 86400 seconds")
         self._require_number("pool_size", "connections from 1 to 1000", 1, 1000)
+        self._require_number("async_workers", "threads from 1 to 1000", 1, 1000)
         self._require_number("max_metadata_bytes", "bytes from 2 to 2**30", 2, 2**30)
         for name in ("migrate", "backup_before_migrate", "read_only"):
             if not isinstance(getattr(self, name), bool):
@@ -97,15 +108,12 @@ class Config:
     @property
     def in_memory(self) -> bool:
         """Return whether it is `:memory:`, which belongs to one thread and to no file."""
-        return self.backend == "sqlite" and self.sqlite_path == MEMORY
+        return self.db_path == MEMORY
 
     @property
     def sqlite_path(self) -> str:
         """Return the absolute path of the SQLite file, or `:memory:`."""
-        path = str(self.db_path)
-        if path.startswith("sqlite:///"):
-            path = path.removeprefix("sqlite:///")
-        return path if path == MEMORY else str(absolute_path("db_path", path))
+        return str(self.db_path)
 
     @property
     def label(self) -> str:
@@ -120,24 +128,26 @@ class Config:
     @property
     def identity(self) -> str:
         """Return what two configs share when they mean the same database."""
-        return self.sqlite_path if self.backend == "sqlite" else str(self.db_path)
+        return str(self.db_path)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Config:
         """Read `BOTMEMORY_DB_PATH`, `BOTMEMORY_SYNCHRONOUS` and the other fields by their names.
 
         Returns the defaults for what is not set. Raises `ConfigError` for a value that does not
-        fit and for a `BOTMEMORY_...` name that is no setting; names that begin with
-        `BOTMEMORY_TEST_` are left alone.
+        fit, and for a `BOTMEMORY_...` name that is no setting but nearly one, such as
+        `BOTMEMORY_DBPATH`. Other names are ignored, because they may be somebody else's:
+        Kubernetes sets `BOTMEMORY_PORT` and more where a service is called botmemory.
         """
-        prefix = "BOTMEMORY_"
         values: dict[str, Any] = {}
         for name, text in (os.environ if environ is None else environ).items():
-            if not name.startswith(prefix) or name.startswith(prefix + "TEST_"):
+            if not name.startswith(PREFIX):
                 continue
-            field = name.removeprefix(prefix).lower()
-            _require_known(field, f"environment variable {name}", prefix)
-            values[field] = _from_text(field, text, name)
+            field = name.removeprefix(PREFIX).lower()
+            if field in _SETTINGS:
+                values[field] = _from_text(field, text, name)
+            else:
+                _require_not_misspelt(field, name, text)
         return _build(values, "the environment")
 
     @classmethod
@@ -145,7 +155,7 @@ class Config:
         """Read the settings from a TOML file, one `name = value` a line.
 
         A relative `db_path` or `migrations` is taken from the folder of the file, so that the bot
-        finds its memory from wherever it is started. Raises `ConfigError` naming the file.
+        finds its database from wherever it is started. Raises `ConfigError` naming the file.
         """
         import tomllib  # late: most programs have no such file
 
@@ -159,19 +169,15 @@ class Config:
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigError(f"{file}: is not valid TOML: {error}") from error
         for name in values:
-            _require_known(name, f"{file}: setting '{name}'")
-        config = _build(values, str(file))
-        if config.backend == "sqlite" and (target := str(config.db_path)) != MEMORY:
-            relative = target.removeprefix("sqlite:///")
-            if relative != MEMORY:
-                absolute = file.parent / expanded_path("db_path", relative)
-                config = dataclasses.replace(config, db_path=absolute)
-        if config.migrations is not None:
-            own = file.parent / expanded_path("migrations", config.migrations)
-            config = dataclasses.replace(config, migrations=own)
-        return config
+            if name not in _SETTINGS:
+                raise ConfigError(
+                    f"{file}: setting '{name}' is not a setting of botmemory; there are "
+                    f"{', '.join(_SETTINGS)}"
+                )
+        return _build(values, str(file), folder=str(file.parent))
 
 
+_SETTINGS = [field.name for field in dataclasses.fields(Config)]
 Target = str | os.PathLike[str] | Config | None
 
 
@@ -182,23 +188,19 @@ def config_of(target: Target) -> Config:
     return Config.from_env() if target is None else Config(target)
 
 
-def _checked_target(target: object) -> str:
-    if not isinstance(target, (str, os.PathLike)):
-        raise ConfigError(f"db_path: {show(target)} is not a path or a URL")
-    text = os.fspath(target)
-    if not isinstance(text, str):
-        raise ConfigError(f"db_path: {show(text)} is bytes; pass text")
-    if not text.strip() or "\0" in text:
-        raise ConfigError(f"db_path: {show(text)} is not a path or a URL")
+def _checked_target(target: object, folder: str = "") -> str:
+    """Return a target as it is kept: the absolute path of a file, `:memory:`, or a URL."""
+    text = _checked_path("db_path", target, "a path or a URL")
+    if text == MEMORY:
+        return text
     scheme = re.match(_SCHEME, text)
     if scheme is None:
-        if text.startswith(("sqlite:", "file:", *(f"{name}:" for name in SERVERS))):
+        if text.lower().startswith(("sqlite:", "file:", *(f"{name}:" for name in SERVERS))):
             raise ConfigError(
                 f"db_path: {show(text.partition(':')[0])}: is neither a path nor a URL; "
                 "use a plain path, 'sqlite:///relative.db' or 'sqlite:////absolute.db'"
             )
-        expanded_path("db_path", text)
-        return text
+        return _absolute("db_path", text, folder)
     name = scheme[1].lower()
     if name == "sqlite":
         path = text.removeprefix("sqlite:///")
@@ -212,8 +214,7 @@ def _checked_target(target: object) -> str:
                 f"db_path: {show(text)} has parameters, which SQLite targets do not take; "
                 "pass the settings to init_db() or Config"
             )
-        expanded_path("db_path", path)
-        return text
+        return path if path == MEMORY else _absolute("db_path", path, folder)
     if name not in SERVERS:
         raise ConfigError(
             f"db_path: unknown scheme '{name}'; use a path, ':memory:', 'sqlite:///...' or "
@@ -225,50 +226,73 @@ def _checked_target(target: object) -> str:
     return text
 
 
-def expanded_path(name: str, value: object) -> Path:
-    """Return an argument that is a path, with its `~` expanded, or raise `ConfigError`."""
+def absolute_path(name: str, value: object) -> Path:
+    """Return an argument that is the path of a file as an absolute one, or raise `ConfigError`."""
     from pathlib import Path  # late: it takes as long to import as half of the library
 
-    text = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
-    if not isinstance(text, str) or not text.strip() or "\0" in text:
-        raise ConfigError(f"{name}: {show(value)} is not a path")
+    return Path(_absolute(name, _checked_path(name, value, "a path"), ""))
+
+
+def _checked_path(field: str, value: object, what: str) -> str:
+    """Return the text of a path, refused where it is what a shell or an editor makes of one."""
+    text = os.fspath(value) if isinstance(value, (str, os.PathLike)) else value
+    if not isinstance(text, str):
+        raise ConfigError(f"{field}: {show(value)} is not {what}")
+    text = plain_text(text)
+    # what stands before or after a URL keeps it from being known as one: not a word of it is shown
+    shown = show(text) if "://" not in text else "the URL"
+    if not text.strip():
+        raise ConfigError(f"{field}: {shown} is not {what}")
+    if _CONTROL.search(text):
+        raise ConfigError(
+            f"{field}: {shown} holds a control character, such as the carriage return that an "
+            "editor puts at the end of a line; remove it"
+        )
+    if text != text.strip():
+        raise ConfigError(f"{field}: {shown} begins or ends with a space; remove it")
     try:
         os.fsencode(text)
     except UnicodeEncodeError:
         raise ConfigError(
-            f"{name}: {show(text)} contains a lone surrogate, which no file name can; "
-            "check the encoding it was read with"
+            f"{field}: {shown} contains a lone surrogate, which no file name can; check the "
+            "encoding it was read with"
         ) from None
-    try:
-        return Path(text).expanduser()
-    except RuntimeError:
-        raise ConfigError(f"{name}: {show(text)}: there is no such home folder") from None
-
-
-def absolute_path(name: str, value: object) -> Path:
-    """Return an argument that is a path as an absolute one, or raise `ConfigError`."""
-    path = expanded_path(name, value)
-    try:
-        return path.resolve()
-    except FileNotFoundError:
+    if text[0] == text[-1] and text[0] in "'\"`":
         raise ConfigError(
-            f"{name}: {show(os.fspath(path))} is relative to the working folder, which is gone; "
-            "pass an absolute path, or change to a folder that exists"
-        ) from None
-    except (OSError, RuntimeError) as error:  # links that lead to themselves
-        raise ConfigError(f"{name}: {show(os.fspath(path))} cannot be resolved: {error}") from error
+            f"{field}: {shown} is in quotes, which nothing has taken off; write it without them"
+        )
+    return text
 
 
-def _checked_folder(folder: object) -> str:
-    expanded_path("migrations", folder)
-    return os.fspath(folder)  # type: ignore[call-overload, no-any-return]
+def _absolute(field: str, path: str, folder: str) -> str:
+    """Return the absolute path of what is relative to a folder; symbolic links are followed."""
+    expanded = os.path.expanduser(path)  # noqa: PTH111  (pathlib is half of the library's import)
+    if expanded.startswith("~"):
+        raise ConfigError(f"{field}: {show(path)}: there is no such home folder")
+    try:
+        return os.path.realpath(os.path.join(folder, expanded))  # noqa: PTH118
+    except OSError as error:  # of the working folder: what is wrong with the file is said later
+        raise ConfigError(
+            f"{field}: {show(path)} is relative, and the working folder is gone or cannot be read "
+            f"({error.strerror}); pass an absolute path, or start the program in another folder"
+        ) from error
 
 
-def _require_known(field: str, where: str, prefix: str = "") -> None:
-    known = [f.name for f in dataclasses.fields(Config)]
-    if field not in known:
-        names = [prefix + (name.upper() if prefix else name) for name in known]
-        raise ConfigError(f"{where} is not a setting of botmemory; there are {', '.join(names)}")
+def _checked_folder(value: object, folder: str = "") -> str:
+    text = _checked_path("migrations", value, "the path of a folder")
+    return _absolute("migrations", text, folder)
+
+
+def _require_not_misspelt(field: str, name: str, value: str) -> None:
+    """Raise for an environment variable that is no setting, but was probably meant to be one."""
+    of_kubernetes = _KUBERNETES.search(field) or re.match(r"(tcp|udp|sctp)://", value)
+    if of_kubernetes or field.startswith("test_") or not suggestion(field, _SETTINGS):
+        return
+    settings = [PREFIX + known.upper() for known in _SETTINGS]
+    raise ConfigError(
+        f"environment variable {name} is not a setting of botmemory{suggestion(name, settings)}; "
+        f"there are {', '.join(settings)}"
+    )
 
 
 def _from_text(field: str, text: str, name: str) -> object:
@@ -280,6 +304,7 @@ def _from_text(field: str, text: str, name: str) -> object:
     kinds = {
         "busy_timeout": (float, "seconds"),
         "pool_size": (int, "connections"),
+        "async_workers": (int, "threads"),
         "max_metadata_bytes": (int, "bytes"),
     }
     if field in kinds:
@@ -293,8 +318,13 @@ def _from_text(field: str, text: str, name: str) -> object:
     return text
 
 
-def _build(values: Mapping[str, Any], source: str) -> Config:
+def _build(values: dict[str, Any], source: str, folder: str = "") -> Config:
+    """Return a Config whose relative paths start at a folder, by default the working folder."""
     try:
+        if folder:
+            values["db_path"] = _checked_target(values.get("db_path", Config.db_path), folder)
+            if values.get("migrations") is not None:
+                values["migrations"] = _checked_folder(values["migrations"], folder)
         return Config(**values)
     except ConfigError as error:
         raise ConfigError(f"{source}: {error}") from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import peewee
 
@@ -13,6 +13,7 @@ from ._typing import TYPE_CHECKING
 from .config import Config
 from .errors import ConfigError, DatabaseBusyError, NotInitializedError
 from .retry import repeat_undone
+from .transactions import Atomic
 
 if TYPE_CHECKING:
     from typing import Any, ParamSpec, TypeAlias, TypeVar
@@ -52,6 +53,11 @@ class _Proxy(peewee.DatabaseProxy):
         if self.obj is None and (name == "_Model" or name.startswith("__")):
             raise AttributeError(name)  # Peewee, copy and inspect only ask whether it is there
         return getattr(self.opened(), name)
+
+    def atomic(self, *args: Any, **options: Any) -> Atomic:  # type: ignore[override]
+        return Atomic(self.opened, *args, **options)
+
+    transaction = savepoint = atomic  # type: ignore[assignment]
 
     def __enter__(self) -> Any:
         return self.opened().__enter__()
@@ -127,36 +133,36 @@ def opened(config: Config) -> Iterator[Backend]:
 def close_db() -> None:
     """Close the memory; a second call does nothing.
 
-    Connections of other threads close when those threads end. Raises `DatabaseBusyError` inside
-    a transaction: leave `session_scope()` first.
+    Connections of other threads close when those threads end. Raises `DatabaseBusyError` while
+    a transaction is open, in this thread or another one: leave `session_scope()` first.
     """
     with lifecycle:
         database = db.obj
         if database is None:
             return
-        if database.in_transaction():
+        if database.has_open_transaction():
             raise DatabaseBusyError(
-                f"{database.config.label}: a transaction is open in this thread; "
+                f"{database.config.label}: a transaction is open in this thread or another one; "
                 "leave session_scope() before close_db()"
             )
         db.initialize(None)
-        close_database(database)
+    # without the lock: a worker that is waited for may be calling this function too
+    close_database(database)
 
 
-@contextmanager
-def session_scope() -> Iterator[peewee.Database]:
+def session_scope() -> AbstractContextManager[peewee.Database]:
     """Run a block as one transaction: committed at its end, rolled back on an exception.
 
     Inside another scope it is a savepoint: an exception caught outside the inner block undoes the
     inner block alone. What was read is still true when it is written: on SQLite the write lock is
     taken at the start, on PostgreSQL scopes that read, change or delete take turns; on
-    CockroachDB see `run_transaction`. Yields the open database. Raises `NotInitializedError`, and
-    `DatabaseBusyError` after waiting `busy_timeout` seconds for another writer, or where the
-    database has undone the block for the sake of another one.
+    CockroachDB see `run_transaction`. A transaction belongs to the thread, the task and the
+    greenlet that began it: left or used by another one, it is rolled back and refused. Yields the
+    open database. Raises `NotInitializedError`, and `DatabaseBusyError` after waiting
+    `busy_timeout` seconds for another writer, where the database has undone the block for the sake
+    of another one, or where it is somebody else's.
     """
-    database = db.opened()
-    with database.atomic():
-        yield database
+    return Atomic(db.opened, gives_database=True)
 
 
 def run_transaction(function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:

@@ -20,7 +20,7 @@ import peewee
 
 from ._typing import TYPE_CHECKING
 from .uuid7 import uuid_of
-from .values import plain_json, refuse, to_finite, to_float, to_json, to_utc
+from .values import plain_json, plain_text, refuse, to_finite, to_float, to_json, to_text, to_utc
 
 if TYPE_CHECKING:
     from typing import Any
@@ -98,9 +98,7 @@ class LabelField(peewee.CharField):
     to_driver = from_driver = None
 
     def clean(self, value: object) -> str:
-        if not isinstance(value, str):
-            refuse(self.name, value, "is not text")
-        text = str(value)
+        text = value if type(value) is str else to_text(self.name, value)
         if not 1 <= len(text) <= self.max_length:
             refuse(
                 self.name, value, f"has {len(text)} characters; 1 to {self.max_length} are allowed"
@@ -112,9 +110,22 @@ class LabelField(peewee.CharField):
         return text
 
     def db_value(self, value: object) -> str | None:
-        if value is None or isinstance(value, str):
-            return value
-        refuse(self.name, value, "is not text")
+        return None if value is None else to_text(self.name, value)
+
+    # Peewee puts the pattern together, and what a value says of itself into it
+
+    def contains(self, rhs: Any) -> Any:
+        return super().contains(_pattern(rhs))
+
+    def startswith(self, rhs: Any) -> Any:
+        return super().startswith(_pattern(rhs))
+
+    def endswith(self, rhs: Any) -> Any:
+        return super().endswith(_pattern(rhs))
+
+
+def _pattern(value: Any) -> Any:
+    return plain_text(value) if isinstance(value, str) else value
 
 
 class SideField(peewee.CharField):
@@ -175,7 +186,7 @@ class IdField(peewee.UUIDField):
             return value
         if isinstance(value, str):
             try:
-                return uuid.UUID(value)
+                return uuid.UUID(plain_text(value))
             except ValueError:
                 pass
         refuse(self.name, value, "is not a UUID")

@@ -1,11 +1,14 @@
-"""A lock between processes that waits in the kernel's queue, not by trying again and again."""
+"""The write lock between processes: a lock on a file of its own, waited for without a thread."""
 
 from __future__ import annotations
 
+import errno
 import os
-import threading
+import struct
 import time
-from typing import cast
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 
 try:
     import fcntl
@@ -14,89 +17,142 @@ except ImportError:  # a platform without flock: SQLite's own waiting is all the
 
 __all__ = ["FileLock"]
 
+# the system says with one of these that the file system has no locks
+_UNSUPPORTED = frozenset({errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK, errno.EINVAL})
+_TRIES_PER_WAIT = (0.0001, 0.001)  # seconds between tries of who is next: the first, the longest
+_SHARE = 0.005  # seconds for which a writer may take the lock again before it looks for others
+_nothing: Callable[[], object] = bool  # a call into C that does nothing
+_NEXT_BYTE: tuple[bytes, bytes] | None = None  # what locks and unlocks the place of who is next
+if hasattr(fcntl, "F_OFD_SETLK"):
+    _LAYOUT = "hhqqi0q"  # struct flock: type, whence, start, length, pid
+    _NEXT_BYTE = (
+        struct.pack(_LAYOUT, fcntl.F_WRLCK, os.SEEK_SET, 0, 1, 0),
+        struct.pack(_LAYOUT, fcntl.F_UNLCK, os.SEEK_SET, 0, 1, 0),
+    )
+
 
 class FileLock:
-    """An advisory lock on a file of its own; each thread has one, no two hold it at once.
+    """An advisory lock on a file; each thread has an object of its own, no two hold it at once.
 
-    The file is made when it is missing, readable by its owner only, and stays. Where it cannot be
-    made, or the platform has no `flock`, every `acquire` succeeds and nothing is locked.
+    The file is made when it is missing, with the mode and the owner of the file `like`, and stays.
+    Waiting is trying again and again, because `flock` has no time limit and a thread that waits in
+    it cannot be ended; it costs neither a thread nor a descriptor and works in a greenlet. Whoever
+    waits first takes the place of who is next, and a writer that goes on and on lets that one go
+    first. `problem` says why nothing is locked, where that is so.
     """
 
-    def __init__(self, path: str) -> None:
-        self._path = path
+    def __init__(self, path: str, like: str | None = None) -> None:
+        self.path = path
+        self.problem: str | None = None
+        self.waited = 0.0  # seconds, by the last acquire
+        self._looked_at = 0.0  # when this writer last looked for others
+        self._queues = _NEXT_BYTE is not None
         self._file: int | None = None
-        self._file = self._open()
+        # one call into C, without a Python function around it: an interrupt cannot come between
+        self.release: Callable[[], object] = _nothing
+        if fcntl is None:
+            self.problem = "this platform has no flock"
+            return
+        self._file = self._open(like)
+        if self._file is not None:
+            self.release = partial(fcntl.flock, self._file, fcntl.LOCK_UN)
 
     def acquire(self, timeout: float) -> bool:
-        """Wait up to `timeout` seconds for the lock and return whether it is held now."""
+        """Wait up to `timeout` seconds for the lock and return whether it is held now.
+
+        Raises `OSError` for what the system reports. An interrupt may leave it held: `release`
+        does no harm where it is not.
+        """
+        self.waited = 0.0
         if self._file is None:
             return True
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return timeout > 0 and self._wait(timeout)
-        except OSError:  # a file system without locks
+        now = time.monotonic()
+        if now - self._looked_at < _SHARE and self._try(self._file):
             return True
-        return True
-
-    def acquire_by_trying(self, timeout: float) -> bool:
-        """Do what `acquire` does, less fairly but without a thread: an ending Python has none."""
-        deadline = time.monotonic() + timeout
-        while not self.acquire(0):
-            if time.monotonic() >= deadline:
-                return False
-            time.sleep(0.005)
-        return True
-
-    def release(self) -> None:
-        """Give the lock back."""
-        if self._file is not None:
-            fcntl.flock(self._file, fcntl.LOCK_UN)
+        return self._in_turn(self._file, now, timeout)
 
     def close(self) -> None:
         """Close the file; the lock goes with it."""
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
+        file, self._file = self._file, None
+        self.release = _nothing
+        if file is not None:
+            os.close(file)
 
     def __del__(self) -> None:
         self.close()
 
-    def _open(self) -> int | None:
-        if fcntl is None:
-            return None
+    def _open(self, like: str | None) -> int | None:
         try:
-            return os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
-        except PermissionError:
-            return None
+            file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
+        except PermissionError as error:
+            self._queues = False
+            try:
+                return os.open(self.path, os.O_RDONLY)  # enough for flock
+            except PermissionError:
+                self.problem = f"{self.path}: cannot be opened ({error.strerror})"
+                return None
+        if like is not None:
+            _share(file, like)
+        return file
 
-    def _wait(self, timeout: float) -> bool:
-        # flock knows no time limit: a helper waits, and gives back what comes too late
-        file, guard = cast(int, self._file), threading.Lock()
-        came = threading.Event()
-        too_late = False
-
-        def wait() -> None:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            with guard:
-                if too_late:
-                    os.close(file)
-                else:
-                    came.set()
-
+    def _in_turn(self, file: int, began: float, timeout: float) -> bool:
+        deadline = began + timeout
+        leave = _nothing
+        if self._queues and _NEXT_BYTE is not None:
+            leave = partial(fcntl.fcntl, file, fcntl.F_OFD_SETLK, _NEXT_BYTE[1])
         try:
-            threading.Thread(target=wait, name="botmemory-lock", daemon=True).start()
-        except RuntimeError:  # the interpreter is ending, or there are too many threads
-            return self.acquire_by_trying(timeout)
-        interrupted = True
-        try:
-            came.wait(timeout)
-            interrupted = False
+            while not self._try_next(file):
+                # who has waited longer tries more often
+                if not _pause(0.005 / (1.0 + self.waited), deadline):
+                    return False
+                self.waited = time.monotonic() - began
+            pause, longest = _TRIES_PER_WAIT
+            while not self._try(file):
+                if not _pause(pause, deadline):
+                    return False
+                pause = min(2 * pause, longest)
         finally:
-            with guard:
-                too_late = not came.is_set()
-            if too_late:
-                self._file = self._open()
-            elif interrupted:
-                self.release()
-        return not too_late
+            leave()
+            self._looked_at = time.monotonic()
+            self.waited = self._looked_at - began
+        return True
+
+    def _try(self, file: int) -> bool:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            if error.errno not in _UNSUPPORTED:
+                raise
+            self.problem = f"{self.path}: the file system has no locks ({error.strerror})"
+        return True
+
+    def _try_next(self, file: int) -> bool:
+        if self._queues and _NEXT_BYTE is not None:
+            try:
+                fcntl.fcntl(file, fcntl.F_OFD_SETLK, _NEXT_BYTE[0])
+            except BlockingIOError:
+                return False
+            except OSError:
+                self._queues = False  # this file system has no such locks: unfair, but correct
+        return True
+
+
+def _pause(seconds: float, deadline: float) -> bool:
+    """Sleep, but not beyond the deadline; return whether there was time left for it."""
+    left = deadline - time.monotonic()
+    if left <= 0:
+        return False
+    time.sleep(min(seconds, left))
+    return True
+
+
+def _share(file: int, like: str) -> None:
+    """Let everybody use the lock who may write the database, also where root has made it."""
+    with suppress(OSError):
+        wanted, has = os.stat(like), os.fstat(file)  # noqa: PTH116
+        if wanted.st_mode & 0o666 != has.st_mode & 0o777:
+            os.fchmod(file, wanted.st_mode & 0o666)
+        if (wanted.st_uid, wanted.st_gid) != (has.st_uid, has.st_gid):
+            os.fchown(file, wanted.st_uid, wanted.st_gid)

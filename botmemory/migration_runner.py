@@ -20,7 +20,7 @@ import peewee
 from playhouse.migrations import Runner
 
 from . import schema_plan
-from .config import Config, expanded_path
+from .config import Config
 from .database import Backend, opened
 from .errors import BotMemoryError, SchemaError
 from .models import BaseModel, Signal, Trade
@@ -190,7 +190,7 @@ def _models(module: str) -> list[type[BaseModel]]:
 def _create(config: Config, name: str) -> tuple[int, Any, list[str]]:
     if config.migrations is None:
         raise SchemaError("create: name the folder of the bot's own migrations with --migrations")
-    folder = expanded_path("migrations", config.migrations)
+    folder = config.migrations
     with translate_errors(folder, "cannot be written"):
         path = Runner(peewee.SqliteDatabase(None), str(folder)).create(name)
     return 0, path, [path]

@@ -24,6 +24,7 @@ from .fields import (
     UtcDateTimeField,
 )
 from .uuid7 import uuid7
+from .values import plain_text
 
 if TYPE_CHECKING:
     from typing import Any
@@ -132,6 +133,8 @@ def clean_field(field: Any, value: Any) -> Any:
 
 def _converted(field: Any, value: Any) -> Any:
     """Return a value that one of Peewee's own fields takes, in a bot's own tables."""
+    if isinstance(value, str):
+        value = plain_text(value)
     try:
         stored = field.db_value(value)
     except (ValueError, TypeError, ArithmeticError):

@@ -9,11 +9,12 @@ from typing import Any, TypeVar
 import peewee
 import psycopg.sql
 from peewee import __exception_wrapper__, fn  # type: ignore[attr-defined]
-from playhouse.postgres_ext import PooledPostgresqlExtDatabase, ServerSideQuery
+from playhouse.postgres_ext import PostgresqlExtDatabase, ServerSideQuery
 
 from .config import Config
 from .errors import StorageError
-from .server import ServerConnection, ServerMixin
+from .server import ServerMixin
+from .server_pool import IDLE, ServerConnection
 
 __all__ = ["PostgresBackend"]
 
@@ -31,7 +32,7 @@ def _counter(key: Any) -> Any:
     return fn.PG_GET_SERIAL_SEQUENCE(key.model._meta.table_name, key.column_name)
 
 
-class PostgresBackend(ServerMixin, PooledPostgresqlExtDatabase):  # type: ignore[misc]
+class PostgresBackend(ServerMixin, PostgresqlExtDatabase):  # type: ignore[misc]
     """A PostgreSQL database, opened as `config` says.
 
     Transactions that read, change or delete take turns, from the first such statement to their
@@ -133,30 +134,35 @@ class PostgresBackend(ServerMixin, PooledPostgresqlExtDatabase):  # type: ignore
         if self.in_transaction():
             yield from self._while_it_lasts(rows, cursor)
             return
-        own = self._state.conn
-        self._state.reset()
+        state, pool = self._state, self.pool
+        own, state.conn, state.closed = state.conn, None, True
         try:
             yield from self._fetched(rows, own)
         finally:
-            with suppress(psycopg.Error):
-                cursor.close()
-            self._close(own)
+            try:
+                with suppress(psycopg.Error):
+                    cursor.close()
+            finally:
+                if own.pgconn.transaction_status == IDLE and not pool.is_shut:
+                    pool.idle.append(own)
+                else:
+                    own.pgconn.finish()
 
     def _while_it_lasts(
         self, rows: Iterator[Row], cursor: psycopg.ServerCursor[Any]
     ) -> Iterator[Row]:
         """Yield rows in the transaction that is open: later its connection is somebody else's."""
-        transaction = self._state.transaction
+        transaction = self.top_transaction()
         try:
             for row in self._fetched(rows, self._state.conn):
                 yield row
-                if self._state.transaction is not transaction:
+                if self.top_transaction() is not transaction:
                     raise StorageError(
                         f"{self.config.label}: the transaction in which this was being read is "
                         "over; use up iterate() inside session_scope(), or call it outside"
                     )
         finally:
-            if self._state.transaction is transaction:
+            if self.top_transaction() is transaction:
                 with suppress(psycopg.Error):
                     cursor.close()
             else:

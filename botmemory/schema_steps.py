@@ -269,7 +269,7 @@ def undone(database: Backend) -> Iterator[None]:
         try:
             yield
         finally:
-            transaction.rollback()  # type: ignore[attr-defined]
+            transaction.rollback()
 
 
 def utc_now() -> datetime:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import atexit
 import os
-import threading
+import socket
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,19 +18,21 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import peewee
 import psycopg
 from peewee import __exception_wrapper__  # type: ignore[attr-defined]
-from playhouse.pool import MaxConnectionsExceeded
+from psycopg.pq import TransactionStatus
 
 from .config import Config
-from .errors import BotMemoryError, ConfigError, StorageError
+from .errors import BotMemoryError, ConfigError, DatabaseBusyError, StorageError
 from .retry import repeat_undone
 from .server_calendar import hour_of
 from .server_errors import NOTHING, broken_rule, busy, named_error
 from .server_json import ServerJSONMethods, json_match, json_text
+from .server_pool import IDLE, Pool, ServerConnection
 from .server_url import server_parameters
-from .tasks import current_task, require_own_task
+from .transactions import Atomic
 
-__all__ = ["ServerConnection", "ServerMixin"]
+__all__ = ["ServerMixin"]
 
+INTRANS, INERROR = TransactionStatus.INTRANS, TransactionStatus.INERROR
 TRUSTED = 30.0  # seconds after which an idle connection is asked whether it is still there
 # libpq waits for hours where a network was cut; the URL may say otherwise
 PATIENCE = {
@@ -56,12 +58,6 @@ class _LostError(StorageError):
     """The connection was gone."""
 
 
-class ServerConnection(psycopg.Connection[Any]):
-    """A connection that remembers when it was last used."""
-
-    used_at = 0.0
-
-
 class _Adapter(peewee.Psycopg3Adapter):
     """Connect as the config says; nothing but the config knows the password."""
 
@@ -84,13 +80,11 @@ class _Adapter(peewee.Psycopg3Adapter):
 class State(peewee._ConnectionLocal):
     """What each thread has of its own."""
 
-    task: object = None  # the asyncio task whose transaction is open
-    transaction: object = None  # another object for each transaction
     in_turn = False
 
 
 class ServerMixin:
-    """What PostgreSQL and the engines that speak it have in common, for one of Peewee's pools."""
+    """What PostgreSQL and the engines that speak it have in common, over Peewee's classes."""
 
     psycopg3_adapter = _Adapter
     json_methods = ServerJSONMethods
@@ -98,35 +92,28 @@ class ServerMixin:
 
     if TYPE_CHECKING:
         _adapter: peewee.Psycopg3Adapter
-        _connections: list[Any]
-        _in_use: dict[int, Any]
-        _lock: Any
-        _pool_lock: Any
-        _pool_available: threading.Condition
         server_version: int | None
-        atomic: Callable[[], AbstractContextManager[object]]
-        savepoint: Callable[[], AbstractContextManager[object]]
-        close: Callable[[], bool]
-        close_idle: Callable[[], None]
         connection: Callable[[], Any]
-        dispose: Callable[[], None]
-        in_transaction: Callable[[], bool]
-        is_closed: Callable[[], bool]
         execute_sql: Callable[..., Any]
+        top_transaction: Callable[[], Any]
+        _set_server_version: Callable[[Any], None]
+        _run_commit_callbacks: Callable[[], None]
+        _clear_commit_callbacks: Callable[[], None]
 
     def __init__(self, config: Config) -> None:
         self.config = config
         self.unusable: str | None = None  # why nothing can be done with it any more
         self.at_close: list[Callable[[], object]] = [self._shut]
-        self._is_shut = False
+        self._state = State()  # Peewee asks it for a connection to close
+        self.pool = Pool(config.pool_size, self._open_connection, self._is_usable)
         super().__init__(  # type: ignore[call-arg]
             self.parameters()["dbname"],
-            max_connections=config.pool_size,
-            timeout=config.busy_timeout or None,
             prefer_psycopg3=True,
             isolation_level=self.isolation_level,
         )
         self._state = State()
+        # Peewee's lock guards what belongs to a thread here; connecting would hold it for long
+        self._lock = nullcontext()
         _open.add(self)
 
     def parameters(self) -> dict[str, str]:
@@ -159,23 +146,37 @@ class ServerMixin:
             )
 
     def connect(self, reuse_if_open: bool = False) -> bool:
+        state = self._state
         self._require_usable()
-        with self._connecting():
-            return bool(super().connect(reuse_if_open))  # type: ignore[misc]
+        self._forget_given_up()
+        if not state.closed:
+            if reuse_if_open:
+                return False
+            raise peewee.OperationalError("Connection already opened.")
+        connection = self.pool.take(self.config.busy_timeout)
+        if connection is None:
+            what = f"all {self.config.pool_size} connections of the pool (pool_size) were in use"
+            raise busy(self.config.label, self.config.busy_timeout, what)
+        state.conn, state.closed = connection, False
+        state.ctx, state.transactions, state.commit_callbacks = [], [], []
+        connection.used_at = time.monotonic()
+        if self.server_version is None:
+            self._set_server_version(connection)
+        return True
+
+    def _open_connection(self) -> ServerConnection:
+        with self._connecting(), __exception_wrapper__:
+            connection: ServerConnection = self._connect()  # type: ignore[attr-defined]
+        return connection
 
     def another_connection(self) -> ServerConnection:
         """Return a connection beside the pool, to be closed by whoever asked for it."""
-        with self._connecting(), __exception_wrapper__:
-            connection: ServerConnection = self._adapter.connect(self)  # type: ignore[no-untyped-call]
-        return connection
+        return self._open_connection()
 
     @contextmanager
     def _connecting(self) -> Iterator[None]:
         try:
             yield
-        except MaxConnectionsExceeded:
-            what = f"all {self.config.pool_size} connections of the pool (pool_size) were in use"
-            raise busy(self.config.label, self.config.busy_timeout, what) from None
         except peewee.ProgrammingError as error:  # a parameter that libpq does not know
             raise ConfigError(f"{self.config.label}: {_first_line(error)}") from error
         except peewee.DatabaseError as error:
@@ -184,45 +185,77 @@ class ServerMixin:
                 "that the server runs and lets this user in"
             ) from error
 
+    def close(self) -> bool:
+        """Give this thread's connection back to the pool and return whether there was one."""
+        state = self._state
+        if state.transactions and self.may_use_transaction():
+            raise DatabaseBusyError(
+                f"{self.config.label}: a transaction is open in this thread; leave session_scope() "
+                "before closing the database"
+            )
+        idle, was_open = self.pool.idle, not state.closed
+        connection, state.conn, state.closed = state.conn, None, True
+        state.ctx, state.transactions, state.commit_callbacks = [], [], []
+        if connection is not None:
+            if connection.pgconn.transaction_status == IDLE and not self.pool.is_shut:
+                idle.append(connection)
+            else:
+                connection.pgconn.finish()
+        return was_open
+
+    def is_closed(self) -> bool:
+        return bool(self._state.closed)
+
     def release(self) -> None:
         """Give this thread's connection back to the pool, unless a transaction is open."""
-        if not self.is_closed() and not self.in_transaction():
+        if not (self._state.transactions and self.in_transaction()):
             self.close()
 
-    def _close(self, conn: ServerConnection, close_conn: bool = False) -> None:
-        conn.used_at = time.monotonic()
-        super()._close(conn, close_conn)  # type: ignore[misc]
+    def dispose(self) -> None:
+        """Forget every connection without closing it."""
+        self._state.reset()
+        self.pool = Pool(self.config.pool_size, self._open_connection, self._is_usable)
 
-    def _is_closed(self, conn: ServerConnection) -> bool:
+    def has_open_transaction(self) -> bool:
+        """Return whether any thread of this process has a transaction open."""
+        states = [one.pgconn.transaction_status for one in self.pool.connections()]
+        return INTRANS in states or INERROR in states
+
+    def _is_usable(self, conn: ServerConnection) -> bool:
         """Look whether an idle connection can still be used: mostly without asking the server."""
-        if conn.closed:
-            return True
+        if conn.closed or conn.pgconn.transaction_status != IDLE:
+            return False
         try:
             # a server that went away has left its last words, and after them the end
             conn.pgconn.consume_input()
             conn.pgconn.consume_input()
         except psycopg.Error:
-            conn.close()
-            return True
-        if time.monotonic() - conn.used_at < TRUSTED:
             return False
-        return bool(self._adapter.is_connection_closed(conn))
+        if time.monotonic() - conn.used_at < TRUSTED:
+            return True
+        return not self._adapter.is_connection_closed(conn)
 
-    def _can_reuse(self, conn: ServerConnection) -> bool:
-        return not self._is_shut and bool(self._adapter.is_connection_reusable(conn))
+    def _forget_given_up(self) -> None:
+        """Let go of a connection whose transaction another thread had to end."""
+        state = self._state
+        if not state.closed and state.conn.given_up:
+            connection, state.conn, state.closed = state.conn, None, True
+            connection.pgconn.finish()
 
     def _shut(self) -> None:
         """Close every connection, those in use as soon as they come back."""
-        self._is_shut = True
-        self.close_idle()
+        self.pool.is_shut = True
+        self.pool.close_idle()
 
     def leave_to_parent(self) -> None:
         """Leave in a child what it has inherited: two processes cannot share a connection."""
-        _inherited.extend([self._state.conn, *self._connections, *self._in_use.values()])
-        # another thread of the parent may have held them
-        self._lock, self._pool_lock = threading.Lock(), threading.RLock()
-        self._pool_available = threading.Condition(self._pool_lock)
-        if self.in_transaction():
+        _inherited.extend(self.pool.connections())
+        transactions, self._state.transactions = self._state.transactions, []
+        self._state.conn, self._state.closed = None, True
+        for transaction in transactions:
+            if isinstance(transaction, Atomic):
+                transaction.forget("this process was forked inside session_scope()")
+        if transactions:
             self.unusable = (
                 f"{self.config.label}: this process was forked inside a transaction and cannot "
                 "use it; fork before session_scope()"
@@ -233,19 +266,19 @@ class ServerMixin:
     # --- statements and transactions --------------------------------------------------------
 
     def _execute_cursor(self, sql: str, params: Any, **options: Any) -> Any:
-        run = super()._execute_cursor  # type: ignore[misc]
-        if options.get("named_cursor") and not self.in_transaction():
-            return self._named(lambda: run(sql, params, **options), "read it again")
-        if self.in_transaction():
-            return self._inside(lambda: run(sql, params, **options), sql)
+        run = partial(super()._execute_cursor, sql, params, **options)  # type: ignore[misc]
+        if self._state.transactions and self.may_use_transaction():
+            return self._inside(run, sql)
+        self._forget_given_up()
+        if options.get("named_cursor"):
+            return self._named(run, "read it again")
         if sql.startswith(("UPDATE", "DELETE")):
             with self.atomic():  # in its turn, as they are inside a transaction
                 return self._execute_cursor(sql, params, **options)
-        return self._alone(lambda: run(sql, params, **options), sql)
+        return self._alone(run, sql)
 
     def _inside(self, call: Callable[[], R], sql: str) -> R:
         """Run a statement of the transaction that is open."""
-        require_own_task(self._state.task, self.config.label)
         if sql.startswith("ROLLBACK TO"):
             self._state.in_turn = False  # what was locked since the savepoint is free again
         else:
@@ -266,22 +299,113 @@ class ServerMixin:
             return self._once(call, "repeat the call")  # on another connection
 
     def _once(self, call: Callable[[], R], outcome: str) -> R:
+        state, pool = self._state, self.pool
         try:
             return self._named(call, outcome)
         finally:
-            self.release()
+            if not state.transactions:
+                connection, state.conn, state.closed = state.conn, None, True
+                if connection is not None:
+                    if connection.pgconn.transaction_status == IDLE and not pool.is_shut:
+                        pool.idle.append(connection)
+                    else:
+                        connection.pgconn.finish()
+
+    def atomic(self, isolation_level: str | None = None) -> Atomic:
+        return Atomic(lambda: self, isolation_level)
+
+    transaction = savepoint = atomic
+
+    def may_use_transaction(self) -> bool:
+        """Return whether a transaction is open that the caller may go on with.
+
+        Raises `DatabaseBusyError` where it is somebody else's.
+        """
+        transactions = self._state.transactions
+        if not transactions:
+            return False
+        outermost = transactions[0]
+        return outermost.may_be_used() if isinstance(outermost, Atomic) else True  # or manual
+
+    def in_transaction(self) -> bool:
+        return self.may_use_transaction()
+
+    def enter_transaction(self, transaction: Atomic, isolation_level: str | None) -> None:
+        """Take a connection and begin; where that fails or is interrupted, give it up."""
+        state, pool = self._state, self.pool
+        self._forget_given_up()
+        try:
+            self.begin(isolation_level)
+            transaction.connection, transaction.stack = state.conn, state.transactions
+            state.transactions.append(transaction)
+            transaction.is_open = True
+        finally:
+            if not transaction.is_open:
+                del state.transactions[:]
+                connection, state.conn, state.closed = state.conn, None, True
+                if connection is not None:
+                    if connection.pgconn.transaction_status == IDLE and not pool.is_shut:
+                        pool.idle.append(connection)
+                    else:
+                        connection.pgconn.finish()
+
+    def leave_transaction(self, transaction: Atomic, *, undo: bool) -> None:
+        """Commit or roll back, and give the connection back whatever happens."""
+        state, pool, connection = self._state, self.pool, transaction.connection
+        if state.conn is not connection:
+            self._give_up(transaction)
+            return
+        try:
+            if undo:
+                self._roll_back()
+            else:
+                self._commit()
+        finally:
+            transaction.is_open = False
+            transaction.held_by_with = None
+            del transaction.stack[:]
+            state.conn, state.closed = None, True
+            if connection.pgconn.transaction_status == IDLE and not pool.is_shut:
+                pool.idle.append(connection)
+            else:
+                connection.pgconn.finish()
+        if undo:
+            self._clear_commit_callbacks()
+        else:
+            self._run_commit_callbacks()
+
+    def _give_up(self, transaction: Atomic) -> None:
+        """End the transaction of another thread, which may be using the connection right now."""
+        transaction.is_open = False
+        transaction.held_by_with = None
+        transaction.connection.given_up = True
+        del transaction.stack[:]
+        with (
+            suppress(OSError),
+            socket.socket(fileno=os.dup(transaction.connection.fileno())) as wire,
+        ):
+            wire.shutdown(socket.SHUT_RDWR)  # the server rolls back
 
     def begin(self, *args: Any) -> None:
         begin = partial(super().begin, *args)  # type: ignore[misc]
         try:
             self._named(begin, NOTHING)
         except _LostError:
-            self.release()
+            self.close()
             self._named(begin, NOTHING)  # nothing was in it yet: another connection will do
-        self._state.transaction, self._state.task = object(), current_task()
         self._state.in_turn = False
 
     def commit(self) -> None:
+        self._commit()
+        if not self._state.transactions:
+            self.close()
+
+    def rollback(self) -> None:
+        self._roll_back()
+        if not self._state.transactions:
+            self.close()
+
+    def _commit(self) -> None:
         if not self.is_connection_usable():
             # the server would roll back and call it a success
             what = "the connection was lost" if self._lost() else "an earlier statement failed"
@@ -290,19 +414,11 @@ class ServerMixin:
                 "leave session_scope() when a call raises, and begin again"
             )
         self._named(super().commit, NOT_KNOWN)  # type: ignore[misc]
-        self._state.transaction = None
-        self.release()
 
-    def rollback(self) -> None:
-        self._state.transaction = None
-        try:
-            if self.unusable is None and not self._lost():
-                self._named(super().rollback, NOTHING)  # type: ignore[misc]
-        finally:
-            if self.unusable is None:
-                self.release()
-            else:
-                self._state.reset()
+    def _roll_back(self) -> None:
+        status = self._state.conn.pgconn.transaction_status
+        if self.unusable is None and status in (INTRANS, INERROR):
+            self._named(super().rollback, NOTHING)  # type: ignore[misc]
 
     def is_connection_usable(self) -> bool:
         return not self.is_closed() and bool(self._adapter.is_connection_usable(self._state.conn))
@@ -312,7 +428,7 @@ class ServerMixin:
 
     def statement(self) -> AbstractContextManager[object]:
         """Return what undoes one statement alone when it fails, and not its whole transaction."""
-        return self.savepoint() if self.in_transaction() else nullcontext()
+        return self.atomic() if self.in_transaction() else nullcontext()
 
     # --- errors -----------------------------------------------------------------------------
 
@@ -391,6 +507,9 @@ class ServerMixin:
     streams = False  # rows are asked for page by page
     null_in_sql = False  # not of many rows: COPY gives a column that is not named its default
 
+    def stage(self, table: str) -> None:
+        """Return None: recording many rows is in nobody's way, so they need not wait."""
+
     @contextmanager
     def exclusive(self) -> Iterator[None]:
         """Hold off others who would change the schema, where the engine has a lock for it."""
@@ -421,7 +540,7 @@ def _after_fork_in_child() -> None:
 def _close_at_exit() -> None:
     for database in list(_open):
         with suppress(Exception):
-            database.close_idle()
+            database.pool.close_idle()
 
 
 atexit.register(_close_at_exit)

@@ -9,22 +9,31 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import peewee
 from peewee import __exception_wrapper__  # type: ignore[attr-defined]
 
 from .config import MEMORY, Config
 from .errors import BotMemoryError, DatabaseBusyError, StorageError
-from .filelock import FileLock
 from .sqlite_calendar import hour_of
-from .sqlite_connection import Connection, State, files_of, prepare_file
-from .sqlite_errors import RESTORE, busy, is_damage, named_error
+from .sqlite_connection import (
+    Connection,
+    State,
+    content_of,
+    files_of,
+    is_cut,
+    prepare_file,
+    uri_of,
+)
+from .sqlite_errors import RESTORE, busy, is_damage, is_unopened, named_error
 from .sqlite_fork import open_backends, unusable_after_fork
 from .sqlite_health import damage
 from .sqlite_json import json_match
-from .tasks import current_task, require_own_task
+from .sqlite_stage import Stage, open_stage
+from .transactions import Atomic
 
 __all__ = ["SqliteBackend"]
 
@@ -38,20 +47,24 @@ R = TypeVar("R")
 # where SQLite itself keeps the counters of tables
 _Counter: Any = peewee.Table("sqlite_sequence", ("name", "seq"))
 _logger = logging.getLogger("peewee")  # which shows every statement at its level DEBUG
+_warnings = logging.getLogger("botmemory")
 
 
 class SqliteBackend(peewee.SqliteDatabase):
     """One SQLite file, or `:memory:`, opened as `config` says; each thread has a connection.
 
     Writers of all processes queue at a lock file beside the database, because SQLite's own
-    waiting is a lottery that starves some of them.
+    waiting is a lottery that starves some of them. This write lock is the only lock there is: who
+    reads, connects or closes takes none, so there is no order of locks to keep.
     """
 
     field_types = peewee.SqliteDatabase.field_types | {"TIMESTAMPTZ": "TEXT"}
 
     if TYPE_CHECKING:
-        _lock: threading.Lock
         _timeout: float
+
+        _run_commit_callbacks: Callable[[], None]
+        _clear_commit_callbacks: Callable[[], None]
 
         def _add_conn_hooks(self, connection: sqlite3.Connection) -> None: ...
 
@@ -61,7 +74,9 @@ class SqliteBackend(peewee.SqliteDatabase):
         self.config = config
         self.unusable: str | None = None  # why nothing can be done with it any more
         self.at_close: list[Callable[[], object]] = []
+        self.lock_problem: str | None = None  # why writers do not queue, where they do not
         self._memory_thread: int | None = None
+        self._reads_fixed_file = False
         self.connections: weakref.WeakSet[Connection] = weakref.WeakSet()
         super().__init__(
             config.sqlite_path,
@@ -75,6 +90,9 @@ class SqliteBackend(peewee.SqliteDatabase):
             lock_type=None if config.read_only else "IMMEDIATE",
         )
         self._state = State()
+        # Peewee's lock guards what belongs to a thread here; whoever wrote and whoever connected
+        # could each wait for the other's
+        self._lock = nullcontext()
         self._locks = self.database != MEMORY and not config.read_only
         open_backends.add(self)
 
@@ -93,70 +111,96 @@ class SqliteBackend(peewee.SqliteDatabase):
             self.connect()
             return
         prepare_file(Path(self.database), self.config.read_only)
-        self._take_turn()
+        self.connect()
         try:
-            self.connect()
-            try:
-                self._prove()
-            except BaseException:
-                self.close()
-                raise
-        finally:
-            self._end_turn()
+            self._prove()
+        except BaseException:
+            self.close()
+            raise
 
     def _prove(self) -> None:
         path = Path(self.database)
-        if not self.config.read_only and (mode := self.pragma("journal_mode", "wal")) != "wal":
-            raise StorageError(
-                f"{path}: SQLite uses its '{mode}' journal here instead of WAL; "
-                "keep the file on a local disk"
-            )
+        if not self.config.read_only and self.pragma("journal_mode") != "wal":
+            with self.exclusive():
+                mode = self.pragma("journal_mode", "wal")
+            if mode != "wal":
+                raise StorageError(
+                    f"{path}: SQLite uses its '{mode}' journal here instead of WAL; "
+                    "keep the file on a local disk"
+                )
         if path.stat().st_size <= CHECKED_AT_OPEN and (said := damage(self)):
             raise StorageError(f"{path}: the file is damaged ({said[0]}); {RESTORE}")
         self._remember_files()
 
     def connect(self, reuse_if_open: bool = False) -> bool:
-        return self._patiently(lambda: super(SqliteBackend, self).connect(reuse_if_open))
+        return self._retry_while_busy(
+            lambda: super(SqliteBackend, self).connect(reuse_if_open), self._timeout
+        )
 
     def _connect(self) -> sqlite3.Connection:
-        tidy = None
         if self.database == MEMORY:
             self._claim_memory()
-            target = MEMORY
+            held = Connection(self._open_raw(MEMORY))
+        elif self.config.read_only:
+            held = self._connect_to_read()
         else:
             # never "create": a file that was deleted must not come back empty
-            mode = "ro" if self.config.read_only else "rw"
-            target = f"{Path(self.database).as_uri()}?mode={mode}"
-            if self.config.read_only and not Path(self.database + "-wal").exists():
-                tidy = self.database
-        self._take_turn()
-        try:
-            raw = sqlite3.connect(
-                target,
-                timeout=self._timeout,
-                isolation_level=None,
-                uri=True,
-                check_same_thread=False,  # the last reference may go in another thread
-            )
-            try:
-                self._add_conn_hooks(raw)
-                raw.execute("PRAGMA schema_version").fetchone()  # opens the -wal
-            except BaseException:
-                raw.close()
-                raise
-        finally:
-            self._end_turn()
-        self._state.held = Connection(raw, self._state.lock, tidy)
-        self.connections.add(self._state.held)
+            held = Connection(self._open_raw(uri_of(self.database, "rw")), self.database)
+        self._state.held = held
+        self.connections.add(held)
         self._remember_files()
+        return held.raw
+
+    def _connect_to_read(self) -> Connection:
+        wal = Path(self.database + "-wal")
+        has_wal = wal.exists() and wal.stat().st_size > 0
+        target = uri_of(self.database, "ro")
+        try:
+            held = Connection(self._open_raw(target), self.database)
+        except sqlite3.OperationalError as error:
+            if has_wal or not is_unopened(error):
+                raise
+            # in a folder that cannot be written SQLite reads the file alone, and never looks again
+            # whether another program writes it: that is done here
+            content = content_of(self.database)
+            held = Connection(self._open_raw(f"{target}&immutable=1"), self.database)
+            held.reads_fixed_file = content
+            self._reads_fixed_file = True
+        held.leaves_wal = not has_wal
+        return held
+
+    def _open_raw(self, target: str) -> sqlite3.Connection:
+        raw = sqlite3.connect(
+            target,
+            timeout=0,  # waiting is done here, where it can be interrupted and has one time limit
+            isolation_level=None,
+            uri=True,
+            check_same_thread=False,  # the last reference may go in another thread
+        )
+        try:
+            self._add_conn_hooks(raw)
+            raw.execute("PRAGMA schema_version").fetchone()  # opens the -wal
+        except BaseException:
+            raw.close()
+            raise
         return raw
 
-    def _close(self, conn: sqlite3.Connection) -> None:
-        held = self._state.held
-        self._state.held = None
+    def close(self) -> bool:
+        """Close this thread's connection and return whether there was one."""
+        state = self._state
+        if state.transactions and self.may_use_transaction():
+            raise DatabaseBusyError(
+                f"{self.config.label}: a transaction is open in this thread; leave session_scope() "
+                "before closing the database"
+            )
+        held, was_open = state.held, not state.closed
+        # forgotten before it is closed: an interrupt leaves no closed connection in use
+        state.held, state.conn, state.closed = None, None, True
+        state.transactions, state.commit_callbacks, state.ctx = [], [], []
         if held is not None:
             self.connections.discard(held)
             held.close()
+        return was_open
 
     def _claim_memory(self) -> None:
         here = threading.get_ident()
@@ -175,54 +219,142 @@ class SqliteBackend(peewee.SqliteDatabase):
 
     def release(self) -> None:
         """Close this thread's connection, unless that would lose something."""
-        if not self.is_closed() and not self.in_transaction() and self.database != MEMORY:
+        if self.database != MEMORY and not (self._state.transactions and self.in_transaction()):
             self.close()
+
+    def has_open_transaction(self) -> bool:
+        """Return whether any thread of this process has a transaction open."""
+        held = [connection for connection in list(self.connections) if not connection.closed]
+        return any(connection.raw.in_transaction for connection in held)
 
     # --- statements and transactions --------------------------------------------------------
 
     def _execute_cursor(self, sql: str, params: Any, **options: Any) -> Any:
-        run = super()._execute_cursor  # type: ignore[misc]
+        run = partial(super()._execute_cursor, sql, params, **options)  # type: ignore[misc]
         state = self._state
-        if state.transactions and state.depth:
-            require_own_task(state.task, self.database)
-            if not state.conn.in_transaction:
-                if sql.startswith("ROLLBACK"):
-                    return state.conn.cursor()  # SQLite has rolled back all of it by itself
-                raise self._rolled_back()
-            return self._named(lambda: run(sql, params, **options))
+        if state.transactions and self.may_use_transaction():
+            if state.conn.in_transaction:
+                return self._translated(run)
+            if sql.startswith("ROLLBACK"):
+                return state.conn.cursor()  # SQLite has rolled back all of it by itself
+            raise self._rolled_back()
         if sql.startswith(READS):
-            return self._patiently(lambda: run(sql, params, **options))
-        self._take_turn()
+            self._reopen_if_changed()
+            return self._retry_while_busy(run, self._timeout)
+        held = self._held()
         try:
-            self._require_same_files("nothing was written by this call")
-            return self._patiently(lambda: run(sql, params, **options))
+            left = self._acquire_write_lock(held)
+            self._require_same_files(held, "nothing was written by this call")
+            cursor = self._retry_while_busy(run, left)
         finally:
-            self._end_turn()
+            if not held.keeps_lock:
+                held.release()
+        return cursor
+
+    def atomic(self, lock_type: str | None = None) -> Atomic:  # type: ignore[override]
+        return Atomic(lambda: self, lock_type)
+
+    transaction = savepoint = atomic  # type: ignore[assignment]
+
+    def may_use_transaction(self) -> bool:
+        """Return whether a transaction is open that the caller may go on with.
+
+        Raises `DatabaseBusyError` where it is somebody else's.
+        """
+        state = self._state
+        if not state.transactions:
+            return False
+        if isinstance(state.transactions[0], Atomic):
+            return state.transactions[0].may_be_used()
+        return state.conn is not None and bool(state.conn.in_transaction)  # manual_commit()
+
+    def in_transaction(self) -> bool:
+        return self.may_use_transaction()
+
+    def enter_transaction(self, transaction: Atomic, lock_type: str | None) -> None:
+        """Take the write lock and begin; where that fails or is interrupted, undo both."""
+        held, transactions = self._held(), self._state.transactions
+        transaction.connection, transaction.stack = held, transactions
+        try:
+            self._begin(held, lock_type)
+            transactions.append(transaction)
+            transaction.is_open = True
+        finally:
+            if not transaction.is_open:
+                try:
+                    held.raw.rollback()
+                finally:
+                    del transactions[:]
+                    if not held.keeps_lock:
+                        held.release()
+
+    def leave_transaction(self, transaction: Atomic, *, undo: bool) -> None:
+        """Commit or roll back, and give the write lock back whatever happens."""
+        held = transaction.connection
+        try:
+            try:
+                try:
+                    if not undo:
+                        self._commit(held)
+                finally:
+                    held.raw.rollback()  # does nothing after a commit
+            finally:
+                transaction.is_open = False
+                del transaction.stack[:]
+                if not held.keeps_lock:
+                    held.release()
+        except sqlite3.Error as error:
+            raise self.named_error(error) or error from error
+        finally:
+            transaction.held_by_with = None
+        if undo:
+            self._clear_commit_callbacks()
+        else:
+            self._require_same_files(held, "whether this call is stored is not known")
+            self._run_commit_callbacks()
 
     def begin(self, lock_type: str | None = None) -> None:
-        self._take_turn()
+        held, begun = self._held(), False
         try:
-            self._require_same_files("nothing was written by this call")
-            self._patiently(lambda: super(SqliteBackend, self).begin(lock_type))
-        except BaseException:
-            self._end_turn()
-            raise
-        self._state.task = current_task()
+            self._begin(held, lock_type)
+            begun = True
+        finally:
+            if not (begun or held.keeps_lock):
+                held.release()
 
     def commit(self) -> None:
-        if self._state.conn is not None and not self._state.conn.in_transaction:
-            raise self._rolled_back()
-        self._named(super().commit)
-        self._end_turn()
-        self._require_same_files("whether this call is stored is not known")
+        held = self._held()
+        try:
+            self._commit(held)
+        finally:
+            if not (held.keeps_lock or held.raw.in_transaction):
+                held.release()
+        self._require_same_files(held, "whether this call is stored is not known")
 
     def rollback(self) -> None:
+        held = self._held()
         try:
             # SQLite rolls back by itself after a full disk; a second try would hide the cause
-            if self._state.conn is not None and self._state.conn.in_transaction:
-                self._named(super().rollback)
+            if held.raw.in_transaction:
+                self._translated(super().rollback)
         finally:
-            self._end_turn()
+            if not held.keeps_lock:
+                held.release()
+
+    def _begin(self, held: Connection, lock_type: str | None) -> None:
+        if held.raw.in_transaction:
+            raise DatabaseBusyError(
+                f"{self.config.label}: this thread is beginning a transaction already; a signal "
+                "handler cannot begin another one inside it"
+            )
+        left = self._acquire_write_lock(held)
+        self._require_same_files(held, "nothing was written by this call")
+        self._retry_while_busy(lambda: super(SqliteBackend, self).begin(lock_type), left)
+
+    def _commit(self, held: Connection) -> None:
+        if not held.raw.in_transaction:
+            raise self._rolled_back()
+        self._translated(super().commit)
 
     def _rolled_back(self) -> StorageError:
         return StorageError(
@@ -230,66 +362,87 @@ class SqliteBackend(peewee.SqliteDatabase):
             "leave session_scope() and begin again"
         )
 
-    def _patiently(self, call: Callable[[], R]) -> R:
-        """Repeat what SQLite gives up at once because somebody else is busy."""
-        deadline = time.monotonic() + self._timeout
+    def _retry_while_busy(self, call: Callable[[], R], seconds: float) -> R:
+        """Repeat for `seconds` what SQLite gives up at once because somebody else is busy."""
+        deadline = 0.0
         while True:
             try:
-                return self._named(call)
+                return self._translated(call)
             except DatabaseBusyError:
-                if time.monotonic() >= deadline:
+                now = time.monotonic()
+                deadline = deadline or now + seconds
+                if now >= deadline:
                     raise
-                time.sleep(0.005)
+                time.sleep(min(0.005, deadline - now))
 
-    def _named(self, call: Callable[[], R]) -> R:
+    def _translated(self, call: Callable[[], R]) -> R:
         """Raise what SQLite reports as an error that says the file, the cause and the remedy."""
         self._require_usable()
         try:
             return call()
-        except peewee.DatabaseError as error:
-            named = self.named_error(error)
-            if named is None:
+        except (peewee.DatabaseError, sqlite3.DatabaseError) as error:
+            translated = self.named_error(error)
+            if translated is None:
                 raise
-            raise named from error
+            raise translated from error
 
     def named_error(self, error: BaseException) -> BotMemoryError | None:
         """Return the botmemory error for one of SQLite's, None where there is none."""
-        named = named_error(error, self.database, self._timeout)
+        translated = named_error(error, self.database, self._timeout)
         if is_damage(error):
-            self.unusable = str(named)  # a broken file takes no more writes
-        return named
+            self.unusable = str(translated)  # a broken file takes no more writes
+        return translated
 
-    # --- the lock between writers -----------------------------------------------------------
+    # --- the write lock ---------------------------------------------------------------------
 
-    def _take_turn(self) -> None:
+    def _held(self) -> Connection:
+        """Return this thread's connection, which is made where there is none."""
+        state = self._state
+        if state.closed:
+            self.connect()
+        return cast(Connection, state.held)
+
+    def _acquire_write_lock(self, held: Connection) -> float:
+        """Take the write lock and return the seconds of `busy_timeout` that are left.
+
+        It is given back by `held.release()` in a `finally` around this call, also where this call
+        is interrupted: giving back what is not held does nothing.
+        """
         self._require_usable()
-        state = self._state
-        if state.depth == 0 and self._locks:
-            if state.lock is None:
-                try:
-                    state.lock = FileLock(self.database + "-lock")
-                except OSError as error:
-                    raise StorageError(
-                        f"{self.database}-lock: cannot be opened: {error.strerror}; check the "
-                        "folder, its permissions and the limit on open files"
-                    ) from error
-            if not state.lock.acquire(self._timeout):
-                raise busy(self.database, self._timeout)
-        state.depth += 1
+        if not self._locks or held.keeps_lock:
+            return self._timeout
+        try:
+            lock = held.lock or held.open_lock()
+            acquired = lock.acquire(self._timeout)
+        except OSError as error:
+            raise StorageError(
+                f"{self.database}-lock: cannot be opened or locked: {error.strerror}; check the "
+                "folder, its permissions and the limit on open files"
+            ) from error
+        if lock.problem is not None and self.lock_problem is None:
+            self.lock_problem = lock.problem
+            _warnings.warning(
+                "%s; writers of other processes do not queue, and some may fail with 'busy': let "
+                "this user read and write it",
+                lock.problem,
+            )
+        if not acquired:
+            raise busy(self.database, self._timeout)
+        return self._timeout - lock.waited
 
-    def _end_turn(self) -> None:
+    def forget_connection(self) -> None:
+        """Leave in a child what it has inherited: the parent goes on with it."""
         state = self._state
-        if state.depth == 0:
-            return
-        state.depth -= 1
-        if state.depth == 0 and state.lock is not None:
-            state.lock.release()
-
-    def leave_queue(self) -> None:
-        """Forget the lock a child has inherited: what it did to it, it would do to its parent's."""
-        if self._state.lock is not None:
-            self._state.lock.close()
-        self._state.lock, self._state.depth = None, 0
+        for transaction in state.transactions:
+            if isinstance(transaction, Atomic):
+                transaction.forget("this process was forked inside session_scope()")
+        del state.transactions[:]
+        held = state.held
+        if held is not None and held.lock is not None:
+            held.lock.close()
+            held.lock, held.release = None, bool
+        if self.database != MEMORY:
+            state.held, state.conn, state.closed = None, None, True
 
     # --- the file underneath ----------------------------------------------------------------
 
@@ -298,21 +451,30 @@ class SqliteBackend(peewee.SqliteDatabase):
         if held is not None and self._locks:
             held.files = files_of(self.database)
 
-    def _require_same_files(self, outcome: str) -> None:
+    def _require_same_files(self, held: Connection, outcome: str) -> None:
         """Raise before a commit is acknowledged that went into a file nobody will find.
 
         Asked before a write, and after a transaction, which may have taken its time: a file that
         goes during a single statement might as well have gone after it.
         """
-        held = self._state.held
-        if held is None or not self._locks:
+        if not self._locks:
             return
-        now = files_of(self.database)
-        if not now or now != held.files:
-            held.abandon()
-            lost = (
-                f"{self.database}: the file or its -wal was deleted or replaced while it was open"
-            )
+        try:
+            now = files_of(self.database)
+        except StorageError as error:
+            raise StorageError(f"{error}; {outcome}") from error
+        if now == held.files:
+            return
+        how = ""
+        if now[:4] != held.files[:4]:
+            how = "the file or its -wal was deleted or replaced while it was open"
+        elif now[4] < held.files[4] and is_cut(self.database):
+            how = "the file was truncated or overwritten while it was open"
+        if not how:
+            held.files = now
+        else:
+            held.leak_on_purpose()
+            lost = f"{self.database}: {how}"
             remedy = "look for the file, put it back, then close_db() and init_db()"
             self.unusable = f"{lost}; nothing was written by this call: {remedy}"
             raise StorageError(f"{lost}; {outcome}: {remedy}")
@@ -326,11 +488,17 @@ class SqliteBackend(peewee.SqliteDatabase):
     @contextmanager
     def exclusive(self) -> Iterator[None]:
         """Hold off every other writer while the schema is changed."""
-        self._take_turn()
+        held = self._held()
+        if held.keeps_lock:
+            yield
+            return
         try:
+            self._acquire_write_lock(held)
+            held.keeps_lock = True
             yield
         finally:
-            self._end_turn()
+            held.keeps_lock = False
+            held.release()
 
     def statement(self) -> AbstractContextManager[object]:
         """Return what undoes one statement alone when it fails: SQLite does so by itself."""
@@ -347,16 +515,31 @@ class SqliteBackend(peewee.SqliteDatabase):
     ) -> list[R]:
         """Run a compiled question and return what `make` makes of its rows."""
         state = self._state
-        if not (state.closed or state.transactions or self.unusable or self._is_watched()):
+        fixed = self._reads_fixed_file
+        if not (state.closed or state.transactions or self.unusable or fixed or self._is_watched()):
             try:
                 return list(make(state.conn.execute(sql, params).fetchall()))
             except sqlite3.Error:
                 pass  # the long way waits, or says what it is
-        return self._named(lambda: self._ask(sql, params, make))
+        return self._translated(lambda: self._ask(sql, params, make))
 
     def _ask(self, sql: str, params: Sequence[Any], make: Callable[[Any], Iterable[R]]) -> list[R]:
-        with __exception_wrapper__:
-            return list(make(self.execute_sql(sql, params).fetchall()))
+        while True:
+            with __exception_wrapper__:
+                rows = list(make(self.execute_sql(sql, params).fetchall()))
+            if not self._reopen_if_changed():
+                return rows
+
+    def _reopen_if_changed(self) -> bool:
+        """Connect again where a file was written that SQLite takes as fixed; return whether."""
+        held = self._state.held
+        if held is None or not held.reads_fixed_file or self._state.transactions:
+            return False
+        if held.reads_fixed_file == content_of(self.database):
+            return False
+        self.close()
+        self.connect()
+        return True
 
     def change(self, sql: str, params: Sequence[Any]) -> int:
         """Run a compiled INSERT of one row and return how many were stored."""
@@ -370,35 +553,44 @@ class SqliteBackend(peewee.SqliteDatabase):
         state = self._state
         if state.closed or self._is_watched():
             return self.execute_sql(sql, params)
-        if state.transactions:
+        held = cast(Connection, state.held)
+        if state.transactions and self.may_use_transaction():
             self._require_usable()
-            require_own_task(state.task, self.database)
-            if not state.conn.in_transaction:
+            if not held.raw.in_transaction:
                 raise self._rolled_back()
             try:
-                return state.conn.execute(sql, params)
+                return held.raw.execute(sql, params)
             except sqlite3.Error:
                 return self.execute_sql(sql, params)  # the long way says what it is
-        self._take_turn()
         try:
-            self._require_same_files("nothing was written by this call")
+            self._acquire_write_lock(held)
+            self._require_same_files(held, "nothing was written by this call")
             try:
-                return state.conn.execute(sql, params)
+                cursor = held.raw.execute(sql, params)
             except sqlite3.Error:
-                return self.execute_sql(sql, params)
+                cursor = self.execute_sql(sql, params)
         finally:
-            self._end_turn()
+            if not held.keeps_lock:
+                held.release()
+        return cursor
 
     def insert_rows(
         self, sql: str, rows: Iterable[Sequence[Any]], fields: Sequence[peewee.Field[Any]]
     ) -> int:
         """Run a compiled INSERT for each row and return how many were stored."""
-        require_own_task(self._state.task, self.database)
-        return self._named(lambda: self._insert_rows(sql, rows))
+        self.may_use_transaction()
+        return self._translated(lambda: self._insert_rows(sql, rows))
 
     def _insert_rows(self, sql: str, rows: Iterable[Sequence[Any]]) -> int:
         with __exception_wrapper__:
             return int(self._state.conn.executemany(sql, rows).rowcount)
+
+    def stage(self, table: str) -> Stage | None:
+        """Return where many new rows of a table wait; None where recording them is in no one's way.
+
+        The caller closes it.
+        """
+        return open_stage(self, table) if self._locks else None
 
     def _is_watched(self) -> bool:
         """Return whether somebody wants to see every statement."""

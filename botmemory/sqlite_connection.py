@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -12,39 +13,59 @@ import peewee
 from .errors import StorageError
 from .filelock import FileLock
 
-__all__ = ["Connection", "State", "files_of", "prepare_file"]
+__all__ = [
+    "Connection",
+    "State",
+    "content_of",
+    "files_of",
+    "is_cut",
+    "prepare_file",
+    "uri_of",
+]
 
 SMALLEST_FILE = 512  # one page of the smallest size
 
 
 class Connection:
-    """The connection of one thread, and the files it is on; closed when the thread ends."""
+    """The connection of one thread to one file, and its write lock; closed when the thread ends.
 
-    def __init__(
-        self, raw: sqlite3.Connection, lock: FileLock | None, tidy: str | None = None
-    ) -> None:
+    `path` is None for `:memory:`.
+    """
+
+    def __init__(self, raw: sqlite3.Connection, path: str | None = None) -> None:
         self.raw = raw
-        self.lock = lock
-        self.tidy = tidy  # the file beside which reading alone has made a -wal
+        self.path = path
+        self.lock: FileLock | None = None
+        # gives the write lock back, if it is held; one call into C, which no interrupt can part
+        self.release: Callable[[], object] = bool
+        self.keeps_lock = False  # while the schema is changed
         self.process = os.getpid()
         self.files: tuple[int, ...] = ()
+        self.leaves_wal = False  # it only reads, and has made a -wal that it cannot take away
+        self.reads_fixed_file: tuple[object, ...] = ()  # what the file was, if SQLite looks no more
         self.closed = False
 
-    def close(self, patience: float = 1.0) -> None:
-        """Close under the lock: the last one to close writes the -wal back into the file."""
+    def open_lock(self) -> FileLock:
+        """Open the lock file of the database, for the first write."""
+        lock = self.lock = FileLock(f"{self.path}-lock", like=self.path)
+        self.release = lock.release
+        return lock
+
+    def close(self) -> None:
         if self.closed:
             return
         self.closed = True
-        held = self.lock is not None and self.lock.acquire_by_trying(patience)
+        self.release = bool
         self.raw.close()
-        if held and self.lock is not None:
-            self.lock.release()
-        if self.tidy is not None:
+        if self.lock is not None:
+            self.lock.close()
+        if self.leaves_wal and self.path is not None:
             # a connection that may write takes an empty -wal away with it, if it is the last one
-            with suppress(sqlite3.Error), closing(sqlite3.connect(self.tidy, timeout=0)) as last:
+            target = uri_of(self.path, "rw")
+            with suppress(sqlite3.Error), closing(sqlite3.connect(target, 0, uri=True)) as last:
                 last.execute("PRAGMA schema_version")
 
-    def abandon(self) -> None:
+    def leak_on_purpose(self) -> None:
         """Leave it open for good: closing would write an orphaned -wal over newer pages."""
         import ctypes  # late: hardly anybody needs it, and everybody would wait for it
 
@@ -54,29 +75,59 @@ class Connection:
     def __del__(self) -> None:
         # a child must not close what it has inherited: the parent goes on with it
         if self.process == os.getpid():
-            self.close(patience=0.1)
+            self.close()
 
 
 class State(peewee._ConnectionLocal):
     """What each thread has of its own."""
 
     held: Connection | None = None
-    lock: FileLock | None = None
-    depth = 0  # how often this thread holds the lock
-    task: object = None  # the asyncio task whose transaction is open
+
+
+def uri_of(path: str, mode: str) -> str:
+    """Return the URI that opens a file and never creates one."""
+    return f"{Path(path).as_uri()}?mode={mode}"
 
 
 def files_of(path: str) -> tuple[int, ...]:
-    """Return device and inode of the file and of its -wal, as their names lead to them now.
+    """Return device and inode of the file and of its -wal, and the size of the file.
 
-    Nothing, where one of the two is missing.
+    As their names lead to them now; nothing, where one of the two is missing.
     """
     try:
         # half the time of Path.stat, at each commit
         file, wal = os.stat(path), os.stat(path + "-wal")  # noqa: PTH116
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return ()
-    return file.st_dev, file.st_ino, wal.st_dev, wal.st_ino
+    except OSError as error:
+        raise StorageError(
+            f"{path}: the system does not say whether the file and its -wal are still there: "
+            f"{error.strerror}; check the disk"
+        ) from error
+    return file.st_dev, file.st_ino, wal.st_dev, wal.st_ino, file.st_size
+
+
+def content_of(path: str) -> tuple[object, ...]:
+    """Return what tells that a file which SQLite takes as fixed has been written all the same."""
+    file, wal = Path(path), Path(path + "-wal")
+    status = file.stat()
+    written = wal.exists() and wal.stat().st_size > 0
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, written
+
+
+def is_cut(path: str) -> bool:
+    """Return whether a file that became smaller has lost what it held.
+
+    Another program may have run VACUUM; or the file was truncated, or another one was copied over
+    it. A new connection has no page of it in its cache.
+    """
+    try:
+        with closing(sqlite3.connect(uri_of(path, "ro"), 5, uri=True)) as connection:
+            [(tables,)] = connection.execute("SELECT COUNT(*) FROM sqlite_master")
+            found = connection.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.Error:
+        return True
+    return bool(tables == 0 or found != ("ok",))
 
 
 def prepare_file(path: Path, read_only: bool) -> None:

@@ -13,7 +13,14 @@ import peewee
 from ._calls import is_from_caller
 from .errors import BotMemoryError, DatabaseBusyError, SchemaError, StorageError
 
-__all__ = ["is_busy", "is_damage", "named_error", "translate_errors", "translated"]
+__all__ = [
+    "is_busy",
+    "is_damage",
+    "is_unopened",
+    "named_error",
+    "translate_errors",
+    "translated",
+]
 
 _BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 _DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
@@ -86,6 +93,11 @@ def is_busy(error: BaseException) -> bool:
 def is_damage(error: BaseException) -> bool:
     """Return whether the content of the file is broken."""
     return _code(error) in _DAMAGE
+
+
+def is_unopened(error: BaseException) -> bool:
+    """Return whether SQLite could not open the file, or one of those beside it."""
+    return _code(error) in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
 
 
 def busy(path: str, timeout: float) -> DatabaseBusyError:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import atexit
 import os
-import threading
 import weakref
 from typing import TYPE_CHECKING
 
@@ -40,8 +39,7 @@ def _after_fork_in_parent() -> None:
 def _after_fork_in_child() -> None:
     # _inherited stays: what it holds is the parent's and must never be closed here
     for database in list(open_backends):
-        database._lock = threading.Lock()  # another thread of the parent may have held it
-        database.leave_queue()
+        database.forget_connection()
         if any(connection in database.connections for connection in _inherited):
             database.unusable = unusable_after_fork[database.database] = (
                 f"{database.database}: this process was forked while a transaction was open or "

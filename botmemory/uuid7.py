@@ -1,24 +1,41 @@
-"""Time-ordered ids, which Python itself has from 3.14 on."""
+"""Time-ordered ids, which Python itself has from 3.14 on.
+
+There is no lock: a signal handler or a logging handler may ask for an id in the middle of a call,
+and an exception at any point leaves nothing held. What is shared changes in single calls into C,
+during which CPython runs neither another thread nor a signal handler.
+"""
 
 from __future__ import annotations
 
 import os
 import struct
-import threading
 import time
 import uuid
+from itertools import accumulate, count
 
 from ._typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
 __all__ = ["uuid7", "uuid_of"]
 
-_lock = threading.Lock()
-_last_moment = 0
+_COUNTER_BITS, _RANDOM_BITS = 40, 22  # 62 in all, which is what the RFC leaves after the variant
+_COUNTER, _RANDOM = 2**_COUNTER_BITS - 1, 2**_RANDOM_BITS - 1
+_256_numbers = struct.Struct("256I")
+
+
+def _new_ticks(least: int = 0) -> Iterator[tuple[int, int]]:
+    """Return an iterator of times in ns, which never go back, each with the next number."""
+    clock = accumulate(iter(time.time_ns, None), max, initial=least)
+    next(clock)  # which is `least` itself
+    # begins in the lower half: the clock may stand still for 2**39 ids before the counter wraps
+    return zip(clock, count(int.from_bytes(os.urandom(5), "big") >> 1))
+
+
+_ticks = _new_ticks()
 _random: list[int] = []  # not used yet: the system is asked for those of many ids at once
-_64_numbers = struct.Struct("64Q")
 # found once, and not for each of a million rows
 _uuid: Any = uuid.UUID
 _new, _UNKNOWN = object.__new__, uuid.SafeUUID.unknown
@@ -34,29 +51,33 @@ def uuid_of(number: int) -> uuid.UUID:
 
 
 def uuid7() -> uuid.UUID:
-    """Return a new time-ordered id: RFC 9562, version 7, method 3 of its section 6.2.
+    """Return a new time-ordered id: version 7 of RFC 9562.
 
-    The 12 bits after the milliseconds hold the fraction of the millisecond, and two ids of one
-    process are never equal in those 60 bits: a later call gives a greater id.
+    After the 48 bits of the milliseconds, 12 bits hold the fraction of the millisecond (method 3
+    of section 6.2 of the RFC), 40 bits a counter that begins at random in each process (method 1),
+    and 22 bits are random. A call that begins after another one of the process has returned gives
+    a greater id, and no two calls give the same, in whichever threads and whatever the clock does.
     """
-    global _last_moment
-    with _lock:
-        moment = (time.time_ns() << 12) // 1_000_000
-        if moment <= _last_moment:
-            moment = _last_moment + 1
-        _last_moment = moment
-        if not _random:
-            _random.extend(_64_numbers.unpack(os.urandom(_64_numbers.size)))
+    nanoseconds, number = next(_ticks)
+    try:
         random = _random.pop()
+    except IndexError:
+        numbers = list(_256_numbers.unpack(os.urandom(_256_numbers.size)))
+        random = numbers.pop()
+        _random.extend(numbers)
+    moment = (nanoseconds << 12) // 1_000_000
     high = (moment >> 12) << 16 | 0x7000 | (moment & 0xFFF)
-    low = random & 0x3FFF_FFFF_FFFF_FFFF | 0x8000_0000_0000_0000
+    low = 2**63 | (number & _COUNTER) << _RANDOM_BITS | (random & _RANDOM)
     return uuid_of(high << 64 | low)
 
 
 def _after_fork_in_child() -> None:
-    global _lock
-    _lock = threading.Lock()  # another thread of the parent may have held it
-    _random.clear()  # the parent goes on with them
+    """Part from the parent, which goes on with its numbers, the random ones too."""
+    global _ticks
+    latest, _ = next(_ticks)
+    # a later time, because the new numbers may be lower than those of the parent's last ids
+    _ticks = _new_ticks(latest + 1_000)
+    _random.clear()
 
 
 if hasattr(os, "register_at_fork"):

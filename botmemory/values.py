@@ -18,11 +18,21 @@ from .errors import ValidationError, show
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
-__all__ = ["flat", "plain_json", "refuse", "to_finite", "to_float", "to_json", "to_utc"]
+__all__ = [
+    "checked_key",
+    "flat",
+    "plain_json",
+    "plain_text",
+    "refuse",
+    "to_finite",
+    "to_float",
+    "to_json",
+    "to_text",
+    "to_utc",
+]
 
 DEEPEST_METADATA = 64
-MOST_DIGITS = 4300  # of an integer that Python reads from text, unless it is told otherwise
-_TOO_LARGE = 10**MOST_DIGITS
+LARGEST_INT = 10**4300  # Python reads no longer numbers by default, so not from JSON either
 
 
 def refuse(field: str, value: object, expected: str) -> NoReturn:
@@ -67,23 +77,47 @@ def to_float(field: str, value: object) -> float:
         refuse(field, value, "does not fit a double")
 
 
+def to_text(field: str, value: object) -> str:
+    """Return an argument that must be text as the text it is."""
+    if not isinstance(value, str):
+        refuse(field, value, "is not text")
+    return plain_text(value)
+
+
+def plain_text(text: str) -> str:
+    """Return the text that a value of a subclass of str is.
+
+    `str(value)` is what such a class says of itself: of a member of `class Symbol(str, Enum)` its
+    name. It may also compare and hash as something else.
+    """
+    return text if type(text) is str else str.__str__(text)
+
+
 def to_json(plain: object) -> str:
     return json.dumps(plain, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def checked_key(key: object) -> str:
+    """Return the dotted key of a value in metadata."""
+    text = plain_text(key) if isinstance(key, str) else ""
+    if not all(text.split(".")):
+        refuse("key", key, "is not a key of the metadata; name one, dotted inside objects")
+    return _plain_text(text, "key")
 
 
 def plain_json(value: Any, path: str, depth: int) -> Any:
     """Return `value` as dict, list, str, int, float, bool and None only."""
     kind = type(value)
-    if kind is int:
-        return value if -_TOO_LARGE < value < _TOO_LARGE else _refuse_digits(path, value)
     if value is None or kind is bool:
         return value
+    if kind is int:
+        return _plain_int(value, path)
     if kind is float:
         return _finite_or_none(value)
+    if isinstance(value, str):  # before Enum: a member may be text and have another value
+        return _plain_text(plain_text(value), path)
     if isinstance(value, enum.Enum):
         return plain_json(value.value, path, depth)
-    if isinstance(value, str):
-        return _plain_text(str(value), path)
     if depth >= DEEPEST_METADATA and isinstance(value, (Mapping, list, tuple)):
         refuse(path, value, f"is nested deeper than {DEEPEST_METADATA} levels")
     if isinstance(value, Mapping):
@@ -91,7 +125,7 @@ def plain_json(value: Any, path: str, depth: int) -> Any:
         for key, item in value.items():
             if not isinstance(key, str):
                 refuse(path, key, "is used as a key; JSON keys are text")
-            name = _plain_text(str(key.value) if isinstance(key, enum.Enum) else str(key), path)
+            name = _plain_text(plain_text(key), path)
             if name in plain:
                 refuse(path, key, "stands twice among the keys")
             plain[name] = plain_json(item, f"{path}.{name}", depth + 1)
@@ -120,7 +154,7 @@ def _plain_scalar(value: Any, path: str) -> Any:
         except OverflowError:  # a fraction beyond every double, as an infinity is
             return None
     if isinstance(value, Integral):
-        return plain_json(int(value), path, 0)
+        return _plain_int(int(value), path)
     if kind.__module__ == "numpy":
         if kind.__name__ in ("bool", "bool_"):
             return bool(value)
@@ -130,13 +164,15 @@ def _plain_scalar(value: Any, path: str) -> Any:
     refuse(path, value, f"cannot be stored as JSON ({kind.__name__})")
 
 
-def _refuse_digits(path: str, value: int) -> NoReturn:
-    refuse(path, value, f"has more than {MOST_DIGITS:,} digits, which no JSON reader takes")
-
-
 def _finite_or_none(number: float) -> float | None:
     # + 0.0 makes zero of a negative zero, which jsonb does not know
     return number + 0.0 if math.isfinite(number) else None
+
+
+def _plain_int(number: int, path: str) -> int:
+    if not -LARGEST_INT < number < LARGEST_INT:
+        refuse(path, number, "has more than 4,300 digits")
+    return number
 
 
 def _plain_text(text: str, path: str) -> str:

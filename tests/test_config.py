@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import enum
 import math
+import os
+import pickle
 from pathlib import Path
 from urllib.parse import quote
 
@@ -30,7 +34,6 @@ SECRET = "p%40ss:w0rd/?#"  # what a URL makes hard
         ("SQLite:///bot.db", None),
         ("sqlite:////{here}/bot.db", "bot.db"),
         ("sqlite:///100%/my bot#1.db", "100%/my bot#1.db"),
-        (Config("bot.db"), "bot.db"),
         ("~/bot.db", "bot.db"),
     ],
 )
@@ -121,7 +124,7 @@ def test_the_file_sets_fields_and_its_folder_is_where_the_memory_is(tmp_path: Pa
 @pytest.mark.parametrize("target", [":memory:", "sqlite:///:memory:", "postgresql://host/bots"])
 def test_the_file_may_name_what_is_no_file(target: str) -> None:
     Path("botmemory.toml").write_text(f'db_path = "{target}"\n')
-    assert Config.from_file().db_path == target
+    assert Config.from_file() == Config(target)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +160,24 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         ({"db_path": 5}, "db_path: 5 is not a path"),
         ({"db_path": b"bot.db"}, "db_path: b'bot.db' is not a path"),
         ({"db_path": " "}, "db_path: ' ' is not a path"),
-        ({"db_path": "a\0b"}, "db_path: .* is not a path"),
+        ({"db_path": "a\0b"}, r"db_path: 'a\\x00b' holds a control character"),
+        ({"db_path": "bot.db\r"}, r"db_path: 'bot.db\\r' holds a control character"),
+        ({"db_path": "bot.db\n"}, "db_path: .* holds a control character"),
+        ({"db_path": "bot\x7f.db"}, "db_path: .* holds a control character"),
+        ({"db_path": Path("bot.db\r")}, "db_path: .* holds a control character"),
+        ({"db_path": " bot.db"}, "db_path: ' bot.db' begins or ends with a space"),
+        ({"db_path": "bot.db\u00a0"}, "db_path: .* begins or ends with a space"),
+        ({"db_path": '"/data/bot.db"'}, "db_path: '\"/data/bot.db\"' is in quotes"),
+        ({"db_path": "'bot.db'"}, "db_path: \"'bot.db'\" is in quotes"),
+        ({"db_path": '":memory:"'}, "db_path: .* is in quotes"),
+        ({"db_path": "sqlite:///bot.db "}, "db_path: .* begins or ends with a space"),
+        ({"db_path": "SQLITE:bot.db"}, "neither a path nor a URL"),
+        ({"migrations": ""}, "migrations: '' is not the path of a folder"),
+        ({"migrations": 5}, "migrations: 5 is not the path of a folder"),
+        ({"migrations": b"own"}, "migrations: b'own' is not the path of a folder"),
+        ({"migrations": "own\r"}, "migrations: .* holds a control character"),
+        ({"migrations": "'own'"}, "migrations: .* is in quotes"),
+        ({"migrations": "~nobody-here/own"}, "migrations: .*~nobody-here"),
         ({"db_path": "mysql://host/bots"}, "unknown scheme 'mysql'"),
         ({"pool_size": 0}, "pool_size: 0 is not a number of connections from 1 to 1000"),
         ({"pool_size": True}, "pool_size: True"),
@@ -262,3 +282,240 @@ def test_a_url_that_cannot_be_read(url: str) -> None:
     with pytest.raises(ConfigError, match="cannot be read as a URL") as caught:
         Config(url)
     assert "s3cret" not in str(caught.value)
+
+
+# --- which file a path means ----------------------------------------------------------------
+
+
+@pytest.fixture
+def two_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    """Two folders; the first one is the working folder."""
+    folders = tmp_path / "a", tmp_path / "b"
+    for folder in folders:
+        folder.mkdir()
+    monkeypatch.chdir(folders[0])
+    return folders
+
+
+@pytest.mark.parametrize("form", ["{}", "./{}", "sqlite:///{}"])
+def test_the_same_name_in_another_folder_is_another_file(
+    form: str, two_folders: tuple[Path, Path]
+) -> None:
+    here, elsewhere = two_folders
+    init_db(form.format("bot.db"))
+    os.chdir(elsewhere)
+    with pytest.raises(ConfigError) as refused:
+        init_db(form.format("bot.db"))
+    assert str(refused.value) == (
+        f"{elsewhere}/bot.db: the database is already open as {here}/bot.db; "
+        "call close_db() before opening another one"
+    )
+    assert not (elsewhere / "bot.db").exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["{here}/bot.db", "sqlite:///{here}/bot.db", "../a/bot.db", "link.db", "linked/bot.db"]
+)
+def test_the_open_file_by_any_of_its_names_is_the_open_database(
+    name: str, two_folders: tuple[Path, Path]
+) -> None:
+    here, elsewhere = two_folders
+    database = init_db("bot.db")
+    os.chdir(elsewhere)
+    Path("link.db").symlink_to(here / "bot.db")
+    Path("linked").symlink_to(here)
+    assert init_db(name.format(here=here)) is database
+    assert init_db(Config(name.format(here=here))) is database
+
+
+def test_a_link_that_leads_elsewhere_now_is_another_file(two_folders: tuple[Path, Path]) -> None:
+    here, _ = two_folders
+    Path("link.db").symlink_to(here / "1.db")
+    config = Config("link.db")
+    init_db(config)
+    Path("link.db").unlink()
+    Path("link.db").symlink_to(here / "2.db")
+    with pytest.raises(ConfigError, match=r"2\.db: the database is already open as .*1\.db"):
+        init_db("link.db")
+    assert init_db(config)
+
+
+def test_a_config_stays_what_it_was_wherever_the_program_goes(
+    two_folders: tuple[Path, Path],
+) -> None:
+    here, elsewhere = two_folders
+    config = Config("bot.db", migrations="own", busy_timeout=5)
+    os.chdir(elsewhere)
+    same = Config(here / "bot.db", migrations=here / "own", busy_timeout=5)
+    copies = [
+        config,
+        dataclasses.replace(config),
+        copy.copy(config),
+        copy.deepcopy(config),
+        pickle.loads(pickle.dumps(config)),
+        eval(repr(config)),
+    ]
+    for each in copies:
+        assert each == same
+        assert hash(each) == hash(same)
+        assert (each.sqlite_path, each.identity) == (str(here / "bot.db"), str(here / "bot.db"))
+        assert each.migrations == str(here / "own")
+    assert Config("bot.db") != config
+    assert dataclasses.replace(config, busy_timeout=1).sqlite_path == config.sqlite_path
+    assert Config("sqlite:///bot.db") == Config("bot.db") == Config(Path("bot.db"))
+
+
+def test_a_config_opens_the_file_of_the_folder_it_was_made_in(
+    two_folders: tuple[Path, Path],
+) -> None:
+    here, elsewhere = two_folders
+    config = Config("bot.db")
+    os.chdir(elsewhere)
+    database = init_db(config, busy_timeout=5)
+    assert init_db(config, busy_timeout=5) is database
+    assert (here / "bot.db").exists()
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_the_migrations_of_another_folder_are_other_ones(two_folders: tuple[Path, Path]) -> None:
+    here, elsewhere = two_folders
+    for folder in two_folders:
+        (folder / "own").mkdir()
+    database = init_db("bot.db", migrations="own")
+    assert init_db("bot.db", migrations="own") is database
+    os.chdir(elsewhere)
+    with pytest.raises(ConfigError, match="migrations: the database is already open with"):
+        init_db(here / "bot.db", migrations="own")
+    assert init_db(here / "bot.db", migrations=here / "own") is database
+
+
+def test_a_file_says_where_its_paths_start(two_folders: tuple[Path, Path]) -> None:
+    here, elsewhere = two_folders
+    Path("botmemory.toml").write_text('db_path = "sqlite:///x/bot.db"\nmigrations = "own"\n')
+    (elsewhere / "botmemory.toml").write_text("busy_timeout = 5\n")
+    os.chdir(elsewhere)
+    config = Config.from_file(here / "botmemory.toml")
+    assert (config.sqlite_path, config.migrations) == (str(here / "x/bot.db"), str(here / "own"))
+    os.chdir(here)
+    assert Config.from_file("../b/botmemory.toml").sqlite_path == f"{elsewhere}/trading_state.db"
+    Path("botmemory.toml").write_text("db_path = \"'bot.db'\"\n")
+    with pytest.raises(ConfigError, match=r"botmemory.toml: db_path: .* is in quotes"):
+        Config.from_file()
+    Path("botmemory.toml").write_text('migrations = "own "\n')
+    with pytest.raises(ConfigError, match=r"botmemory.toml: migrations: .* ends with a space"):
+        Config.from_file()
+    Path("botmemory.toml").write_text('db_path = "sqlite:bot.db"\n')
+    with pytest.raises(ConfigError, match=r"botmemory.toml: db_path: 'sqlite': is neither a path"):
+        Config.from_file()
+
+
+def test_a_working_folder_that_is_gone(two_folders: tuple[Path, Path]) -> None:
+    here, elsewhere = two_folders
+    here.rmdir()
+    for name in ("bot.db", "sqlite:///bot.db"):
+        with pytest.raises(ConfigError, match="db_path: 'bot.db' is relative, and the working fo"):
+            init_db(name)
+    with pytest.raises(ConfigError, match="environment: db_path: 'trading_state.db' is relative"):
+        init_db()
+    with pytest.raises(ConfigError, match="migrations: 'own' is relative"):
+        init_db(elsewhere / "bot.db", migrations="own")
+    assert init_db(elsewhere / "bot.db")
+    close_db()
+    assert init_db(":memory:")
+
+
+# --- variables of somebody else -------------------------------------------------------------
+
+KUBERNETES = {
+    "BOTMEMORY_PORT": "tcp://10.0.0.11:5432",
+    "BOTMEMORY_SERVICE_HOST": "10.0.0.11",
+    "BOTMEMORY_SERVICE_PORT": "5432",
+    "BOTMEMORY_SERVICE_PORT_POSTGRESQL": "5432",
+    "BOTMEMORY_PORT_5432_TCP": "tcp://10.0.0.11:5432",
+    "BOTMEMORY_PORT_5432_TCP_PROTO": "tcp",
+    "BOTMEMORY_PORT_5432_TCP_PORT": "5432",
+    "BOTMEMORY_PORT_5432_TCP_ADDR": "10.0.0.11",
+    # and where the service is called botmemory-db
+    "BOTMEMORY_DB_PORT": "tcp://10.0.0.11:5432",
+    "BOTMEMORY_DB_SERVICE_HOST": "10.0.0.11",
+    "BOTMEMORY_DB_PORT_5432_TCP": "tcp://10.0.0.11:5432",
+}
+
+
+def test_what_kubernetes_sets_is_ignored() -> None:
+    assert Config.from_env(KUBERNETES | {"BOTMEMORY_POOL_SIZE": "3"}) == Config(pool_size=3)
+
+
+@pytest.mark.parametrize(
+    "name", ["VERSION", "IMAGE", "LOG_LEVEL", "HOST", "DB_USER", "TEST_DB_PATH"]
+)
+def test_a_variable_of_somebody_else_is_ignored(name: str) -> None:
+    assert Config.from_env({f"BOTMEMORY_{name}": "x"}) == Config()
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("DB_PAHT", "DB_PATH"),
+        ("DBPATH", "DB_PATH"),
+        ("PATH", "DB_PATH"),
+        ("DATABASE_PATH", "DB_PATH"),
+        ("SYNCHRONUS", "SYNCHRONOUS"),
+        ("TIMEOUT", "BUSY_TIMEOUT"),
+        ("READONLY", "READ_ONLY"),
+        ("MIGRATION", "MIGRATIONS"),
+        ("BACKUP_BEFORE_MIGRATION", "BACKUP_BEFORE_MIGRATE"),
+    ],
+)
+def test_a_misspelt_setting_is_refused(name: str, meant: str) -> None:
+    message = (
+        rf"BOTMEMORY_{name} is not a setting of botmemory \(did you mean 'BOTMEMORY_{meant}'\?\)"
+    )
+    with pytest.raises(ConfigError, match=message):
+        Config.from_env({f"BOTMEMORY_{name}": "x"})
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ('"bot.db"', "the environment: db_path: '\"bot.db\"' is in quotes"),
+        ("bot.db\r", r"the environment: db_path: 'bot.db\\r' holds a control character"),
+        ("bot.db ", "the environment: db_path: 'bot.db ' begins or ends with a space"),
+    ],
+)
+def test_a_path_that_was_not_meant_so_is_refused(
+    value: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BOTMEMORY_DB_PATH", value)
+    with pytest.raises(ConfigError, match=message):
+        init_db()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("url", ['"{}"', "'{}'", " {}", "{}\r", "{}\n"])
+def test_a_url_that_is_refused_shows_no_password(url: str) -> None:
+    for scheme in ("postgresql", "mysql"):
+        with pytest.raises(ConfigError) as refused:
+            Config(url.format(f"{scheme}://bot:w0rd@db/bots"))
+        assert "w0rd" not in str(refused.value)
+
+
+class Text(str):
+    """Text that says something else of itself."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return "something else"
+
+
+class Mode(str, enum.Enum):  # noqa: UP042  (str() of a member is its name)
+    NORMAL = "normal"
+
+
+def test_a_setting_is_the_text_that_it_is(tmp_path: Path) -> None:
+    config = Config(Text("bot.db"), synchronous=Mode.NORMAL, migrations=Text("own"))  # type: ignore[arg-type]
+    assert config == Config(tmp_path / "bot.db", synchronous="normal", migrations="own")
+    assert {type(text) for text in (config.db_path, config.synchronous, config.migrations)} == {str}
+    database = init_db(Text("bot.db"), synchronous=Mode.NORMAL)  # type: ignore[arg-type]
+    assert database.pragma("synchronous") == 1  # type: ignore[attr-defined]

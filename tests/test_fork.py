@@ -15,7 +15,7 @@ import pytest
 from processes import fork_writer, in_child, kill, needs_fork
 from samples import trade
 
-from botmemory import DatabaseBusyError, StorageError, close_db, init_db, session_scope, uuid7
+from botmemory import DatabaseBusyError, StorageError, close_db, init_db, session_scope
 from botmemory.database import lifecycle
 from botmemory.repositories import trades
 
@@ -140,23 +140,6 @@ def hold(acknowledge: Callable[[object], None]) -> None:
         trade()
         acknowledge("holds")
         threading.Event().wait(30)
-
-
-def test_a_child_makes_ids_although_a_thread_of_its_parent_was_making_one(path: Path) -> None:
-    with uuid7._lock:
-        child, words = fork_writer(lambda acknowledge: acknowledge(uuid7.uuid7()))
-        ready, _, _ = select.select([words], [], [], 10)
-    assert kill(child, words)
-    assert ready
-
-
-def test_a_child_has_random_bits_of_its_own() -> None:
-    uuid7.uuid7()
-
-    def random_bits() -> list[int]:
-        return [uuid7.uuid7().int & 2**62 - 1 for _ in range(64)]
-
-    assert not set(in_child(random_bits)) & set(random_bits())
 
 
 def test_a_fork_waits_for_a_thread_that_is_opening_the_memory(path: Path) -> None:

@@ -20,7 +20,6 @@ from botmemory import (
 )
 from botmemory.fields import UtcDateTimeField
 from botmemory.repositories import signals, trades
-from botmemory.uuid7 import uuid7
 
 pytestmark = pytest.mark.usefixtures("memory")
 
@@ -100,12 +99,6 @@ def test_order_side_takes_any_letter_case() -> None:
     assert OrderSide("Sell") == "sell"
     with pytest.raises(ValueError, match="hold"):
         OrderSide("hold")
-
-
-def test_version_7_ids_are_ordered_and_marked() -> None:
-    ids = [uuid7() for _ in range(10_000)]
-    assert ids == sorted(set(ids))
-    assert {(i.version, i.variant) for i in ids} == {(7, uuid.RFC_4122)}
 
 
 def test_errors_survive_the_way_to_another_process() -> None:

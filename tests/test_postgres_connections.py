@@ -87,7 +87,7 @@ def test_threads_that_end_leave_no_connection_in_use(url: str) -> None:
     assert trades.get_all() == []
 
 
-def test_a_connection_in_use_is_closed_when_it_comes_back(url: str) -> None:
+def test_closing_waits_until_no_thread_is_in_a_transaction(url: str) -> None:
     init_db(url)
     inside, leave = threading.Event(), threading.Event()
 
@@ -100,9 +100,11 @@ def test_a_connection_in_use_is_closed_when_it_comes_back(url: str) -> None:
     with ThreadPoolExecutor(1) as other:
         done = other.submit(work)
         inside.wait(20)
-        close_db()
+        with pytest.raises(DatabaseBusyError, match="in this thread or another one"):
+            close_db()
         leave.set()
         done.result()
+    close_db()
     assert connections(url) == 0
     init_db(url)
     assert trades.get_trade_count() == 1
@@ -147,7 +149,7 @@ def test_a_loop_over_iterate_may_record(url: str) -> None:
     next(half_read)
     del half_read
     gc.collect()
-    assert len(db.obj._in_use) == 0
+    assert len(db.obj.pool.connections()) == len(db.obj.pool.idle)
 
 
 def test_iterate_outlives_no_transaction(url: str) -> None:

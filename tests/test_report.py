@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import html
 import re
 import struct
@@ -194,6 +195,17 @@ def test_it_is_narrowed(memory: Any, page: Path) -> None:
     assert "+7.00" not in text
     assert "Symbol: ETH/USDT." in text
     assert "BTC/USDT" not in text
+
+
+class Market(str, enum.Enum):  # noqa: UP042  (str() of a member is its name)
+    ETHER = "ETH/USDT"
+
+
+def test_it_names_the_symbol_as_it_is_stored(memory: Any, page: Path) -> None:
+    trade(symbol=Market.ETHER, pnl=5)
+    text = write_report(page, symbol=Market.ETHER).read_text()
+    assert "Symbol: ETH/USDT." in text
+    assert "Market.ETHER" not in text
 
 
 def test_what_was_there_is_replaced_only_by_a_whole_report(

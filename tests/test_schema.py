@@ -99,11 +99,12 @@ class TestOwnTables:
     def test_a_folder_that_is_not_there_is_an_error(self, target: str, tmp_path: Path) -> None:
         with pytest.raises(SchemaError, match="migrations: .*missing is not a folder; create it"):
             init_db(target, migrations=tmp_path / "missing")
-        with pytest.raises(ConfigError, match="migrations: 5 is not a path"):
+        with pytest.raises(ConfigError, match="migrations: 5 is not the path of a folder"):
             init_db(target, migrations=5)  # type: ignore[arg-type]
 
     def test_the_setting_is_found_in_the_environment_and_in_a_file(self, tmp_path: Path) -> None:
-        assert Config.from_env({"BOTMEMORY_MIGRATIONS": "own"}).migrations == "own"
+        own = Config.from_env({"BOTMEMORY_MIGRATIONS": "own"}).migrations
+        assert own == str(Path.cwd() / "own")
         (tmp_path / "botmemory.toml").write_text('migrations = "own"\n')
         read = Config.from_file(tmp_path / "botmemory.toml")
         assert read.migrations == str(tmp_path / "own")

@@ -11,6 +11,7 @@ from typing import Any
 from ..errors import ValidationError, show
 from ..models import Trade
 from ..repositories import _questions
+from ..values import plain_text
 
 __all__ = ["Selection", "names", "quote_of", "select"]
 
@@ -49,12 +50,12 @@ def select(
     if quote is not None and not isinstance(quote, str):
         raise ValidationError(f"quote: {show(quote)} is not the name of a currency", field="quote")
     if symbol is not None and quote is None:
-        return Selection(narrowed, None, quote_of(symbol))
+        return Selection(narrowed, None, quote_of(narrowed["symbol"]))
     by_quote = defaultdict(set)
     for one in _questions.distinct(Trade, "symbol", narrowed):
         by_quote[quote_of(one)].add(one)
     if quote is not None:
-        wanted = quote or None
+        wanted = plain_text(quote) or None
         if by_quote and wanted not in by_quote:
             raise ValidationError(
                 f"quote: no trade is in {show(quote)}; there are {names(by_quote)}", field="quote"

@@ -21,7 +21,7 @@ from ..database import db
 from ..errors import NotFoundError, ValidationError, show
 from ..models import OrderSide, Signal, Trade
 from ..repositories import _questions, trades
-from ..values import flat
+from ..values import checked_key, flat, to_text
 from ._ranges import checked_bins, is_number, limits, place_of, round_ends
 from ._results import Result, Sums, result_fields
 from ._selection import Selection, select
@@ -98,7 +98,7 @@ def explain(trade: Trade | uuid.UUID | str, *, price_key: str | None = None) -> 
     if signal is None:
         return Explanation(trade, None, {}, None, None, None, None)
     indicators = dict(flat(signal.signal_metadata))
-    names = PRICES if price_key is None else (price_key,)
+    names = PRICES if price_key is None else (to_text("price_key", price_key),)
     found_prices = [indicators[name] for name in names if is_number(indicators.get(name))]
     price = next((float(one) for one in found_prices if one > 0), None)
     worse = None
@@ -136,8 +136,7 @@ def pnl_by_metadata(
     between the given ends and beyond them; text and booleans are categories. Only what has trades
     is returned. Raises `ValidationError`, also where PnL in different currencies would be added up.
     """
-    if not isinstance(key, str) or not all(key.split(".")):
-        raise ValidationError(f"key: {show(key)} is not a key of the metadata", field="key")
+    key = checked_key(key)
     if signal_of not in ("trade", "entry"):
         raise ValidationError(
             f"signal_of: {show(signal_of)} is not known; use 'trade' or 'entry'", field="signal_of"

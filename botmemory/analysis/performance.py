@@ -23,6 +23,7 @@ from ..database import db
 from ..errors import ValidationError, show
 from ..models import OrderSide, Trade
 from ..repositories import _questions
+from ..values import plain_text
 from ._results import Result, Sums, result_fields
 from ._selection import Selection, quote_of, select
 
@@ -155,14 +156,15 @@ def by(
     from Monday on. Raises `ValidationError` for another dimension, and where PnL in different
     currencies would be added up.
     """
-    if dimension not in _KEYS:
+    name = plain_text(dimension) if isinstance(dimension, str) else None
+    if name not in _KEYS:
         raise ValidationError(
             f"dimension: {show(dimension)} is not one; use {', '.join(_KEYS)}", field="dimension"
         )
-    by_symbol = dimension == "symbol"
+    by_symbol = name == "symbol"
     chosen = select(symbol, strategy, start_date, end_date, quote, added_up=not by_symbol)
-    of_time = _KEYS[dimension]
-    grouped: Any = db.hour_of(Trade.timestamp) if of_time else getattr(Trade, dimension)
+    of_time = _KEYS[name]
+    grouped: Any = db.hour_of(Trade.timestamp) if of_time else getattr(Trade, name)
     sums: dict[Any, Sums] = {}
     for value, *summed in _questions.fetch(_summed(chosen, grouped.alias("key"))):
         place = of_time(value) if of_time else (value is None, value)

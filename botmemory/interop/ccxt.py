@@ -19,6 +19,7 @@ from ..database import session_scope
 from ..errors import ValidationError, show
 from ..models import Trade
 from ..repositories import trades
+from ..values import plain_text
 from ._result import ImportResult, Noted
 
 __all__ = ["import_trades"]
@@ -88,7 +89,7 @@ def _values(row: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
     if remark:
         metadata["fees"] = row.get("fees")
     return {
-        "exchange_trade_id": str(row["id"]),
+        "exchange_trade_id": _text(row["id"]),
         "symbol": row.get("symbol"),
         "side": row.get("side"),
         "price": _price(row, amount),
@@ -139,7 +140,12 @@ def _fees(row: Mapping[str, Any]) -> Iterator[tuple[str | None, Decimal]]:
     listed = row.get("fees") or [row.get("fee")]
     for fee in listed if isinstance(listed, (list, tuple)) else [listed]:
         if isinstance(fee, Mapping) and fee.get("cost") is not None:
-            yield fee.get("currency") or None, Decimal(repr(_number(fee, "cost")))
+            currency = fee.get("currency") or None
+            yield None if currency is None else _text(currency), Decimal(repr(_number(fee, "cost")))
+
+
+def _text(value: object) -> str:
+    return plain_text(value) if isinstance(value, str) else str(value)
 
 
 def _fee(fees: list[tuple[str | None, Decimal]]) -> tuple[float | None, str | None, str]:

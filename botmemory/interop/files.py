@@ -8,36 +8,41 @@ led to.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from datetime import datetime
-from itertools import islice
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
+
+import peewee
 
 from .._calls import checked_call, from_caller
 from ..atomic_write import replacing
 from ..config import absolute_path
-from ..database import db, session_scope
-from ..errors import ConfigError, DuplicateError, ValidationError
+from ..errors import ConfigError, ValidationError
 from ..models import BaseModel
 from ..repositories import _crud, _questions
 from ..sqlite_errors import translate_errors
+from ..uuid7 import uuid_of
+from ..values import to_utc
 from . import _csv, _jsonl
 from ._kinds import columns_of, kind_of
+from ._recording import Line, record
 from ._result import ImportResult, Noted
 
 __all__ = ["export_file", "import_file"]
 
-ROWS_PER_CHUNK = 1000
+ROWS_PER_REPORT = 1000
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _KINDS = {"moment": "moment in ISO 8601", "number": "number", "whole": "whole number"}
 REJECTS_SHOWN = 1000  # kept in the result; the file of rejects has all of them
 
 Row = TypeVar("Row", bound=BaseModel)
 Progress = Callable[[int, int], object] | None
-Line = tuple[int, str, dict[str, Any] | None]  # its number, its text, and the row it holds
 
 
 @checked_call
@@ -70,7 +75,7 @@ def export_file(
             yield {
                 field.column_name: row.__data__[field.name] for field in model._meta.sorted_fields
             }
-            if progress is not None and number % ROWS_PER_CHUNK == 0:
+            if progress is not None and number % ROWS_PER_REPORT == 0:
                 progress(number, total)
 
     options = {"spreadsheet": spreadsheet} if form is _csv else {}
@@ -103,9 +108,8 @@ def import_file(
     progress = progress and from_caller(progress)
     form = _form(file)
     refused: list[Noted] = []
-    counts = {True: 0, False: 0}
     refusals = 0
-    with session_scope(), _rejects_file(rejects) as write_reject:
+    with _rejects_file(rejects) as write_reject:
 
         def refuse(line: Line, error: Exception) -> None:
             nonlocal refusals
@@ -118,10 +122,8 @@ def import_file(
             write_reject({"line": number, "reason": str(error), "text": text})
 
         lines = form.read(file, columns_of(model), progress)
-        while some := list(islice(lines, ROWS_PER_CHUNK)):
-            for created, count in _record(model, some, refuse):
-                counts[created] += count
-        db.raise_counter(model)
+        ids = _ids_of_lines(model, file)
+        counts = record(model, lines, lambda line: _values(model, line, ids), refuse)
     return ImportResult(counts[True], counts[False], refused, refused=refusals)
 
 
@@ -142,51 +144,40 @@ def _form(file: Path) -> Any:
     return _parquet
 
 
-def _record(
-    model: type[BaseModel], lines: list[Line], refuse: Callable[[Line, Exception], None]
-) -> Iterator[tuple[bool, int]]:
-    """Record some lines, at once where they are new; yield how many were and were not."""
-    ready: list[tuple[Line, dict[str, Any]]] = []
-    for line in lines:
-        try:
-            ready.append((line, _values(model, line)))
-        except ValidationError as error:
-            refuse(line, error)
-    if not ready:
-        return
-    chunk: Any = [(number, values) for number, (_, values) in enumerate(ready)]
-    as_it_is: Any = lambda _, values: values  # noqa: E731
-    if _crud.stored_at_once(model, chunk, as_it_is):
-        yield True, len(ready)
-        return
-    for line, values in ready:
-        try:
-            yield _record_one(model, values), 1
-        except (ValidationError, DuplicateError) as error:
-            refuse(line, error)
+def _ids_of_lines(
+    model: type[BaseModel], file: Path
+) -> Callable[[int, datetime | None], uuid.UUID] | None:
+    """Return what makes the id of a row without one, ever the same for a line of this file.
 
-
-def _record_one(model: type[BaseModel], values: dict[str, Any]) -> bool:
-    """Record one row and return whether it is new; refuse one that is there as another."""
-    if _crud.insert_if_new(model, dict(values)) is not None:
-        return True
+    So a file is recorded once, also when it is imported again after the program was killed.
+    It is of version 7, with the time of the row; then come the line and a digest of the file.
+    """
     key = _crud.key_of(model)
-    there = _questions.get_by_id(model, values[key.name]) if key.name in values else None
-    if there is None:
-        raise DuplicateError(f"another {model.__name__} has its unique values already")
-    for name, value in values.items():
-        if there.__data__[name] != value:
-            raise DuplicateError(
-                f"{key.name}: {values[key.name]} is there already, and its {name} is "
-                f"{there.__data__[name]!r}, not {value!r}",
-                id=there.__data__[key.name],
-            )
-    return False
+    if not (isinstance(key, peewee.UUIDField) and key.default is not None and file.is_file()):
+        return None
+    digest: int | None = None
+
+    def id_of(number: int, timestamp: datetime | None) -> uuid.UUID:
+        nonlocal digest
+        if digest is None:
+            with translate_errors(file, "cannot be read"), file.open("rb") as opened:
+                found = hashlib.file_digest(opened, "sha256").digest()
+            digest = int.from_bytes(found) % 2**42
+        moment = 0
+        if isinstance(timestamp, datetime):
+            moment = max(0, (to_utc("timestamp", timestamp) - EPOCH) // timedelta(milliseconds=1))
+        rest = (number % 2**32) << 42 | digest
+        high = moment << 16 | 0x7000 | rest >> 62
+        return uuid_of(high << 64 | 2 << 62 | rest % 2**62)
+
+    return id_of
 
 
-def _values(model: type[BaseModel], line: Line) -> dict[str, Any]:
+def _values(
+    model: type[BaseModel], line: Line, id_of: Callable[[int, datetime | None], uuid.UUID] | None
+) -> dict[str, Any]:
     """Return the checked values of a line, by the names of the fields."""
-    _, text, row = line
+    number, text, row = line
     if row is None:
         raise ValidationError(f"it holds no row: {text[:80]!r}")
     by_column: Mapping[str, Any] = model._meta.columns
@@ -196,6 +187,9 @@ def _values(model: type[BaseModel], line: Line) -> dict[str, Any]:
             _crud.refuse_name(model, column, value)
         field = by_column[column]
         values[field.name] = _read(field, value)
+    key = _crud.key_of(model).name
+    if id_of is not None and values.get(key) is None:
+        values[key] = id_of(number, values.get("timestamp"))
     return _crud.prepare(model, values)
 
 
@@ -222,10 +216,7 @@ def _read(field: Any, value: Any) -> Any:
 def _rejects_file(
     path: str | os.PathLike[str] | None,
 ) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """Yield what writes a refused line to the file for them, if there is to be one.
-
-    The file is whole before the rows are committed: where it cannot be, nothing is recorded.
-    """
+    """Yield what writes a refused line to the file for them, if there is to be one."""
     if path is None:
         yield lambda reject: None
         return
@@ -236,12 +227,13 @@ def _rejects_file(
     def write(reject: dict[str, Any]) -> None:
         with translate_errors(file, "cannot be written"):
             out.write(json.dumps(reject) + "\n")
+            out.flush()  # before anything is recorded: what cannot be written stops the import
 
     try:
         yield write
     except BaseException:
-        with suppress(OSError):  # which must not hide why nothing is recorded
+        with suppress(OSError):  # which must not hide why the import ended
             out.close()
         raise
-    with translate_errors(file, "cannot be written"):
+    with translate_errors(file, "the rows are recorded, but whether it is whole is not known"):
         out.close()

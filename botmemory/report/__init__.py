@@ -15,6 +15,7 @@ from ..config import absolute_path
 from ..database import db
 from ..errors import ConfigError
 from ..sqlite_errors import translate_errors
+from ..values import plain_text
 from ._charts import seen
 from ._sections import sections
 
@@ -56,7 +57,11 @@ def write_report(
         resources.files(__package__).joinpath("template.html").read_text(encoding="utf-8")
     )
     label = db.config.label
-    named = {name: value for name, value in narrowed.items() if value is not None}
+    named = {
+        name: plain_text(value) if isinstance(value, str) else value
+        for name, value in narrowed.items()
+        if value is not None
+    }
     parts = template.generate(
         memory=Path(label).name if db.config.backend == "sqlite" else label,
         made=datetime.now(UTC),

@@ -79,7 +79,7 @@ class _NotAllStoredError(Exception):
 
 
 @compiled
-def _insert(model: type[BaseModel], names: tuple[str, ...]) -> Any:
+def insert_query(model: type[BaseModel], names: tuple[str, ...]) -> Any:
     # not by way of an error: PostgreSQL gives up a whole transaction after one
     return model.insert(_row(model, names)).on_conflict(action="nothing")
 
@@ -124,7 +124,7 @@ def insert_counted(model: type[Row], values: dict[str, Any]) -> Row:
 
 def insert_if_new(model: type[Row], values: dict[str, Any]) -> Row | None:
     """Store one prepared row and return it; None when a row with its keys is there already."""
-    query = _insert(model, _given(model, values))
+    query = insert_query(model, _given(model, values))
     insert = db.opened().change
     stored = _write(model, _refers(model, values), insert, query.sql, query.bind(values))
     return _stored(model, values) if stored else None
@@ -197,7 +197,7 @@ def stored_at_once(
     Each is checked when the database asks for it: a server stores others meanwhile.
     """
     names = tuple(checked(*chunk[0]))
-    query = _insert(model, _given_by_some(model, names, chunk))
+    query = insert_query(model, _given_by_some(model, names, chunk))
 
     def bound() -> Iterator[list[Any]]:
         for index, row in chunk:
@@ -286,10 +286,10 @@ def _write(
         with db.opened().statement():
             return write(*args, **kwargs)
     except (peewee.IntegrityError, peewee.DataError) as error:
-        raise _refused(model, error) from error
+        raise refused(model, error) from error
 
 
-def _refused(model: type[BaseModel], error: peewee.PeeweeException) -> Exception:
+def refused(model: type[BaseModel], error: peewee.PeeweeException) -> Exception:
     kind = db.broken_rule(error)
     if kind == "reference":
         names = [

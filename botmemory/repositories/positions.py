@@ -55,7 +55,7 @@ def get(symbol: str, strategy: str | None = None) -> Position:
         Trade, narrowed, "side", "price", "quantity", "fee", "fee_currency"
     )
     with localcontext(_EXACT):
-        return _add_up(symbol, trades)
+        return _add_up(narrowed["symbol"], trades)
 
 
 @checked_call

@@ -11,9 +11,8 @@ from typing import Any, Required, SupportsFloat, TypedDict, Unpack
 
 from .._calls import checked_call
 from ..database import db
-from ..errors import ValidationError, show
 from ..models import Signal
-from ..values import to_finite
+from ..values import checked_key, plain_json, to_finite
 from . import _crud, _questions
 
 __all__ = [
@@ -161,10 +160,10 @@ def get_by_metadata(
 
     A dotted key reaches inside: `"bands.upper"`. `minimum` and `maximum` are included and find
     numbers alone; `equals` takes text, a number, True or False, and finds its own kind (20 finds
-    20.0, not "20" and not True). Raises `ValidationError`.
+    20.0, not "20" and not True). It takes other types as they are stored: a datetime, a UUID and
+    the member of an Enum find what was recorded of them. Raises `ValidationError`.
     """
-    if not isinstance(key, str) or not all(key.split(".")):
-        raise ValidationError(f"key: {show(key)} is not a key of the metadata", field="key")
+    key = checked_key(key)
     bounds = [_number(name, value) for name, value in (("minimum", minimum), ("maximum", maximum))]
     match = db.json_match(Signal.signal_metadata, key.split("."), _comparable(equals), *bounds)
     query = _questions.select_where(Signal, _questions.narrowed(Signal, symbol, strategy), match)
@@ -244,6 +243,9 @@ def _number(name: str, value: Any) -> float | None:
 
 def _comparable(value: Any) -> str | float | bool | None:
     """Return what `equals` may be compared with in JSON."""
-    if value is None or isinstance(value, (str, bool)):
-        return value
-    return to_finite("equals", value)
+    if value is None:
+        return None
+    plain = plain_json(value, "equals", 0)
+    if isinstance(plain, (str, bool)):
+        return plain
+    return to_finite("equals", value if plain is None else plain)

@@ -1,0 +1,246 @@
+"""The one place where a transaction begins and ends, on every backend and at every interrupt.
+
+CPython looks for signals where a Python function is entered, after a call into C, and at a
+backward jump; an exception of a handler (KeyboardInterrupt, a timeout) may be raised there and
+nowhere else. So what gives a lock or a connection back stands in a `finally`, as one call into C
+with nothing but assignments before it: there is no such place in between. What is left is the
+entry of the function that `with` calls at the end of a block; `_Exit` sees to that.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import uuid
+import weakref
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial, wraps
+
+from ._typing import TYPE_CHECKING
+from .errors import DatabaseBusyError, StorageError, ValidationError
+from .ownership import current_owner, is_owner, suspension_of
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Any, ParamSpec, TypeVar
+
+    P = ParamSpec("P")
+    R = TypeVar("R")
+
+__all__ = ["Atomic"]
+
+
+class _Exit:
+    """What `with` calls at the end of a block.
+
+    `with` alone refers to the object it gets here. Where an interrupt is raised as `_exit` is
+    entered, that object goes without having done its work, and its going leaves the block; the
+    method itself would be kept by the traceback, which a notebook keeps for long.
+    """
+
+    def __get__(self, block: Atomic | None, kind: type[Atomic]) -> Callable[..., None]:
+        if block is None:
+            return kind._exit  # contextlib.ExitStack asks the class
+        leave = [partial(block._exit)]
+        if not block.is_open:
+            block.held_by_with = weakref.ref(leave[0], block._interrupted)
+        return leave.pop()  # this frame, which a debugger may keep, refers to it no more
+
+
+class Atomic:
+    """A block that is one transaction, or a savepoint inside another one.
+
+    It is what `session_scope()` and Peewee's `atomic()` return; as a decorator it makes a block of
+    a function. `opened` returns the database when the block is entered.
+    """
+
+    __exit__ = _Exit()
+
+    def __init__(
+        self,
+        opened: Callable[[], Any],
+        lock_type: str | None = None,
+        *,
+        gives_database: bool = False,
+    ) -> None:
+        self._opened = opened
+        self._lock_type = lock_type
+        self._gives_database = gives_database
+        self.held_by_with: weakref.ref[Any] | None = None
+        self.is_open = False
+        self.is_outermost = False
+        self.undone_because: str | None = None  # why it cannot be committed any more
+        self.inner: list[Atomic] = []  # the savepoints that are open in it
+        self.connection: Any = None  # the one it is on, whichever thread leaves it
+        self.stack: list[Any] = []  # Peewee's list of the transactions of the thread that began it
+
+    def __enter__(self) -> Any:
+        database = self.database = self._opened()
+        self.thread = threading.get_ident()
+        self.owner = current_owner()
+        self.suspension = suspension_of(sys._getframe(1), database.config.label)
+        self.undone_because = None
+        if database.may_use_transaction():
+            self._enter_savepoint(database.top_transaction())
+        else:
+            self.is_outermost = True
+            self.inner = []
+            database.enter_transaction(self, self._lock_type)
+        return database if self._gives_database else self
+
+    def _enter_savepoint(self, outermost: object) -> None:
+        if not isinstance(outermost, Atomic):
+            raise ValidationError(
+                f"{self.database.config.label}: a block cannot begin inside manual_commit(); "
+                "call commit() or rollback() and leave it first"
+            )
+        self.is_outermost = False
+        self.outermost = outermost
+        self._savepoint = f'"s{uuid.uuid4().hex}"'
+        self.database.execute_sql(f"SAVEPOINT {self._savepoint}")
+        self.is_open = True
+        outermost.inner.append(self)
+
+    def _exit(
+        self,
+        kind: type[BaseException] | None = None,
+        error: BaseException | None = None,
+        trace: TracebackType | None = None,
+    ) -> None:
+        label = self.database.config.label
+        if not self.is_open:
+            if kind is None and self.undone_because is not None:
+                raise DatabaseBusyError(f"{label}: {self.undone_because}")
+            return
+        if not self._is_mine():
+            self.undo(
+                "session_scope() was entered by one thread or task and left by another, and all of "
+                "it was rolled back; enter and leave it in one function"
+            )
+            if kind is None:
+                raise DatabaseBusyError(f"{label}: {self.undone_because}")
+        elif not self.is_outermost:
+            self._leave_savepoint(kind is not None)
+        elif kind is None and (self.undone_because is not None or self.inner):
+            self.undo(self.undone_because or "it was left before a session_scope() inside it")
+            raise StorageError(f"{label}: {self.undone_because}")
+        else:
+            self.database.leave_transaction(self, undo=kind is not None)
+
+    def _leave_savepoint(self, failed: bool) -> None:
+        released = False
+        try:
+            if not failed:
+                self.database.execute_sql(f"RELEASE SAVEPOINT {self._savepoint}")
+                released = True
+        finally:
+            if not released:
+                self._undo_savepoint()
+        self._forget_savepoint()
+
+    def _forget_savepoint(self) -> None:
+        """Close this block, and what was opened inside it and is open still."""
+        self.is_open, self.held_by_with = False, None
+        inner = self.outermost.inner
+        if self in inner:
+            del inner[inner.index(self) :]
+
+    def _undo_savepoint(self) -> None:
+        undone = False
+        self._forget_savepoint()
+        try:
+            with suppress(Exception):  # what was raised in the block is what the caller is to see
+                self.database.execute_sql(f"ROLLBACK TO SAVEPOINT {self._savepoint}")
+                undone = True
+        finally:
+            if not undone:
+                self.outermost.undone_because = (
+                    "an inner session_scope() could not be rolled back by itself, and all of the "
+                    "outer one was rolled back; leave it and begin again"
+                )
+
+    def _is_mine(self) -> bool:
+        return self.thread == threading.get_ident() and is_owner(self.owner)
+
+    def _interrupted(self, _: object) -> None:
+        """Leave a block whose end was interrupted before it began."""
+        if self.is_open:
+            self.undo("an interrupt ended session_scope(), and all of it was rolled back")
+
+    def undo(self, because: str) -> None:
+        """Roll back, from whichever thread, and say why when the block is left."""
+        self.undone_because = because
+        if not self.is_outermost:
+            if self._is_mine():
+                self._undo_savepoint()
+            else:
+                self._forget_savepoint()
+                self.outermost.undo(because)
+        elif self.is_open:
+            self.database.leave_transaction(self, undo=True)
+
+    def forget(self, because: str) -> None:
+        """Let go of a block in a child process: the parent goes on with its transaction."""
+        for block in (self, *self.inner):
+            block.is_open, block.held_by_with, block.undone_because = False, None, because
+
+    def may_be_used(self) -> bool:
+        """Return whether the transaction is open, for a statement that is about to run in it.
+
+        Raises `DatabaseBusyError` where somebody else has opened it.
+        """
+        for block in tuple(self.inner):
+            block._require_use()
+        return self._require_use()
+
+    def _require_use(self) -> bool:
+        if self.held_by_with is not None and self.held_by_with() is None:
+            self.undo("an interrupt ended session_scope(), and all of it was rolled back")
+            return False
+        if self.owner is not None and not is_owner(self.owner):
+            raise DatabaseBusyError(
+                f"{self.database.config.label}: another task of this thread holds a transaction "
+                "across an await; record through 'await aio.run(...)', or leave session_scope() "
+                "before the await"
+            )
+        if self.suspension is not None and self.suspension.is_outside():
+            self.undo(
+                "a generator was suspended inside session_scope() while the function that drives "
+                "it used the database, and all of the block was rolled back; leave session_scope() "
+                "before the yield, or make it a context manager with contextlib.contextmanager"
+            )
+            raise DatabaseBusyError(f"{self.database.config.label}: {self.undone_because}")
+        return True
+
+    # --- what Peewee's transactions have ----------------------------------------------------
+
+    def commit(self, begin: bool = True) -> None:
+        """Commit what was written so far, and go on in a new transaction."""
+        if self.is_outermost:
+            self.database.commit()
+            self.database._run_commit_callbacks()
+            if begin:
+                self.database.begin(self._lock_type)
+        else:
+            self.database.execute_sql(f"RELEASE SAVEPOINT {self._savepoint}")
+            if begin:
+                self.database.execute_sql(f"SAVEPOINT {self._savepoint}")
+
+    def rollback(self, begin: bool = True) -> None:
+        """Roll back what was written so far, and go on in a new transaction."""
+        if self.is_outermost:
+            self.database.rollback()
+            self.database._clear_commit_callbacks()
+            if begin:
+                self.database.begin(self._lock_type)
+        else:
+            self.database.execute_sql(f"ROLLBACK TO SAVEPOINT {self._savepoint}")
+
+    def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
+        @wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            with Atomic(self._opened, self._lock_type):
+                return function(*args, **kwargs)
+
+        return call
