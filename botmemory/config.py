@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
 import re
 from collections.abc import Mapping
@@ -78,7 +77,7 @@ class Config:
         timeout = self.busy_timeout
         if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
             raise ConfigError(f"busy_timeout: {show(timeout)} is not a number of seconds")
-        if not (math.isfinite(timeout) and 0 <= timeout <= 86_400):
+        if not 0 <= timeout <= 86_400:  # which no NaN is
             raise ConfigError(f"busy_timeout: {show(timeout)} is not between 0 and 86400 seconds")
         self._require_number("pool_size", "connections from 1 to 1000", 1, 1000)
         self._require_number("async_workers", "threads from 1 to 1000", 1, 1000)

@@ -6,6 +6,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from ._calls import from_caller
@@ -48,9 +49,13 @@ def copy_database(
         if progress is not None:
             progress(total - remaining, total)
 
-    with translate_errors(destination, "the copy failed, what was copied is untouched"):
+    translation = partial(
+        translate_errors, destination, "the copy failed, what was copied is untouched"
+    )
+    with translation():
         _require_alone(destination)
-        with replacing(destination) as unfinished:
+        # inside as well: while the unfinished copy is there, one sees that the disk is full
+        with replacing(destination) as unfinished, translation():
             prepare_file(unfinished, read_only=False)
             with closing(sqlite3.connect(unfinished, isolation_level=None)) as copy:
                 source.backup(copy, pages=PAGES_PER_STEP, progress=report)

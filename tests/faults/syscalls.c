@@ -3,9 +3,9 @@
    fail_call(folder, number, error) counts the calls on paths below `folder` from now on and lets
    call `number` fail with `error`; with number 0 none fails. calls_made() says how many there were,
    failed_call() which one failed; allow_calls() ends it. A close() that fails has closed the file,
-   as on Linux. fcntl() fails to lock and never to unlock: no local disk refuses that, and SQLite
-   would hold the lock for as long as a connection is open. What the C library calls by itself (as
-   in fopen) is not seen. */
+   as on Linux. fcntl() and flock() fail to lock and never to unlock: no local disk refuses that, and
+   SQLite would hold the lock for as long as a connection is open. What the C library calls by
+   itself (as in fopen) is not seen. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <dlfcn.h>
@@ -138,6 +138,11 @@ OPENAT(openat64)
 FCNTL(fcntl)
 FCNTL(fcntl64)
 
+int flock(int fd, int operation) {
+    if (!(operation & LOCK_UN) && fails_fd("flock", fd)) return -1;
+    return REAL(flock)(fd, operation);
+}
+
 int close(int fd) {
     int bad = fails_fd("close", fd), answer = REAL(close)(fd);
     if (!bad) return answer;
@@ -178,7 +183,6 @@ ON_FD(int, -1, ftruncate, (int fd, off_t size), (fd, size))
 ON_FD(int, -1, ftruncate64, (int fd, off64_t size), (fd, size))
 ON_FD(int, -1, fchmod, (int fd, mode_t mode), (fd, mode))
 ON_FD(int, -1, fchown, (int fd, uid_t owner, gid_t group), (fd, owner, group))
-ON_FD(int, -1, flock, (int fd, int operation), (fd, operation))
 ON_FD(void *, MAP_FAILED, mmap,
       (void *where, size_t size, int protection, int flags, int fd, off_t at),
       (where, size, protection, flags, fd, at))
