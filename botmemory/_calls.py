@@ -8,7 +8,7 @@ from functools import wraps
 from ._typing import TYPE_CHECKING
 from .errors import BotMemoryError, ValidationError, show
 
-__all__ = ["checked_call", "suggestion"]
+__all__ = ["checked_call", "from_caller", "is_from_caller", "suggestion"]
 
 if TYPE_CHECKING:
     from typing import ParamSpec, TypeVar
@@ -36,6 +36,25 @@ def checked_call(
             raise error(_explain(function, args, kwargs, problem)) from None
 
     return call
+
+
+def from_caller(callback: Callable[P, R]) -> Callable[P, R]:
+    """Return a function of the caller's whose errors no translation takes for its own."""
+
+    @wraps(callback)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return callback(*args, **kwargs)
+        except Exception as error:
+            error.raised_by_caller = True  # type: ignore[attr-defined]
+            raise
+
+    return call
+
+
+def is_from_caller(error: BaseException) -> bool:
+    """Return whether a function raised it that went through `from_caller`."""
+    return getattr(error, "raised_by_caller", False)
 
 
 def suggestion(name: str, known: list[str]) -> str:

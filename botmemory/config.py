@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
 import re
 from collections.abc import Mapping
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 else:
     Synchronous = str
 
-__all__ = ["Config", "Synchronous", "Target", "config_of"]
+__all__ = ["Config", "Synchronous", "Target", "absolute_path", "config_of"]
 
 MEMORY = ":memory:"
 SERVERS = {"postgresql": "postgresql", "postgres": "postgresql", "cockroachdb": "cockroachdb"}
@@ -78,7 +77,7 @@ class Config:
         timeout = self.busy_timeout
         if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
             raise ConfigError(f"busy_timeout: {show(timeout)} is not a number of seconds")
-        if not (math.isfinite(timeout) and 0 <= timeout <= 86_400):
+        if not 0 <= timeout <= 86_400:  # which no NaN is
             raise ConfigError(f"busy_timeout: {show(timeout)} is not between 0 and 86400 seconds")
         self._require_number("pool_size", "connections from 1 to 1000", 1, 1000)
         self._require_number("async_workers", "threads from 1 to 1000", 1, 1000)
@@ -159,7 +158,7 @@ class Config:
         """
         import tomllib  # late: most programs have no such file
 
-        file = _path(path)
+        file = absolute_path("path", path)
         try:
             values = tomllib.loads(file.read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -174,7 +173,7 @@ class Config:
                     f"{file}: setting '{name}' is not a setting of botmemory; there are "
                     f"{', '.join(_SETTINGS)}"
                 )
-        return _build(values, str(file), folder=str(file.resolve().parent))
+        return _build(values, str(file), folder=str(file.parent))
 
 
 _SETTINGS = [field.name for field in dataclasses.fields(Config)]
@@ -226,10 +225,11 @@ def _checked_target(target: object, folder: str = "") -> str:
     return text
 
 
-def _path(text: str | os.PathLike[str]) -> Path:
+def absolute_path(name: str, value: object) -> Path:
+    """Return an argument that is the path of a file as an absolute one, or raise `ConfigError`."""
     from pathlib import Path  # late: it takes as long to import as half of the library
 
-    return Path(text).expanduser()
+    return Path(_absolute(name, _checked_path(name, value, "a path"), ""))
 
 
 def _checked_path(field: str, value: object, what: str) -> str:
@@ -249,6 +249,13 @@ def _checked_path(field: str, value: object, what: str) -> str:
         )
     if text != text.strip():
         raise ConfigError(f"{field}: {shown} begins or ends with a space; remove it")
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        raise ConfigError(
+            f"{field}: {shown} contains a lone surrogate, which no file name can; check the "
+            "encoding it was read with"
+        ) from None
     if text[0] == text[-1] and text[0] in "'\"`":
         raise ConfigError(
             f"{field}: {shown} is in quotes, which nothing has taken off; write it without them"

@@ -80,4 +80,6 @@ def show(value: object) -> str:
         text = repr(value)
     except Exception:  # a broken __repr__ must not hide the error being reported
         text = f"<{type(value).__name__}>"
+        if isinstance(value, int):  # Python writes no more than 4,300 digits
+            text = f"<int of {value.bit_length():,} bits>"
     return text if len(text) <= 80 else f"{text[:60]}... ({len(text)} characters)"

@@ -26,6 +26,7 @@ from .errors import BotMemoryError, SchemaError
 from .models import BaseModel, Signal, Trade
 from .schema import SCRIPT, down, require_current, stamp, status, up
 from .schema_drift import can_compare, drift
+from .sqlite_errors import translate_errors
 
 __all__ = ["down", "main", "require_current", "stamp", "status", "up"]
 
@@ -189,10 +190,9 @@ def _models(module: str) -> list[type[BaseModel]]:
 def _create(config: Config, name: str) -> tuple[int, Any, list[str]]:
     if config.migrations is None:
         raise SchemaError("create: name the folder of the bot's own migrations with --migrations")
-    try:
-        path = Runner(peewee.SqliteDatabase(None), config.migrations).create(name)
-    except OSError as error:
-        raise SchemaError(f"{config.migrations}: cannot be written: {error.strerror}") from error
+    folder = config.migrations
+    with translate_errors(folder, "cannot be written"):
+        path = Runner(peewee.SqliteDatabase(None), str(folder)).create(name)
     return 0, path, [path]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .database import Backend
@@ -176,14 +176,14 @@ def _back_up(database: Backend, step: str) -> None:
     file = Path(database.database)
     before, kind = f"{file.stem}.before-", file.suffix
     name = re.compile(
-        rf"{re.escape(before)}\d+-(\d{{8}}T\d{{12}}Z){re.escape(kind)}(\.unfinished)?"
+        rf"{re.escape(before)}\d+-(\d{{8}}T\d{{12}}Z){re.escape(kind)}(\.unfinished.*)?"
     )
     copies = []
     for one in file.parent.iterdir():
         if (match := name.fullmatch(one.name)) is None:
             continue
         if match[2]:
-            one.unlink(missing_ok=True)  # of a process that was killed meanwhile
+            _remove(one)  # of a process that was killed meanwhile
         else:
             copies.append((match[1], one))
     number = re.sub(r"\D.*", "", step)
@@ -191,7 +191,12 @@ def _back_up(database: Backend, step: str) -> None:
     with snapshot(file) as source:
         copy_database(source, copy)
     for _, old in sorted(copies)[: 1 - BACKUPS_KEPT]:
-        old.unlink(missing_ok=True)
+        _remove(old)
+
+
+def _remove(file: Path) -> None:
+    with suppress(OSError):  # the next migration tries again
+        file.unlink()
 
 
 def _require_name(target: str | None, known: list[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import peewee
-from playhouse.migrations import MigrationError, Runner
+from playhouse.migrations import Migration, MigrationError, Runner
 
 from ._version import __version__
-from .config import Config
+from .config import Config, absolute_path
 from .database import Backend
 from .errors import BotMemoryError, DatabaseBusyError, SchemaError, StorageError
 from .sqlite import SqliteBackend
+from .sqlite_errors import translate_errors, translated
 from .sqlite_health import orphans
 
 __all__ = ["Folder", "SafeRunner", "Step", "checked_steps", "folders", "named", "undone", "utc_now"]
@@ -46,16 +48,34 @@ class Step:
 
 def folders(config: Config) -> list[Folder]:
     """Return the folder of botmemory itself, and that of the bot's own tables if it has one."""
-    spec = find_spec("botmemory.migrations")
-    if spec is None or spec.origin is None:
-        raise SchemaError("botmemory's migrations are not installed: install it with pip")
-    found = [Folder(Path(spec.origin).parent, "schema_migration", "botmemory")]
+    found = [Folder(_installed_folder(), "schema_migration", "botmemory")]
     if config.migrations is not None:
-        own = Path(config.migrations).expanduser().resolve()
-        if not own.is_dir():
+        own = absolute_path("migrations", config.migrations)
+        if not _is_folder(own):
             raise SchemaError(f"migrations: {own} is not a folder; create it, or correct the path")
         found.append(Folder(own, "own_migration", "bot"))
     return found
+
+
+def _installed_folder() -> Path:
+    """Return the folder of botmemory's own migrations, which run from their files."""
+    spec = find_spec("botmemory.migrations")
+    if spec is None or spec.origin is None:
+        raise SchemaError(
+            "botmemory.migrations: the package has no migrations beside it; install it with pip"
+        )
+    folder = Path(spec.origin).parent
+    if not _is_folder(folder):
+        raise SchemaError(
+            f"botmemory.migrations: {folder} is not a folder on the disk, as in a zip archive; "
+            "migrations run from their files: install the package with pip, or unpack the archive"
+        )
+    return folder
+
+
+def _is_folder(path: Path) -> bool:
+    with translate_errors(path, "cannot be read"):
+        return path.is_dir()
 
 
 class SafeRunner(Runner):  # type: ignore[misc]
@@ -78,6 +98,17 @@ class SafeRunner(Runner):  # type: ignore[misc]
                 table_name = folder.history
 
         self.History = History
+
+    def migrations(self) -> list[Migration]:
+        # Peewee's own takes a folder that cannot be listed for an empty one
+        with translate_errors(self.folder.path, "cannot be listed"):
+            files = [file for file in self.folder.path.iterdir() if file.suffix == ".py"]
+        numbered = [(re.match("[0-9]+", file.name), file) for file in files]
+        return sorted(
+            Migration(int(number[0]), file.stem, str(file), None)
+            for number, file in numbered
+            if number is not None
+        )
 
     def records(self) -> dict[str, dict[str, Any]]:
         """Return the rows of the history by the names of their steps."""
@@ -115,7 +146,9 @@ class SafeRunner(Runner):  # type: ignore[misc]
 
     def checksum(self, name: str) -> str:
         """Return the SHA-256 of a file's text, whatever its line ends."""
-        text = (self.folder.path / f"{name}.py").read_bytes()
+        file = self.folder.path / f"{name}.py"
+        with translate_errors(file, "cannot be read"):
+            text = file.read_bytes()
         return hashlib.sha256(text.replace(b"\r\n", b"\n")).hexdigest()
 
     def _run(self, name: str, module: Any, direction: str, fake: bool = False) -> None:
@@ -214,11 +247,16 @@ def _unknown(folder: Folder, name: str, record: dict[str, Any], last: int) -> st
 
 @contextmanager
 def named(label: str) -> Iterator[None]:
-    """Raise what is wrong with the files, before a step runs, as a `SchemaError`."""
+    """Raise what is wrong with the files, before a step runs, as a `SchemaError`.
+
+    What the system reports is a `StorageError`.
+    """
     try:
         yield
     except BotMemoryError:
         raise
+    except OSError as error:
+        raise translated(error, label, "cannot be migrated, nothing was run") from error
     except Exception as error:
         kind = "" if isinstance(error, MigrationError) else f"{type(error).__name__}: "
         raise SchemaError(f"{label}: cannot be migrated, nothing was run: {kind}{error}") from error

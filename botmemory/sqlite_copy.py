@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
+from ._calls import from_caller
+from .atomic_write import replacing
 from .errors import StorageError
 from .sqlite_connection import prepare_file
-from .sqlite_errors import named_error
+from .sqlite_errors import translate_errors, translated
 
-__all__ = ["copy_database", "snapshot", "sync_folder"]
+__all__ = ["copy_database", "snapshot", "sync_folder_of"]
 
 PAGES_PER_STEP = 1024
 
@@ -20,14 +23,13 @@ PAGES_PER_STEP = 1024
 @contextmanager
 def snapshot(path: Path) -> Iterator[sqlite3.Connection]:
     """Yield a connection that sees the file as it is now, whatever is written meanwhile."""
-    with closing(
-        sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=30)
-    ) as connection:
-        try:
+    uri = f"{path.as_uri()}?mode=ro"
+    with ExitStack() as opened:
+        with translate_errors(path, "cannot be read"):
+            connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=30)
+            opened.enter_context(closing(connection))
             connection.execute("BEGIN")
             connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        except sqlite3.Error as error:
-            raise named_error(error, str(path), 30) or error from error
         yield connection
 
 
@@ -41,35 +43,36 @@ def copy_database(
     `progress` is called with the pages copied and the pages in all. Raises `StorageError`; what
     was at the destination before is then still there.
     """
-    unfinished = destination.with_name(destination.name + ".unfinished")
 
+    @from_caller
     def report(_: int, remaining: int, total: int) -> None:
         if progress is not None:
             progress(total - remaining, total)
 
-    _require_alone(destination)
-    try:
-        unfinished.unlink(missing_ok=True)
-        prepare_file(unfinished, read_only=False)
-        with closing(sqlite3.connect(unfinished, isolation_level=None)) as copy:
-            source.backup(copy, pages=PAGES_PER_STEP, progress=report)
-            copy.execute("PRAGMA journal_mode = delete")
-            verdict = copy.execute("PRAGMA integrity_check(1)").fetchone()[0]
-            if verdict != "ok":
-                raise StorageError(f"{destination}: the copy fails the integrity check: {verdict}")
-            if _rows(copy) != _rows(source):
-                raise StorageError(f"{destination}: the copy has not the rows of its source")
-        with unfinished.open("rb") as file:
-            os.fsync(file.fileno())
+    translation = partial(
+        translate_errors, destination, "the copy failed, what was copied is untouched"
+    )
+    with translation():
         _require_alone(destination)
-        unfinished.replace(destination)
-        sync_folder(destination.parent)
-    except (sqlite3.Error, OSError) as error:
-        raise StorageError(
-            f"{destination}: the copy failed: {error}; what was copied is untouched"
-        ) from error
-    finally:
-        unfinished.unlink(missing_ok=True)
+        # inside as well: while the unfinished copy is there, one sees that the disk is full
+        with replacing(destination) as unfinished, translation():
+            prepare_file(unfinished, read_only=False)
+            with closing(sqlite3.connect(unfinished, isolation_level=None)) as copy:
+                source.backup(copy, pages=PAGES_PER_STEP, progress=report)
+                _verify(copy, source, destination)
+            with unfinished.open("rb") as file:
+                os.fsync(file.fileno())
+            _require_alone(destination)
+    sync_folder_of(destination)
+
+
+def _verify(copy: sqlite3.Connection, source: sqlite3.Connection, destination: Path) -> None:
+    copy.execute("PRAGMA journal_mode = delete")
+    verdict = copy.execute("PRAGMA integrity_check(1)").fetchone()[0]
+    if verdict != "ok":
+        raise StorageError(f"{destination}: the copy fails the integrity check: {verdict}")
+    if _rows(copy) != _rows(source):
+        raise StorageError(f"{destination}: the copy has not the rows of its source")
 
 
 def _require_alone(destination: Path) -> None:
@@ -93,11 +96,17 @@ def _rows(connection: sqlite3.Connection) -> dict[str, int]:
     }
 
 
-def sync_folder(folder: Path) -> None:
-    """Write the names in a folder through to the disk, where the platform can."""
-    if hasattr(os, "O_DIRECTORY"):
-        opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def sync_folder_of(path: Path) -> None:
+    """Write the name of a file through to the disk, where the platform can."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    try:
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            os.fsync(opened)
+            os.fsync(folder)
         finally:
-            os.close(opened)
+            with suppress(OSError):  # everything is written by then
+                os.close(folder)
+    except OSError as error:
+        failed = "is in its place, but whether it survives a power cut is not known"
+        raise translated(error, path, failed) from error

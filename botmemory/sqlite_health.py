@@ -7,7 +7,7 @@ from typing import Any
 
 import peewee
 
-from .sqlite_errors import is_damage
+from .sqlite_errors import is_damage, translated
 
 __all__ = ["check_rules", "damage", "orphans"]
 
@@ -20,7 +20,7 @@ def damage(database: peewee.SqliteDatabase, check: str = "quick_check") -> list[
             lines = raw.execute(f"PRAGMA {check}(100)").fetchall()
     except peewee.DatabaseError as error:
         if not is_damage(error):
-            raise
+            raise translated(error, database.database, "cannot be checked for damage") from error
         return [str(error)]
     # a row that breaks a rule was written by another program; the file itself is sound
     rules = ("ok", "CHECK constraint", "NULL value", "non-unique entry")

@@ -147,8 +147,12 @@ def _plain_scalar(value: Any, path: str) -> Any:
     if kind.__name__ == "NAType":  # pandas.NA, whose comparisons are neither true nor false
         return None
     if isinstance(value, Decimal) or (isinstance(value, Real) and not isinstance(value, Integral)):
-        number = float(value) if not (isinstance(value, Decimal) and value.is_nan()) else math.nan
-        return _finite_or_none(number)
+        if isinstance(value, Decimal) and value.is_nan():
+            return None
+        try:
+            return _finite_or_none(float(value))
+        except OverflowError:  # a fraction beyond every double, as an infinity is
+            return None
     if isinstance(value, Integral):
         return _plain_int(int(value), path)
     if kind.__module__ == "numpy":

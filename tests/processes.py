@@ -83,11 +83,21 @@ def kill(child: int, words: int) -> list[str]:
 @pytest.fixture(scope="session")
 def disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The library that makes a process's disk slow, or forgetful; see faults/disk.c."""
-    source = Path(__file__).parent / "faults" / "disk.c"
-    library = tmp_path_factory.mktemp("disk") / "disk.so"
+    return _compiled("disk.c", tmp_path_factory.mktemp("disk"))
+
+
+@pytest.fixture(scope="session")
+def syscalls(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The library that makes one system call of a process fail; see faults/syscalls.c."""
+    return _compiled("syscalls.c", tmp_path_factory.mktemp("syscalls"))
+
+
+def _compiled(name: str, folder: Path) -> Path:
+    source = Path(__file__).parent / "faults" / name
+    library = folder / "preloaded.so"
     command = ["cc", "-shared", "-fPIC", "-O1", "-o", str(library), str(source), "-ldl"]
     try:
         subprocess.run(command, check=True)
     except FileNotFoundError:
-        pytest.skip("there is no C compiler to build the test disk with")
+        pytest.skip("there is no C compiler to build the test's library with")
     return library

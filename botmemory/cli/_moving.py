@@ -141,7 +141,7 @@ def copy_all(memory: Memory, source: str, target: str, models: str | None, form:
 
 def _models_of(name: str) -> list[type[BaseModel]]:
     """Return the models of a bot's own tables that a module has."""
-    sys.path.insert(0, str(Path.cwd()))  # a command that was installed does not look there
+    sys.path.insert(0, "")  # the working folder, where a command that was installed does not look
     try:
         module = importlib.import_module(name)
     except ImportError as error:

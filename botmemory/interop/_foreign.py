@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ..errors import DatabaseBusyError, StorageError
 from ..sqlite_copy import snapshot
+from ..sqlite_errors import translate_errors
 
 __all__ = ["private_copy"]
 
@@ -27,22 +28,21 @@ def private_copy(path: Path) -> Iterator[Path]:
     Raises `StorageError` for what is no database or cannot be copied, `DatabaseBusyError` for a
     file that is written all the time.
     """
-    try:
-        with path.open("rb") as file:
-            header = file.read(20)
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be read: {error.strerror}") from error
+    with translate_errors(path, "cannot be read"), path.open("rb") as file:
+        header = file.read(20)
     if not header.startswith(MAGIC):
         raise StorageError(f"{path}: is not a SQLite database; check the path")
-    with tempfile.TemporaryDirectory(prefix="botmemory-") as folder:
+    with translate_errors(path, "cannot be copied to a temporary folder"):
+        # what cannot be removed now does not undo an import
+        temporary = tempfile.TemporaryDirectory(prefix="botmemory-", ignore_cleanup_errors=True)
+    with temporary as folder:
         copy = Path(folder, "copy.db")
-        try:
+        with translate_errors(path, f"cannot be copied to {folder}"):
             if not _copied_by_sqlite(path, copy, in_wal=header[18] == 2):
                 _copy_files(path, copy)
-        except (OSError, sqlite3.Error) as error:
-            raise StorageError(f"{path}: cannot be copied to {folder}: {error}") from error
         _require_sound(copy, path)
         yield copy
+    shutil.rmtree(folder, ignore_errors=True)  # once more, where something was left
 
 
 def _copied_by_sqlite(path: Path, copy: Path, *, in_wal: bool) -> bool:

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..errors import StorageError
+from ..sqlite_errors import translate_errors
 from ._jsonl import plain
 
 __all__ = ["read", "write"]
@@ -52,10 +53,16 @@ def read(
     path: Path, columns: Mapping[str, str], progress: Callable[[int, int], object] | None
 ) -> Iterator[tuple[int, str, dict[str, Any] | None]]:
     """Yield each row with its number; tell the rows read and the rows in all."""
-    try:
-        file = pq.ParquetFile(path)
-    except pa.ArrowInvalid as error:
-        raise StorageError(f"{path}: is not a Parquet file: {error}") from error
+    with translate_errors(path, "cannot be read"):
+        try:
+            yield from _rows(pq.ParquetFile(path), columns, progress)
+        except pa.ArrowException as error:
+            raise StorageError(f"{path}: is not a Parquet file, or damaged: {error}") from error
+
+
+def _rows(
+    file: Any, columns: Mapping[str, str], progress: Callable[[int, int], object] | None
+) -> Iterator[tuple[int, str, dict[str, Any] | None]]:
     number, total = 0, file.metadata.num_rows
     for batch in file.iter_batches(batch_size=ROWS_PER_GROUP // 10):
         for row in batch.to_pylist():

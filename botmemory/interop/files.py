@@ -13,17 +13,20 @@ import json
 import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TextIO, TypeVar
+from typing import Any, TypeVar
 
 import peewee
 
-from .._calls import checked_call
-from ..errors import ConfigError, StorageError, ValidationError
+from .._calls import checked_call, from_caller
+from ..atomic_write import replacing
+from ..config import absolute_path
+from ..errors import ConfigError, ValidationError
 from ..models import BaseModel
 from ..repositories import _crud, _questions
+from ..sqlite_errors import translate_errors
 from ..uuid7 import uuid_of
 from ..values import to_utc
 from . import _csv, _jsonl
@@ -61,7 +64,8 @@ def export_file(
     such a file is not for `import_file`. `progress` is called with the rows written and the rows in
     all. Raises `ValidationError`, `ConfigError` (another suffix), `StorageError`.
     """
-    file = Path(path).expanduser().resolve()
+    file = absolute_path("path", path)
+    progress = progress and from_caller(progress)
     form = _form(file)
     narrowed = _questions.narrowed(model, symbol, strategy, start_date, end_date)
     total = _questions.count(model, narrowed) if progress is not None else 0
@@ -74,16 +78,9 @@ def export_file(
             if progress is not None and number % ROWS_PER_REPORT == 0:
                 progress(number, total)
 
-    unfinished = file.with_name(f"{file.name}.unfinished")
     options = {"spreadsheet": spreadsheet} if form is _csv else {}
-    try:
-        try:
-            count = int(form.write(unfinished, columns_of(model), rows(), **options))
-            unfinished.replace(file)
-        finally:
-            unfinished.unlink(missing_ok=True)
-    except OSError as error:
-        raise StorageError(f"{file}: cannot be written: {error.strerror or error}") from error
+    with translate_errors(file, "cannot be written"), replacing(file) as unfinished:
+        count = int(form.write(unfinished, columns_of(model), rows(), **options))
     if progress is not None:
         progress(count, count)
     return count
@@ -107,30 +104,26 @@ def import_file(
     read and the bytes in all. Raises `ValidationError` naming file, line and column, `ConfigError`
     (another suffix), `StorageError`, `DatabaseBusyError`.
     """
-    file = Path(path).expanduser().resolve()
+    file = absolute_path("path", path)
+    progress = progress and from_caller(progress)
     form = _form(file)
     refused: list[Noted] = []
     refusals = 0
-    try:
-        with _opened(rejects) as rejected_to:
+    with _rejects_file(rejects) as write_reject:
 
-            def refuse(line: Line, error: Exception) -> None:
-                nonlocal refusals
-                number, text, row = line
-                if not keep_going:
-                    raise ValidationError(f"{file}, line {number}: {error}") from error
-                refusals += 1
-                if len(refused) < REJECTS_SHOWN:
-                    refused.append(Noted(number, str(error), row if row is not None else text))
-                if rejected_to is not None:
-                    noted = {"line": number, "reason": str(error), "text": text}
-                    rejected_to.write(json.dumps(noted) + "\n")
+        def refuse(line: Line, error: Exception) -> None:
+            nonlocal refusals
+            number, text, row = line
+            if not keep_going:
+                raise ValidationError(f"{file}, line {number}: {error}") from error
+            refusals += 1
+            if len(refused) < REJECTS_SHOWN:
+                refused.append(Noted(number, str(error), row if row is not None else text))
+            write_reject({"line": number, "reason": str(error), "text": text})
 
-            lines = form.read(file, columns_of(model), progress)
-            ids = _ids_of_lines(model, file)
-            counts = record(model, lines, lambda line: _values(model, line, ids), refuse)
-    except OSError as error:
-        raise StorageError(f"{file}: cannot be read: {error.strerror or error}") from error
+        lines = form.read(file, columns_of(model), progress)
+        ids = _ids_of_lines(model, file)
+        counts = record(model, lines, lambda line: _values(model, line, ids), refuse)
     return ImportResult(counts[True], counts[False], refused, refused=refusals)
 
 
@@ -167,7 +160,7 @@ def _ids_of_lines(
     def id_of(number: int, timestamp: datetime | None) -> uuid.UUID:
         nonlocal digest
         if digest is None:
-            with file.open("rb") as opened:
+            with translate_errors(file, "cannot be read"), file.open("rb") as opened:
                 found = hashlib.file_digest(opened, "sha256").digest()
             digest = int.from_bytes(found) % 2**42
         moment = 0
@@ -219,11 +212,28 @@ def _read(field: Any, value: Any) -> Any:
     return value
 
 
-def _opened(path: str | os.PathLike[str] | None) -> AbstractContextManager[TextIO | None]:
-    """Open the file for what is refused, if there is to be one."""
+@contextmanager
+def _rejects_file(
+    path: str | os.PathLike[str] | None,
+) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Yield what writes a refused line to the file for them, if there is to be one."""
     if path is None:
-        return nullcontext()
+        yield lambda reject: None
+        return
+    file = absolute_path("rejects", path)
+    with translate_errors(file, "cannot be written"):
+        out = file.open("w", encoding="utf-8")
+
+    def write(reject: dict[str, Any]) -> None:
+        with translate_errors(file, "cannot be written"):
+            out.write(json.dumps(reject) + "\n")
+            out.flush()  # before anything is recorded: what cannot be written stops the import
+
     try:
-        return Path(path).expanduser().open("w", encoding="utf-8")
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be written: {error.strerror}") from error
+        yield write
+    except BaseException:
+        with suppress(OSError):  # which must not hide why the import ended
+            out.close()
+        raise
+    with translate_errors(file, "the rows are recorded, but whether it is whole is not known"):
+        out.close()

@@ -16,10 +16,12 @@ from typing import Any
 
 import peewee
 
-from .._calls import checked_call
+from .._calls import checked_call, from_caller
+from ..config import absolute_path
 from ..database import session_scope
 from ..errors import StorageError, ValidationError
 from ..repositories import trades
+from ..sqlite_errors import translate_errors
 from ._foreign import private_copy
 from ._freqtrade_fills import Row, fills_of, noted, realized_profit
 from ._result import ImportResult, Noted
@@ -54,11 +56,12 @@ def import_database(
     done and the positions in all. Raises `StorageError` (a file that is no such database) and
     `DatabaseBusyError`; what was recorded until then stays, and repeating the call goes on.
     """
-    file = Path(path).expanduser().resolve()
+    file = absolute_path("path", path)
+    progress = progress and from_caller(progress)
     counts = {True: 0, False: 0}
     rejected: list[Noted] = []
     remarks: list[Noted] = []
-    with private_copy(file) as copy:
+    with translate_errors(file, "cannot be imported"), private_copy(file) as copy:
         source = peewee.SqliteDatabase(str(copy))
         try:
             tables = _tables(source, file)

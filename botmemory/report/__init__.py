@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime
+from importlib import resources
 from pathlib import Path
 
 from .._calls import checked_call
 from .._version import __version__
+from ..atomic_write import replacing
+from ..config import absolute_path
 from ..database import db
-from ..errors import ConfigError, StorageError
+from ..errors import ConfigError
+from ..sqlite_errors import translate_errors
 from ..values import plain_text
 from ._charts import seen
 from ._sections import sections
@@ -49,8 +53,9 @@ def write_report(
     }
     found = list(sections(narrowed, progress))
     charts = [chart for section in found for chart in section.charts]
-    folder = jinja2.FileSystemLoader(Path(__file__).parent)
-    template = jinja2.Environment(loader=folder, autoescape=True).get_template("template.html")
+    template = jinja2.Environment(autoescape=True).from_string(
+        resources.files(__package__).joinpath("template.html").read_text(encoding="utf-8")
+    )
     label = db.config.label
     named = {
         name: plain_text(value) if isinstance(value, str) else value
@@ -67,17 +72,7 @@ def write_report(
         plotly=get_plotlyjs(),
         seen=seen,
     )
-    return _write(Path(path).expanduser().resolve(), "".join(parts))
-
-
-def _write(path: Path, text: str) -> Path:
-    unfinished = path.with_name(f"{path.name}.unfinished")
-    try:
-        try:
-            unfinished.write_text(text, encoding="utf-8")
-            unfinished.replace(path)
-        finally:
-            unfinished.unlink(missing_ok=True)
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be written: {error.strerror}") from error
-    return path
+    file = absolute_path("path", path)
+    with translate_errors(file, "cannot be written"), replacing(file) as unfinished:
+        unfinished.write_text("".join(parts), encoding="utf-8")
+    return file

@@ -10,13 +10,13 @@ from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ..config import Target, config_of
+from ..config import Target, absolute_path, config_of
 from ..database import db
 from ..errors import ConfigError, DatabaseBusyError, SchemaError, StorageError
 from ..filelock import FileLock
 from ..sqlite import SqliteBackend
-from ..sqlite_copy import copy_database, snapshot, sync_folder
-from ..sqlite_errors import is_busy
+from ..sqlite_copy import copy_database, snapshot, sync_folder_of
+from ..sqlite_errors import is_busy, translate_errors
 
 __all__ = ["backup", "restore"]
 
@@ -32,7 +32,7 @@ def backup(
     transaction, whose end nobody knows yet.
     """
     database = db.opened()
-    path = Path(destination).expanduser().resolve()
+    path = absolute_path("destination", destination)
     if database.in_transaction():
         raise DatabaseBusyError(
             f"{path}: a transaction is open in this thread; leave session_scope() before backup()"
@@ -63,18 +63,16 @@ def restore(source: str | os.PathLike[str], target: Target = None) -> Path | Non
     config = config_of(target)
     if config.backend != "sqlite" or config.in_memory:
         raise ConfigError(f"{config.label}: only a SQLite file can be restored")
-    path, origin = Path(config.sqlite_path), Path(source).expanduser().resolve()
+    path, origin = Path(config.sqlite_path), absolute_path("source", source)
     if path == origin:
         raise StorageError(f"{origin}: is the memory itself; name the copy to restore")
-    if not origin.is_file():
-        raise StorageError(f"{origin}: there is no such file to restore; check the path")
     if db.obj is not None and db.config.identity == config.identity:
         raise DatabaseBusyError(f"{path}: this process has the memory open; close_db() first")
-    try:
+    with translate_errors(path, "cannot be restored"):
+        if not origin.is_file():
+            raise StorageError(f"{origin}: there is no such file to restore; check the path")
         with _alone(path):
             return _replace(path, origin)
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be restored: {error.strerror}") from error
 
 
 def _replace(path: Path, origin: Path) -> Path | None:
@@ -83,11 +81,13 @@ def _replace(path: Path, origin: Path) -> Path | None:
         with snapshot(origin) as copy:
             _require_memory(copy, origin)
             copy_database(copy, staged)
-        kept = _put_aside(path)
-        staged.replace(path)
-        sync_folder(path.parent)
-    finally:
-        staged.unlink(missing_ok=True)
+        with _put_aside(path) as kept:
+            staged.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):  # which must not hide why nothing was restored
+            staged.unlink(missing_ok=True)
+        raise
+    sync_folder_of(path)
     return kept
 
 
@@ -120,15 +120,24 @@ def _require_memory(connection: sqlite3.Connection, path: Path) -> None:
         raise SchemaError(f"{path}: is not a copy of a memory: it has no trades and signals")
 
 
-def _put_aside(path: Path) -> Path | None:
-    """Give the file and what is left of its -wal another name; the file keeps its own as well."""
+@contextlib.contextmanager
+def _put_aside(path: Path) -> Iterator[Path | None]:
+    """Give the file and what is left of its -wal another name while it is replaced.
+
+    The file keeps its own name as well. Where the block fails, all is as it was.
+    """
     if not path.exists():
-        return None
-    moment = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}Z"
-    kept = path.with_name(f"{path.stem}.replaced-{moment}.db")
-    for sidecar in ("-wal", "-shm"):
-        left = path.with_name(path.name + sidecar)
-        if left.exists():
-            left.rename(kept.with_name(kept.name + sidecar))
-    os.link(path, kept)
-    return kept
+        yield None
+        return
+    stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}Z"
+    kept = path.with_name(f"{path.stem}.replaced-{stamp}.db")
+    with contextlib.ExitStack() as undo:
+        for sidecar in ("-wal", "-shm"):
+            left = path.with_name(path.name + sidecar)
+            if left.exists():
+                aside = left.rename(kept.with_name(kept.name + sidecar))
+                undo.callback(aside.rename, left)
+        os.link(path, kept)
+        undo.callback(kept.unlink)
+        yield kept
+        undo.pop_all()

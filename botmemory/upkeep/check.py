@@ -20,7 +20,7 @@ from ..schema import require_current
 from ..schema_drift import can_compare, drift, rules
 from ..server_health import is_partitioned
 from ..sqlite import SqliteBackend
-from ..sqlite_errors import RESTORE
+from ..sqlite_errors import RESTORE, translate_errors
 from ..sqlite_health import damage, orphans
 
 __all__ = ["Finding", "check"]
@@ -63,7 +63,8 @@ def check(*, full: bool = False) -> list[Finding]:
         if full and not broken:
             found += _unreadable()
     if in_file:
-        found += _file(database)
+        with translate_errors(database.database, "cannot be looked at"):
+            found += _file(database)
     order = ("error", "warning", "info")
     return sorted(found, key=lambda finding: order.index(finding.severity))
 
@@ -180,7 +181,7 @@ def _file(database: SqliteBackend) -> Iterator[Finding]:
             "close the memory everywhere and open it again with init_db()",
         )
     wal = path.with_name(path.name + "-wal")
-    if wal.exists() and (size := wal.stat().st_size) > LARGE_WAL:
+    if (size := wal.stat().st_size if wal.exists() else 0) > LARGE_WAL:
         yield Finding(
             "warning",
             f"{wal} has {size / 1e6:,.0f} MB: a reader holds an old state of the memory",
