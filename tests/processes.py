@@ -47,12 +47,24 @@ def in_child(function: Callable[[], T], *, as_nobody: bool = False) -> T:
 
 def mount_small_disk(folder: Path) -> bool:
     """Mount a disk of 1 MiB in a name space of this process alone, where the system lets it."""
+    return _mount(b"none", folder, b"tmpfs", 0, b"size=1m")
+
+
+def bind_mount(source: Path, target: Path) -> bool:
+    """Mount a file or a folder on another one, as containers do, where the system lets it."""
+    return _mount(bytes(source), target, None, 1 << 12, None)
+
+
+def _mount(
+    source: bytes, target: Path, kind: bytes | None, flags: int, options: bytes | None
+) -> bool:
+    """Mount in a name space of this process alone."""
     libc = ctypes.CDLL(None, use_errno=True)
     own_mounts, private_and_all = 0x00020000, (1 << 18) | (1 << 14)
     return (
         libc.unshare(own_mounts) == 0
         and libc.mount(b"none", b"/", None, private_and_all, None) == 0
-        and libc.mount(b"none", bytes(folder), b"tmpfs", 0, b"size=1m") == 0
+        and libc.mount(source, bytes(target), kind, flags, options) == 0
     )
 
 

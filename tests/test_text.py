@@ -226,6 +226,10 @@ def test_a_fill_of_an_exchange_is_known_by_the_text_that_its_id_is() -> None:
     odd = fill | {"id": Odd("7"), "fee": {"cost": 1, "currency": Member.COIN}}
     assert import_trades([fill, odd], exchange=Member.PAIR).created == 1
     assert trades.get_all()[0].fee_currency == "USDT"
+    for currency in ({"a": 1}, 5):
+        strange = fill | {"id": "8", "fee": {"cost": 1, "currency": currency}}
+        [rejected] = import_trades([strange], exchange="okx").rejected
+        assert rejected.reason.startswith("fee_currency: ")
 
 
 class Level(enum.Enum):

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import fork_writer, in_child, kill, mount_small_disk, needs_fork
+from processes import bind_mount, fork_writer, in_child, kill, mount_small_disk, needs_fork
 from samples import at, signal, trade, trade_values
 
 from botmemory import (
@@ -27,10 +27,11 @@ from botmemory import (
     init_db,
     session_scope,
 )
+from botmemory.file_system import parse_mounts
 from botmemory.filelock import FileLock
 from botmemory.repositories import signals, trades
 from botmemory.upkeep.backup import backup, restore
-from botmemory.upkeep.check import NETWORK, Finding, _file_system, check
+from botmemory.upkeep.check import Finding, check
 
 pytestmark = pytest.mark.usefixtures("empty_folder")
 
@@ -476,9 +477,44 @@ def test_a_disk_that_is_nearly_full(tmp_path: Path) -> None:
     assert what.startswith(f"{tmp_path} has 1 MB of free disk left")
 
 
-def test_the_kind_of_the_file_system_is_known() -> None:
-    assert _file_system(Path("/proc/self/status")) == "proc"
-    assert _file_system(Path("/")) not in NETWORK
+def test_a_file_with_two_names(path: Path) -> None:
+    init_db(path)
+    path.with_name("same.db").hardlink_to(path)
+    [finding] = found("warning")
+    assert finding.what.startswith(f"{path} has 2 hard links: who opens it by another name")
+
+
+@needs_fork
+def test_a_file_that_is_mounted_by_itself(path: Path, tmp_path: Path) -> None:
+    init_db(path)
+    close_db()
+    inside = tmp_path / "in the container.db"
+    inside.touch()
+
+    def child() -> list[str] | None:
+        if not bind_mount(path, inside):
+            return None
+        init_db(inside)
+        return [finding.what for finding in found("warning")]
+
+    said = in_child(child)
+    if said is None:
+        pytest.skip("this user may not mount a file")
+    [what] = said
+    assert what.startswith(f"{inside} is mounted by itself, without its folder, from ")
+
+
+@pytest.mark.parametrize(
+    ("kind", "severity"), [("nfs4", "error"), ("virtiofs", "warning"), ("ext4", None)]
+)
+def test_a_file_system_that_sqlite_may_not_rely_on(
+    kind: str, severity: str | None, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mounts = parse_mounts(f"1 0 8:1 / / rw - {kind} /dev/sda1 rw")
+    monkeypatch.setattr("botmemory.upkeep.check.read_mounts", lambda: mounts)
+    init_db(path)
+    about = [finding for finding in check() if f"({kind})" in finding.what]
+    assert [finding.severity for finding in about] == ([severity] if severity else [])
 
 
 def test_every_finding_says_what_to_do(path: Path) -> None:

@@ -19,7 +19,7 @@ from ..database import session_scope
 from ..errors import ValidationError, show
 from ..models import Trade
 from ..repositories import trades
-from ..values import plain_text
+from ..values import plain_text, to_text
 from ._result import ImportResult, Noted
 
 __all__ = ["import_trades"]
@@ -81,7 +81,8 @@ def _values(row: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
     """Return the arguments of `get_or_create` for a fill, and what needs a look."""
     if not isinstance(row, Mapping):
         raise ValidationError(f"{show(row)} is not a trade of ccxt")
-    if row.get("id") in (None, ""):
+    known_by = row.get("id")
+    if known_by in (None, ""):
         raise ValidationError("id: the exchange names none, so the fill could not be told again")
     amount = _number(row, "amount")
     fee, currency, remark = _fee(list(_fees(row)))
@@ -89,7 +90,7 @@ def _values(row: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
     if remark:
         metadata["fees"] = row.get("fees")
     return {
-        "exchange_trade_id": _text(row["id"]),
+        "exchange_trade_id": plain_text(known_by) if isinstance(known_by, str) else str(known_by),
         "symbol": row.get("symbol"),
         "side": row.get("side"),
         "price": _price(row, amount),
@@ -141,11 +142,9 @@ def _fees(row: Mapping[str, Any]) -> Iterator[tuple[str | None, Decimal]]:
     for fee in listed if isinstance(listed, (list, tuple)) else [listed]:
         if isinstance(fee, Mapping) and fee.get("cost") is not None:
             currency = fee.get("currency") or None
-            yield None if currency is None else _text(currency), Decimal(repr(_number(fee, "cost")))
-
-
-def _text(value: object) -> str:
-    return plain_text(value) if isinstance(value, str) else str(value)
+            if currency is not None:
+                currency = to_text("fee_currency", currency)
+            yield currency, Decimal(repr(_number(fee, "cost")))
 
 
 def _fee(fees: list[tuple[str | None, Decimal]]) -> tuple[float | None, str | None, str]:

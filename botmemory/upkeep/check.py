@@ -14,6 +14,7 @@ from peewee import SQL, fn
 
 from ..database import Backend, db
 from ..errors import SchemaError, ValidationError
+from ..file_system import mount_of, other_names, problem_of, read_mounts
 from ..models import BaseModel, Signal, Trade, clean_field
 from ..repositories import signals, trades
 from ..schema import require_current
@@ -27,7 +28,6 @@ __all__ = ["Finding", "check"]
 
 LARGE_WAL = 20 * 1024 * 1024
 LITTLE_ROOM = 100 * 1024 * 1024
-NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs"})
 # the first release of each branch in which resetting the -wal cannot damage it any more
 WAL_RESET_MENDED = ((3, 44, 6), (3, 50, 7), (3, 51, 3))
 SHOWN = 5
@@ -194,11 +194,15 @@ def _file(database: SqliteBackend) -> Iterator[Finding]:
             f"{path.parent} has {free / 1e6:,.0f} MB of free disk left",
             "make room: a backup and a migration need as much as the file has",
         )
-    if (kind := _file_system(path)) in NETWORK:
+    mount = mount_of(str(path), read_mounts())
+    if mount is not None and (problem := problem_of(mount.kind)) is not None:
+        yield Finding(problem.severity, f"{path} is on {problem.what}", problem.advice)
+    for why in other_names(path):
         yield Finding(
-            "error",
-            f"{path} is on a network file system ({kind}), whose locks SQLite cannot rely on",
-            "move the file to a local disk",
+            "warning",
+            f"{path} {why}: who opens it by another name does not see its -wal, and both may "
+            "damage it",
+            "let every program open it by one name, and mount its folder, not the file alone",
         )
     version = sqlite3.sqlite_version_info
     if not any(version[:2] == mended[:2] and version >= mended for mended in WAL_RESET_MENDED) and (
@@ -211,21 +215,6 @@ def _file(database: SqliteBackend) -> Iterator[Finding]:
             "botmemory's lock prevents it between bots; do not write the file with other "
             "programs, or use a Python with SQLite 3.51.3",
         )
-
-
-def _file_system(path: Path) -> str:
-    """Return the type of the file system a file is on, "" where the system does not tell."""
-    try:
-        mounts = Path("/proc/self/mounts").read_text().splitlines()
-    except OSError:
-        return ""
-    best, kind = "", ""
-    for line in mounts:
-        _, place, name, *_ = line.split(" ")
-        place = place.replace("\\040", " ")
-        if path.is_relative_to(place) and len(place) >= len(best):
-            best, kind = place, name
-    return kind
 
 
 def _rows(
