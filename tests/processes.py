@@ -45,9 +45,9 @@ def in_child(function: Callable[[], T], *, as_nobody: bool = False) -> T:
     return value
 
 
-def mount_small_disk(folder: Path) -> bool:
-    """Mount a disk of 1 MiB in a name space of this process alone, where the system lets it."""
-    return _mount(b"none", folder, b"tmpfs", 0, b"size=1m")
+def mount_small_disk(folder: Path, size: str = "1m") -> bool:
+    """Mount a small disk in a name space of this process alone, where the system lets it."""
+    return _mount(b"none", folder, b"tmpfs", 0, f"size={size}".encode())
 
 
 def bind_mount(source: Path, target: Path) -> bool:

@@ -28,8 +28,10 @@ from ..repositories._written import maker, tuple_maker
 __all__ = ["Line", "record"]
 
 ROWS_PER_CHUNK = 1000  # that are read and checked together
-ROWS_AT_ONCE = 5000  # that are recorded in one transaction: at first, and as many as there may be
-LONGEST_HOLD = 0.2  # seconds for which recording a chunk should hold the write lock
+ROWS_AT_ONCE = 2000  # recorded in one transaction; more of them in several
+# rows of one of several transactions: of the first one, at least, at most
+FIRST, FEWEST, MOST = 500, 100, 5000
+HOLD = 0.2  # seconds for which one of several transactions should hold the write lock
 KEYS_PER_DELETE = 500
 ATTEMPTS = 10  # to delete what must not stay
 NO_ID_YET = 2**63 - 2**40  # ids from it on stand for those that the database is to give
@@ -259,13 +261,14 @@ class _Staged:
         by_column = self.model._meta.columns
         insert = _crud.insert_query(self.model, tuple(by_column[name].name for name in used))
         columns = [self.model._meta.fields[name].column_name for name in insert.names]
-        found_late, size = 0, ROWS_AT_ONCE
+        size = ROWS_AT_ONCE if new <= ROWS_AT_ONCE else FIRST
+        found_late = 0
         take = self.stage.rows(columns)
         try:
             while rows := take(size):
                 late, held = self._record_chunk(insert, rows)
                 found_late += late
-                size = max(100, min(ROWS_AT_ONCE, 2 * size, int(size * LONGEST_HOLD / held)))
+                size = max(FEWEST, min(MOST, 2 * size, int(size * HOLD / held)))
         except BaseException as error:
             self._take_back(error)
             raise
@@ -307,7 +310,8 @@ class _Staged:
         if not self.key.auto_increment or rows[-1][place] < NO_ID_YET:
             return rows
         highest = self.model.select(fn.MAX(self.key)).scalar() or 0
-        ids = count(max(highest, db.last_counted(self.model)) + 1)
+        brought = [row[place] for row in rows if row[place] < NO_ID_YET]
+        ids = count(max(highest, db.last_counted(self.model), *brought) + 1)
         return [
             row if row[place] < NO_ID_YET else (*row[:place], next(ids), *row[place + 1 :])
             for row in rows

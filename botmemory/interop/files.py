@@ -30,7 +30,7 @@ from ..sqlite_errors import translate_errors
 from ..uuid7 import uuid_of
 from ..values import to_utc
 from . import _csv, _jsonl
-from ._kinds import columns_of, kind_of
+from ._kinds import columns_of
 from ._recording import Line, record
 from ._result import ImportResult, Noted
 
@@ -122,8 +122,7 @@ def import_file(
             write_reject({"line": number, "reason": str(error), "text": text})
 
         lines = form.read(file, columns_of(model), progress)
-        ids = _ids_of_lines(model, file)
-        counts = record(model, lines, lambda line: _values(model, line, ids), refuse)
+        counts = record(model, lines, _reader(model, file), refuse)
     return ImportResult(counts[True], counts[False], refused, refused=refusals)
 
 
@@ -173,43 +172,41 @@ def _ids_of_lines(
     return id_of
 
 
-def _values(
-    model: type[BaseModel], line: Line, id_of: Callable[[int, datetime | None], uuid.UUID] | None
-) -> dict[str, Any]:
-    """Return the checked values of a line, by the names of the fields."""
-    number, text, row = line
-    if row is None:
-        raise ValidationError(f"it holds no row: {text[:80]!r}")
+def _reader(model: type[BaseModel], file: Path) -> Callable[[Line], dict[str, Any]]:
+    """Return what makes the checked values of a line, by the names of the fields."""
+    kinds, key = columns_of(model), _crud.key_of(model).name
     by_column: Mapping[str, Any] = model._meta.columns
-    values = {}
-    for column, value in row.items():
-        if column not in by_column:
-            _crud.refuse_name(model, column, value)
-        field = by_column[column]
-        values[field.name] = _read(field, value)
-    key = _crud.key_of(model).name
-    if id_of is not None and values.get(key) is None:
-        values[key] = id_of(number, values.get("timestamp"))
-    return _crud.prepare(model, values)
+    id_of = _ids_of_lines(model, file)
+
+    def values_of(line: Line) -> dict[str, Any]:
+        number, text, row = line
+        if row is None:
+            raise ValidationError(f"it holds no row: {text[:80]!r}")
+        values = {}
+        for column, value in row.items():
+            if column not in by_column:
+                _crud.refuse_name(model, column, value)
+            name = by_column[column].name
+            values[name] = _read(name, kinds[column], value) if type(value) is str else value
+        if id_of is not None and values.get(key) is None:
+            values[key] = id_of(number, values.get("timestamp"))
+        return _crud.prepare(model, values)
+
+    return values_of
 
 
-def _read(field: Any, value: Any) -> Any:
-    """Return a value as its field takes it; text where the format has no other way."""
-    if value is None or not isinstance(value, str):
-        return value
-    kind = kind_of(field)
+def _read(name: str, kind: str, text: str) -> Any:
+    """Return the value that a text stands for; the text itself where its field takes that."""
     try:
         if kind == "moment":
-            return datetime.fromisoformat(value)
+            return datetime.fromisoformat(text)
         if kind == "number":
-            return float(value)
+            return float(text)
         if kind == "whole":
-            return int(value)
+            return int(text)
     except ValueError:
-        raise ValidationError(
-            f"{field.name}: {value!r} is not a {_KINDS[kind]}", field=field.name
-        ) from None
-    return value
+        raise ValidationError(f"{name}: {text!r} is not a {_KINDS[kind]}", field=name) from None
+    return text
 
 
 @contextmanager

@@ -23,12 +23,13 @@ from ..errors import StorageError, ValidationError
 from ..repositories import trades
 from ..sqlite_errors import translate_errors
 from ._foreign import private_copy
-from ._freqtrade_fills import Row, fills_of, noted, realized_profit
+from ._freqtrade_fills import Fill, Row, fills_of, noted, realized_profit
 from ._result import ImportResult, Noted
 
 __all__ = ["import_database"]
 
-POSITIONS_PER_TRANSACTION = 200
+POSITIONS_PER_READ = 200
+FILLS_PER_TRANSACTION = 500
 NEEDED = {
     "trades": {"id", "exchange", "pair", "is_open", "open_rate", "amount", "open_date"},
     "orders": {"id", "ft_trade_id", "ft_order_side", "order_id", "filled", "price"},
@@ -66,10 +67,10 @@ def import_database(
         try:
             tables = _tables(source, file)
             total, done = tables["trades"].select().count(), 0
-            for some in _positions(tables):
+            for some in _by_fills(_positions(tables), rejected):
                 with session_scope():
-                    for position, orders in some:
-                        for created in _record(position, orders, rejected, remarks):
+                    for position, fills, realized in some:
+                        for created in _record(position, fills, realized, rejected, remarks):
                             counts[created] += 1
                 done += len(some)
                 if progress is not None:
@@ -80,20 +81,40 @@ def import_database(
     return ImportResult(counts[True], counts[False], rejected, remarks, len(rejected))
 
 
+def _by_fills(
+    positions: Iterator[tuple[Row, list[Row]]], rejected: list[Noted]
+) -> Iterator[list[tuple[Row, list[Fill], Decimal | None]]]:
+    """Yield positions with their fills and what they earned, as many as are recorded at once."""
+    some: list[tuple[Row, list[Fill], Decimal | None]] = []
+    count = 0
+    for position, orders in positions:
+        fills = fills_of(position, orders, rejected)
+        try:
+            realized = realized_profit(position)
+        except ValidationError as error:
+            rejected.append(noted(position, position, str(error)))
+            realized = None
+        if realized and not any(fill.is_exit for fill in fills):
+            what = f"realized_profit: there is no exit to record {realized} with"
+            rejected.append(noted(position, position, what))
+        some.append((position, fills, realized))
+        count += len(fills)
+        if count >= FILLS_PER_TRANSACTION or len(some) >= POSITIONS_PER_READ:
+            yield some
+            some, count = [], 0
+    if some:
+        yield some
+
+
 def _record(
-    position: Row, orders: list[Row], rejected: list[Noted], remarks: list[Noted]
+    position: Row,
+    fills: list[Fill],
+    realized: Decimal | None,
+    rejected: list[Noted],
+    remarks: list[Noted],
 ) -> Iterator[bool]:
     """Record the fills of a position, and yield for each of them whether it is new."""
-    fills = fills_of(position, orders, rejected)
-    try:
-        realized = realized_profit(position)
-    except ValidationError as error:
-        rejected.append(noted(position, position, str(error)))
-        realized = None
     last_exit = next((fill for fill in reversed(fills) if fill.is_exit), None)
-    if last_exit is None and realized:
-        what = f"realized_profit: there is no exit to record {realized} with"
-        rejected.append(noted(position, position, what))
     recorded = Decimal(0)  # of the realized profit, with the exits before the last one
     for fill in fills:
         if fill is last_exit and realized is not None:
@@ -130,13 +151,13 @@ def _tables(source: peewee.SqliteDatabase, file: Path) -> dict[str, Any]:
     return {name: peewee.Table(name, names).bind(source) for name, names in columns.items()}
 
 
-def _positions(tables: dict[str, Any]) -> Iterator[list[tuple[Row, list[Row]]]]:
-    """Yield freqtrade's trades with their orders, some at a time, by their ids."""
+def _positions(tables: dict[str, Any]) -> Iterator[tuple[Row, list[Row]]]:
+    """Yield freqtrade's trades with their orders, by their ids."""
     positions, orders = tables["trades"], tables.get("orders")
     last = -1
     while True:
         query = positions.select().where(positions.id > last).order_by(positions.id)
-        some = [_named_as_today(row) for row in query.limit(POSITIONS_PER_TRANSACTION).dicts()]
+        some = [_named_as_today(row) for row in query.limit(POSITIONS_PER_READ).dicts()]
         if not some:
             return
         last = some[-1]["id"]
@@ -145,7 +166,7 @@ def _positions(tables: dict[str, Any]) -> Iterator[list[tuple[Row, list[Row]]]]:
             mine = orders.ft_trade_id.in_([row["id"] for row in some])
             for order in orders.select().where(mine).order_by(orders.id).dicts():
                 of_trade[order["ft_trade_id"]].append(order)
-        yield [(row, of_trade[row["id"]]) for row in some]
+        yield from ((row, of_trade[row["id"]]) for row in some)
 
 
 def _named_as_today(row: Row) -> Row:

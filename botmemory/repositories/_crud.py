@@ -173,8 +173,9 @@ def insert_many(
 
     numbered = enumerate(rows)
     count = 0
+    chunk = list(islice(numbered, ROWS_PER_CHUNK))  # no lock yet: their source may be slow
     with session_scope():
-        while chunk := list(islice(numbered, ROWS_PER_CHUNK)):
+        while chunk:
             if not stored_at_once(model, chunk, checked):
                 for index, row in chunk:
                     values = checked(index, row)
@@ -184,6 +185,7 @@ def insert_many(
                         _locate(error, index)
                         raise
             count += len(chunk)
+            chunk = list(islice(numbered, ROWS_PER_CHUNK))
     return count
 
 

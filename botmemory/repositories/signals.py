@@ -77,8 +77,10 @@ def create(
 def create_many(rows: Iterable[NewSignal]) -> int:
     """Record any number of signals in one transaction, all or none; return how many.
 
-    Each row is a mapping with the arguments of `create`; a generator is read as it goes. Raises
-    the errors of `create`, which then name the row: `rows[2]: symbol: ...`.
+    Each row is a mapping with the arguments of `create`. A generator is read as it goes: its first
+    5,000 rows before the transaction begins, the others while it is open, and on SQLite every other
+    writer waits for it. Raises the errors of `create`, which then name the row:
+    `rows[2]: symbol: ...`.
     """
     return _crud.insert_many(Signal, rows, _prepare, _insert)
 

@@ -52,8 +52,10 @@ def create(model: type[Row], /, **values: Any) -> Row:
 def create_many(model: type[BaseModel], rows: Iterable[Mapping[str, Any]]) -> int:
     """Record any number of rows in one transaction, all or none; return how many.
 
-    Each row is a mapping of field names; a generator is read as it goes. Raises the errors of
-    `create`, which then name the row: `rows[2]: equity: ...`.
+    Each row is a mapping of field names. A generator is read as it goes: its first
+    5,000 rows before the transaction begins, the others while it is open, and on SQLite every other
+    writer waits for it. Raises the errors of `create`, which then name the row:
+    `rows[2]: equity: ...`.
     """
     _require_model(model)
     return _crud.insert_many(
