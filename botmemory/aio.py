@@ -48,6 +48,17 @@ async def run(function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) ->
     call: Callable[[], R] = partial(_finished, function, *args, **kwargs)
     if database.config.in_memory:
         return call()
+
+    def work() -> R:
+        with database.used_by_worker():
+            return call()
+
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        raise ValidationError(
+            "aio.run() needs the event loop of asyncio; in trio use trio.to_thread.run_sync()"
+        ) from None
     transaction = database.top_transaction()  # type: ignore[no-untyped-call]
     if isinstance(transaction, Atomic) and transaction.is_open and is_owner(transaction.owner):
         raise DatabaseBusyError(
@@ -55,7 +66,7 @@ async def run(function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) ->
             "wait for it; call the function itself, or leave session_scope() first"
         )
     context = contextvars.copy_context()
-    return await asyncio.get_running_loop().run_in_executor(_pool(database), context.run, call)
+    return await loop.run_in_executor(_pool(database), context.run, work)
 
 
 def _finished(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:

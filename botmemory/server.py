@@ -11,7 +11,7 @@ import socket
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -81,6 +81,7 @@ class State(peewee._ConnectionLocal):
     """What each thread has of its own."""
 
     in_turn = False
+    in_call = False  # a statement is being sent: a signal handler cannot use the connection now
     undone: Sequence[Atomic] = ()
 
 
@@ -213,6 +214,10 @@ class ServerMixin(TransactionState):
         self._state.reset()
         self.pool = Pool(self.config.pool_size, self._open_connection, self._is_usable)
 
+    def used_by_worker(self) -> AbstractContextManager[object]:
+        """Do nothing: a connection is in the pool between two calls, and a child leaves it."""
+        return nullcontext()
+
     def has_open_transaction(self) -> bool:
         """Return whether any thread of this process has a transaction open."""
         states = [one.pgconn.transaction_status for one in self.pool.connections()]
@@ -259,6 +264,9 @@ class ServerMixin(TransactionState):
     # --- statements and transactions --------------------------------------------------------
 
     def _execute_cursor(self, sql: str, params: Any, **options: Any) -> Any:
+        if self._state.in_call:
+            with self._set_aside():
+                return self._execute_cursor(sql, params, **options)
         run = partial(super()._execute_cursor, sql, params, **options)  # type: ignore[misc]
         if (self._state.transactions or self._state.undone) and self.may_use_transaction():
             return self._inside(run, sql)
@@ -304,18 +312,50 @@ class ServerMixin(TransactionState):
                     else:
                         connection.pgconn.finish()
 
+    def may_use_transaction(self) -> bool:
+        # what a signal handler does while a statement is being sent is no part of the transaction
+        return not self._state.in_call and super().may_use_transaction()
+
+    def has_begun(self) -> bool:
+        conn = self._state.conn
+        return conn is not None and conn.pgconn.transaction_status in (INTRANS, INERROR)
+
+    @contextmanager
+    def _set_aside(self) -> Iterator[None]:
+        """Put the connection that is in use aside while a signal handler uses another one."""
+        state = self._state
+        in_use = state.conn, state.closed, state.transactions, state.commit_callbacks, state.in_turn
+        state.conn, state.closed, state.transactions, state.in_call = None, True, [], False
+        try:
+            yield
+        finally:
+            state.conn, state.closed, state.transactions, callbacks, in_turn = in_use
+            state.commit_callbacks, state.in_turn, state.in_call = callbacks, in_turn, True
+
     def enter_transaction(self, transaction: Atomic, isolation_level: str | None) -> None:
         """Take a connection and begin; where that fails or is interrupted, give it up."""
+        if self._state.in_call:  # only a signal handler gets here while a statement is being sent
+            with ExitStack() as aside:
+                aside.enter_context(self._set_aside())
+                self._enter_transaction(transaction, isolation_level)
+                transaction.aside = aside.pop_all()
+        else:
+            self._enter_transaction(transaction, isolation_level)
+
+    def _enter_transaction(self, transaction: Atomic, isolation_level: str | None) -> None:
         state, pool = self._state, self.pool
         self._forget_given_up()
+        position = transaction.position = len(state.transactions)
+        transaction.is_changing = True
         try:
             self.begin(isolation_level)
-            transaction.connection = weakref.ref(state.conn)
             state.transactions.append(transaction)
-            transaction.is_open = True
+            transaction.connection = weakref.ref(state.conn)
+            transaction.is_open, transaction.is_changing = True, False
         finally:
             if not transaction.is_open:
-                del state.transactions[:]
+                transaction.is_changing = False
+                del state.transactions[position:]
                 connection, state.conn, state.closed = state.conn, None, True
                 if connection is not None:
                     if connection.pgconn.transaction_status == IDLE and not pool.is_shut:
@@ -325,10 +365,19 @@ class ServerMixin(TransactionState):
 
     def leave_transaction(self, transaction: Atomic, *, undo: bool) -> None:
         """Commit or roll back, and give the connection back whatever happens."""
+        aside, transaction.aside = transaction.aside, None
+        if aside is None:
+            self._leave_transaction(transaction, undo=undo)
+        else:
+            with aside:
+                self._leave_transaction(transaction, undo=undo)
+
+    def _leave_transaction(self, transaction: Atomic, *, undo: bool) -> None:
         state, pool, connection = self._state, self.pool, transaction.connection()
         if connection is None or state.conn is not connection:
             self._give_up(transaction, connection)
             return
+        position = transaction.position
         try:
             if undo:
                 self._roll_back()
@@ -336,16 +385,16 @@ class ServerMixin(TransactionState):
                 self._commit()
         finally:
             transaction.is_open, transaction.held_by_with = False, None
-            del state.transactions[:]
+            del state.transactions[position:]
             state.conn, state.closed = None, True
             if connection.pgconn.transaction_status == IDLE and not pool.is_shut:
                 pool.idle.append(connection)
             else:
                 connection.pgconn.finish()
-        if undo:
-            self._clear_commit_callbacks()
-        else:
-            self._run_commit_callbacks()
+        callbacks = [] if undo else state.commit_callbacks
+        state.commit_callbacks = []
+        for callback in callbacks:
+            callback()
 
     def _give_up(self, transaction: Atomic, connection: ServerConnection | None) -> None:
         """End the transaction of another thread, which may be using the connection right now."""
@@ -411,13 +460,17 @@ class ServerMixin(TransactionState):
     def _named(self, call: Callable[[], R], outcome: str) -> R:
         """Raise what the server reports under a name; `outcome` is for a lost connection."""
         self._require_usable()
+        state = self._state
         try:
+            state.in_call = True
             return call()
         except (peewee.DatabaseError, peewee.InterfaceError) as error:
             named = self.lost_or_named(error, self._state.conn, outcome)
             if named is error:
                 raise
             raise named from error
+        finally:
+            state.in_call = False
 
     def lost_or_named(
         self, error: Exception, connection: ServerConnection | None, outcome: str

@@ -18,9 +18,13 @@ from peewee import __exception_wrapper__  # type: ignore[attr-defined]
 
 from .config import MEMORY, Config
 from .errors import BotMemoryError, DatabaseBusyError, StorageError
+from .file_system import other_names
+from .filelock import FileLock
 from .sqlite_calendar import hour_of
 from .sqlite_connection import (
+    NO_LOCK,
     Connection,
+    NoLock,
     State,
     content_of,
     files_of,
@@ -29,7 +33,7 @@ from .sqlite_connection import (
     uri_of,
 )
 from .sqlite_errors import RESTORE, busy, is_damage, is_unopened, named_error
-from .sqlite_fork import open_backends, unusable_after_fork
+from .sqlite_fork import fork_gate, open_backends, unusable_after_fork
 from .sqlite_health import damage
 from .sqlite_json import json_match
 from .sqlite_stage import Stage, open_stage
@@ -111,6 +115,13 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
             self.connect()
             return
         prepare_file(Path(self.database), self.config.read_only)
+        for name in other_names(Path(self.database)):
+            _warnings.warning(
+                "%s %s: a program that opens it by another name does not see what this one records,"
+                " and both may damage it; botmemory.upkeep.check.check() says more",
+                self.database,
+                name,
+            )
         self.connect()
         try:
             self._prove()
@@ -218,6 +229,22 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         if self.database != MEMORY and not (self._state.transactions and self.in_transaction()):
             self.close()
 
+    @contextmanager
+    def used_by_worker(self) -> Iterator[None]:
+        """Use this thread's connection for one call; a fork between two calls closes it."""
+        state = self._state
+        with fork_gate:
+            if state.held is not None:
+                state.held.is_idle = False
+                if state.held.closed:
+                    state.held, state.conn, state.closed = None, None, True
+        try:
+            yield
+        finally:
+            with fork_gate:
+                if state.held is not None and not state.transactions:
+                    state.held.is_idle = True
+
     def has_open_transaction(self) -> bool:
         """Return whether any thread of this process has a transaction open."""
         held = [connection for connection in list(self.connections) if not connection.closed]
@@ -244,32 +271,39 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
             cursor = self._retry_while_busy(run, left)
         finally:
             if not held.keeps_lock:
-                held.release()
+                held.lock.release()
         return cursor
+
+    def has_begun(self) -> bool:
+        conn = self._state.conn
+        return conn is not None and bool(conn.in_transaction)
 
     def is_in_transaction(self) -> bool:
         """Return whether what runs now is part of a transaction that is open."""
         if not self.may_use_transaction():
             return False
         # manual_commit() begins one when it is told to
-        return isinstance(self._state.transactions[0], Atomic) or self._state.conn.in_transaction
+        return isinstance(self._state.transactions[0], Atomic) or self.has_begun()
 
     def enter_transaction(self, transaction: Atomic, lock_type: str | None) -> None:
         """Take the write lock and begin; where that fails or is interrupted, undo both."""
         held, transactions = self._held(), self._state.transactions
         transaction.connection = weakref.ref(held)
+        position = transaction.position = len(transactions)
+        transaction.is_changing = True
         try:
-            self._begin(held, lock_type)
             transactions.append(transaction)
-            transaction.is_open = True
+            self._begin(held, lock_type)
+            transaction.is_open, transaction.is_changing = True, False
         finally:
             if not transaction.is_open:
                 try:
                     held.raw.rollback()
                 finally:
-                    del transactions[:]
+                    transaction.is_changing = False
+                    del transactions[position:]
                     if not held.keeps_lock:
-                        held.release()
+                        held.lock.release()
 
     def leave_transaction(self, transaction: Atomic, *, undo: bool) -> None:
         """Commit or roll back, and give the write lock back whatever happens."""
@@ -277,9 +311,10 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         if held is None:  # its thread has ended
             transaction.is_open = False
             return
-        is_ours = held is state.held
+        is_ours, position = held is state.held, transaction.position
         try:
             try:
+                transaction.is_changing = True
                 if not undo:
                     self._commit(held)
             finally:
@@ -287,11 +322,12 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         except sqlite3.Error as error:
             raise self.named_error(error) or error from error
         finally:
-            transaction.is_open, transaction.held_by_with = False, None
+            transaction.is_open, transaction.is_changing = False, False
+            transaction.held_by_with = None
             if is_ours:
-                del state.transactions[:]
+                del state.transactions[position:]
             if not held.keeps_lock:
-                held.release()
+                held.lock.release()
         if undo:
             self._clear_commit_callbacks()
         else:
@@ -305,7 +341,7 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
             begun = True
         finally:
             if not (begun or held.keeps_lock):
-                held.release()
+                held.lock.release()
 
     def commit(self) -> None:
         held = self._held()
@@ -313,7 +349,7 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
             self._commit(held)
         finally:
             if not (held.keeps_lock or held.raw.in_transaction):
-                held.release()
+                held.lock.release()
         self._require_same_files(held, "whether this call is stored is not known")
 
     def rollback(self) -> None:
@@ -324,7 +360,7 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
                 self._translated(super().rollback)
         finally:
             if not held.keeps_lock:
-                held.release()
+                held.lock.release()
 
     def _begin(self, held: Connection, lock_type: str | None) -> None:
         if held.raw.in_transaction:
@@ -390,14 +426,16 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
     def _acquire_write_lock(self, held: Connection) -> float:
         """Take the write lock and return the seconds of `busy_timeout` that are left.
 
-        It is given back by `held.release()` in a `finally` around this call, also where this call
-        is interrupted: giving back what is not held does nothing.
+        It is given back by `held.lock.release()` in a `finally` around this call, also where this
+        call is interrupted: giving back what is not held does nothing.
         """
         self._require_usable()
         if not self._locks or held.keeps_lock:
             return self._timeout
         try:
-            lock = held.lock or held.open_lock()
+            lock = held.lock
+            if isinstance(lock, NoLock):
+                lock = held.open_lock()
             acquired = lock.acquire(self._timeout)
         except OSError as error:
             raise StorageError(
@@ -415,14 +453,22 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
             raise busy(self.database, self._timeout)
         return self._timeout - lock.waited
 
+    def find_lock_problem(self) -> str | None:
+        """Return why writers of several processes do not queue; None where they do."""
+        if self._locks and self.lock_problem is None:
+            lock = FileLock(self.database + "-lock", like=self.database)
+            self.lock_problem = lock.problem
+            lock.close()
+        return self.lock_problem
+
     def forget_connection(self) -> None:
         """Leave in a child what it has inherited: the parent goes on with it."""
         state = self._state
         self.forget_transactions()
         held = state.held
-        if held is not None and held.lock is not None:
+        if held is not None:
             held.lock.close()
-            held.lock, held.release = None, bool
+            held.lock = NO_LOCK
         if self.database != MEMORY:
             state.held, state.conn, state.closed = None, None, True
 
@@ -480,7 +526,7 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
             yield
         finally:
             held.keeps_lock = False
-            held.release()
+            held.lock.release()
 
     def statement(self) -> AbstractContextManager[object]:
         """Return what undoes one statement alone when it fails: SQLite does so by itself."""
@@ -553,7 +599,7 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
                 cursor = self.execute_sql(sql, params)
         finally:
             if not held.keeps_lock:
-                held.release()
+                held.lock.release()
         return cursor
 
     def insert_rows(

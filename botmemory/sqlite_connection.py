@@ -27,6 +27,16 @@ __all__ = [
 SMALLEST_FILE = 512  # one page of the smallest size
 
 
+class NoLock:
+    """Stands for the lock file until it is opened for the first write."""
+
+    release: Callable[[], object] = bool
+    close: Callable[[], object] = bool
+
+
+NO_LOCK = NoLock()
+
+
 class Connection:
     """The connection of one thread to one file, and its write lock; closed when the thread ends.
 
@@ -36,9 +46,9 @@ class Connection:
     def __init__(self, raw: sqlite3.Connection, path: str | None = None) -> None:
         self.raw = raw
         self.path = path
-        self.lock: FileLock | None = None
-        # gives the write lock back, if it is held; one call into C, which no interrupt can part
-        self.release: Callable[[], object] = bool
+        # `lock.release()` gives the write lock back, if it is held: one call into C
+        self.lock: FileLock | NoLock = NO_LOCK
+        self.is_idle = False  # the connection of a worker between two calls: a fork closes it
         self.keeps_lock = False  # while the schema is changed
         self.process = os.getpid()
         self.files: tuple[int, ...] = ()
@@ -49,17 +59,15 @@ class Connection:
     def open_lock(self) -> FileLock:
         """Open the lock file of the database, for the first write."""
         lock = self.lock = FileLock(f"{self.path}-lock", like=self.path)
-        self.release = lock.release
         return lock
 
     def close(self) -> None:
         if self.closed:
             return
         self.closed = True
-        self.release = bool
+        lock, self.lock = self.lock, NO_LOCK
         self.raw.close()
-        if self.lock is not None:
-            self.lock.close()
+        lock.close()
         if self.leaves_wal and self.path is not None:
             # a connection that may write takes an empty -wal away with it, if it is the last one
             target = uri_of(self.path, "rw")
@@ -137,6 +145,8 @@ def prepare_file(path: Path, read_only: bool) -> None:
     try:
         if path.is_dir():
             raise StorageError(f"{path}: is a folder; name a file inside it")
+        if path.exists() and not path.is_file():
+            raise StorageError(f"{path}: is not a regular file; name a file for the database")
         if path.exists():
             # SQLite itself takes a few bytes of something else for nothing at all
             if 0 < path.stat().st_size < SMALLEST_FILE:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import threading
 import weakref
 from typing import TYPE_CHECKING
 
@@ -18,25 +19,33 @@ from .sqlite_connection import Connection
 if TYPE_CHECKING:
     from .sqlite import SqliteBackend
 
-__all__ = ["open_backends", "unusable_after_fork"]
+__all__ = ["fork_gate", "open_backends", "unusable_after_fork"]
 
 open_backends: weakref.WeakSet[SqliteBackend] = weakref.WeakSet()
 unusable_after_fork: dict[str, str] = {}  # path -> why
 _inherited: list[Connection] = []
+fork_gate = threading.RLock()  # held by a fork, and where a worker begins or ends its use
 
 
 def _before_fork() -> None:
+    fork_gate.acquire()
     for database in list(open_backends):
         database.release()
+        for connection in list(database.connections):
+            if connection.is_idle:
+                connection.close()
+                database.connections.discard(connection)
         if database.database != MEMORY:
             _inherited.extend(database.connections)
 
 
 def _after_fork_in_parent() -> None:
     _inherited.clear()
+    fork_gate.release()
 
 
 def _after_fork_in_child() -> None:
+    fork_gate.release()
     # _inherited stays: what it holds is the parent's and must never be closed here
     for database in list(open_backends):
         database.forget_connection()

@@ -14,7 +14,7 @@ import threading
 import uuid
 import weakref
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial, wraps
 
 from ._typing import TYPE_CHECKING
@@ -73,6 +73,9 @@ class Atomic:
         self._gives_database = gives_database
         self.held_by_with: weakref.ref[Any] | None = None
         self.is_open = False
+        self.is_changing = False  # it is being begun or ended: a signal handler may come between
+        self.aside: ExitStack | None = None  # gives back what a signal handler had to put aside
+        self.position = 0  # among Peewee's transactions of the thread
         self.is_outermost = False
         self.undone_because: str | None = None  # why it cannot be committed any more
         self.inner: list[Atomic] = []  # the savepoints that are open in it
@@ -188,7 +191,8 @@ class Atomic:
     def forget(self, because: str) -> None:
         """Let go of a block in a child process: the parent goes on with its transaction."""
         for block in (self, *self.inner):
-            block.is_open, block.held_by_with, block.undone_because = False, None, because
+            block.is_open, block.is_changing = False, False
+            block.held_by_with, block.undone_because = None, because
 
     def may_be_used(self) -> bool:
         """Return whether the transaction is open, for a statement that is about to run in it.
@@ -285,10 +289,16 @@ class TransactionState:
         outermost = state.transactions[0]
         if not isinstance(outermost, Atomic):
             return True  # inside manual_commit()
+        if outermost.is_changing:
+            return self.has_begun()
         if outermost.is_open:
             return outermost.may_be_used()
         del state.transactions[:]  # another thread has ended it
         return False
+
+    def has_begun(self) -> bool:
+        """Return whether the driver says that this thread's connection is in a transaction."""
+        raise NotImplementedError
 
     def in_transaction(self) -> bool:
         return self.may_use_transaction()
