@@ -174,10 +174,10 @@ def _file(database: SqliteBackend) -> Iterator[Finding]:
     if database.config.in_memory:
         return
     path = Path(database.database)
-    if (problem := database.find_lock_problem()) is not None:
+    if (reason := database.find_lock_problem()) is not None:
         yield Finding(
             "warning",
-            f"{problem}: writers of several processes do not queue, and some may wait in vain",
+            f"{reason}: writers of several processes do not queue, and some may wait in vain",
             "let every user that writes the database read and write this file, or delete it while "
             "no bot runs",
         )
