@@ -48,9 +48,9 @@ class Stage:
             stack.pop_all()
 
     def close(self) -> None:
-        """Forget the rows, and give back what was reserved."""
+        """Delete the rows, and give back what was reserved."""
         self._connection.close()
-        self._release()
+        self.release_reserve()
 
     def add(self, sql: str, rows: Sequence[Values]) -> bool:
         """Run an INSERT for each row, all or none, and return whether every row was taken.
@@ -94,21 +94,21 @@ class Stage:
         sql = f'SELECT {names} FROM "{self.table}" WHERE {where}'  # noqa: S608
         return self._taker(sql, [*equal.values()])
 
-    def present(self, table: str, columns: Sequence[str], rows: Sequence[Values]) -> set[int]:
+    def existing(self, table: str, columns: Sequence[str], rows: Sequence[Values]) -> set[int]:
         """Return the positions of the rows whose values a row of the database has already.
 
         A row holds values for `columns` of a table of the database; NULL is equal to nothing.
         """
-        asked = [(n, *row) for n, row in enumerate(rows) if None not in row]
-        if not asked:
+        numbered = [(n, *row) for n, row in enumerate(rows) if None not in row]
+        if not numbered:
             return set()
         marks = f"({', '.join('?' * (len(columns) + 1))})"
         same = " AND ".join(f't."{name}" = v.column{n}' for n, name in enumerate(columns, 2))
         sql = (
-            f"WITH v AS (VALUES {', '.join([marks] * len(asked))}) "  # noqa: S608
+            f"WITH v AS (VALUES {', '.join([marks] * len(numbered))}) "  # noqa: S608
             f'SELECT v.column1 FROM v CROSS JOIN "{table}" AS t ON {same}'
         )
-        values = [value for row in asked for value in row]
+        values = [value for row in numbered for value in row]
         return {n for (n,) in self._database.ask(sql, values, list)}
 
     # --- what is in the database already ------------------------------------------------------
@@ -131,19 +131,19 @@ class Stage:
                 f"({error.strerror}); nothing was recorded: free some space and repeat the call"
             ) from error
 
-    def note(self, keys: Iterable[Any]) -> None:
+    def add_recorded_keys(self, keys: Iterable[Any]) -> None:
         """Remember the keys of rows that are recorded now."""
         with self._named():
             self._connection.executemany(
                 'INSERT INTO "recorded keys" VALUES (?)', ((key,) for key in keys)
             )
 
-    def noted(self) -> Take:
-        """Return what takes the next keys that were noted, and give back what was reserved."""
-        self._release()
+    def recorded_keys(self) -> Take:
+        """Return what takes the next of these keys, at most as many as it is told."""
         return self._taker('SELECT key FROM "recorded keys"', ())
 
-    def _release(self) -> None:
+    def release_reserve(self) -> None:
+        """Give back what was reserved, if anything was."""
         if self._reserve is not None:
             self._reserve.close()
 

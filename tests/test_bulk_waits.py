@@ -21,6 +21,7 @@ from processes import fork_writer, in_child, kill, mount_small_disk, needs_fork
 from samples import at, signal, trade, trade_values
 
 from botmemory import (
+    DuplicateError,
     Signal,
     StorageError,
     Trade,
@@ -441,6 +442,11 @@ def test_what_only_the_table_forbids_is_refused_by_its_line(path: Path, tmp_path
         with pytest.raises(ValidationError, match="line 2501: another Remark has its unique"):
             import_file(Remark, file)
         assert tables.count(Remark) == 1
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    progress = meanwhile(lambda: tables.create(Remark, text="1999"))
+    with pytest.raises(DuplicateError, match="Remark 2002: another Remark has its unique"):
+        import_file(Remark, file, progress=progress)
+    assert tables.count(Remark) == 2
 
 
 def test_metadata_that_are_too_large_are_refused_by_their_line(

@@ -63,8 +63,8 @@ def record(
         with closing(stage):
             staged = _Staged(model, stage)
             counts = _by_chunks(lines, values_of, refuse, staged.put_aside)
-            found_late = staged.record(counts[True])
-            return Counter({True: counts[True] - found_late, False: counts[False] + found_late})
+            skipped = staged.record(counts[True])
+            return Counter({True: counts[True] - skipped, False: counts[False] + skipped})
     with session_scope():
         counts = _by_chunks(lines, values_of, refuse, lambda *some: _record_now(model, *some))
         db.raise_counter(model)
@@ -173,9 +173,9 @@ class _Staged:
                 bound.append((line, values, self.insert.bind(values)))
             except ValidationError as error:  # metadata that are too large
                 issues.append((line, error))
-        doubtful = self._doubtful([row for _, _, row in bound])
-        new, counts = self._judge([(n, *bound[n][:2]) for n in sorted(doubtful)], issues)
-        bound = [one for n, one in enumerate(bound) if n not in doubtful or n in new]
+        conflicts = self._possible_conflicts([row for _, _, row in bound])
+        new, counts = self._dry_run([(n, *bound[n][:2]) for n in sorted(conflicts)], issues)
+        bound = [one for n, one in enumerate(bound) if n not in conflicts or n in new]
         try:
             if self.stage.add(self.insert.sql, [row for _, _, row in bound]):
                 counts[True] += len(bound)
@@ -202,38 +202,40 @@ class _Staged:
         _require_same(self.model, next(maker(self.model)(found), None), line, values)
         return False
 
-    def _doubtful(self, rows: list[list[Any]]) -> set[int]:
+    def _possible_conflicts(self, rows: list[list[Any]]) -> set[int]:
         """Return the positions of rows of which the database might not take another one."""
-        doubtful: set[int] = set()
+        conflicts: set[int] = set()
         for columns in self.unique:
-            doubtful |= self._present(rows, columns, self.stage.table, columns)
+            conflicts |= self._existing(rows, columns, self.stage.table, columns)
         for field, parent in self.model._meta.refs.items():
             place = self.columns.index(field.column_name)
             refers = {n for n, row in enumerate(rows) if row[place] is not None}
             column, parent_column = [field.column_name], [field.rel_field.column_name]
-            doubtful |= refers - self._present(rows, column, parent._meta.table_name, parent_column)
-        return doubtful
+            conflicts |= refers - self._existing(
+                rows, column, parent._meta.table_name, parent_column
+            )
+        return conflicts
 
-    def _present(
+    def _existing(
         self, rows: list[list[Any]], columns: Sequence[str], table: str, in_table: Sequence[str]
     ) -> set[int]:
         """Return the positions of rows whose values in these columns are in the database."""
         places = [self.columns.index(name) for name in columns]
         values = [[row[place] for place in places] for row in rows]
-        present: set[int] = self.stage.present(table, in_table, values)
-        return present
+        existing: set[int] = self.stage.existing(table, in_table, values)
+        return existing
 
-    def _judge(
-        self, doubtful: list[tuple[int, Line, Values]], issues: Issues
+    def _dry_run(
+        self, conflicts: list[tuple[int, Line, Values]], issues: Issues
     ) -> tuple[set[int], Counts]:
         """Record rows and roll back: return which are new, and count those that are there."""
         new: set[int] = set()
         counts: Counts = Counter()
-        if not doubtful:
+        if not conflicts:
             return new, counts
         try:
             with session_scope():
-                for number, line, values in doubtful:
+                for number, line, values in conflicts:
                     try:
                         if _record_one(self.model, line, values):
                             new.add(number)
@@ -262,17 +264,17 @@ class _Staged:
         insert = _crud.insert_query(self.model, tuple(by_column[name].name for name in used))
         columns = [self.model._meta.fields[name].column_name for name in insert.names]
         size = ROWS_AT_ONCE if new <= ROWS_AT_ONCE else FIRST
-        found_late = 0
+        skipped_in_all = 0
         take = self.stage.rows(columns)
         try:
             while rows := take(size):
-                late, held = self._record_chunk(insert, rows)
-                found_late += late
+                skipped, held = self._record_chunk(insert, rows)
+                skipped_in_all += skipped
                 size = max(FEWEST, min(MOST, 2 * size, int(size * HOLD / held)))
         except BaseException as error:
-            self._take_back(error)
+            self._undo(error)
             raise
-        return found_late
+        return skipped_in_all
 
     def _record_chunk(self, insert: Compiled, rows: list[tuple[Any, ...]]) -> tuple[int, float]:
         """Record rows; return how many were there meanwhile, and how long the lock was held."""
@@ -281,19 +283,20 @@ class _Staged:
         try:
             with session_scope():
                 began = time.monotonic()
-                rows = self._numbered(rows, place)
-                if db.insert_rows(insert.sql, rows, fields) < len(rows):
+                numbered = self._numbered(rows, place)
+                if db.insert_rows(insert.sql, numbered, fields) < len(rows):
                     raise _NotAllStoredError
-                self.stage.note(row[place] for row in rows)
+                self.stage.add_recorded_keys(row[place] for row in numbered)
             return 0, time.monotonic() - began
         except (_NotAllStoredError, peewee.IntegrityError):
             pass
-        late = 0
+        skipped = 0
         with session_scope():
             began = time.monotonic()
             every = dict.fromkeys(self.model._meta.sorted_field_names)
-            made = tuple_maker(self.model, tuple(insert.names))(self._numbered(rows, place))
-            for row, values in zip(rows, made, strict=True):
+            numbered = self._numbered(rows, place)
+            made = tuple_maker(self.model, tuple(insert.names))(numbered)
+            for row, values in zip(numbered, made, strict=True):
                 named = every | dict(zip(insert.names, values, strict=True))
                 try:
                     new = _record_one(self.model, (0, "", None), named)
@@ -301,9 +304,9 @@ class _Staged:
                     error.args = (f"{self.model.__name__} {named[self.key.name]}: {error}",)
                     raise
                 if new:
-                    self.stage.note([row[place]])
-                late += not new
-        return late, time.monotonic() - began
+                    self.stage.add_recorded_keys([row[place]])
+                skipped += not new
+        return skipped, time.monotonic() - began
 
     def _numbered(self, rows: list[tuple[Any, ...]], place: int) -> list[tuple[Any, ...]]:
         """Give ids to the rows that brought none, in the order of the file."""
@@ -317,9 +320,10 @@ class _Staged:
             for row in rows
         ]
 
-    def _take_back(self, cause: BaseException) -> None:
+    def _undo(self, cause: BaseException) -> None:
         """Delete what was recorded, a chunk at a time."""
-        take = self.stage.noted()
+        self.stage.release_reserve()
+        take = self.stage.recorded_keys()
         try:
             while keys := take(KEYS_PER_DELETE):
                 # as the driver has given them
@@ -327,7 +331,7 @@ class _Staged:
                 _retry_while_busy(self.model.delete().where(chosen).execute)
         except BotMemoryError as error:
             raise StorageError(
-                f"{db.config.label}: the import was stopped ({cause}), and rows of it that were "
+                f"{db.config.label}: the import was stopped ({cause!r}), and rows of it that were "
                 f"recorded before could not be deleted ({error}); repeat it to complete it"
             ) from cause
 

@@ -98,11 +98,23 @@ def import_file(
     """Record the rows of a file; return how many were new and how many were there already.
 
     A row with the key of one that is there counts as there already when it is the same in every
-    column, and is refused when it is not. The first row that is refused stops the import with its
-    line number, and nothing of the file is recorded. With `keep_going` it is counted instead, and
-    written to `rejects` with its reason, a JSON object a line. `progress` is called with the bytes
-    read and the bytes in all. Raises `ValidationError` naming file, line and column, `ConfigError`
-    (another suffix), `StorageError`, `DatabaseBusyError`.
+    column, and is refused when it is not. A row without an id gets one that its line and what the
+    file holds decide, where ids are UUIDs: the same file is recorded once. The first row that is
+    refused stops the import with its line number, and nothing of the file is recorded. With
+    `keep_going` it is counted instead, and written to `rejects` with its reason, a JSON object a
+    line. `progress` is called with the bytes read and the bytes in all.
+
+    In a SQLite file other programs record meanwhile: the whole file is read and checked without the
+    write lock, the new rows wait in a temporary file, and then they are recorded: 2,000 in one
+    transaction, more of them in several that take a fraction of a second each. Readers see the
+    finished ones. If a later one fails, or is interrupted, what the others have recorded is deleted
+    again. Only a process that is killed then, or a machine that stops, leaves rows behind, and
+    repeating the import records the others; signals without ids, which the database counts, would
+    be recorded again. On PostgreSQL, and inside `session_scope()`, it is one transaction.
+
+    Raises `ValidationError` naming file, line and column, or the row that another program made
+    impossible meanwhile; `ConfigError` (another suffix), `DatabaseBusyError`, and `StorageError`,
+    which says so where rows could not be deleted again.
     """
     file = absolute_path("path", path)
     progress = progress and from_caller(progress)
@@ -162,11 +174,12 @@ def _ids_of_lines(
             with translate_errors(file, "cannot be read"), file.open("rb") as opened:
                 found = hashlib.file_digest(opened, "sha256").digest()
             digest = int.from_bytes(found) % 2**42
-        moment = 0
+        milliseconds = 0
         if isinstance(timestamp, datetime):
-            moment = max(0, (to_utc("timestamp", timestamp) - EPOCH) // timedelta(milliseconds=1))
+            since = to_utc("timestamp", timestamp) - EPOCH
+            milliseconds = max(0, since // timedelta(milliseconds=1))
         rest = (number % 2**32) << 42 | digest
-        high = moment << 16 | 0x7000 | rest >> 62
+        high = milliseconds << 16 | 0x7000 | rest >> 62
         return uuid_of(high << 64 | 2 << 62 | rest % 2**62)
 
     return id_of
