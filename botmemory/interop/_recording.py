@@ -31,7 +31,7 @@ ROWS_PER_CHUNK = 1000  # that are read and checked together
 ROWS_AT_ONCE = 2000  # recorded in one transaction; more of them in several
 # rows of one of several transactions: of the first one, at least, at most
 FIRST, FEWEST, MOST = 500, 100, 5000
-HOLD = 0.2  # seconds for which one of several transactions should hold the write lock
+HOLD = 0.15  # seconds for which one of several transactions should hold the write lock
 KEYS_PER_DELETE = 500
 ATTEMPTS = 10  # to delete what must not stay
 NO_ID_YET = 2**63 - 2**40  # ids from it on stand for those that the database is to give
