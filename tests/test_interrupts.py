@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
 import tempfile
-from collections.abc import Iterator
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from interrupt_storm import LONGEST, SHORTEST
 from interrupts import OPERATIONS, Report, SqliteFile, Stack, sweep
 
+from botmemory import close_db, init_db
+
+STORM = str(Path(__file__).with_name("interrupt_storm.py"))
 FEW = {"init_db": 7, "init_db_new": 60}  # of the places, of which these have thousands
 
 
@@ -45,3 +58,128 @@ def test_sqlite_operation_interrupted_anywhere_leaves_nothing(
 ) -> None:
     every = FEW.get(operation, 1)
     require_clean(sweep(operation, sqlite_file, every=every, all_kinds=every == 1))
+
+
+# --- a storm of real signals ----------------------------------------------------------------
+
+
+class Program:
+    """The program of interrupt_storm.py, and what it says."""
+
+    def __init__(self, kind: str, target: str, count: int, look: Callable[[], list[str]]) -> None:
+        self._look = look
+        self.left: list[str] = []  # by an interrupt, while the program did nothing
+        self.said: Counter[str] = Counter()
+        self.stored: list[str] = []
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  (a pipe would fill up)
+        self.process = subprocess.Popen(
+            [sys.executable, STORM, kind, target, str(count), "1"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+        )
+        self._ready = threading.Event()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        assert self._ready.wait(20), "the program does not begin"
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        assert self.process.stdin is not None
+        for line in self.process.stdout:
+            word, _, rest = line.rstrip("\n").partition(" ")
+            self.said[word] += 1
+            if word == "stored":
+                self.stored.append(rest)
+            elif word == "idle":
+                self.left += self._look()
+                self.process.stdin.write("x")
+                self.process.stdin.flush()
+            elif word == "ready":
+                self._ready.set()
+        self._ready.set()
+
+    def end(self) -> str:
+        """End it and return what it wrote to its error output."""
+        self.process.terminate()
+        try:
+            self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+        self._reader.join()
+        with self.process, self._errors:
+            self._errors.seek(0)
+            return self._errors.read()
+
+
+def require_whole(symbols: Counter[str], *programs: Program) -> None:
+    """Require that each group of rows is stored as a whole, and each that was acknowledged."""
+    parts = {symbol: count for symbol, count in symbols.items() if count != size(symbol)}
+    assert not parts
+    for program in programs:
+        assert set(program.stored) <= symbols.keys()
+
+
+def size(symbol: str) -> int:
+    return int(symbol.rpartition("/")[2])
+
+
+def storm(
+    kind: str,
+    count: int,
+    target: str,
+    other_target: str,
+    look: Callable[[], list[str]],
+    read: Callable[[], Counter[str]],
+) -> None:
+    init_db(target)
+    close_db()
+    choice = random.Random(1)
+    other = Program("quiet", other_target, 0, look)
+    program = Program(kind, target, count, look)
+    try:
+        sent = {"ctrl_c": signal.SIGINT, "handler": signal.SIGUSR1}.get(kind)
+        for _ in range(count):
+            time.sleep(choice.uniform(SHORTEST, LONGEST))
+            if sent is not None and program.process.poll() is None:
+                program.process.send_signal(sent)
+    finally:
+        errors = program.end(), other.end()
+    for ended in (program, other):
+        # Python itself may have said there that it ignores what a generator raises as it goes
+        assert ended.process.returncode == 0, "\n".join(errors)
+        assert ended.said["closed"] == 1, "\n".join(errors)
+    assert program.left == []
+    assert len(other.stored) > 10
+    if kind == "handler":
+        assert sum("handler" in group for group in program.stored) > count / 4, program.said
+    else:
+        assert program.said["interrupted"] > count / 10, program.said
+        assert program.said["idle"] > 1
+    require_whole(read(), program, other)
+
+
+@pytest.mark.parametrize("kind", ["ctrl_c", "alarm", "thread", "handler"])
+@pytest.mark.parametrize("count", [300, pytest.param(5000, marks=pytest.mark.long)])
+def test_storm_of_interrupts_on_sqlite_stops_nobody(
+    kind: str, count: int, sqlite_file: SqliteFile
+) -> None:
+    """What returned is stored, all or nothing; and another process records all the time."""
+
+    def look() -> list[str]:
+        found = sqlite_file.left()  # the other process writes: its lock is given back soon
+        for _ in range(100):
+            if not found:
+                break
+            time.sleep(0.005)
+            found = sqlite_file.left()
+        return found
+
+    def read() -> Counter[str]:
+        with closing(sqlite3.connect(path)) as connection:
+            assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+            return Counter(row for (row,) in connection.execute("SELECT symbol FROM trade"))
+
+    path = sqlite_file.name()
+    storm(kind, count, path, path, look, read)
