@@ -623,7 +623,11 @@ class TestMore:
         assert trades.get_trade_count() == 2
 """
     )
-    tests = "import sys, pytest; sys.exit(pytest.main(sys.argv[1:]))"
+    # without plugins, which take seconds to import
+    tests = (
+        "import os, sys, pytest; os.environ['PYTEST_DISABLE_PLUGIN_AUTOLOAD'] = '1'; "
+        "sys.exit(pytest.main(sys.argv[1:]))"
+    )
     options = ("-q", "-p", "no:cacheprovider", f"--basetemp={tmp_path / 'temporary'}")
     assert "4 passed" in program(tests, *options, tmp_path / "test_bot.py")
 
