@@ -83,7 +83,7 @@ class Suspension:
         return False
 
 
-def suspension_of(entered: FrameType, label: str) -> Suspension | None:
+def suspension_of(entered: FrameType, database: Any) -> Suspension | None:
     """Return the generator that enters a block in this frame, None where no generator does.
 
     Raises `DatabaseBusyError` where a thread of a pool itself drives the generator: it will go on
@@ -103,9 +103,9 @@ def suspension_of(entered: FrameType, label: str) -> Suspension | None:
     is_pool = frame is not None and frame.f_globals.get("__name__") in _POOLS
     if generator is not None and is_pool:
         raise DatabaseBusyError(
-            f"{label}: a generator enters session_scope() on a thread of a pool, which goes on "
-            "with other work inside the block (FastAPI does so with a dependency that yields); use "
-            "session_scope() inside the function that records"
+            f"{database.config.label}: a generator enters session_scope() on a thread of a pool, "
+            "which goes on with other work inside the block (FastAPI does so with a dependency that "
+            "yields); use session_scope() inside the function that records"
         )
     if generator is None or frame is None or wrapped:
         return None

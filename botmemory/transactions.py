@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import sys
 import threading
-import uuid
 import weakref
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
@@ -86,7 +85,7 @@ class Atomic:
         database = self.database = self._opened()
         self.thread = threading.get_ident()
         self.owner = current_owner()
-        self.suspension = suspension_of(sys._getframe(1), database.config.label)
+        self.suspension = suspension_of(sys._getframe(1), database)
         self.undone_because = None
         if database.may_use_transaction():
             self._enter_savepoint(database.top_transaction())
@@ -104,7 +103,7 @@ class Atomic:
             )
         self.is_outermost = False
         self.outermost = outermost
-        self._savepoint = f'"s{uuid.uuid4().hex}"'
+        self._savepoint = f'"s{len(outermost.inner)}"'
         self.database.execute_sql(f"SAVEPOINT {self._savepoint}")
         self.is_open = True
         outermost.inner.append(self)
@@ -115,11 +114,10 @@ class Atomic:
         error: BaseException | None = None,
         trace: TracebackType | None = None,
     ) -> None:
-        label = self.database.config.label
         if not self.is_open:
             self.database.forget_undone(self)
             if kind is None and self.undone_because is not None:
-                raise DatabaseBusyError(f"{label}: {self.undone_because}")
+                raise DatabaseBusyError(f"{self.database.config.label}: {self.undone_because}")
             return
         if not self._is_mine():
             self.undo(
@@ -127,12 +125,12 @@ class Atomic:
                 "it was rolled back; enter and leave it in one function"
             )
             if kind is None:
-                raise DatabaseBusyError(f"{label}: {self.undone_because}")
+                raise DatabaseBusyError(f"{self.database.config.label}: {self.undone_because}")
         elif not self.is_outermost:
             self._leave_savepoint(kind is not None)
         elif kind is None and (self.undone_because is not None or self.inner):
             self.undo(self.undone_because or "it was left before a session_scope() inside it")
-            raise StorageError(f"{label}: {self.undone_because}")
+            raise StorageError(f"{self.database.config.label}: {self.undone_because}")
         else:
             self.database.leave_transaction(self, undo=kind is not None)
 
