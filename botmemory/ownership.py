@@ -104,8 +104,8 @@ def suspension_of(entered: FrameType, database: Any) -> Suspension | None:
     if generator is not None and is_pool:
         raise DatabaseBusyError(
             f"{database.config.label}: a generator enters session_scope() on a thread of a pool, "
-            "which goes on with other work inside the block (FastAPI does so with a dependency that "
-            "yields); use session_scope() inside the function that records"
+            "which goes on with other work inside the block (FastAPI does so with a dependency "
+            "that yields); use session_scope() inside the function that records"
         )
     if generator is None or frame is None or wrapped:
         return None

@@ -293,6 +293,7 @@ class ServerMixin(TransactionState):
     def _alone(self, call: Callable[[], R], sql: str) -> R:
         """Run a statement that is a transaction of its own; its connection goes back at once."""
         if not sql.startswith("SELECT"):
+            self.require_outside_of_others()
             return repeat_undone(lambda: self._once(call, NOT_KNOWN))
         try:
             return self._once(call, "repeat the call")
@@ -344,6 +345,7 @@ class ServerMixin(TransactionState):
 
     def _enter_transaction(self, transaction: Atomic, isolation_level: str | None) -> None:
         state, pool = self._state, self.pool
+        self.require_outside_of_others()
         self._forget_given_up()
         position = transaction.position = len(state.transactions)
         transaction.is_changing = True

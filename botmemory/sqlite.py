@@ -432,6 +432,7 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         self._require_usable()
         if not self._locks or held.keeps_lock:
             return self._timeout
+        self.require_outside_of_others()
         try:
             lock = held.lock
             if isinstance(lock, NoLock):

@@ -14,6 +14,7 @@ import threading
 import weakref
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from contextvars import ContextVar
 from functools import partial, wraps
 
 from ._typing import TYPE_CHECKING
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
     R = TypeVar("R")
 
 __all__ = ["Atomic", "TransactionState"]
+
+
+# the block whose context runs now: asyncio, anyio and trio hand it on to the threads they use
+_block: ContextVar[Atomic | None] = ContextVar("botmemory block", default=None)
 
 
 def _nothing() -> None:
@@ -93,6 +98,7 @@ class Atomic:
             self.is_outermost = True
             self.inner = []
             database.enter_transaction(self, self._lock_type)
+            _block.set(self)
         return database if self._gives_database else self
 
     def _enter_savepoint(self, outermost: object) -> None:
@@ -307,6 +313,16 @@ class TransactionState:
             raise DatabaseBusyError(
                 f"{self.config.label}: a transaction is open in this thread; leave session_scope() "
                 "before closing the database"
+            )
+
+    def require_outside_of_others(self) -> None:
+        """Refuse to wait for a block that waits for what runs now, on a thread of a pool."""
+        block = _block.get()
+        if block is not None and block.is_open and block.thread != threading.get_ident():
+            raise DatabaseBusyError(
+                f"{self.config.label}: the caller's own session_scope() is open on another thread, "
+                "and would wait for this one; record on its thread, or use session_scope() inside "
+                "the function that records"
             )
 
     def remember_undone(self, block: Atomic) -> None:
