@@ -29,6 +29,7 @@ from collections.abc import Callable
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
+from importlib import util
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -46,9 +47,11 @@ PLACES = (
     str(Path(str(playhouse.__file__)).parent) + "/",
     *(str(module.__file__) for module in (peewee, contextlib, threading)),
     str(Path(str(contextlib.__file__)).with_name("_weakrefset.py")),
+    *map(str, (util.find_spec("psycopg") or migrations.__spec__).submodule_search_locations),
     "<string>",  # the functions that botmemory generates
 )
 GENERATOR = 0x20  # the flag of its code
+POOL = 2  # connections
 DEPTH = 3  # functions: places that differ in none of them count as one
 Stack = tuple[tuple[types.CodeType, int], ...]
 PATIENCE = 5.0  # seconds after which a call counts as hanging
@@ -221,8 +224,11 @@ class Target(Protocol):
     def open(self) -> object:
         """Open it, creating it where it is missing."""
 
-    def left(self) -> list[str]:
+    def held(self) -> list[str]:
         """Say which locks are held and which transactions are open at this moment."""
+
+    def left(self) -> list[str]:
+        """Say the same, after the time that it takes to see that a connection was closed."""
 
     def rows(self) -> Rows: ...
 
@@ -231,6 +237,9 @@ class Target(Protocol):
 
     def write(self) -> None:
         """Give each trade the strategy "outside"."""
+
+    def disconnect(self) -> None:
+        """See to it that the next call of this thread has to connect."""
 
     def part(self) -> None:
         """Close the connection from outside, until it is needed again."""
@@ -268,7 +277,7 @@ class SqliteFile:
     def open(self) -> object:
         return init_db(self.path, busy_timeout=0.5, synchronous="normal")
 
-    def left(self) -> list[str]:
+    def held(self) -> list[str]:
         found = []
         with self._lock_file() as lock:
             try:
@@ -281,6 +290,9 @@ class SqliteFile:
             found.append(f"SQLite: {error}")
         return found
 
+    def left(self) -> list[str]:
+        return self.held()
+
     def rows(self) -> Rows:
         return {(table, str(key).replace("-", "")): rest for table, key, *rest in self._run(ROWS)}
 
@@ -289,6 +301,9 @@ class SqliteFile:
 
     def write(self) -> None:
         self._run("UPDATE trade SET strategy = 'outside'")
+
+    def disconnect(self) -> None:
+        db.close()
 
     def handles(self) -> Counter[str]:
         self.part()
@@ -325,6 +340,108 @@ class SqliteFile:
         return [self._outside.execute(statement).fetchall() for statement in statements][-1]
 
 
+class Server:
+    """A database on a PostgreSQL server, with a pool of two connections."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._outside = self._connect()
+
+    def close(self) -> None:
+        self._outside.close()
+
+    def name(self) -> str:
+        return self.url
+
+    def fresh(self) -> None:
+        self.disconnect()
+        self._run("DROP SCHEMA public CASCADE", "CREATE SCHEMA public")
+
+    def open(self) -> object:
+        return init_db(self.url, busy_timeout=1, pool_size=POOL, synchronous="normal")
+
+    def held(self) -> list[str]:
+        transactions = self._run(
+            "SELECT state || ': ' || left(query, 40) FROM pg_stat_activity WHERE "
+            "datname = current_database() AND pid <> pg_backend_pid() AND state <> 'idle'"
+        )
+        locks = self._run(
+            "SELECT 'advisory lock held' FROM pg_locks WHERE locktype = 'advisory' "
+            "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        )
+        return [text for (text,) in transactions + locks]
+
+    def left(self) -> list[str]:
+        for _ in range(50):
+            found = self.held()
+            if not found:
+                break
+            time.sleep(0.02)
+        return found
+
+    def rows(self) -> Rows:
+        return {(table, key.replace("-", "")): rest for table, key, *rest in self._run(ROWS)}
+
+    def clear(self) -> None:
+        self._run("DELETE FROM trade", "DELETE FROM signal")
+
+    def write(self) -> None:
+        self._run("UPDATE trade SET strategy = 'outside'")
+
+    def disconnect(self) -> None:
+        self._run(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+
+    def part(self) -> None:
+        pass
+
+    def handles(self) -> Counter[str]:
+        [[count]] = self._run(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+            "AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
+        )
+        return Counter({"connections": max(count, POOL)})
+
+    def pool_problems(self) -> list[str]:
+        problems = []
+        together = threading.Barrier(POOL)
+
+        def use() -> None:
+            try:
+                with scope():
+                    record("POOL")
+                    together.wait(PATIENCE / 2)
+            except Exception as error:
+                problems.append(f"pool: {type(error).__name__}: {str(error)[:90]}")
+
+        threads = [threading.Thread(target=use) for _ in range(POOL)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return problems
+
+    def hold_lock(self, seconds: float) -> threading.Thread:
+        holder = self._connect()
+        holder.execute("BEGIN")
+        holder.execute("LOCK TABLE trade IN ACCESS EXCLUSIVE MODE")
+        thread = threading.Timer(seconds, holder.close)
+        thread.start()
+        return thread
+
+    def _connect(self) -> Any:
+        import psycopg
+
+        return psycopg.connect(self.url, autocommit=True)
+
+    def _run(self, *statements: str) -> list[Any]:
+        for statement in statements:
+            cursor = self._outside.execute(statement)
+        return list(cursor.fetchall()) if cursor.description else []
+
+
 # --- the operations -------------------------------------------------------------------------
 
 
@@ -336,7 +453,7 @@ def rows_of_trades(count: int) -> list[Any]:
     return [{"symbol": "A", "side": "buy", "price": 1, "quantity": 1}] * count
 
 
-def do_nothing() -> None:
+def do_nothing(target: Target) -> None:
     pass
 
 
@@ -345,7 +462,7 @@ class Operation:
     """What is interrupted: it is given a trade that was stored before."""
 
     call: Callable[[Trade], object] | None  # None: open the database
-    before: Callable[[], object] = do_nothing
+    before: Callable[[Target], object] = do_nothing
     new_database: bool = False  # without tables
     in_thread: bool = False  # in a new thread each time, which has no connection yet
     waits: bool = False  # another process holds the write lock when it begins
@@ -491,8 +608,12 @@ def close(stored: Trade) -> None:
     close_db()
 
 
-def close_connection() -> None:
-    db.close()
+def disconnect(target: Target) -> None:
+    target.disconnect()
+
+
+def close_first(target: Target) -> None:
+    close_db()
 
 
 OPERATIONS = {
@@ -514,23 +635,23 @@ OPERATIONS = {
     "atomic": Operation(atomic),
     "transaction": Operation(transaction),
     "plain_peewee": Operation(plain_peewee),
-    "with_db": Operation(with_db, close_connection),
+    "with_db": Operation(with_db, disconnect),
     "run_transaction": Operation(transaction_repeated),
     "iterate": Operation(iterate),
     "iterate_in_scope": Operation(iterate_in_scope),
     "get_latest": Operation(get_latest),
     "get_latest_in_scope": Operation(get_latest_in_scope),
     "get_db": Operation(web_request),
-    "first_create": Operation(create, close_connection),
-    "first_session_scope": Operation(session_scope, close_connection),
-    "first_get_latest": Operation(get_latest, close_connection),
+    "first_create": Operation(create, disconnect),
+    "first_session_scope": Operation(session_scope, disconnect),
+    "first_get_latest": Operation(get_latest, disconnect),
     "thread_create": Operation(create, in_thread=True),
     "thread_session_scope": Operation(session_scope, in_thread=True),
     "create_waiting": Operation(create, waits=True),
     "session_scope_waiting": Operation(session_scope, waits=True),
     "close_db": Operation(close),
-    "init_db": Operation(None, close_db),
-    "init_db_new": Operation(None, close_db, new_database=True),
+    "init_db": Operation(None, close_first),
+    "init_db_new": Operation(None, close_first, new_database=True),
 }
 
 
@@ -545,7 +666,7 @@ class Report:
     points: int = 0  # there are
     tried: int = 0
     failures: dict[tuple[str, ...], list[str]] = field(default_factory=dict)
-    stuck = False
+    stopped = ""
 
     def __str__(self) -> str:
         failed = sum(map(len, self.failures.values()))
@@ -555,12 +676,13 @@ class Report:
                 f"  {len(places)} x: {'; '.join(problems)}",
                 f"    at {', '.join(places[:6])}",
             ]
-        if self.stuck:
-            lines.append("  stopped there, because this process hangs")
+        if self.stopped:
+            lines.append(f"  stopped at the last of these places: {self.stopped}")
         return "\n".join(lines)
 
 
 CLOSED_EACH = 7  # attempts: closing and opening takes longer than all the other checks
+MOST_FAILURES = 60  # each takes seconds where it waits for what is not given back
 KINDS = tuple(itertools.product((KeyboardInterrupt, TimeLimit), (False, True)))
 
 
@@ -601,8 +723,9 @@ def sweep(
                     how = f"{at}@{attempt.where} {kind.__name__}{' kept' if keep else ''}"
                     report.failures.setdefault(tuple(attempt.problems), []).append(how)
                     _start_again(target)
-                if attempt.is_stuck:
-                    report.stuck = True
+                failed = sum(map(len, report.failures.values()))
+                if attempt.is_stuck or failed == MOST_FAILURES:
+                    report.stopped = "this process hangs" if attempt.is_stuck else "that is enough"
                     return report
             report.tried += 1
     finally:
@@ -695,7 +818,7 @@ class _Attempt:
 
     def _run(self, stored: Trade) -> None:
         target = self.target
-        self.operation.before()
+        self.operation.before(target)
         if self.operation.new_database:
             target.fresh()
         before = {} if self.operation.new_database else target.rows()
@@ -717,7 +840,7 @@ class _Attempt:
             with scope():
                 first = record("SCOPE")
                 self._drop()  # must not end this transaction
-                if not target.left():
+                if not target.held():
                     self.problems.append("dropping the exception ended another transaction")
                 second = record("SCOPE")
             self._acknowledged.update(("trade", row.id.hex) for row in (first, second))
@@ -745,6 +868,11 @@ class _Attempt:
         if self.whole is not None and self.handles - self.whole.handles:
             gc.collect()  # a database that was closed
             more = target.handles() - self.whole.handles
+            for _ in range(50):
+                if not more:
+                    break
+                time.sleep(0.02)  # a server sees later that a connection was closed
+                more = target.handles() - self.whole.handles
             self.problems += [f"left open: {count} {what}" for what, count in more.items()]
         if close:
             target.part()  # the last connection to close does more
@@ -828,9 +956,10 @@ def main() -> None:
     parser.add_argument("operations", nargs="*", default=[*OPERATIONS], metavar="OPERATION")
     parser.add_argument("--every", type=int, default=1, help="try each n-th place only")
     parser.add_argument("--all", action="store_true", help="each kind of exception at each place")
+    parser.add_argument("--url", help="an empty PostgreSQL database, instead of a SQLite file")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        target = SqliteFile(Path(folder))
+        target: Target = Server(options.url) if options.url else SqliteFile(Path(folder))
         for name in options.operations:
             began = time.monotonic()
             print(sweep(name, target, every=options.every, all_kinds=options.all))
