@@ -1,6 +1,6 @@
 """A program that records while it is interrupted, catches what comes and goes on.
 
-python tests/interrupt_storm.py KIND TARGET COUNT SEED. It writes a line for each call that has
+python tests/interrupt_storm.py KIND TARGET COUNT LONGEST. It writes a line for each call that has
 returned. After some interrupts it says "idle", and waits for a byte before it goes on. It ends at
 SIGTERM. The name of a group of rows says how many they are.
 """
@@ -24,7 +24,7 @@ from botmemory.repositories import trades
 
 HANGS = 20.0  # seconds without a call that returns: say where each thread is, and exit
 IDLE_EACH = 10  # interrupts
-SHORTEST, LONGEST = 0.0005, 0.008  # seconds from one interrupt to the next
+SHORTEST = 0.0005  # seconds from one interrupt to the next
 
 
 class TimeLimit(Exception):  # noqa: N818  (task queues name theirs like this)
@@ -128,7 +128,7 @@ def say(word: str) -> None:
 # --- how it is interrupted ------------------------------------------------------------------
 
 
-def ctrl_c(recorder: Recorder, count: int) -> None:
+def ctrl_c(recorder: Recorder, count: int, longest: float) -> None:
     """The parent sends SIGINT."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
@@ -139,11 +139,11 @@ def ctrl_c(recorder: Recorder, count: int) -> None:
     recorder.run()
 
 
-def alarm(recorder: Recorder, count: int) -> None:
+def alarm(recorder: Recorder, count: int, longest: float) -> None:
     """Each call has a time limit, as a decorator sets it."""
 
     def limited(call: Callable[[], None]) -> None:
-        signal.setitimer(signal.ITIMER_REAL, random.uniform(SHORTEST, LONGEST))
+        signal.setitimer(signal.ITIMER_REAL, random.uniform(SHORTEST, longest))
         try:
             call()
         finally:
@@ -157,12 +157,12 @@ def alarm(recorder: Recorder, count: int) -> None:
     recorder.run(limited)
 
 
-def thread(recorder: Recorder, count: int) -> None:
+def thread(recorder: Recorder, count: int, longest: float) -> None:
     """Another thread raises it in the one that records, as task queues and notebooks do."""
     worker = threading.Thread(target=recorder.run)
     worker.start()
     for _ in range(count):
-        time.sleep(random.uniform(SHORTEST, LONGEST))
+        time.sleep(random.uniform(SHORTEST, longest))
         if recorder.is_recording:
             ctypes.pythonapi.PyThreadState_SetAsyncExc(
                 ctypes.c_ulong(worker.ident or 0), ctypes.py_object(TimeLimit)
@@ -170,7 +170,7 @@ def thread(recorder: Recorder, count: int) -> None:
     worker.join()
 
 
-def handler(recorder: Recorder, count: int) -> None:
+def handler(recorder: Recorder, count: int, longest: float) -> None:
     """The handler of a signal, which the parent sends, records as well."""
     numbers = itertools.count(1)
     is_running = False
@@ -193,7 +193,7 @@ def handler(recorder: Recorder, count: int) -> None:
     recorder.run()
 
 
-def quiet(recorder: Recorder, count: int) -> None:
+def quiet(recorder: Recorder, count: int, longest: float) -> None:
     """Nobody interrupts it."""
     recorder.run()
 
@@ -211,8 +211,8 @@ KINDS = {
 
 
 def main() -> None:
-    kind, target, count, seed = sys.argv[1:]
-    random.seed(int(seed))
+    kind, target, count, longest = sys.argv[1:]
+    random.seed(1)
     run, error = KINDS[kind]
     recorder = Recorder(error)
 
@@ -222,7 +222,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, end)
     faulthandler.dump_traceback_later(HANGS, exit=True)
     init_db(target, busy_timeout=2 if kind == "quiet" else 5)
-    run(recorder, int(count))
+    run(recorder, int(count), float(longest))
     close_db()
     say("closed")
 

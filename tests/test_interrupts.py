@@ -16,8 +16,9 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from interrupt_storm import LONGEST, SHORTEST
+from interrupt_storm import SHORTEST
 from interrupts import OPERATIONS, Report, Server, SqliteFile, Stack, sweep
+from servers import changed, run
 
 from botmemory import close_db, init_db
 
@@ -76,7 +77,7 @@ def tried_on_postgres() -> set[Stack]:
 def test_postgres_operation_interrupted_leaves_nothing(
     operation: str, postgres: Server, tried_on_postgres: set[Stack]
 ) -> None:
-    every = FEW.get(operation, 1) * 9
+    every = FEW.get(operation, 1) * 16
     require_clean(sweep(operation, postgres, tried=tried_on_postgres, every=every))
 
 
@@ -94,14 +95,16 @@ def test_postgres_operation_interrupted_anywhere_leaves_nothing(
 class Program:
     """The program of interrupt_storm.py, and what it says."""
 
-    def __init__(self, kind: str, target: str, count: int, look: Callable[[], list[str]]) -> None:
+    def __init__(
+        self, kind: str, target: str, count: int, longest: float, look: Callable[[], list[str]]
+    ) -> None:
         self._look = look
         self.left: list[str] = []  # by an interrupt, while the program did nothing
         self.said: Counter[str] = Counter()
         self.stored: list[str] = []
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  (a pipe would fill up)
         self.process = subprocess.Popen(
-            [sys.executable, STORM, kind, target, str(count), "1"],
+            [sys.executable, STORM, kind, target, str(count), str(longest)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
@@ -156,6 +159,7 @@ def size(symbol: str) -> int:
 def storm(
     kind: str,
     count: int,
+    longest: float,
     target: str,
     other_target: str,
     look: Callable[[], list[str]],
@@ -164,12 +168,12 @@ def storm(
     init_db(target)
     close_db()
     choice = random.Random(1)
-    other = Program("quiet", other_target, 0, look)
-    program = Program(kind, target, count, look)
+    other = Program("quiet", other_target, 0, 0, look)
+    program = Program(kind, target, count, longest, look)
     try:
         sent = {"ctrl_c": signal.SIGINT, "handler": signal.SIGUSR1}.get(kind)
         for _ in range(count):
-            time.sleep(choice.uniform(SHORTEST, LONGEST))
+            time.sleep(choice.uniform(SHORTEST, longest))
             if sent is not None and program.process.poll() is None:
                 program.process.send_signal(sent)
     finally:
@@ -210,4 +214,31 @@ def test_storm_of_interrupts_on_sqlite_stops_nobody(
             return Counter(row for (row,) in connection.execute("SELECT symbol FROM trade"))
 
     path = sqlite_file.name()
-    storm(kind, count, path, path, look, read)
+    storm(kind, count, 0.008, path, path, look, read)
+
+
+@pytest.mark.parametrize("kind", ["ctrl_c", "alarm", "thread", "handler"])
+@pytest.mark.parametrize("count", [100, pytest.param(2000, marks=pytest.mark.long)])
+def test_storm_of_interrupts_on_postgres_stops_nobody(
+    kind: str, count: int, new_database: Callable[[], str]
+) -> None:
+    """What returned is stored, all or nothing; and another process records all the time."""
+    other = new_database()
+
+    def look() -> list[str]:
+        for _ in range(100):
+            found = run(
+                other,
+                "SELECT state || ': ' || query FROM pg_stat_activity "
+                "WHERE application_name = 'storm' AND state <> 'idle'",
+            )
+            if not found:
+                break
+            time.sleep(0.005)  # the server sees later that a connection was closed
+        return [text for (text,) in found]
+
+    def read() -> Counter[str]:
+        return Counter(row for (row,) in run(other, "SELECT symbol FROM trade"))
+
+    # a connection that is interrupted is made anew, which takes its time
+    storm(kind, count, 0.04, changed(other, application_name="storm"), other, look, read)
