@@ -8,7 +8,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -28,7 +28,15 @@ from .sqlite_connection import (
     prepare_file,
     uri_of,
 )
-from .sqlite_errors import RESTORE, busy, is_damage, is_unopened, named_error
+from .sqlite_errors import (
+    RESTORE,
+    busy,
+    is_damage,
+    is_unopened,
+    named_error,
+    translate_errors,
+    unreadable,
+)
 from .sqlite_fork import open_backends, unusable_after_fork
 from .sqlite_health import damage
 from .sqlite_json import json_match
@@ -110,13 +118,14 @@ class SqliteBackend(peewee.SqliteDatabase):
         if self.database == MEMORY:
             self.connect()
             return
-        prepare_file(Path(self.database), self.config.read_only)
-        self.connect()
-        try:
-            self._prove()
-        except BaseException:
-            self.close()
-            raise
+        with translate_errors(self.database, "cannot be opened"):
+            prepare_file(Path(self.database), self.config.read_only)
+            self.connect()
+            try:
+                self._prove()
+            except BaseException:
+                self.close()
+                raise
 
     def _prove(self) -> None:
         path = Path(self.database)
@@ -133,9 +142,10 @@ class SqliteBackend(peewee.SqliteDatabase):
         self._remember_files()
 
     def connect(self, reuse_if_open: bool = False) -> bool:
-        return self._retry_while_busy(
-            lambda: super(SqliteBackend, self).connect(reuse_if_open), self._timeout
-        )
+        with translate_errors(self.database, "cannot be opened"):
+            return self._retry_while_busy(
+                lambda: super(SqliteBackend, self).connect(reuse_if_open), self._timeout
+            )
 
     def _connect(self) -> sqlite3.Connection:
         if self.database == MEMORY:
@@ -390,8 +400,21 @@ class SqliteBackend(peewee.SqliteDatabase):
         """Return the botmemory error for one of SQLite's, None where there is none."""
         translated = named_error(error, self.database, self._timeout)
         if is_damage(error):
+            if not self._is_damaged():
+                return unreadable(error, self.database)
             self.unusable = str(translated)  # a broken file takes no more writes
         return translated
+
+    def _is_damaged(self) -> bool:
+        """Return whether the file is damaged: SQLite says so of a read that fails once, too."""
+        if self.database == MEMORY:
+            return True
+        try:
+            with closing(sqlite3.connect(uri_of(self.database, "ro"), uri=True)) as look:
+                (verdict,) = look.execute("PRAGMA quick_check(1)").fetchone()
+        except sqlite3.Error:
+            return True
+        return bool(verdict != "ok")
 
     # --- the write lock ---------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ __all__ = [
     "named_error",
     "translate_errors",
     "translated",
+    "unreadable",
 ]
 
 _BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
@@ -121,6 +122,14 @@ def named_error(error: BaseException, path: str, timeout: float) -> BotMemoryErr
             f"{path}: {origin}; look at 'python -m botmemory.migration_runner status'"
         )
     return None
+
+
+def unreadable(error: BaseException, path: str) -> StorageError:
+    """Return the error for a read that failed and that SQLite takes for damage."""
+    return StorageError(
+        f"{path}: the system refused to read it ({getattr(error, 'orig', error)}), and it is "
+        f"sound now; {NOTHING_WRITTEN}check the disk and repeat the call"
+    )
 
 
 def _cause(origin: BaseException, path: str) -> tuple[str, str]:
