@@ -76,7 +76,8 @@ class FileLock:
         file, self._file = self._file, None
         self.release = _nothing
         if file is not None:
-            os.close(file)
+            with suppress(OSError):  # it is closed all the same, and the lock is gone with it
+                os.close(file)
 
     def __del__(self) -> None:
         self.close()

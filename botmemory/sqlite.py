@@ -8,7 +8,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -32,7 +32,16 @@ from .sqlite_connection import (
     prepare_file,
     uri_of,
 )
-from .sqlite_errors import RESTORE, busy, is_damage, is_unopened, named_error
+from .sqlite_errors import (
+    RESTORE,
+    busy,
+    is_damage,
+    is_read_only,
+    is_unopened,
+    named_error,
+    translate_errors,
+    unreadable,
+)
 from .sqlite_fork import fork_gate, open_backends, unusable_after_fork
 from .sqlite_health import damage
 from .sqlite_json import json_match
@@ -114,20 +123,21 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         if self.database == MEMORY:
             self.connect()
             return
-        prepare_file(Path(self.database), self.config.read_only)
-        for name in other_names(Path(self.database)):
-            _warnings.warning(
-                "%s %s: a program that opens it by another name does not see what this one records,"
-                " and both may damage it; botmemory.upkeep.check.check() says more",
-                self.database,
-                name,
-            )
-        self.connect()
-        try:
-            self._prove()
-        except BaseException:
-            self.close()
-            raise
+        with translate_errors(self.database, "cannot be opened"):
+            prepare_file(Path(self.database), self.config.read_only)
+            for name in other_names(Path(self.database)):
+                _warnings.warning(
+                    "%s %s: a program that opens it by another name does not see what this one "
+                    "records, and both may damage it; botmemory.upkeep.check.check() says more",
+                    self.database,
+                    name,
+                )
+            self.connect()
+            try:
+                self._prove()
+            except BaseException:
+                self.close()
+                raise
 
     def _prove(self) -> None:
         path = Path(self.database)
@@ -144,9 +154,10 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         self._remember_files()
 
     def connect(self, reuse_if_open: bool = False) -> bool:
-        return self._retry_while_busy(
-            lambda: super(SqliteBackend, self).connect(reuse_if_open), self._timeout
-        )
+        with translate_errors(self.database, "cannot be opened"):
+            return self._retry_while_busy(
+                lambda: super(SqliteBackend, self).connect(reuse_if_open), self._timeout
+            )
 
     def _connect(self) -> sqlite3.Connection:
         if self.database == MEMORY:
@@ -410,15 +421,33 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
     def named_error(self, error: BaseException) -> BotMemoryError | None:
         """Return the botmemory error for one of SQLite's, None where there is none."""
         translated = named_error(error, self.database, self._timeout)
+        if is_read_only(error) and self._state.held is not None:
+            # SQLite opens a file only to read where it could not do more at that moment
+            self._state.held.is_stale = True
         if is_damage(error):
+            if not self._is_damaged():
+                return unreadable(error, self.database)
             self.unusable = str(translated)  # a broken file takes no more writes
         return translated
+
+    def _is_damaged(self) -> bool:
+        """Return whether the file is damaged: SQLite says so of a read that fails once, too."""
+        if self.database == MEMORY:
+            return True
+        try:
+            with closing(sqlite3.connect(uri_of(self.database, "ro"), uri=True)) as look:
+                (verdict,) = look.execute("PRAGMA quick_check(1)").fetchone()
+        except sqlite3.Error:
+            return True
+        return bool(verdict != "ok")
 
     # --- the write lock ---------------------------------------------------------------------
 
     def _held(self) -> Connection:
         """Return this thread's connection, which is made where there is none."""
         state = self._state
+        if state.held is not None and state.held.is_stale and not state.transactions:
+            self.close()
         if state.closed:
             self.connect()
         return cast(Connection, state.held)
@@ -583,6 +612,8 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         if state.closed or self._is_watched():
             return self.execute_sql(sql, params)
         held = cast(Connection, state.held)
+        if held.is_stale:
+            return self.execute_sql(sql, params)
         if (state.transactions or state.undone) and self.is_in_transaction():
             self._require_usable()
             if not held.raw.in_transaction:

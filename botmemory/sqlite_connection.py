@@ -48,6 +48,7 @@ class Connection:
         self.path = path
         # `lock.release()` gives the write lock back, if it is held: one call into C
         self.lock: FileLock | NoLock = NO_LOCK
+        self.is_stale = False  # to be opened again before the next write
         self.is_idle = False  # the connection of a worker between two calls: a fork closes it
         self.keeps_lock = False  # while the schema is changed
         self.process = os.getpid()

@@ -16,10 +16,12 @@ from .errors import BotMemoryError, DatabaseBusyError, SchemaError, StorageError
 __all__ = [
     "is_busy",
     "is_damage",
+    "is_read_only",
     "is_unopened",
     "named_error",
     "translate_errors",
     "translated",
+    "unreadable",
 ]
 
 _BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
@@ -95,6 +97,11 @@ def is_damage(error: BaseException) -> bool:
     return _code(error) in _DAMAGE
 
 
+def is_read_only(error: BaseException) -> bool:
+    """Return whether SQLite would not write the file."""
+    return _code(error) == sqlite3.SQLITE_READONLY
+
+
 def is_unopened(error: BaseException) -> bool:
     """Return whether SQLite could not open the file, or one of those beside it."""
     return _code(error) in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
@@ -121,6 +128,14 @@ def named_error(error: BaseException, path: str, timeout: float) -> BotMemoryErr
             f"{path}: {origin}; look at 'python -m botmemory.migration_runner status'"
         )
     return None
+
+
+def unreadable(error: BaseException, path: str) -> StorageError:
+    """Return the error for a read that failed and that SQLite takes for damage."""
+    return StorageError(
+        f"{path}: the system refused to read it ({getattr(error, 'orig', error)}), and it is "
+        f"sound now; {NOTHING_WRITTEN}check the disk and repeat the call"
+    )
 
 
 def _cause(origin: BaseException, path: str) -> tuple[str, str]:

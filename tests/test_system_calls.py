@@ -25,7 +25,7 @@ pytestmark = [
 ]
 
 DRIVER = Path(__file__).parent / "faults" / "failing_calls.py"
-POINTS = "3"  # of each operation, in the short run
+POINTS = "2"  # of each operation, in the short run
 OPERATIONS = [
     "record",
     "record in a scope",

@@ -83,7 +83,7 @@ def fill(file: Path, *symbols: str) -> None:
 
 
 def prepare_closed(folder: Path) -> None:
-    fill(folder / "bot.db", "BEFORE")
+    shutil.copy(folder.parent / "filled.db", folder / "bot.db")
 
 
 def prepare_open(folder: Path) -> None:
@@ -484,6 +484,7 @@ def show(name: str, report: dict[str, Any]) -> None:
 def main(folder: Path, name: str, count: str) -> None:
     operation = OPERATIONS[name]
     folder.mkdir(parents=True)
+    in_process(lambda: fill(folder / "filled.db", "BEFORE") or {})  # copied for each point
     clean = in_process(lambda: try_point(operation, folder / "clean", 0, 0, None))
     show(name, clean)
     if clean["wrong"]:
