@@ -5,7 +5,7 @@ limit) when a function is entered or a generator resumed, after a call of a func
 and on a jump backward. `sweep` calls an operation again and again and raises at one such place
 each time, then asks the operating system and the database what was left behind.
 
-By hand: python tests/interrupts.py [OPERATION ...] [--every N] [--all]
+By hand: python tests/interrupts.py [OPERATION ...] [--every N] [--all] [--url URL]
 """
 
 from __future__ import annotations
@@ -938,10 +938,12 @@ class _Attempt:
         try:
             call()
         except Exception as error:
-            text = str(error).replace(str(self.target.name()), "DATABASE")
-            self.problems.append(f"{name} raises {type(error).__name__}: {text[:90]}")
+            self.problems.append(f"{name} raises {type(error).__name__}: {self._text(error)}")
             return False
         return True
+
+    def _text(self, error: BaseException) -> str:
+        return str(error).replace(self.target.name(), "DATABASE")[:90]
 
     def _drop(self) -> None:
         self.error = None
