@@ -22,6 +22,9 @@ from servers import changed, run
 
 from botmemory import close_db, init_db
 
+# psycopg warns of a cursor that nobody has closed
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
+
 STORM = str(Path(__file__).with_name("interrupt_storm.py"))
 FEW = {"init_db": 7, "init_db_new": 60}  # of the places, of which these have thousands
 
