@@ -900,9 +900,9 @@ class _Attempt:
         if isinstance(raised, Hanging):
             raise raised
         if raised is not None if self.where is None else not is_ours:
-            name = (
-                "swallowed" if raised is None else f"replaced by {type(raised).__name__}: {raised}"
-            )
+            name = "swallowed"
+            if raised is not None:
+                name = f"replaced by {type(raised).__name__}: {self._text(raised)}"
             self.problems.append(f"interrupt {name}")
         interrupter.error = None  # which is in a frame of the traceback
         if not self.keep:
