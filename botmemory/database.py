@@ -13,7 +13,7 @@ from ._typing import TYPE_CHECKING
 from .config import Config
 from .errors import ConfigError, DatabaseBusyError, NotInitializedError
 from .retry import repeat_undone
-from .transactions import Atomic
+from .transactions import Atomic, ExitOfDatabase
 
 if TYPE_CHECKING:
     from typing import Any, ParamSpec, TypeAlias, TypeVar
@@ -62,8 +62,10 @@ class _Proxy(peewee.DatabaseProxy):
     def __enter__(self) -> Any:
         return self.opened().__enter__()
 
-    def __exit__(self, *exc: Any) -> Any:
-        return self.opened().__exit__(*exc)
+    __exit__ = ExitOfDatabase()
+
+    def leave_context(self, *error: Any) -> None:
+        self.opened().leave_context(*error)
 
 
 db = _Proxy()

@@ -41,13 +41,14 @@ class FileLock:
     first. `problem` says why nothing is locked, where that is so.
     """
 
+    _file: int | None = None  # also of an object that an interrupt has left half made
+
     def __init__(self, path: str, like: str | None = None) -> None:
         self.path = path
         self.problem: str | None = None
         self.waited = 0.0  # seconds, by the last acquire
         self._looked_at = 0.0  # when this writer last looked for others
         self._queues = _NEXT_BYTE is not None
-        self._file: int | None = None
         # one call into C, without a Python function around it: an interrupt cannot come between
         self.release: Callable[[], object] = _nothing
         if fcntl is None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Suspension", "current_owner", "is_owner", "suspension_of"]
 
+_OURS = frozenset({"botmemory.database", "botmemory.transactions"})
 # what runs the functions that a pool of threads is given
 _POOLS = frozenset(
     {
@@ -93,8 +94,11 @@ def suspension_of(entered: FrameType, database: Any) -> Suspension | None:
     generator = None
     wrapped = False
     while frame is not None:
-        if frame.f_globals.get("__name__") == "contextlib":
+        module = frame.f_globals.get("__name__")
+        if module == "contextlib":
             wrapped = True
+        elif module in _OURS:
+            pass
         elif frame.f_code.co_flags & (CO_GENERATOR | CO_ASYNC_GENERATOR):
             generator, wrapped = frame, False
         else:

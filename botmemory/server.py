@@ -67,8 +67,11 @@ class _Adapter(peewee.Psycopg3Adapter):
         connection = ServerConnection.connect(**parameters, autocommit=True)
         try:
             # no role, database or server decides what the memory holds or how long it waits
-            connection.cursor().executemany(
-                "SELECT set_config(%s, %s, false)", list(db.session_settings().items())
+            settings = db.session_settings()
+            calls = ", ".join(["set_config(%s, %s, false)"] * len(settings))
+            connection.execute(
+                f"SELECT {calls}",
+                [text for setting in settings.items() for text in setting],
             )
         except BaseException:
             connection.close()
@@ -83,6 +86,7 @@ class State(peewee._ConnectionLocal):
     in_turn = False
     in_call = False  # a statement is being sent: a signal handler cannot use the connection now
     undone: Sequence[Atomic] = ()
+    next_block: Atomic | None = None
 
 
 class ServerMixin(TransactionState):

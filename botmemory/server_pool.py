@@ -96,8 +96,9 @@ class Pool:
         return None
 
     def _open(self) -> ServerConnection | None:
-        opening: _Opening | None = _Opening()
-        self._made[id(opening)] = weakref.ref(opening)
+        opening = _Opening()
+        key = id(opening)
+        self._made[key] = weakref.ref(opening)
         connection = None
         is_handed_over = False
         try:
@@ -108,7 +109,7 @@ class Pool:
             is_handed_over = True
             return connection
         finally:
-            opening = None  # a traceback may keep this frame, and with it what it refers to
+            self._made.pop(key, None)  # a traceback may keep this frame, and so what it refers to
             if connection is not None and not is_handed_over:
                 connection.pgconn.finish()
 

@@ -154,12 +154,23 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         self._remember_files()
 
     def connect(self, reuse_if_open: bool = False) -> bool:
+        state = self._state
+        if not state.closed:
+            if reuse_if_open:
+                return False
+            raise peewee.OperationalError("Connection already opened.")
         with translate_errors(self.database, "cannot be opened"):
-            return self._retry_while_busy(
-                lambda: super(SqliteBackend, self).connect(reuse_if_open), self._timeout
-            )
+            held = self._retry_while_busy(self._new_connection, self._timeout)
+        # at once: a signal handler that connects too must not leave one half of each
+        state.held, state.conn, state.closed = held, held.raw, False
+        state.transactions, state.commit_callbacks, state.ctx = [], [], []
+        return True
 
-    def _connect(self) -> sqlite3.Connection:
+    def _new_connection(self) -> Connection:
+        with __exception_wrapper__:
+            return self._open_connection()
+
+    def _open_connection(self) -> Connection:
         if self.database == MEMORY:
             self._claim_memory()
             held = Connection(self._open_raw(MEMORY))
@@ -168,10 +179,10 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         else:
             # never "create": a file that was deleted must not come back empty
             held = Connection(self._open_raw(uri_of(self.database, "rw")), self.database)
-        self._state.held = held
+        if self._locks:
+            held.files = files_of(self.database)
         self.connections.add(held)
-        self._remember_files()
-        return held.raw
+        return held
 
     def _connect_to_read(self) -> Connection:
         wal = Path(self.database + "-wal")
@@ -573,8 +584,11 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
     ) -> list[R]:
         """Run a compiled question and return what `make` makes of its rows."""
         state = self._state
-        busy = state.transactions or state.undone or self._reads_fixed_file
-        if not (state.closed or busy or self.unusable or self._is_watched()):
+        fixed = self._reads_fixed_file
+        direct = not (state.closed or self.unusable or fixed or self._is_watched())
+        if direct and (state.transactions or state.undone):
+            direct = self.is_in_transaction() and state.conn.in_transaction
+        if direct:
             try:
                 return list(make(state.conn.execute(sql, params).fetchall()))
             except sqlite3.Error:

@@ -43,6 +43,9 @@ class Connection:
     `path` is None for `:memory:`.
     """
 
+    process: int | None = None  # also of an object that an interrupt has left half made
+    closed = True
+
     def __init__(self, raw: sqlite3.Connection, path: str | None = None) -> None:
         self.raw = raw
         self.path = path
@@ -93,6 +96,7 @@ class State(peewee._ConnectionLocal):
 
     held: Connection | None = None
     undone: Sequence[Atomic] = ()
+    next_block: Atomic | None = None
 
 
 def uri_of(path: str, mode: str) -> str:

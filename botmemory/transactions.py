@@ -17,8 +17,10 @@ from contextlib import ExitStack, suppress
 from contextvars import ContextVar
 from functools import partial, wraps
 
+import peewee
+
 from ._typing import TYPE_CHECKING
-from .errors import DatabaseBusyError, StorageError, ValidationError
+from .errors import BotMemoryError, DatabaseBusyError, StorageError, ValidationError
 from .ownership import current_owner, is_owner, suspension_of
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     P = ParamSpec("P")
     R = TypeVar("R")
 
-__all__ = ["Atomic", "TransactionState"]
+__all__ = ["Atomic", "ExitOfDatabase", "TransactionState"]
 
 
 # the block whose context runs now: asyncio, anyio and trio hand it on to the threads they use
@@ -56,6 +58,18 @@ class _Exit:
         return leave.pop()  # this frame, which a debugger may keep, refers to it no more
 
 
+class ExitOfDatabase:
+    """What `with database:` calls at its end: a block, which closes the connection as well."""
+
+    def __get__(self, database: Any, kind: Any) -> Callable[..., None]:
+        if database is None:
+            leave: Callable[..., None] = kind.leave_context  # contextlib.ExitStack asks the class
+            return leave
+        opened = database.opened()
+        block = opened._state.next_block = Atomic(lambda: opened, closes_connection=True)
+        return block.__exit__
+
+
 class Atomic:
     """A block that is one transaction, or a savepoint inside another one.
 
@@ -71,10 +85,12 @@ class Atomic:
         lock_type: str | None = None,
         *,
         gives_database: bool = False,
+        closes_connection: bool = False,
     ) -> None:
         self._opened = opened
         self._lock_type = lock_type
         self._gives_database = gives_database
+        self._closes_connection = closes_connection
         self.held_by_with: weakref.ref[Any] | None = None
         self.is_open = False
         self.is_changing = False  # it is being begun or ended: a signal handler may come between
@@ -120,6 +136,13 @@ class Atomic:
         error: BaseException | None = None,
         trace: TracebackType | None = None,
     ) -> None:
+        try:
+            self._leave(kind)
+        finally:
+            if self._closes_connection:
+                self.database.leave_connection(self)
+
+    def _leave(self, kind: type[BaseException] | None) -> None:
         if not self.is_open:
             self.database.forget_undone(self)
             if kind is None and self.undone_because is not None:
@@ -162,7 +185,8 @@ class Atomic:
         undone = False
         self._forget_savepoint()
         try:
-            with suppress(Exception):  # what was raised in the block is what the caller is to see
+            # what was raised in the block is what the caller is to see
+            with suppress(BotMemoryError, peewee.PeeweeException):
                 self.database.execute_sql(f"ROLLBACK TO SAVEPOINT {self._savepoint}")
                 undone = True
         finally:
@@ -270,6 +294,32 @@ class TransactionState:
 
     _state: Any
     config: Any
+
+    def opened(self) -> Any:
+        """Return this database, as the proxy does."""
+        return self
+
+    def __enter__(self) -> Any:
+        block = self._state.next_block or Atomic(self.opened, closes_connection=True)
+        self._state.next_block = None
+        block.__enter__()
+        self._state.ctx.append(block)
+        return self
+
+    __exit__ = ExitOfDatabase()
+
+    def leave_context(self, *error: Any) -> None:
+        """Leave the block of `with database:`, for who calls it without `with`."""
+        self._state.ctx[-1]._exit(*error)
+
+    def leave_connection(self, block: Atomic) -> None:
+        """Close this thread's connection, unless another block needs it."""
+        self._state.ctx = [one for one in self._state.ctx if one is not block]
+        if not (self._state.ctx or self._state.transactions):
+            self.close()
+
+    def close(self) -> bool:
+        raise NotImplementedError
 
     def atomic(self, how: str | None = None) -> Atomic:
         """Return a block that is a transaction, or a savepoint inside another one.

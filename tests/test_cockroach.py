@@ -59,7 +59,7 @@ def test_its_port_and_user_unless_the_url_says_otherwise() -> None:
     }
     other: Any = CockroachBackend(Config("cockroachdb://bot:pw@db.example:26258/bots"))
     assert (other.parameters()["user"], other.parameters()["port"]) == ("bot", "26258")
-    assert type(other).__mro__[2].__name__ == "PooledCockroachDatabase"
+    assert "CockroachDatabase" in [kind.__name__ for kind in type(other).__mro__]
 
 
 def test_the_functions_work_on_it(database: Any) -> None:
