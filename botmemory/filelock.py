@@ -54,8 +54,10 @@ class FileLock:
         if fcntl is None:
             self.problem = "this platform has no flock"
             return
-        self._file = self._open(like)
+        self._open()
         if self._file is not None:
+            if like is not None:
+                _share(self._file, like)
             self.release = partial(fcntl.flock, self._file, fcntl.LOCK_UN)
 
     def acquire(self, timeout: float) -> bool:
@@ -77,25 +79,23 @@ class FileLock:
         file, self._file = self._file, None
         self.release = _nothing
         if file is not None:
-            with suppress(OSError):  # it is closed all the same, and the lock is gone with it
+            try:  # noqa: SIM105  (an interrupt may come where suppress() is entered)
                 os.close(file)
+            except OSError:
+                pass  # it is closed all the same, and the lock is gone with it
 
     def __del__(self) -> None:
         self.close()
 
-    def _open(self, like: str | None) -> int | None:
+    def _open(self) -> None:
         try:
-            file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
+            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
         except PermissionError as error:
             self._queues = False
             try:
-                return os.open(self.path, os.O_RDONLY)  # enough for flock
+                self._file = os.open(self.path, os.O_RDONLY)  # enough for flock
             except PermissionError:
                 self.problem = f"{self.path}: cannot be opened ({error.strerror})"
-                return None
-        if like is not None:
-            _share(file, like)
-        return file
 
     def _in_turn(self, file: int, began: float, timeout: float) -> bool:
         deadline = began + timeout
