@@ -7,7 +7,6 @@ import os
 import struct
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 
 try:
@@ -79,7 +78,7 @@ class FileLock:
         file, self._file = self._file, None
         self.release = _nothing
         if file is not None:
-            try:  # noqa: SIM105  (an interrupt may come where suppress() is entered)
+            try:  # noqa: SIM105
                 os.close(file)
             except OSError:
                 pass  # it is closed all the same, and the lock is gone with it
@@ -152,9 +151,11 @@ def _pause(seconds: float, deadline: float) -> bool:
 
 def _share(file: int, like: str) -> None:
     """Let everybody use the lock who may write the database, also where root has made it."""
-    with suppress(OSError):
+    try:
         wanted, has = os.stat(like), os.fstat(file)  # noqa: PTH116
         if wanted.st_mode & 0o666 != has.st_mode & 0o777:
             os.fchmod(file, wanted.st_mode & 0o666)
         if (wanted.st_uid, wanted.st_gid) != (has.st_uid, has.st_gid):
             os.fchown(file, wanted.st_uid, wanted.st_gid)
+    except OSError:
+        return  # only the owner and root may
