@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import struct
 import time
@@ -40,7 +41,9 @@ class FileLock:
     first. `problem` says why nothing is locked, where that is so.
     """
 
-    _file: int | None = None  # also of an object that an interrupt has left half made
+    # also of an object that an interrupt has left half made
+    _opened: io.FileIO | None = None
+    _file: int | None = None
 
     def __init__(self, path: str, like: str | None = None) -> None:
         self.path = path
@@ -75,11 +78,10 @@ class FileLock:
 
     def close(self) -> None:
         """Close the file; the lock goes with it."""
-        file, self._file = self._file, None
-        self.release = _nothing
-        if file is not None:
+        self._file, self.release = None, _nothing
+        if self._opened is not None:
             try:  # noqa: SIM105
-                os.close(file)
+                self._opened.close()
             except OSError:
                 pass  # it is closed all the same, and the lock is gone with it
 
@@ -88,11 +90,14 @@ class FileLock:
 
     def _open(self) -> None:
         try:
-            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
+            # a file object: an interrupt that loses it closes it, and would leave a number open
+            self._opened = io.FileIO(self.path, "a+b", opener=partial(os.open, mode=0o600))
+            self._file = self._opened.fileno()
         except PermissionError as error:
             self._queues = False
             try:
-                self._file = os.open(self.path, os.O_RDONLY)  # enough for flock
+                self._opened = io.FileIO(self.path, "rb")  # enough for flock
+                self._file = self._opened.fileno()
             except PermissionError:
                 self.problem = f"{self.path}: cannot be opened ({error.strerror})"
 

@@ -873,8 +873,6 @@ class _Attempt:
                     break
                 time.sleep(0.02)  # a server sees later that a connection was closed
                 more = target.handles() - self.whole.handles
-            if self.where is not None and self.where.startswith("filelock.py:"):
-                more.pop("-lock", None)  # half made: it goes with the frame that was making it
             self.problems += [f"left open: {count} {what}" for what, count in more.items()]
         if close:
             target.part()  # the last connection to close does more
