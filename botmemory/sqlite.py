@@ -287,12 +287,14 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
             self._reopen_if_changed()
             return self._retry_while_busy(run, self._timeout)
         held = self._held()
+        is_locked = held.is_locked
         try:
-            left = self._acquire_write_lock(held)
+            left = self._timeout if is_locked else self._acquire_write_lock(held)
             self._require_same_files(held, "nothing was written by this call")
             cursor = self._retry_while_busy(run, left)
         finally:
-            if not held.keeps_lock:
+            if not is_locked:
+                held.is_locked = False
                 held.lock.release()
         return cursor
 
@@ -312,6 +314,7 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         held, transactions = self._held(), self._state.transactions
         transaction.connection = weakref.ref(held)
         position = transaction.position = len(transactions)
+        is_locked = transaction.is_in_lock = held.is_locked
         transaction.is_changing = True
         try:
             transactions.append(transaction)
@@ -324,7 +327,8 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
                 finally:
                     transaction.is_changing = False
                     del transactions[position:]
-                    if not held.keeps_lock:
+                    if not is_locked:
+                        held.is_locked = False
                         held.lock.release()
 
     def leave_transaction(self, transaction: Atomic, *, undo: bool) -> None:
@@ -348,7 +352,8 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
             transaction.held_by_with = None
             if is_ours:
                 del state.transactions[position:]
-            if not held.keeps_lock:
+            if not transaction.is_in_lock:
+                held.is_locked = False
                 held.lock.release()
         if undo:
             self._clear_commit_callbacks()
@@ -358,11 +363,13 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
 
     def begin(self, lock_type: str | None = None) -> None:
         held, begun = self._held(), False
+        is_locked = held.is_locked
         try:
             self._begin(held, lock_type)
             begun = True
         finally:
-            if not (begun or held.keeps_lock):
+            if not (begun or is_locked):
+                held.is_locked = False
                 held.lock.release()
 
     def commit(self) -> None:
@@ -370,7 +377,8 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         try:
             self._commit(held)
         finally:
-            if not (held.keeps_lock or held.raw.in_transaction):
+            if not (held.is_kept or held.raw.in_transaction):
+                held.is_locked = False
                 held.lock.release()
         self._require_same_files(held, "whether this call is stored is not known")
 
@@ -381,7 +389,8 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
             if held.raw.in_transaction:
                 self._translated(super().rollback)
         finally:
-            if not held.keeps_lock:
+            if not held.is_kept:
+                held.is_locked = False
                 held.lock.release()
 
     def _begin(self, held: Connection, lock_type: str | None) -> None:
@@ -390,7 +399,7 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
                 f"{self.config.label}: this thread is beginning a transaction already; a signal "
                 "handler cannot begin another one inside it"
             )
-        left = self._acquire_write_lock(held)
+        left = self._timeout if held.is_locked else self._acquire_write_lock(held)
         self._require_same_files(held, "nothing was written by this call")
         self._retry_while_busy(lambda: super(SqliteBackend, self).begin(lock_type), left)
 
@@ -467,10 +476,12 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         """Take the write lock and return the seconds of `busy_timeout` that are left.
 
         It is given back by `held.lock.release()` in a `finally` around this call, also where this
-        call is interrupted: giving back what is not held does nothing.
+        call is interrupted: giving back what is not held does nothing. `is_locked` says so to a
+        signal handler that records meanwhile: who waited for its turn now would wait for itself.
         """
+        held.is_locked = True
         self._require_usable()
-        if not self._locks or held.keeps_lock:
+        if not self._locks:
             return self._timeout
         self.require_outside_of_others()
         try:
@@ -558,15 +569,15 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
     def exclusive(self) -> Iterator[None]:
         """Hold off every other writer while the schema is changed."""
         held = self._held()
-        if held.keeps_lock:
+        if held.is_locked:
             yield
             return
         try:
             self._acquire_write_lock(held)
-            held.keeps_lock = True
+            held.is_kept = True
             yield
         finally:
-            held.keeps_lock = False
+            held.is_kept = held.is_locked = False
             held.lock.release()
 
     def statement(self) -> AbstractContextManager[object]:
@@ -636,15 +647,18 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
                 return held.raw.execute(sql, params)
             except sqlite3.Error:
                 return self.execute_sql(sql, params)  # the long way says what it is
+        is_locked = held.is_locked
         try:
-            self._acquire_write_lock(held)
+            if not is_locked:
+                self._acquire_write_lock(held)
             self._require_same_files(held, "nothing was written by this call")
             try:
                 cursor = held.raw.execute(sql, params)
             except sqlite3.Error:
                 cursor = self.execute_sql(sql, params)
         finally:
-            if not held.keeps_lock:
+            if not is_locked:
+                held.is_locked = False
                 held.lock.release()
         return cursor
 

@@ -53,7 +53,8 @@ class Connection:
         self.lock: FileLock | NoLock = NO_LOCK
         self.is_stale = False  # to be opened again before the next write
         self.is_idle = False  # the connection of a worker between two calls: a fork closes it
-        self.keeps_lock = False  # while the schema is changed
+        self.is_locked = False  # somebody further out in this thread holds the write lock
+        self.is_kept = False  # and keeps it beyond a transaction, while the schema is changed
         self.process = os.getpid()
         self.files: tuple[int, ...] = ()
         self.leaves_wal = False  # it only reads, and has made a -wal that it cannot take away

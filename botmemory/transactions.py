@@ -95,6 +95,7 @@ class Atomic:
         self.is_open = False
         self.is_changing = False  # it is being begun or ended: a signal handler may come between
         self.aside: ExitStack | None = None  # gives back what a signal handler had to put aside
+        self.is_in_lock = False  # somebody further out in this thread holds the write lock
         self.position = 0  # among Peewee's transactions of the thread
         self.is_outermost = False
         self.undone_because: str | None = None  # why it cannot be committed any more
