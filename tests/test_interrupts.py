@@ -61,7 +61,7 @@ def test_sqlite_operation_interrupted_anywhere_leaves_nothing(
     operation: str, sqlite_file: SqliteFile
 ) -> None:
     every = FEW.get(operation, 1)
-    require_clean(sweep(operation, sqlite_file, every=every, all_kinds=every == 1))
+    require_clean(sweep(operation, sqlite_file, every=every))
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,7 @@ def test_postgres_operation_interrupted_leaves_nothing(
 def test_postgres_operation_interrupted_anywhere_leaves_nothing(
     operation: str, postgres: Server
 ) -> None:
-    require_clean(sweep(operation, postgres, every=FEW.get(operation, 1) * 2 - 1))
+    require_clean(sweep(operation, postgres, every=FEW.get(operation, 1) * 4 - 1))
 
 
 # --- a storm of real signals ----------------------------------------------------------------

@@ -490,7 +490,9 @@ def main(folder: Path, name: str, count: str) -> None:
     if clean["wrong"]:
         return
     points = [(call, error) for call in range(1, clean["calls"] + 1) for error in ERRORS]
-    if count != "all":
+    if count == "each":  # of the system's errors each call has one: the next call has the next
+        points = [(call, ERRORS[call % len(ERRORS)]) for call in range(1, clean["calls"] + 1)]
+    elif count != "all":
         points = sorted(random.Random(name).sample(points, min(int(count), len(points))))
     for call, error in points:
         place = folder / f"{call}-{errno.errorcode[error]}"
