@@ -442,7 +442,6 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         """Return the botmemory error for one of SQLite's, None where there is none."""
         translated = named_error(error, self.database, self._timeout)
         if is_read_only(error) and self._state.held is not None:
-            # SQLite opens a file only to read where it could not do more at that moment
             self._state.held.is_stale = True
         if is_damage(error):
             if not self._is_damaged():
@@ -654,7 +653,9 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
             self._require_same_files(held, "nothing was written by this call")
             try:
                 cursor = held.raw.execute(sql, params)
-            except sqlite3.Error:
+            except sqlite3.Error as error:
+                # SQLite opens a file only to read where it could not do more at that moment
+                held.is_stale = is_read_only(error)
                 cursor = self.execute_sql(sql, params)
         finally:
             if not is_locked:
