@@ -595,7 +595,9 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         """Run a compiled question and return what `make` makes of its rows."""
         state = self._state
         fixed = self._reads_fixed_file
-        direct = not (state.closed or self.unusable or fixed or self._is_watched())
+        if state.closed:
+            self.connect()
+        direct = not (self.unusable or fixed or self._is_watched())
         if direct and (state.transactions or state.undone):
             direct = self.is_in_transaction() and state.conn.in_transaction
         if direct:
