@@ -36,7 +36,6 @@ from .sqlite_errors import (
     RESTORE,
     busy,
     is_damage,
-    is_read_only,
     is_unopened,
     named_error,
     translate_errors,
@@ -441,8 +440,6 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
     def named_error(self, error: BaseException) -> BotMemoryError | None:
         """Return the botmemory error for one of SQLite's, None where there is none."""
         translated = named_error(error, self.database, self._timeout)
-        if is_read_only(error) and self._state.held is not None:
-            self._state.held.is_stale = True
         if is_damage(error):
             if not self._is_damaged():
                 return unreadable(error, self.database)
@@ -465,8 +462,6 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
     def _held(self) -> Connection:
         """Return this thread's connection, which is made where there is none."""
         state = self._state
-        if state.held is not None and state.held.is_stale and not state.transactions:
-            self.close()
         if state.closed:
             self.connect()
         return cast(Connection, state.held)
@@ -638,8 +633,6 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         if state.closed or self._is_watched():
             return self.execute_sql(sql, params)
         held = cast(Connection, state.held)
-        if held.is_stale:
-            return self.execute_sql(sql, params)
         if (state.transactions or state.undone) and self.is_in_transaction():
             self._require_usable()
             if not held.raw.in_transaction:
@@ -655,9 +648,7 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
             self._require_same_files(held, "nothing was written by this call")
             try:
                 cursor = held.raw.execute(sql, params)
-            except sqlite3.Error as error:
-                # SQLite opens a file only to read where it could not do more at that moment
-                held.is_stale = is_read_only(error)
+            except sqlite3.Error:
                 cursor = self.execute_sql(sql, params)
         finally:
             if not is_locked:

@@ -51,7 +51,6 @@ class Connection:
         self.path = path
         # `lock.release()` gives the write lock back, if it is held: one call into C
         self.lock: FileLock | NoLock = NO_LOCK
-        self.is_stale = False  # to be opened again before the next write
         self.is_idle = False  # the connection of a worker between two calls: a fork closes it
         self.is_locked = False  # somebody further out in this thread holds the write lock
         self.is_kept = False  # and keeps it beyond a transaction, while the schema is changed
