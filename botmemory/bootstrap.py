@@ -39,7 +39,7 @@ def init_db(
 
     `target` is a path, a URL, `:memory:`, a `Config`, or None for `Config.from_env()`; the other
     arguments replace single settings of `Config`, which describes them; a relative path is taken
-    from the working folder of this moment. With `migrate=False` or
+    from the current working folder. With `migrate=False` or
     `read_only=True` the schema is only looked at. Called again with the same target it returns
     the same object; another target or other settings are an error until `close_db()`.
 

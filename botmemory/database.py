@@ -161,8 +161,8 @@ def session_scope() -> AbstractContextManager[peewee.Database]:
     CockroachDB see `run_transaction`. A transaction belongs to the thread, the task and the
     greenlet that began it: left or used by another one, it is rolled back and refused. Yields the
     open database. Raises `NotInitializedError`, and `DatabaseBusyError` after waiting
-    `busy_timeout` seconds for another writer, where the database has undone the block for the sake
-    of another one, or where it is somebody else's.
+    `busy_timeout` seconds for another writer, where the database has rolled the block
+    back because of a deadlock or a serialization conflict, or where it is somebody else's.
     """
     return Atomic(db.opened, gives_database=True)
 

@@ -309,6 +309,8 @@ class ServerMixin(TransactionState):
         try:
             return self._named(call, outcome)
         finally:
+            # written out wherever a connection is given back: a function of our own could be
+            # interrupted as it is entered
             if not state.transactions:
                 connection, state.conn, state.closed = state.conn, None, True
                 if connection is not None:
