@@ -22,6 +22,7 @@ from psycopg.pq import TransactionStatus
 
 from .config import Config
 from .errors import BotMemoryError, ConfigError, StorageError
+from .living import LivingObjects
 from .retry import repeat_undone
 from .server_calendar import hour_of
 from .server_errors import NOTHING, broken_rule, busy, named_error
@@ -50,7 +51,7 @@ NOT_KNOWN = (
 
 R = TypeVar("R")
 
-_open: weakref.WeakSet[ServerMixin] = weakref.WeakSet()
+_open: LivingObjects[ServerMixin] = LivingObjects()
 _inherited: list[object] = []  # the parent's connections: never closed here, not even by the end
 
 
@@ -563,12 +564,12 @@ def _first_line(error: BaseException) -> str:
 
 
 def _after_fork_in_child() -> None:
-    for database in list(_open):
+    for database in _open.all():
         database.leave_to_parent()
 
 
 def _close_at_exit() -> None:
-    for database in list(_open):
+    for database in _open.all():
         with suppress(Exception):
             database.pool.close_idle()
 

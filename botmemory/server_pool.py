@@ -115,7 +115,7 @@ class Pool:
 
     def _living(self) -> list[Any]:
         living = []
-        for key, reference in list(self._made.items()):
+        for key, reference in self._made.copy().items():
             one = reference()
             if one is None or (isinstance(one, ServerConnection) and one.pgconn.status == _BAD):
                 if self._made.get(key) is reference:

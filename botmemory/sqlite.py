@@ -20,6 +20,7 @@ from .config import MEMORY, Config
 from .errors import BotMemoryError, DatabaseBusyError, StorageError
 from .file_system import other_names
 from .filelock import FileLock
+from .living import LivingObjects
 from .sqlite_calendar import hour_of
 from .sqlite_connection import (
     NO_LOCK,
@@ -35,6 +36,7 @@ from .sqlite_connection import (
 from .sqlite_errors import (
     RESTORE,
     busy,
+    is_busy,
     is_damage,
     is_unopened,
     named_error,
@@ -89,7 +91,7 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         self.lock_problem: str | None = None  # why writers do not queue, where they do not
         self._memory_thread: int | None = None
         self._reads_fixed_file = False
-        self.connections: weakref.WeakSet[Connection] = weakref.WeakSet()
+        self.connections: LivingObjects[Connection] = LivingObjects()
         super().__init__(
             config.sqlite_path,
             pragmas={
@@ -148,9 +150,13 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
                     f"{path}: SQLite uses its '{mode}' journal here instead of WAL; "
                     "keep the file on a local disk"
                 )
-        if path.stat().st_size <= CHECKED_AT_OPEN and (said := damage(self)):
+        if path.stat().st_size <= CHECKED_AT_OPEN and (said := self.damage()):
             raise StorageError(f"{path}: the file is damaged ({said[0]}); {RESTORE}")
         self._remember_files()
+
+    def damage(self, check: str = "quick_check") -> list[str]:
+        """Return what is broken in the file, by `quick_check` or `integrity_check`."""
+        return self._retry_while_busy(lambda: damage(self, check), self._timeout)
 
     def connect(self, reuse_if_open: bool = False) -> bool:
         state = self._state
@@ -268,8 +274,7 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
 
     def has_open_transaction(self) -> bool:
         """Return whether any thread of this process has a transaction open."""
-        held = [connection for connection in list(self.connections) if not connection.closed]
-        return any(connection.raw.in_transaction for connection in held)
+        return any(one.raw.in_transaction for one in self.connections.all() if not one.closed)
 
     # --- statements and transactions --------------------------------------------------------
 
@@ -453,8 +458,8 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         try:
             with closing(sqlite3.connect(uri_of(self.database, "ro"), uri=True)) as look:
                 (verdict,) = look.execute("PRAGMA quick_check(1)").fetchone()
-        except sqlite3.Error:
-            return True
+        except sqlite3.Error as error:
+            return not is_busy(error)
         return bool(verdict != "ok")
 
     # --- the write lock ---------------------------------------------------------------------

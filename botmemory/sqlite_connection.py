@@ -12,6 +12,7 @@ import peewee
 
 from .errors import StorageError
 from .filelock import FileLock
+from .sqlite_errors import is_busy
 from .transactions import Atomic
 
 __all__ = [
@@ -140,8 +141,8 @@ def is_cut(path: str) -> bool:
         with closing(sqlite3.connect(uri_of(path, "ro"), 5, uri=True)) as connection:
             [(tables,)] = connection.execute("SELECT COUNT(*) FROM sqlite_master")
             found = connection.execute("PRAGMA quick_check(1)").fetchone()
-    except sqlite3.Error:
-        return True
+    except sqlite3.Error as error:
+        return not is_busy(error)
     return bool(tables == 0 or found != ("ok",))
 
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 import atexit
 import os
 import threading
-import weakref
 from typing import TYPE_CHECKING
 
 from .config import MEMORY
+from .living import LivingObjects
 from .sqlite_connection import Connection
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["fork_gate", "open_backends", "unusable_after_fork"]
 
-open_backends: weakref.WeakSet[SqliteBackend] = weakref.WeakSet()
+open_backends: LivingObjects[SqliteBackend] = LivingObjects()
 unusable_after_fork: dict[str, str] = {}  # path -> why
 _inherited: list[Connection] = []
 fork_gate = threading.RLock()  # held by a fork, and where a worker begins or ends its use
@@ -29,14 +29,14 @@ fork_gate = threading.RLock()  # held by a fork, and where a worker begins or en
 
 def _before_fork() -> None:
     fork_gate.acquire()
-    for database in list(open_backends):
+    for database in open_backends.all():
         database.release()
-        for connection in list(database.connections):
+        for connection in database.connections.all():
             if connection.is_idle:
                 connection.close()
                 database.connections.discard(connection)
         if database.database != MEMORY:
-            _inherited.extend(database.connections)
+            _inherited.extend(database.connections.all())
 
 
 def _after_fork_in_parent() -> None:
@@ -47,9 +47,10 @@ def _after_fork_in_parent() -> None:
 def _after_fork_in_child() -> None:
     fork_gate.release()
     # _inherited stays: what it holds is the parent's and must never be closed here
-    for database in list(open_backends):
+    for database in open_backends.all():
         database.forget_connection()
-        if any(connection in database.connections for connection in _inherited):
+        known = database.connections.all()
+        if any(connection in known for connection in _inherited):
             database.unusable = unusable_after_fork[database.database] = (
                 f"{database.database}: this process was forked while a transaction was open or "
                 "another thread had the memory open, and cannot use it; fork before init_db(), or "
@@ -58,7 +59,7 @@ def _after_fork_in_child() -> None:
 
 
 def _close_at_exit() -> None:
-    for database in list(open_backends):
+    for database in open_backends.all():
         database.release()
 
 

@@ -22,6 +22,7 @@ from servers import run
 from botmemory import BotMemoryError, close_db, db
 
 __all__ = [
+    "SOON",
     "Outcome",
     "in_threads",
     "program",
@@ -34,6 +35,7 @@ __all__ = [
 ]
 
 TESTS = Path(__file__).parent
+SOON = 8.0  # seconds: far above what a call takes on a busy machine, and far below what it may wait
 
 # what holds the write lock until it is told to end; both end with nothing stored
 HOLDERS = {

@@ -18,6 +18,7 @@ import pytest
 import trio
 from processes import needs_fork
 from programs import (
+    SOON,
     program,
     released,
     start_program,
@@ -90,7 +91,7 @@ every_framework = pytest.mark.parametrize(
 def test_a_scope_across_an_await_takes_in_nothing_of_another_task(
     target: str, run_tasks: Callable[..., None]
 ) -> None:
-    init_db(target, busy_timeout=5)
+    init_db(target, busy_timeout=20)
     refused: list[float] = []
 
     async def holds(sleep: Sleep) -> None:
@@ -110,7 +111,7 @@ def test_a_scope_across_an_await_takes_in_nothing_of_another_task(
 
     run_tasks(holds, uses)
     assert len(refused) == 3
-    assert max(refused) < 1
+    assert max(refused) < SOON
     assert stored(target) == [2]
 
 
@@ -152,7 +153,7 @@ def test_a_scope_around_the_whole_loop_takes_in_its_tasks(
 def test_an_asynchronous_generator_left_in_its_scope_loses_nothing_acknowledged(
     target: str,
 ) -> None:
-    init_db(target, busy_timeout=5)
+    init_db(target, busy_timeout=20)
     acknowledged: list[float] = []
 
     async def recording() -> AsyncIterator[int]:
@@ -166,7 +167,7 @@ def test_an_asynchronous_generator_left_in_its_scope_loses_nothing_acknowledged(
             break
         for price in (2, 3):
             outcome = timed(lambda p=price: trade(price=p))
-            assert outcome.seconds < 2
+            assert outcome.seconds < SOON
             if outcome.error is None:
                 acknowledged.append(price)
             else:
@@ -215,7 +216,7 @@ def test_an_asynchronous_context_manager_may_hold_a_scope(target: str) -> None:
 
 
 def test_aio_inside_a_scope_of_the_same_task_is_refused_at_once(target: str) -> None:
-    init_db(target, busy_timeout=5)
+    init_db(target, busy_timeout=20)
 
     async def main() -> None:
         with session_scope():
@@ -223,7 +224,7 @@ def test_aio_inside_a_scope_of_the_same_task_is_refused_at_once(target: str) -> 
             began = time.monotonic()
             with pytest.raises(BotMemoryError, match="session_scope"):
                 await aio.run(trade, price=2)
-            assert time.monotonic() - began < 2
+            assert time.monotonic() - began < SOON
             trade(price=3)
         await aio.run(trade, price=4)
 
@@ -232,7 +233,7 @@ def test_aio_inside_a_scope_of_the_same_task_is_refused_at_once(target: str) -> 
 
 
 def test_aio_of_another_task_waits_for_a_scope_of_the_loop(target: str) -> None:
-    init_db(target, busy_timeout=5)
+    init_db(target, busy_timeout=20)
 
     async def holds() -> None:
         with session_scope():
@@ -246,7 +247,7 @@ def test_aio_of_another_task_waits_for_a_scope_of_the_loop(target: str) -> None:
 
     began = time.monotonic()
     asyncio.run(main())
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < SOON
     assert stored(target) == [1, 2, 2, 2, 2, 2, 2]
 
 
@@ -434,7 +435,7 @@ def greenlets(kind: str, work: str, target: object, *, late: str = "") -> Any:
 every_greenlet = pytest.mark.parametrize("kind", ["gevent", "eventlet"])
 
 ONE_HOLDS = """
-init_db(sys.argv[1], busy_timeout=5)
+init_db(sys.argv[1], busy_timeout=20)
 spawn(heartbeat)
 join([spawn(holds), spawn(records)])
 print(json.dumps(result))
@@ -447,7 +448,7 @@ def test_a_greenlet_waits_for_the_scope_of_another_and_lets_others_run(
 ) -> None:
     result = greenlets(kind, ONE_HOLDS, path)
     assert result.get("recorded"), result
-    assert 0.3 < result["seconds"] < 3
+    assert 0.3 < result["seconds"] < SOON
     assert result["ticks"] > 8
     assert stored(path) == [2]
 
@@ -458,7 +459,7 @@ def test_greenlets_on_a_server_have_transactions_of_their_own(
     target = new_database()
     result = greenlets("gevent", ONE_HOLDS, target)
     assert result.get("recorded"), result
-    assert 0.3 < result["seconds"] < 3
+    assert 0.3 < result["seconds"] < SOON
     assert result["ticks"] > 8
     assert stored(target) == [2]
 
@@ -491,7 +492,7 @@ def test_a_greenlet_that_waits_for_another_process_lets_others_run(
     path: Path, kind: str, by: str
 ) -> None:
     work = """
-    init_db(sys.argv[1], busy_timeout=0.8)
+    init_db(sys.argv[1], busy_timeout=1.5)
     spawn(heartbeat)
     join([spawn(records)])
     print(json.dumps(result))
@@ -501,7 +502,7 @@ def test_a_greenlet_that_waits_for_another_process_lets_others_run(
     with writer_elsewhere(path, by):
         result = greenlets(kind, work, path)
     assert result["refused"].startswith("DatabaseBusyError"), result
-    assert 0.7 < result["seconds"] < 1.5
+    assert 1.4 < result["seconds"] < 2.8
     assert result["ticks"] > 10
 
 
@@ -514,12 +515,13 @@ def test_patching_late_mixes_no_transactions(path: Path, kind: str, late: str) -
     join([spawn(holds), spawn(records)])
     print(json.dumps(result))
     """
-    init_db(path, busy_timeout=5)
+    init_db(path, busy_timeout=20)
     close_db()
     result = greenlets(
         kind,
         work.replace(
-            "init_db(sys.argv[1])", "" if late == "open" else "init_db(sys.argv[1], busy_timeout=5)"
+            "init_db(sys.argv[1])",
+            "" if late == "open" else "init_db(sys.argv[1], busy_timeout=20)",
         ),
         path,
         late=late,
@@ -537,7 +539,7 @@ from botmemory import BotMemoryError, db, init_db, session_scope
 from samples import trade
 
 mode, seconds = sys.argv[2], float(sys.argv[3])
-init_db(sys.argv[1], busy_timeout=5, synchronous="normal")
+init_db(sys.argv[1], busy_timeout=20, synchronous="normal")
 acknowledged = {"main": 0, "outside": 0, "inside": 0}
 errors = {}
 active = False
@@ -633,7 +635,7 @@ from botmemory import BotMemoryError, db, init_db, session_scope
 from samples import trade
 
 mode = sys.argv[2]
-init_db(sys.argv[1], busy_timeout=5, synchronous="normal")
+init_db(sys.argv[1], busy_timeout=20, synchronous="normal")
 acknowledged = {"main": 0, "outside": 0, "inside": 0}
 errors = {}
 messages = []
@@ -700,7 +702,7 @@ import signal, sys, time
 from botmemory import DatabaseBusyError, init_db
 from samples import trade
 
-init_db(sys.argv[1], busy_timeout=1)
+init_db(sys.argv[1], busy_timeout=2)
 handled = []
 
 def handler(*_):
@@ -718,7 +720,7 @@ signal.setitimer(signal.ITIMER_REAL, 0.2)
 try:
     trade(strategy="main")
 except DatabaseBusyError:
-    print(len(handled), max(handled) < 2, flush=True)
+    print(len(handled), max(handled) < 3.9, flush=True)
 sys.stdin.readline()
 trade(strategy="later")
 """
@@ -734,6 +736,6 @@ def test_a_signal_handler_records_while_the_main_thread_waits(path: Path) -> Non
             waiter.stdin.flush()
             answer = timed(waiter.stdout.readline)
             assert answer.value == "1 True\n"
-            assert answer.seconds < 5
+            assert answer.seconds < SOON
         waiter.communicate("\n", timeout=20)
     assert stored(path, "strategy") == ["later"]

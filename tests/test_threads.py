@@ -7,6 +7,8 @@ import itertools
 import shutil
 import signal
 import sqlite3
+import statistics
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +18,7 @@ from pathlib import Path
 
 import pytest
 from programs import (
+    SOON,
     Outcome,
     in_threads,
     program,
@@ -48,7 +51,7 @@ __all__ = ["released", "watchdog"]  # fixtures
 pytestmark = pytest.mark.usefixtures("watchdog", "released")
 
 OLD_FILE = Path(__file__).parent / "data" / "version_0001.db"
-SOON = 2.0  # seconds: far above what a call takes, and below every busy_timeout it is used with
+AT_ONCE = 4.0  # seconds: what waits for nobody takes milliseconds on an idle machine
 many_rounds = pytest.mark.parametrize("rounds", [30, pytest.param(300, marks=pytest.mark.long)])
 every_crowd = pytest.mark.parametrize("threads", [2, 8, 32])
 every_holder = pytest.mark.parametrize("by", ["botmemory", "sqlite3"])
@@ -74,7 +77,7 @@ def count() -> int:
 def test_new_threads_that_read_and_write_do_not_stall(
     path: Path, threads: int, rounds: int
 ) -> None:
-    init_db(path, busy_timeout=5, synchronous="normal")
+    init_db(path, busy_timeout=20, synchronous="normal")
     for number in range(1, rounds + 1):
         require_no_stall(in_threads(*(trade, count) * (threads // 2)))
         assert count() == number * threads // 2
@@ -87,7 +90,7 @@ def test_an_asyncio_bot_starts_with_many_calls_at_once(path: Path, rounds: int) 
         return await asyncio.gather(*calls)
 
     for number in range(1, rounds + 1):
-        init_db(path, busy_timeout=5, synchronous="normal")
+        init_db(path, busy_timeout=20, synchronous="normal")
         require_no_stall([timed(lambda: asyncio.run(main()))])
         assert count() == number * 4
         require_no_stall([timed(close_db)])
@@ -96,7 +99,7 @@ def test_an_asyncio_bot_starts_with_many_calls_at_once(path: Path, rounds: int) 
 @many_rounds
 @every_crowd
 def test_get_db_blocks_of_many_threads_do_not_stall(path: Path, threads: int, rounds: int) -> None:
-    init_db(path, busy_timeout=5, synchronous="normal")
+    init_db(path, busy_timeout=20, synchronous="normal")
     seconds = []
 
     def block(call: Callable[[], object]) -> Callable[[], None]:
@@ -113,14 +116,15 @@ def test_get_db_blocks_of_many_threads_do_not_stall(path: Path, threads: int, ro
     for outcome in in_threads(*calls, timeout=90):
         if outcome.error is not None:
             raise outcome.error
-    # one that waited for a lock that the other one needed took a second, or the busy_timeout
-    assert max(seconds) < 0.9
+    assert max(seconds) < SOON
+    # one that waits for a lock which the other one needs takes a second
+    assert statistics.median(seconds) < 0.5
     assert count() == rounds // 3 * (threads // 2)
 
 
 @many_rounds
 def test_closing_while_threads_read_and_write_stalls_nobody(path: Path, rounds: int) -> None:
-    init_db(path, busy_timeout=5, synchronous="normal")
+    init_db(path, busy_timeout=20, synchronous="normal")
     stop = threading.Event()
     acknowledged = itertools.count()
 
@@ -132,7 +136,9 @@ def test_closing_while_threads_read_and_write_stalls_nobody(path: Path, rounds: 
                 longest = max(longest, seconds)
                 if error is None:
                     counts and next(acknowledged)
-                elif not isinstance(error, NotInitializedError):
+                elif isinstance(error, NotInitializedError):
+                    time.sleep(0.001)  # spinning threads would keep the others from the interpreter
+                else:
                     raise error
             return longest
 
@@ -144,7 +150,7 @@ def test_closing_while_threads_read_and_write_stalls_nobody(path: Path, rounds: 
             for _ in range(rounds):
                 for call in (
                     close_db,
-                    lambda: init_db(path, busy_timeout=5, synchronous="normal"),
+                    lambda: init_db(path, busy_timeout=20, synchronous="normal"),
                     count,
                 ):
                     _, error, seconds = timed(call)
@@ -169,6 +175,38 @@ def test_closing_while_threads_read_and_write_stalls_nobody(path: Path, rounds: 
     assert len(stored(path)) == next(acknowledged) > 0
 
 
+@many_rounds
+def test_threads_connect_while_another_one_asks_to_close(target: str, rounds: int) -> None:
+    init_db(target)
+    stop = threading.Event()
+
+    def connect() -> None:
+        while not stop.is_set():
+            count()
+            db.close()
+
+    def ask() -> None:
+        try:
+            with session_scope():
+                trade()
+                for _ in range(200 * rounds):
+                    with pytest.raises(DatabaseBusyError):
+                        close_db()
+        finally:
+            stop.set()
+
+    between_switches = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        outcomes = in_threads(ask, *[connect] * 4)
+    finally:
+        sys.setswitchinterval(between_switches)
+    for outcome in outcomes:
+        if outcome.error is not None:
+            raise outcome.error
+    assert stored(target) == [100]
+
+
 # --- reading waits for nobody -------------------------------------------------------------
 
 
@@ -189,11 +227,11 @@ def require_reads_at_once() -> None:
     for name, read in READS.items():
         for outcome in (timed(read), *in_threads(read)):
             assert outcome.error is None, f"{name}: {outcome.error!r}"
-            assert outcome.seconds < 1, name
+            assert outcome.seconds < AT_ONCE, name
 
 
 def test_reading_does_not_wait_for_a_transaction_elsewhere(target: str) -> None:
-    init_db(target, busy_timeout=4)
+    init_db(target, busy_timeout=15)
     trade()
     with writer_elsewhere(target):
         require_reads_at_once()
@@ -201,16 +239,16 @@ def test_reading_does_not_wait_for_a_transaction_elsewhere(target: str) -> None:
 
 
 def test_reading_does_not_wait_for_another_program_that_writes(path: Path) -> None:
-    init_db(path, busy_timeout=4)
+    init_db(path, busy_timeout=15)
     trade()
     with writer_elsewhere(path, by="sqlite3"):
         require_reads_at_once()
         assert count() == 1
-        assert timed(check).seconds < 1
+        assert timed(check).seconds < AT_ONCE
 
 
 def test_reading_does_not_wait_for_a_transaction_of_another_thread(target: str) -> None:
-    init_db(target, busy_timeout=4)
+    init_db(target, busy_timeout=15)
     trade()
     with session_scope():
         trades.get_all()
@@ -218,7 +256,7 @@ def test_reading_does_not_wait_for_a_transaction_of_another_thread(target: str) 
         for name, read in READS.items():
             [outcome] = in_threads(read)
             assert outcome.error is None, f"{name}: {outcome.error!r}"
-            assert outcome.seconds < 1, name
+            assert outcome.seconds < AT_ONCE, name
 
 
 @pytest.mark.parametrize("read_only", [False, True], ids=["to write", "read only"])
@@ -228,7 +266,7 @@ def test_opening_does_not_wait_for_a_transaction_elsewhere(target: str, read_onl
     close_db()
 
     def open_and_read() -> int:
-        init_db(target, busy_timeout=4, read_only=read_only)
+        init_db(target, busy_timeout=15, read_only=read_only)
         try:
             return count()
         finally:
@@ -237,7 +275,7 @@ def test_opening_does_not_wait_for_a_transaction_elsewhere(target: str, read_onl
     with writer_elsewhere(target):
         for value, error, seconds in [timed(open_and_read) for _ in range(3)]:
             assert (value, error) == (1, None)
-            assert seconds < 1
+            assert seconds < AT_ONCE
         another = """
             import sys
             from programs import timed
@@ -245,14 +283,14 @@ def test_opening_does_not_wait_for_a_transaction_elsewhere(target: str, read_onl
             from botmemory.repositories import trades
 
             def open_and_read():
-                init_db(sys.argv[1], busy_timeout=4, read_only=sys.argv[2] == "True")
+                init_db(sys.argv[1], busy_timeout=15, read_only=sys.argv[2] == "True")
                 return trades.get_trade_count()
 
             print(timed(open_and_read))
             """
         value, error, seconds = eval(program(another, target, read_only), {"Outcome": Outcome})
         assert (value, error) == (1, None)
-        assert seconds < 1
+        assert seconds < AT_ONCE
 
 
 @pytest.mark.parametrize("read_only", [False, True], ids=["to write", "read only"])
@@ -261,14 +299,14 @@ def test_opening_does_not_wait_for_another_program_that_writes(path: Path, read_
     trade()
     close_db()
     with writer_elsewhere(path, by="sqlite3"):
-        opened = timed(lambda: init_db(path, busy_timeout=4, read_only=read_only))
+        opened = timed(lambda: init_db(path, busy_timeout=15, read_only=read_only))
         assert opened.error is None
-        assert opened.seconds < 1
+        assert opened.seconds < AT_ONCE
         assert count() == 1
 
 
 def test_reading_through_aio_does_not_wait_for_many_that_wait_to_write(target: str) -> None:
-    init_db(target, busy_timeout=8, pool_size=20)
+    init_db(target, busy_timeout=20, pool_size=20)
 
     def read_and_record() -> None:
         with session_scope():
@@ -289,7 +327,7 @@ def test_reading_through_aio_does_not_wait_for_many_that_wait_to_write(target: s
         await asyncio.gather(*writers)
         return seconds
 
-    assert max(asyncio.run(main())) < 1
+    assert max(asyncio.run(main())) < AT_ONCE
     assert len(stored(target)) == 16
 
 
@@ -313,7 +351,7 @@ def require_free(target: str, price: float) -> None:
 
 
 def test_a_scope_left_in_another_thread_is_rolled_back_and_refused(target: str) -> None:
-    init_db(target, busy_timeout=5)
+    init_db(target, busy_timeout=20)
     with ThreadPoolExecutor(1) as first, ThreadPoolExecutor(1) as second:
         first.submit(count).result()
         second.submit(count).result()
@@ -333,7 +371,7 @@ def test_a_scope_left_in_another_thread_is_rolled_back_and_refused(target: str) 
 
 
 def test_a_failed_scope_left_in_another_thread_is_rolled_back(target: str) -> None:
-    init_db(target, busy_timeout=5)
+    init_db(target, busy_timeout=20)
     with ThreadPoolExecutor(1) as first:
         scope = session_scope()
         first.submit(scope.__enter__).result()
@@ -349,7 +387,7 @@ def test_a_failed_scope_left_in_another_thread_is_rolled_back(target: str) -> No
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_thread_that_ends_inside_its_scope_leaves_nothing(target: str) -> None:
-    init_db(target, busy_timeout=5)
+    init_db(target, busy_timeout=20)
 
     def work() -> None:
         kept.append(session_scope())
@@ -364,7 +402,7 @@ def test_a_thread_that_ends_inside_its_scope_leaves_nothing(target: str) -> None
 
 
 def test_the_database_is_not_closed_while_another_thread_is_in_its_scope(target: str) -> None:
-    init_db(target, busy_timeout=5)
+    init_db(target, busy_timeout=20)
     inside, end = threading.Event(), threading.Event()
 
     def work() -> None:
@@ -405,7 +443,7 @@ def recording_scope(*prices: float) -> Iterator[float]:
 
 
 def test_recording_beside_a_suspended_generator_in_its_scope_is_refused(target: str) -> None:
-    init_db(target, busy_timeout=5)
+    init_db(target, busy_timeout=20)
     suspended = recording_scope(1, 2)
     next(suspended)
     recorded = timed(lambda: trade(price=10))
@@ -422,7 +460,7 @@ def test_recording_beside_a_suspended_generator_in_its_scope_is_refused(target: 
 
 
 def test_recording_in_the_loop_over_a_generator_in_its_scope_is_refused(target: str) -> None:
-    init_db(target, busy_timeout=5)
+    init_db(target, busy_timeout=20)
     acknowledged = []
     with pytest.raises(BotMemoryError, match="session_scope"):
         for price in recording_scope(1, 2, 3):
@@ -445,7 +483,7 @@ def test_recording_in_the_loop_over_a_generator_in_its_scope_is_refused(target: 
 def test_nothing_gets_into_the_scope_of_a_suspended_generator(
     target: str, use: Callable[[], object]
 ) -> None:
-    init_db(target, busy_timeout=5)
+    init_db(target, busy_timeout=20)
     trade(price=5)
     suspended = recording_scope(1, 2)
     next(suspended)
@@ -456,7 +494,7 @@ def test_nothing_gets_into_the_scope_of_a_suspended_generator(
 
 
 def test_reading_beside_a_suspended_generator_shows_nothing_uncommitted(target: str) -> None:
-    init_db(target, busy_timeout=5)
+    init_db(target, busy_timeout=20)
     suspended = recording_scope(1)
     next(suspended)
     read = timed(count)
@@ -494,7 +532,7 @@ def test_a_generator_that_is_used_up_inside_a_scope_records_into_it(target: str)
 
 
 def test_a_generator_with_a_savepoint_loses_nothing_acknowledged(target: str) -> None:
-    init_db(target, busy_timeout=5)
+    init_db(target, busy_timeout=20)
     acknowledged = []
 
     def record_beside() -> None:
@@ -513,7 +551,7 @@ def test_a_generator_with_a_savepoint_loses_nothing_acknowledged(target: str) ->
 
 
 def test_a_generator_dropped_inside_its_scope_is_rolled_back(target: str) -> None:
-    init_db(target, busy_timeout=5)
+    init_db(target, busy_timeout=20)
     suspended = recording_scope(1, 2)
     next(suspended)
     del suspended
@@ -524,7 +562,7 @@ def test_a_generator_dropped_inside_its_scope_is_rolled_back(target: str) -> Non
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_generator_dropped_in_another_thread_is_rolled_back(target: str) -> None:
-    init_db(target, busy_timeout=5)
+    init_db(target, busy_timeout=20)
     kept = [recording_scope(1, 2)]
     with ThreadPoolExecutor(1) as pool:
         pool.submit(lambda: next(kept[0]) and None).result()
@@ -637,6 +675,10 @@ class TestMore:
 
 def threads_and_descriptors() -> tuple[int, int]:
     """Return how many this process has, as the operating system counts them."""
+    deadline = time.monotonic() + SOON
+    while len(list(Path("/proc/self/task").iterdir())) > threading.active_count():
+        assert time.monotonic() < deadline, "a thread that Python does not know is left"
+        time.sleep(0.01)  # one that has ended is not yet gone
     return tuple(len(list(Path(f"/proc/self/{kind}").iterdir())) for kind in ("task", "fd"))
 
 
@@ -679,7 +721,7 @@ def test_many_threads_that_wait_in_vain_leave_nothing(path: Path) -> None:
 
 @every_holder
 def test_one_wait_takes_the_busy_timeout_once(path: Path, by: str) -> None:
-    init_db(path, busy_timeout=0.6)
+    init_db(path, busy_timeout=1.5)
     kept = trade()
     writes: dict[str, Callable[[], object]] = {
         "create": trade,
@@ -695,16 +737,16 @@ def test_one_wait_takes_the_busy_timeout_once(path: Path, by: str) -> None:
             if isinstance(outcome.value, Outcome):
                 outcome = outcome.value
             assert isinstance(outcome.error, DatabaseBusyError), name
-            assert 0.5 < outcome.seconds < 1.1, name
+            assert 1.4 < outcome.seconds < 2.8, name
     assert stored(path) == [100]
 
 
 def test_opening_a_file_that_must_be_migrated_waits_the_busy_timeout_once(path: Path) -> None:
     shutil.copy(OLD_FILE, path)
     with writer_elsewhere(path, by="sqlite3"):
-        outcome = timed(lambda: init_db(path, busy_timeout=0.6))
+        outcome = timed(lambda: init_db(path, busy_timeout=1.5))
         assert isinstance(outcome.error, DatabaseBusyError)
-        assert 0.5 < outcome.seconds < 1.1
+        assert 1.4 < outcome.seconds < 2.8
     init_db(path)
     assert count() == 120
 
@@ -714,15 +756,15 @@ def test_opening_an_old_file_in_wal_mode_waits_the_busy_timeout_once(path: Path)
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA journal_mode = wal")
         with writer_elsewhere(path, by="sqlite3"):
-            outcome = timed(lambda: init_db(path, busy_timeout=0.6))
+            outcome = timed(lambda: init_db(path, busy_timeout=1.5))
     assert isinstance(outcome.error, DatabaseBusyError)
-    assert 0.5 < outcome.seconds < 1.1
+    assert 1.4 < outcome.seconds < 2.8
     init_db(path)
     assert count() == 120
 
 
 def test_waiting_behind_one_that_waits_takes_the_busy_timeout_once(path: Path) -> None:
-    init_db(path, busy_timeout=1.2)
+    init_db(path, busy_timeout=2.5)
 
     def later() -> Outcome:
         time.sleep(0.3)
@@ -732,7 +774,7 @@ def test_waiting_behind_one_that_waits_takes_the_busy_timeout_once(path: Path) -
         first, second = in_threads(trade, later)
     assert isinstance(first.error, DatabaseBusyError)
     assert isinstance(second.value.error, DatabaseBusyError)
-    assert 1.1 < second.value.seconds < 1.9
+    assert 2.4 < second.value.seconds < 4.3
 
 
 WAITS_UNTIL_INTERRUPTED = """
@@ -756,7 +798,7 @@ WAITS_UNTIL_INTERRUPTED = """
 @every_holder
 @pytest.mark.parametrize("call", ["create", "session_scope"])
 def test_waiting_can_be_interrupted_at_once(path: Path, by: str, call: str) -> None:
-    init_db(path, busy_timeout=2)
+    init_db(path, busy_timeout=15)
     with (
         start_program(WAITS_UNTIL_INTERRUPTED, path, call) as waiter,
         writer_elsewhere(path, by) as end,
@@ -768,9 +810,9 @@ def test_waiting_can_be_interrupted_at_once(path: Path, by: str, call: str) -> N
         waiter.send_signal(signal.SIGINT)
         answer = timed(waiter.stdout.readline)
         assert answer.value == "interrupted 1\n"
-        assert answer.seconds < 1
+        assert answer.seconds < AT_ONCE
         end()
-        require_no_stall([timed(trade)], 1)  # who was interrupted does not hold it later
+        require_no_stall([timed(trade)])  # who was interrupted does not hold it later
         waiter.stdin.write("\n")
         waiter.stdin.flush()
         assert waiter.stdout.readline() == "recorded\n"
@@ -851,5 +893,5 @@ def test_long_transactions_do_not_starve_who_records_single_trades(path: Path) -
     init_db(path)
     (long_ones, _), (single, longest) = record_in_loops(path, 0.05, 0)
     assert single > long_ones / 4
-    assert longest < 1
+    assert longest < AT_ONCE
     assert len(stored(path)) == long_ones + single

@@ -448,6 +448,19 @@ def test_a_damaged_file(path: Path) -> None:
     assert found("error")[0].what.startswith("the file is damaged: ")
 
 
+def test_a_file_that_is_busy_for_a_moment_is_waited_for(path: Path) -> None:
+    init_db(path)
+    close_db()
+    with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("PRAGMA journal_mode = delete")
+        init_db(path, read_only=True)
+        other.execute("BEGIN EXCLUSIVE")
+        end = threading.Timer(0.3, other.execute, ("ROLLBACK",))
+        end.start()
+        assert [finding.what for finding in check() if finding.severity == "error"] == []
+        end.join()
+
+
 def test_a_large_wal(path: Path) -> None:
     init_db(path, synchronous="normal")
     with closing(sqlite3.connect(path, isolation_level=None)) as reader:

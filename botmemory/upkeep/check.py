@@ -22,7 +22,7 @@ from ..schema_drift import can_compare, drift, rules
 from ..server_health import is_partitioned
 from ..sqlite import SqliteBackend
 from ..sqlite_errors import RESTORE, translate_errors
-from ..sqlite_health import damage, orphans
+from ..sqlite_health import orphans
 
 __all__ = ["Finding", "check"]
 
@@ -70,7 +70,7 @@ def check(*, full: bool = False) -> list[Finding]:
 
 
 def _damage(database: SqliteBackend, full: bool) -> Iterator[Finding]:
-    for line in damage(database, "integrity_check" if full else "quick_check")[:SHOWN]:
+    for line in database.damage("integrity_check" if full else "quick_check")[:SHOWN]:
         yield Finding("error", f"the file is damaged: {line}", RESTORE)
 
 
