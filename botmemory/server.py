@@ -478,6 +478,15 @@ class ServerMixin(TransactionState):
             if named is error:
                 raise
             raise named from error
+        except BaseException:
+            # an interrupt may leave psycopg inside a COPY or a pipeline, and the traceback keep it
+            # there: the next statement would wait for its lock, which is this thread's own
+            connection = state.conn
+            if connection is not None and (
+                connection.lock.locked() or connection.pgconn.pipeline_status
+            ):
+                connection.pgconn.finish()
+            raise
         finally:
             state.in_call = False
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -25,6 +26,10 @@ from botmemory.database import close_database
 __all__ = ["new_database", "restartable", "server"]  # fixtures
 
 ROOT = Path(__file__).parent.parent
+
+# a shell that runs the tests in the background has them ignore it, and every program they start
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile(
     "botmemory",

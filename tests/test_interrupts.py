@@ -83,6 +83,19 @@ def test_postgres_operation_interrupted_leaves_nothing(
     require_clean(sweep(operation, postgres, tried=tried_on_postgres, every=every))
 
 
+@pytest.fixture(scope="module")
+def all_tried_on_postgres() -> set[Stack]:
+    return set()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("operation", [name for name in OPERATIONS if name not in FEW])
+def test_postgres_operation_interrupted_anywhere_leaves_nothing(
+    operation: str, postgres: Server, all_tried_on_postgres: set[Stack]
+) -> None:
+    require_clean(sweep(operation, postgres, tried=all_tried_on_postgres))
+
+
 # --- a storm of real signals ----------------------------------------------------------------
 
 
