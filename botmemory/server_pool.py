@@ -106,12 +106,15 @@ class Pool:
                 return None
             connection = self._connect()
             self._made[id(connection)] = weakref.ref(connection)
-            is_handed_over = True
+            self._made.pop(key, None)
+            is_handed_over = True  # from here on nothing is called, so no interrupt loses it
             return connection
         finally:
-            self._made.pop(key, None)  # a traceback may keep this frame, and so what it refers to
-            if connection is not None and not is_handed_over:
-                connection.pgconn.finish()
+            if not is_handed_over:
+                # a traceback may keep this frame, and so what it refers to
+                self._made.pop(key, None)
+                if connection is not None:
+                    connection.pgconn.finish()
 
     def _living(self) -> list[Any]:
         living = []

@@ -29,7 +29,8 @@ from .sqlite_connection import (
     State,
     content_of,
     files_of,
-    is_cut,
+    has_lost,
+    history_of,
     prepare_file,
     uri_of,
 )
@@ -91,6 +92,7 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         self.lock_problem: str | None = None  # why writers do not queue, where they do not
         self._memory_thread: int | None = None
         self._reads_fixed_file = False
+        self._history: set[tuple[str, str]] = set()
         self.connections: LivingObjects[Connection] = LivingObjects()
         super().__init__(
             config.sqlite_path,
@@ -526,9 +528,11 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
     # --- the file underneath ----------------------------------------------------------------
 
     def _remember_files(self) -> None:
+        """Remember what tells whether the file is another one, or holds another database."""
         held = self._state.held
         if held is not None and self._locks:
             held.files = files_of(self.database)
+            self._history = history_of(held.raw)
 
     def _require_same_files(self, held: Connection, outcome: str) -> None:
         """Raise before a commit is acknowledged that went into a file nobody will find.
@@ -547,7 +551,7 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         how = ""
         if now[:4] != held.files[:4]:
             how = "the file or its -wal was deleted or replaced while it was open"
-        elif now[4] < held.files[4] and is_cut(self.database):
+        elif has_lost(self.database, self._history, is_smaller=now[-1] < held.files[-1]):
             how = "the file was truncated or overwritten while it was open"
         if not how:
             held.files = now
@@ -575,6 +579,7 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
             self._acquire_write_lock(held)
             held.is_kept = True
             yield
+            self._remember_files()
         finally:
             held.is_kept = held.is_locked = False
             held.lock.release()

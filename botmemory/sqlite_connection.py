@@ -20,7 +20,8 @@ __all__ = [
     "State",
     "content_of",
     "files_of",
-    "is_cut",
+    "has_lost",
+    "history_of",
     "prepare_file",
     "uri_of",
 ]
@@ -106,7 +107,7 @@ def uri_of(path: str, mode: str) -> str:
 
 
 def files_of(path: str) -> tuple[int, ...]:
-    """Return device and inode of the file and of its -wal, and the size of the file.
+    """Return device and inode of the file and its -wal, and when the file was written and its size.
 
     As their names lead to them now; nothing, where one of the two is missing.
     """
@@ -120,7 +121,7 @@ def files_of(path: str) -> tuple[int, ...]:
             f"{path}: the system does not say whether the file and its -wal are still there: "
             f"{error.strerror}; check the disk"
         ) from error
-    return file.st_dev, file.st_ino, wal.st_dev, wal.st_ino, file.st_size
+    return file.st_dev, file.st_ino, wal.st_dev, wal.st_ino, file.st_mtime_ns, file.st_size
 
 
 def content_of(path: str) -> tuple[object, ...]:
@@ -131,19 +132,31 @@ def content_of(path: str) -> tuple[object, ...]:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, written
 
 
-def is_cut(path: str) -> bool:
-    """Return whether a file that became smaller has lost what it held.
+def history_of(connection: sqlite3.Connection) -> set[tuple[str, str]]:
+    """Return which migrations were applied, and when: databases with the same tables differ in it.
 
-    Another program may have run VACUUM; or the file was truncated, or another one was copied over
-    it. A new connection has no page of it in its cache.
+    Nothing, where there are no tables yet.
+    """
+    schema = connection.execute("SELECT name FROM sqlite_master")
+    if ("schema_migration",) not in schema.fetchall():
+        return set()
+    return set(connection.execute("SELECT name, applied FROM schema_migration"))
+
+
+def has_lost(path: str, history: set[tuple[str, str]], *, is_smaller: bool) -> bool:
+    """Return whether a file that was written has lost what it held.
+
+    By a checkpoint it has not, nor by VACUUM; it has where it was truncated, or another file was
+    copied over it. A new connection has no page of it in its cache.
     """
     try:
         with closing(sqlite3.connect(uri_of(path, "ro"), 5, uri=True)) as connection:
-            [(tables,)] = connection.execute("SELECT COUNT(*) FROM sqlite_master")
-            found = connection.execute("PRAGMA quick_check(1)").fetchone()
+            if history.isdisjoint(history_of(connection)) and history:
+                return True
+            verdict = connection.execute("PRAGMA quick_check(1)") if is_smaller else [("ok",)]
+            return list(verdict) != [("ok",)]
     except sqlite3.Error as error:
         return not is_busy(error)
-    return bool(tables == 0 or found != ("ok",))
 
 
 def prepare_file(path: Path, read_only: bool) -> None:

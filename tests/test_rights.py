@@ -405,6 +405,8 @@ def change_in_place(path: Path, how: str, other: Path) -> None:
             os.truncate(path, path.stat().st_size // 2)
         elif how == "overwritten with text":
             path.write_bytes(b"no database" * 10_000)
+        elif how == "overwritten with more text":
+            path.write_bytes(b"no database" * 100_000)
         else:
             path.write_bytes(other.read_bytes())
         """,
@@ -435,13 +437,20 @@ def filled(path: Path, count: int) -> None:
 @pytest.mark.parametrize("write", WRITES)
 @pytest.mark.parametrize(
     "how",
-    ["emptied", "cut off", "overwritten with text", "another database copied over it"],
+    [
+        "emptied",
+        "cut off",
+        "overwritten with text",
+        "overwritten with more text",
+        "another database copied over it",
+        "a larger database copied over it",
+    ],
 )
 def test_a_write_into_a_file_that_was_changed_in_place_is_refused(
     path: Path, how: str, write: str
 ) -> None:
     other = path.with_name("other.db")
-    filled(other, 40)
+    filled(other, 300 if "larger" in how else 40)
     filled(path, 100)
     init_db(path)
     trade()
