@@ -130,13 +130,14 @@ class Config:
         return str(self.db_path)
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] | None = None) -> Config:
+    def from_env(cls, environ: Mapping[str, str] | None = None, **given: Any) -> Config:
         """Read `BOTMEMORY_DB_PATH`, `BOTMEMORY_SYNCHRONOUS` and the other fields by their names.
 
-        Returns the defaults for what is not set. Raises `ConfigError` for a value that does not
-        fit, and for a `BOTMEMORY_...` name that is no setting but nearly one, such as
-        `BOTMEMORY_DBPATH`. Other names are ignored, because they may be somebody else's:
-        Kubernetes sets `BOTMEMORY_PORT` and more where a service is called botmemory.
+        What is given goes before the environment. Returns the defaults for the rest. Raises
+        `ConfigError` for a value that does not fit, and for a `BOTMEMORY_...` name that is no
+        setting but nearly one, such as `BOTMEMORY_DBPATH`. Other names are ignored, because they
+        may be somebody else's: Kubernetes sets `BOTMEMORY_PORT` and more where a service is called
+        botmemory.
         """
         values: dict[str, Any] = {}
         for name, text in (os.environ if environ is None else environ).items():
@@ -147,14 +148,15 @@ class Config:
                 values[field] = _from_text(field, text, name)
             else:
                 _require_not_misspelt(field, name, text)
-        return _build(values, "the environment")
+        return _build(values, given, "the environment")
 
     @classmethod
-    def from_file(cls, path: str | os.PathLike[str] = "botmemory.toml") -> Config:
+    def from_file(cls, path: str | os.PathLike[str] = "botmemory.toml", **given: Any) -> Config:
         """Read the settings from a TOML file, one `name = value` a line.
 
-        A relative `db_path` or `migrations` is taken from the folder of the file, so that the bot
-        finds its database from wherever it is started. Raises `ConfigError` naming the file.
+        What is given goes before the file. A relative `db_path` or `migrations` is taken from the
+        folder of the file, so that the bot finds its database from wherever it is started. Raises
+        `ConfigError` naming the file.
         """
         import tomllib  # late: most programs have no such file
 
@@ -173,7 +175,7 @@ class Config:
                     f"{file}: setting '{name}' is not a setting of botmemory; there are "
                     f"{', '.join(_SETTINGS)}"
                 )
-        return _build(values, str(file), folder=str(file.parent))
+        return _build(values, given, str(file), folder=str(file.parent))
 
 
 _SETTINGS = [field.name for field in dataclasses.fields(Config)]
@@ -317,13 +319,21 @@ def _from_text(field: str, text: str, name: str) -> object:
     return text
 
 
-def _build(values: dict[str, Any], source: str, folder: str = "") -> Config:
-    """Return a Config whose relative paths start at a folder, by default the working folder."""
+def _build(
+    values: dict[str, Any], given: Mapping[str, Any], source: str, folder: str = ""
+) -> Config:
+    """Return a Config from the values of a source, and from what is given, which goes before.
+
+    The relative paths of the source start at a folder, by default the working folder.
+    """
+    values = {**values, **given}
     try:
-        if folder:
+        if folder and "db_path" not in given:
             values["db_path"] = _checked_target(values.get("db_path", Config.db_path), folder)
-            if values.get("migrations") is not None:
-                values["migrations"] = _checked_folder(values["migrations"], folder)
+        if folder and "migrations" not in given and values.get("migrations") is not None:
+            values["migrations"] = _checked_folder(values["migrations"], folder)
         return Config(**values)
     except ConfigError as error:
+        if str(error).partition(":")[0] in given:
+            raise
         raise ConfigError(f"{source}: {error}") from None

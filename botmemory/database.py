@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -12,6 +13,7 @@ import peewee
 from ._typing import TYPE_CHECKING
 from .config import Config
 from .errors import ConfigError, DatabaseBusyError, NotInitializedError
+from .ownership import is_inside_a_call
 from .retry import repeat_undone
 from .transactions import Atomic, ExitOfDatabase
 
@@ -190,7 +192,12 @@ def get_db() -> Iterator[peewee.Database]:
     A `:memory:` database stays open, because closing would erase it. Raises `NotInitializedError`.
     """
     database = db.opened()
+    is_abandoned = False
     try:
         yield database
+    except GeneratorExit:
+        is_abandoned = is_inside_a_call(sys._getframe(1))
+        raise
     finally:
-        database.release()
+        if not is_abandoned:
+            database.release()

@@ -46,9 +46,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the script and return its exit code."""
     asked = _parser().parse_args(argv)
     try:
-        config = Config.from_file(asked.config) if "config" in asked else Config.from_env()
         given = {name: value for name, value in vars(asked).items() if name in _SETTINGS}
-        code, said, lines = _run(dataclasses.replace(config, **given), asked)
+        config = (
+            Config.from_file(asked.config, **given)
+            if "config" in asked
+            else Config.from_env(**given)
+        )
+        code, said, lines = _run(config, asked)
     except BotMemoryError as error:
         what = json.dumps({"error": str(error)}) if "json" in asked else f"error: {error}"
         print(what, file=sys.stderr)

@@ -143,6 +143,8 @@ def _converted(field: Any, value: Any) -> Any:
         # Peewee leaves text that is no number as it is, and SQLite would store it
         number = isinstance(field, (peewee.IntegerField, peewee.FloatField))
         fits = not (number and isinstance(stored, str))
+        if isinstance(stored, int):
+            fits = -(2**63) <= stored < 2**63  # what the widest column holds
     if not fits:
         kind = type(field).__name__
         raise ValidationError(

@@ -17,7 +17,7 @@ from .errors import DatabaseBusyError
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["Suspension", "current_owner", "is_owner", "suspension_of"]
+__all__ = ["Suspension", "current_owner", "is_inside_a_call", "is_owner", "suspension_of"]
 
 _OURS = frozenset({"botmemory.database", "botmemory.transactions"})
 # what runs the functions that a pool of threads is given
@@ -60,6 +60,19 @@ def is_owner(owner: tuple[object, object] | None) -> bool:
         return True
     task, greenlet = current_owner() or (None, None)
     return owner[0] in (None, task) and owner[1] in (None, greenlet)
+
+
+def is_inside_a_call(frame: FrameType | None) -> bool:
+    """Return whether a frame runs inside a call of this library, as a finalizer may.
+
+    The garbage collector ends an abandoned generator between any two instructions of any thread.
+    """
+    while frame is not None:
+        package = str(frame.f_globals.get("__name__")).partition(".")[0]
+        if package in ("botmemory", "peewee", "playhouse", "psycopg"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 class Suspension:

@@ -17,7 +17,7 @@ import peewee
 from peewee import __exception_wrapper__  # type: ignore[attr-defined]
 
 from .config import MEMORY, Config
-from .errors import BotMemoryError, DatabaseBusyError, StorageError
+from .errors import BotMemoryError, DatabaseBusyError, StorageError, ValidationError
 from .file_system import other_names
 from .filelock import FileLock
 from .living import LivingObjects
@@ -443,6 +443,11 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
             if translated is None:
                 raise
             raise translated from error
+        except OverflowError as error:
+            raise ValidationError(
+                f"{self.database}: a whole number of this query has more than 64 bits; no column "
+                "holds it"
+            ) from error
 
     def named_error(self, error: BaseException) -> BotMemoryError | None:
         """Return the botmemory error for one of SQLite's, None where there is none."""

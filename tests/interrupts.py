@@ -180,6 +180,15 @@ class Interrupter:
             self._place(code, offset)
 
 
+def _chain(error: BaseException | None) -> list[BaseException]:
+    """Return an exception and those that it was raised for."""
+    chain = []
+    while error is not None and error not in chain:
+        chain.append(error)
+        error = error.__cause__ or error.__context__
+    return chain
+
+
 def _stack(frame: types.FrameType | None) -> Stack:
     """Return where a frame is, and the functions that have called it."""
     places = []
@@ -893,8 +902,9 @@ class _Attempt:
         self.stacks, self.where = interrupter.stacks, interrupter.where
         self._raised = raised is not None
         is_ours = raised is self.error or (raised is None and self._ignored)
-        if isinstance(self.error, Exception) and raised is not None:
-            is_ours |= raised.__cause__ is self.error  # as a migration's own errors are
+        if isinstance(self.error, Exception):
+            # a migration, and psycopg as it connects, say in an error of theirs what went wrong
+            is_ours |= self.error in _chain(raised)
         if holder is not None:
             holder.join()
         if isinstance(raised, Hanging):

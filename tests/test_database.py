@@ -274,6 +274,10 @@ def test_the_limit_on_metadata_can_be_set() -> None:
     signal(signal_metadata={"rsi": 20})
     with pytest.raises(ValidationError, match="takes 25 bytes; at most 20 are allowed"):
         signal(signal_metadata={"rsi": 20, "note": "abcde"})
+    row = {"symbol": "X", "signal_value": 1}
+    rows = [row, row | {"signal_metadata": {"rsi": 20, "note": "abcde"}}]
+    with pytest.raises(ValidationError, match=r"rows\[1\]: signal_metadata: .* takes 25 bytes"):
+        signals.create_many(rows)
 
 
 # --- transactions -------------------------------------------------------------------------

@@ -142,6 +142,27 @@ def test_a_relative_path_where_the_working_folder_is_gone(tmp_path: Path, name: 
     assert "the working folder is gone" in in_child(child)
 
 
+@needs_fork
+@pytest.mark.parametrize("program", ["botmemory.migration_runner", "botmemory.cli"])
+def test_a_program_that_is_told_where_the_database_is_needs_no_working_folder(
+    tmp_path: Path, program: str
+) -> None:
+    gone, path = tmp_path / "gone", tmp_path / "bot.db"
+    gone.mkdir()
+    init_db(path)
+    close_db()
+    call = f"import sys; from {program} import main; sys.exit(main())"
+    command = [sys.executable, "-c", call, "--db", str(path), "status"]
+
+    def child() -> tuple[int, str]:
+        os.chdir(gone)
+        gone.rmdir()
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        return done.returncode, done.stderr
+
+    assert in_child(child) == (0, "")
+
+
 def test_a_name_that_is_not_utf_8_is_a_name(tmp_path: Path) -> None:
     """What `os.listdir` gives for such a file has surrogates that stand for its bytes."""
     path = tmp_path / os.fsdecode(b"b\xf6t.db")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import signal
 import textwrap
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from botmemory import (
     BotMemoryError,
     aio,
     close_db,
+    get_db,
     init_db,
     session_scope,
 )
@@ -627,6 +629,45 @@ def test_a_signal_handler_records_while_the_main_thread_does(
     output = program(RECORDS_IN_A_HANDLER, target, mode, seconds, timeout=seconds + 30)
     acknowledged = require_what_was_acknowledged(target, mode, output)
     assert acknowledged["outside"] + acknowledged["inside"] > 50 * seconds
+
+
+def record_in_a_scope() -> None:
+    with session_scope():
+        trade()
+
+
+@pytest.mark.parametrize("use", [trade, trades.get_all, record_in_a_scope])
+def test_a_get_db_that_is_collected_inside_a_call_leaves_its_connection(
+    target: str, use: Callable[[], object], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The garbage collector ends an abandoned generator wherever a thread happens to be."""
+    database = init_db(target)
+    trade()
+    abandoned: list[Iterator[object]] = []
+    closed = []
+
+    class Collector(logging.Handler):
+        """Drops the generator in the middle of a call: each statement is logged there."""
+
+        def emit(self, record: logging.LogRecord) -> None:
+            was_open = not database.is_closed()
+            abandoned.clear()
+            closed.append(was_open and database.is_closed())
+
+    caplog.set_level(logging.DEBUG, "peewee")
+    logger, collector = logging.getLogger("peewee"), Collector()
+    logger.addHandler(collector)
+    try:
+        abandoned.append(get_db())
+        next(abandoned[0])
+        use()
+    finally:
+        logger.removeHandler(collector)
+    assert abandoned == []
+    assert True not in closed
+    before = len(stored(target))
+    trade()
+    assert len(stored(target)) == before + 1
 
 
 RECORDS_WHAT_IS_LOGGED = """

@@ -183,6 +183,11 @@ def test_peewees_own_fields_and_a_table_without_a_moment() -> None:
     assert [one.text for one in tables.iterate(Remark)] == ["a", "b"]
     with pytest.raises(ValidationError, match="stars: 'many' does not fit its IntegerField"):
         tables.create(Remark, text="c", stars="many")
+    for number in (2**63, -(2**63) - 1, 10**5000):
+        with pytest.raises(ValidationError, match="stars: .* does not fit its IntegerField"):
+            tables.create(Remark, text="c", stars=number)
+        with pytest.raises(ValidationError, match="stars: .* does not fit its IntegerField"):
+            Remark.create(text="c", stars=number)
     with pytest.raises(ValidationError, match="id: 'x' does not fit its AutoField"):
         tables.get_by_id(Remark, "x")
     with pytest.raises(ValidationError, match="text: None is not allowed"):

@@ -41,10 +41,9 @@ class Memory:
     migrations: str | None = None
 
     def settings(self, **changes: Any) -> Config:
-        config = Config.from_file(self.config) if self.config else Config.from_env()
         named = {"db_path": self.db, "migrations": self.migrations}
-        given = {name: value for name, value in named.items() if value is not None}
-        return dataclasses.replace(config, **given | changes)
+        given = {name: value for name, value in named.items() if value is not None} | changes
+        return Config.from_file(self.config, **given) if self.config else Config.from_env(**given)
 
 
 def memory_options(command: Command) -> Command:

@@ -206,7 +206,12 @@ def stored_at_once(
             values = checked(index, row)
             if len(values) != len(names):  # some bring their key, some do not
                 raise _NotAllStoredError
-            yield query.bind(values)
+            try:
+                row_values = query.bind(values)
+            except ValidationError as error:
+                _locate(error, index)
+                raise
+            yield row_values
 
     fields = [model._meta.fields[name] for name in query.names]
     try:
