@@ -240,28 +240,30 @@ def _checked_path(field: str, value: object, what: str) -> str:
     if not isinstance(text, str):
         raise ConfigError(f"{field}: {show(value)} is not {what}")
     text = plain_text(text)
-    # what stands before or after a URL keeps it from being known as one: not a word of it is shown
-    shown = show(text) if "://" not in text else "the URL"
+    problem = ""
     if not text.strip():
-        raise ConfigError(f"{field}: {shown} is not {what}")
-    if _CONTROL.search(text):
-        raise ConfigError(
-            f"{field}: {shown} holds a control character, such as the carriage return that an "
-            "editor puts at the end of a line; remove it"
+        problem = f"is not {what}"
+    elif _CONTROL.search(text):
+        problem = (
+            "holds a control character, such as the carriage return that an editor puts at the end "
+            "of a line; remove it"
         )
-    if text != text.strip():
-        raise ConfigError(f"{field}: {shown} begins or ends with a space; remove it")
-    try:
-        os.fsencode(text)
-    except UnicodeEncodeError:
-        raise ConfigError(
-            f"{field}: {shown} contains a lone surrogate, which no file name can; check the "
-            "encoding it was read with"
-        ) from None
-    if text[0] == text[-1] and text[0] in "'\"`":
-        raise ConfigError(
-            f"{field}: {shown} is in quotes, which nothing has taken off; write it without them"
-        )
+    elif text != text.strip():
+        problem = "begins or ends with a space; remove it"
+    elif text[0] == text[-1] and text[0] in "'\"`":
+        problem = "is in quotes, which nothing has taken off; write it without them"
+    else:
+        try:
+            os.fsencode(text)
+        except UnicodeEncodeError:
+            problem = (
+                "contains a lone surrogate, which no file name can; check the encoding it was read "
+                "with"
+            )
+    if problem:
+        # what stands before or after a URL keeps it from being known as one: nothing of it is shown
+        shown = "the URL" if "://" in text else show(text)
+        raise ConfigError(f"{field}: {shown} {problem}")
     return text
 
 

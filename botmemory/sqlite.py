@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sqlite3
 import threading
 import time
@@ -39,6 +40,7 @@ from .sqlite_errors import (
     busy,
     is_busy,
     is_damage,
+    is_read_only,
     is_unopened,
     named_error,
     translate_errors,
@@ -452,6 +454,9 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
     def named_error(self, error: BaseException) -> BotMemoryError | None:
         """Return the botmemory error for one of SQLite's, None where there is none."""
         translated = named_error(error, self.database, self._timeout)
+        held = self._state.held
+        if is_read_only(error) and held is not None and os.access(self.database, os.W_OK):
+            held.is_stale = True  # SQLite opens a file so where it can do no more at that moment
         if is_damage(error):
             if not self._is_damaged():
                 return unreadable(error, self.database)
@@ -474,6 +479,8 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
     def _held(self) -> Connection:
         """Return this thread's connection, which is made where there is none."""
         state = self._state
+        if state.held is not None and state.held.is_stale and not state.transactions:
+            self.close()
         if state.closed:
             self.connect()
         return cast(Connection, state.held)
@@ -648,6 +655,8 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         if state.closed or self._is_watched():
             return self.execute_sql(sql, params)
         held = cast(Connection, state.held)
+        if held.is_stale:
+            return self.execute_sql(sql, params)
         if (state.transactions or state.undone) and self.is_in_transaction():
             self._require_usable()
             if not held.raw.in_transaction:

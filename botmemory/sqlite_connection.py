@@ -57,6 +57,7 @@ class Connection:
         self.is_locked = False  # somebody further out in this thread holds the write lock
         self.is_kept = False  # and keeps it beyond a transaction, while the schema is changed
         self.process = os.getpid()
+        self.is_stale = False  # it is to be made anew, for the next write
         self.files: tuple[int, ...] = ()
         self.leaves_wal = False  # it only reads, and has made a -wal that it cannot take away
         self.reads_fixed_file: tuple[object, ...] = ()  # what the file was, if SQLite looks no more

@@ -16,6 +16,7 @@ from .errors import BotMemoryError, DatabaseBusyError, SchemaError, StorageError
 __all__ = [
     "is_busy",
     "is_damage",
+    "is_read_only",
     "is_unopened",
     "named_error",
     "translate_errors",
@@ -94,6 +95,11 @@ def is_busy(error: BaseException) -> bool:
 def is_damage(error: BaseException) -> bool:
     """Return whether the content of the file is broken."""
     return _code(error) in _DAMAGE
+
+
+def is_read_only(error: BaseException) -> bool:
+    """Return whether SQLite has the file open only to read."""
+    return _code(error) == sqlite3.SQLITE_READONLY
 
 
 def is_unopened(error: BaseException) -> bool:

@@ -287,7 +287,9 @@ class SqliteFile:
         return init_db(self.path, busy_timeout=0.5, synchronous="normal")
 
     def held(self) -> list[str]:
-        found = []
+        found: list[str] = []
+        if not self.path.exists():
+            return found
         with self._lock_file() as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

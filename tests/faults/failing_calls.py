@@ -71,7 +71,14 @@ def record(symbol: str) -> None:
 
 def record_again(folder: Path) -> None:
     init_db(folder / "bot.db")
-    record("AGAIN")
+    try:
+        record("AGAIN")
+    except BotMemoryError as error:
+        # where SQLite cannot open the file to write it, it opens it to read: the write that finds
+        # this out is refused, and the next one opens the file again
+        if "it cannot be written" not in str(error):
+            raise
+        record("AGAIN")
 
 
 def fill(file: Path, *symbols: str) -> None:
