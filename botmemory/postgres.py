@@ -80,7 +80,10 @@ class PostgresBackend(ServerMixin, PostgresqlExtDatabase):  # type: ignore[misc]
                 raise self.lost_or_named(error, connection, "nothing was changed") from error
             yield
         finally:
-            connection.close()
+            try:
+                self.undo_what_is_left()
+            finally:
+                connection.close()
 
     def insert_rows(
         self, sql: str, rows: Iterable[Sequence[Any]], fields: Sequence[peewee.Field[Any]]

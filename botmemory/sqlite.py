@@ -593,8 +593,11 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
             yield
             self._remember_files()
         finally:
-            held.is_kept = held.is_locked = False
-            held.lock.release()
+            try:
+                self.undo_what_is_left()
+            finally:
+                held.is_kept = held.is_locked = False
+                held.lock.release()
 
     def statement(self) -> AbstractContextManager[object]:
         """Return what undoes one statement alone when it fails: SQLite does so by itself."""

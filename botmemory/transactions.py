@@ -358,6 +358,12 @@ class TransactionState:
     def in_transaction(self) -> bool:
         return self.may_use_transaction()
 
+    def undo_what_is_left(self) -> None:
+        """Roll back a transaction of this thread that an interrupt has left open in a generator."""
+        for transaction in self._state.transactions[:1]:
+            if isinstance(transaction, Atomic):
+                transaction.undo("an interrupt ended it, and all of it was rolled back")
+
     def require_no_transaction(self) -> None:
         """Refuse to close this thread's connection inside a transaction."""
         if self._state.transactions and self.may_use_transaction():
