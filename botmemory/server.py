@@ -25,7 +25,7 @@ from .errors import BotMemoryError, ConfigError, StorageError
 from .living import LivingObjects
 from .retry import repeat_undone
 from .server_calendar import hour_of
-from .server_errors import NOTHING, broken_rule, busy, named_error
+from .server_errors import NOTHING, broken_rule, busy, interrupt_behind, named_error
 from .server_json import ServerJSONMethods, json_match, json_text
 from .server_pool import IDLE, Pool, ServerConnection
 from .server_url import server_parameters
@@ -184,9 +184,11 @@ class ServerMixin(TransactionState):
     def _connecting(self) -> Iterator[None]:
         try:
             yield
-        except peewee.ProgrammingError as error:  # a parameter that libpq does not know
-            raise ConfigError(f"{self.config.label}: {_first_line(error)}") from error
         except peewee.DatabaseError as error:
+            if (interrupt := interrupt_behind(error)) is not None:
+                raise interrupt from None
+            if isinstance(error, peewee.ProgrammingError):  # a parameter that libpq does not know
+                raise ConfigError(f"{self.config.label}: {_first_line(error)}") from error
             raise StorageError(
                 f"{self.config.label}: cannot connect ({_first_line(error)}); {NOTHING}: check "
                 "that the server runs and lets this user in"

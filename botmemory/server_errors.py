@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import peewee
+import psycopg
+
 from .errors import BotMemoryError, DatabaseBusyError, SchemaError, StorageError
 
-__all__ = ["broken_rule", "busy", "named_error", "sqlstate"]
+__all__ = ["broken_rule", "busy", "interrupt_behind", "named_error", "sqlstate"]
 
 NOTHING = "nothing was written by this call"
 # SQLSTATE, or its class -> what happened, what to do
@@ -76,3 +79,17 @@ def broken_rule(error: BaseException) -> str:
     """Return which kind of rule a write broke: `unique`, `reference`, `null` or `check`."""
     code = sqlstate(error)
     return "unique" if code == "23505" else _KINDS.get(code, "check")
+
+
+def interrupt_behind(error: BaseException) -> BaseException | None:
+    """Return what a signal handler raised where psycopg says in its own words that it has failed.
+
+    It does so with each `Exception` as it connects, and a time limit is one.
+    """
+    found: BaseException | None = error
+    while found is not None:
+        is_theirs = isinstance(found, (peewee.PeeweeException, psycopg.Error))
+        if not is_theirs and type(found).__module__ not in ("builtins", "socket"):
+            return found
+        found = found.__cause__ or found.__context__
+    return None

@@ -221,7 +221,7 @@ def main() -> None:
 
     signal.signal(signal.SIGTERM, end)
     faulthandler.dump_traceback_later(HANGS, exit=True)
-    init_db(target, busy_timeout=2 if kind == "quiet" else 5)
+    init_db(target, busy_timeout=10 if kind == "quiet" else 5)
     run(recorder, int(count), float(longest))
     close_db()
     say("closed")

@@ -192,7 +192,7 @@ def storm(
     assert program.left == []
     assert len(other.stored) > 10
     if kind == "handler":
-        assert sum("handler" in group for group in program.stored) > count / 4, program.said
+        assert sum("handler" in group for group in program.stored) > count / 10, program.said
     else:
         assert program.said["interrupted"] > count / 10, program.said
         assert program.said["idle"] > 1
