@@ -139,14 +139,17 @@ class PostgresBackend(ServerMixin, PostgresqlExtDatabase):  # type: ignore[misc]
             return
         state, pool = self._state, self.pool
         own, state.conn, state.closed = state.conn, None, True
+        is_used_up = False
         try:
             yield from self._fetched(rows, own)
         finally:
             try:
                 with suppress(psycopg.Error):
                     cursor.close()
+                    is_used_up = True
             finally:
-                if own.pgconn.transaction_status == IDLE and not pool.is_shut:
+                # with a cursor that is open still it would be closed in the middle of another call
+                if is_used_up and own.pgconn.transaction_status == IDLE and not pool.is_shut:
                     pool.idle.append(own)
                 else:
                     own.pgconn.finish()
@@ -165,10 +168,11 @@ class PostgresBackend(ServerMixin, PostgresqlExtDatabase):  # type: ignore[misc]
                         "over; use up iterate() inside session_scope(), or call it outside"
                     )
         finally:
-            if self.top_transaction() is transaction:
-                with suppress(psycopg.Error):
-                    cursor.close()
-            else:
+            try:
+                if self.top_transaction() is transaction:
+                    with suppress(psycopg.Error):
+                        cursor.close()
+            finally:
                 psycopg.Cursor.close(cursor)  # forgets it, without a word to the server
 
     def _fetched(self, rows: Iterator[Row], connection: ServerConnection) -> Iterator[Row]:

@@ -23,6 +23,20 @@ _BAD = ConnStatus.BAD
 _PAUSE = 0.002  # seconds between two looks for a connection that has come back
 
 
+class _ServerCursor(psycopg.ServerCursor[Any]):
+    """A cursor on the server that never waits as it is closed.
+
+    The garbage collector closes an abandoned one inside another call of its connection, which
+    holds the lock: it is forgotten then, and the server closes it with the transaction.
+    """
+
+    def close(self) -> None:
+        if self.connection.lock.locked():
+            psycopg.Cursor.close(self)
+        else:
+            super().close()
+
+
 class ServerConnection(psycopg.Connection[Any]):
     """A connection that remembers when it was taken from the pool, and closes as it goes."""
 
@@ -31,6 +45,7 @@ class ServerConnection(psycopg.Connection[Any]):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
+        self.server_cursor_factory = _ServerCursor
         self.process = os.getpid()
 
     def __del__(self) -> None:  # type: ignore[override]

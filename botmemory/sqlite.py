@@ -544,7 +544,7 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         held = self._state.held
         if held is not None and self._locks:
             held.files = files_of(self.database)
-            self._history = history_of(held.raw)
+            self._history = self._retry_while_busy(partial(history_of, held.raw), self._timeout)
 
     def _require_same_files(self, held: Connection, outcome: str) -> None:
         """Raise before a commit is acknowledged that went into a file nobody will find.

@@ -138,10 +138,10 @@ def history_of(connection: sqlite3.Connection) -> set[tuple[str, str]]:
 
     Nothing, where there are no tables yet.
     """
-    schema = connection.execute("SELECT name FROM sqlite_master")
-    if ("schema_migration",) not in schema.fetchall():
+    tables = connection.execute("SELECT name FROM sqlite_master").fetchall()
+    if ("schema_migration",) not in tables:
         return set()
-    return set(connection.execute("SELECT name, applied FROM schema_migration"))
+    return {*connection.execute("SELECT name, applied FROM schema_migration").fetchall()}
 
 
 def has_lost(path: str, history: set[tuple[str, str]], *, is_smaller: bool) -> bool:

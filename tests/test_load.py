@@ -38,13 +38,19 @@ def at_once(work: Callable[..., Any], *arguments: Any, processes: int = PROCESSE
     for process in started:
         process.start()
     found = []
-    while len(found) < processes:
-        try:
-            found.append(answers.get(timeout=1))
-        except Empty:
-            assert not any(process.exitcode for process in started), "a process failed"
-    for process in started:
-        process.join()
+    try:
+        while len(found) < processes:
+            try:
+                found.append(answers.get(timeout=1))
+            except Empty:
+                assert not any(process.exitcode for process in started), "a process failed"
+    except BaseException:
+        for process in started:  # what is left of them would break the barrier of the next test
+            process.kill()
+        raise
+    finally:
+        for process in started:
+            process.join()
     return found
 
 

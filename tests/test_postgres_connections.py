@@ -12,12 +12,14 @@ import uuid
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 
 import peewee
 import pytest
 import trustme
 from processes import in_child, needs_fork
+from programs import in_threads
 from proxy import Proxy
 from samples import at, signal, trade, trade_values
 from servers import Restartable, changed, run
@@ -135,6 +137,31 @@ def test_get_db_gives_its_connection_back(url: str) -> None:
         database.connection()
     with ThreadPoolExecutor(1) as other:
         assert other.submit(trades.get_all).result() == []
+
+
+@pytest.mark.parametrize("in_scope", [True, False])
+def test_an_iterate_that_is_collected_inside_a_call_waits_for_nothing(
+    url: str, in_scope: bool
+) -> None:
+    """The garbage collector may end it while psycopg holds the lock of its connection."""
+    init_db(url, pool_size=2)
+    trades.create_many(trade_values(timestamp=at(i)) for i in range(1500))
+
+    def collect() -> int:
+        with session_scope() if in_scope else nullcontext():
+            rows = trades.iterate()
+            next(rows)
+            for connection in db.obj.pool.connections():
+                connection.lock.acquire()
+            rows.close()
+            for connection in db.obj.pool.connections():
+                connection.lock.release()
+            return trades.get_trade_count()
+
+    for outcome in (*in_threads(collect), *in_threads(collect)):
+        assert outcome.error is None
+        assert outcome.value == 1500
+    assert len(db.obj.pool.connections()) <= 2
 
 
 def test_a_loop_over_iterate_may_record(url: str) -> None:
