@@ -658,8 +658,6 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         if state.closed or self._is_watched():
             return self.execute_sql(sql, params)
         held = cast(Connection, state.held)
-        if held.is_stale:
-            return self.execute_sql(sql, params)
         if (state.transactions or state.undone) and self.is_in_transaction():
             self._require_usable()
             if not held.raw.in_transaction:
@@ -668,6 +666,8 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
                 return held.raw.execute(sql, params)
             except sqlite3.Error:
                 return self.execute_sql(sql, params)  # the long way says what it is
+        if held.is_stale:
+            return self.execute_sql(sql, params)
         is_locked = held.is_locked
         try:
             if not is_locked:
