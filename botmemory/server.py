@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import os
 import socket
+import sys
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -182,10 +183,11 @@ class ServerMixin(TransactionState):
 
     @contextmanager
     def _connecting(self) -> Iterator[None]:
+        handled = sys.exc_info()[1]
         try:
             yield
         except peewee.DatabaseError as error:
-            if (interrupt := interrupt_behind(error)) is not None:
+            if (interrupt := interrupt_behind(error, handled)) is not None:
                 raise interrupt from None
             if isinstance(error, peewee.ProgrammingError):  # a parameter that libpq does not know
                 raise ConfigError(f"{self.config.label}: {_first_line(error)}") from error

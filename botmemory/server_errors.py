@@ -81,13 +81,14 @@ def broken_rule(error: BaseException) -> str:
     return "unique" if code == "23505" else _KINDS.get(code, "check")
 
 
-def interrupt_behind(error: BaseException) -> BaseException | None:
+def interrupt_behind(error: BaseException, handled: BaseException | None) -> BaseException | None:
     """Return what a signal handler raised where psycopg says in its own words that it has failed.
 
-    It does so with each `Exception` as it connects, and a time limit is one.
+    It does so with each `Exception` as it connects, and a time limit is one. `handled` is what the
+    caller was handling already.
     """
     found: BaseException | None = error
-    while found is not None:
+    while found is not None and found is not handled:
         is_theirs = isinstance(found, (peewee.PeeweeException, psycopg.Error))
         if not is_theirs and type(found).__module__ not in ("builtins", "socket"):
             return found

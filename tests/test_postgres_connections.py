@@ -112,6 +112,17 @@ def test_closing_waits_until_no_thread_is_in_a_transaction(url: str) -> None:
     assert trades.get_trade_count() == 1
 
 
+def test_what_the_caller_was_handling_does_not_hide_why_connecting_failed() -> None:
+    class CallerError(Exception):
+        pass
+
+    try:
+        raise CallerError
+    except CallerError:
+        with pytest.raises(StorageError, match="cannot connect"):
+            init_db("postgresql://bot@127.0.0.1:1/memory")
+
+
 def test_a_used_up_pool_is_a_named_error(url: str) -> None:
     init_db(url, pool_size=1, busy_timeout=0.3)
     with ThreadPoolExecutor(1) as other, session_scope():
