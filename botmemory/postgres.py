@@ -145,10 +145,11 @@ class PostgresBackend(ServerMixin, PostgresqlExtDatabase):  # type: ignore[misc]
         finally:
             try:
                 with suppress(psycopg.Error):
+                    is_free = not own.lock.locked()  # a cursor is not closed inside another call
                     cursor.close()
-                    is_used_up = True
+                    is_used_up = is_free
             finally:
-                # with a cursor that is open still it would be closed in the middle of another call
+                # a connection with an open cursor does not go back to the pool
                 if is_used_up and own.pgconn.transaction_status == IDLE and not pool.is_shut:
                     pool.idle.append(own)
                 else:

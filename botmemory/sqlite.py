@@ -456,7 +456,8 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         translated = named_error(error, self.database, self._timeout)
         held = self._state.held
         if is_read_only(error) and held is not None and os.access(self.database, os.W_OK):
-            held.is_stale = True  # SQLite opens a file so where it can do no more at that moment
+            # SQLite opens a file read-only where it could not open it to write at that moment
+            held.must_reopen = True
         if is_damage(error):
             if not self._is_damaged():
                 return unreadable(error, self.database)
@@ -479,7 +480,7 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
     def _held(self) -> Connection:
         """Return this thread's connection, which is made where there is none."""
         state = self._state
-        if state.held is not None and state.held.is_stale and not state.transactions:
+        if state.held is not None and state.held.must_reopen and not state.transactions:
             self.close()
         if state.closed:
             self.connect()
@@ -666,7 +667,7 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
                 return held.raw.execute(sql, params)
             except sqlite3.Error:
                 return self.execute_sql(sql, params)  # the long way says what it is
-        if held.is_stale:
+        if held.must_reopen:
             return self.execute_sql(sql, params)
         is_locked = held.is_locked
         try:

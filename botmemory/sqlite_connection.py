@@ -12,7 +12,7 @@ import peewee
 
 from .errors import StorageError
 from .filelock import FileLock
-from .sqlite_errors import is_busy
+from .sqlite_errors import is_busy, is_no_database
 from .transactions import Atomic
 
 __all__ = [
@@ -57,7 +57,7 @@ class Connection:
         self.is_locked = False  # somebody further out in this thread holds the write lock
         self.is_kept = False  # and keeps it beyond a transaction, while the schema is changed
         self.process = os.getpid()
-        self.is_stale = False  # it is to be made anew, for the next write
+        self.must_reopen = False  # before the next write
         self.files: tuple[int, ...] = ()
         self.leaves_wal = False  # it only reads, and has made a -wal that it cannot take away
         self.reads_fixed_file: tuple[object, ...] = ()  # what the file was, if SQLite looks no more
@@ -150,9 +150,19 @@ def has_lost(path: str, history: set[tuple[str, str]], *, is_smaller: bool) -> b
     By a checkpoint it has not, nor by VACUUM; it has where it was truncated, or another file was
     copied over it. A new connection has no page of it in its cache.
     """
+    uri = uri_of(path, "ro")
     try:
-        with closing(sqlite3.connect(uri_of(path, "ro"), 5, uri=True)) as connection:
-            if history.isdisjoint(history_of(connection)) and history:
+        # the file alone: what was copied over it is hidden by the pages that the -wal holds
+        with closing(sqlite3.connect(f"{uri}&immutable=1", uri=True)) as file:
+            in_file = history_of(file)
+    except sqlite3.Error as error:
+        if is_no_database(error):
+            return True
+        in_file = set()  # a checkpoint of another process may be writing it
+    try:
+        with closing(sqlite3.connect(uri, 5, uri=True)) as connection:
+            is_another = bool(in_file) and history.isdisjoint(in_file)
+            if history and (is_another or history.isdisjoint(history_of(connection))):
                 return True
             verdict = connection.execute("PRAGMA quick_check(1)") if is_smaller else [("ok",)]
             return list(verdict) != [("ok",)]

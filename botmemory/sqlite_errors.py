@@ -16,6 +16,7 @@ from .errors import BotMemoryError, DatabaseBusyError, SchemaError, StorageError
 __all__ = [
     "is_busy",
     "is_damage",
+    "is_no_database",
     "is_read_only",
     "is_unopened",
     "named_error",
@@ -90,6 +91,11 @@ def _code(error: BaseException) -> int:
 def is_busy(error: BaseException) -> bool:
     """Return whether somebody else had the database."""
     return _code(error) in _BUSY
+
+
+def is_no_database(error: BaseException) -> bool:
+    """Return whether the file is not one of SQLite's."""
+    return _code(error) == sqlite3.SQLITE_NOTADB
 
 
 def is_damage(error: BaseException) -> bool:

@@ -463,6 +463,46 @@ def test_a_write_into_a_file_that_was_changed_in_place_is_refused(
     assert isinstance(outcome.error, StorageError), outcome
 
 
+@pytest.mark.parametrize("write", WRITES)
+def test_a_file_that_another_was_copied_over_is_refused_while_its_rows_are_in_the_wal(
+    path: Path, write: str
+) -> None:
+    """What is read through the -wal looks whole: the file under it belongs to another database."""
+    other = path.with_name("other.db")
+    filled(other, 40)
+    init_db(path)
+    trade()
+    change_in_place(path, "another database copied over it", other)
+    for call in (WRITES[write], trade):
+        assert isinstance(timed(call).error, StorageError)
+    [outcome] = in_threads(trade)
+    assert isinstance(outcome.error, StorageError)
+
+
+def test_a_database_that_others_migrate_and_compact_is_recorded_into(path: Path) -> None:
+    init_db(path)
+    trade()
+    for arguments in (("down", "--yes"), ("up",)):
+        program(
+            """
+            import sys
+            from botmemory.migration_runner import main
+
+            sys.exit(main(["--db", *sys.argv[1:]]))
+            """,
+            path,
+            *arguments,
+        )
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("VACUUM")
+            connection.execute("PRAGMA wal_checkpoint")
+    trade()
+    in_a_scope()
+    [outcome] = in_threads(trade)
+    assert outcome.error is None
+    assert len(stored(path)) == 4
+
+
 def test_a_file_that_is_changed_in_place_inside_a_transaction(path: Path) -> None:
     filled(path, 100)
     init_db(path)
