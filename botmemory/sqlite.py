@@ -734,7 +734,8 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
     def size(self) -> int:
         """Return the bytes of the file and its -wal."""
         files = (Path(self.database), Path(self.database + "-wal"))
-        return sum(file.stat().st_size for file in files if file.exists())
+        with translate_errors(self.database, "cannot be looked at"):
+            return sum(file.stat().st_size for file in files if file.exists())
 
     json_match = staticmethod(json_match)
     hour_of = staticmethod(hour_of)

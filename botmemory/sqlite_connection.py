@@ -12,7 +12,7 @@ import peewee
 
 from .errors import StorageError
 from .filelock import FileLock
-from .sqlite_errors import is_busy, is_no_database
+from .sqlite_errors import is_busy, is_no_database, translate_errors
 from .transactions import Atomic
 
 __all__ = [
@@ -128,8 +128,9 @@ def files_of(path: str) -> tuple[int, ...]:
 def content_of(path: str) -> tuple[object, ...]:
     """Return what tells that a file which SQLite takes as fixed has been written all the same."""
     file, wal = Path(path), Path(path + "-wal")
-    status = file.stat()
-    written = wal.exists() and wal.stat().st_size > 0
+    with translate_errors(path, "cannot be looked at"):
+        status = file.stat()
+        written = wal.exists() and wal.stat().st_size > 0
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, written
 
 

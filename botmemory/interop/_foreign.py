@@ -7,7 +7,7 @@ import sqlite3
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from ..errors import DatabaseBusyError, StorageError
@@ -33,16 +33,18 @@ def private_copy(path: Path) -> Iterator[Path]:
     if not header.startswith(MAGIC):
         raise StorageError(f"{path}: is not a SQLite database; check the path")
     with translate_errors(path, "cannot be copied to a temporary folder"):
-        # what cannot be removed now does not undo an import
-        temporary = tempfile.TemporaryDirectory(prefix="botmemory-", ignore_cleanup_errors=True)
-    with temporary as folder:
+        folder = tempfile.mkdtemp(prefix="botmemory-")
+    try:
         copy = Path(folder, "copy.db")
         with translate_errors(path, f"cannot be copied to {folder}"):
             if not _copied_by_sqlite(path, copy, in_wal=header[18] == 2):
                 _copy_files(path, copy)
         _require_sound(copy, path)
         yield copy
-    shutil.rmtree(folder, ignore_errors=True)  # once more, where something was left
+    finally:
+        for _ in range(2):  # once more, where the first time has left something
+            with suppress(OSError):  # what cannot be removed does not undo an import
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _copied_by_sqlite(path: Path, copy: Path, *, in_wal: bool) -> bool:

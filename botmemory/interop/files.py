@@ -164,7 +164,9 @@ def _ids_of_lines(
     It is of version 7, with the time of the row; then come the line and a digest of the file.
     """
     key = _crud.key_of(model)
-    if not (isinstance(key, peewee.UUIDField) and key.default is not None and file.is_file()):
+    with translate_errors(file, "cannot be read"):
+        is_file = file.is_file()
+    if not (isinstance(key, peewee.UUIDField) and key.default is not None and is_file):
         return None
     digest: int | None = None
 
