@@ -14,10 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import ParamSpec, TypeVar
 
+from .backends.ownership import is_owner
+from .backends.transactions import Atomic
 from .database import Backend, db
 from .errors import DatabaseBusyError, ValidationError, show
-from .ownership import is_owner
-from .transactions import Atomic
 
 __all__ = ["run"]
 

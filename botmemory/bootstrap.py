@@ -8,7 +8,7 @@ from functools import partial
 
 import peewee
 
-from ._calls import checked_call
+from ._arguments import checked_call
 from ._typing import TYPE_CHECKING
 from .config import Config, Synchronous, Target, config_of
 from .database import close_database, db, lifecycle, open_database
@@ -70,12 +70,12 @@ def init_db(
         database = open_database(config)
         try:
             # imported late: who only reads the package's names has no use for it
-            from . import schema
+            from .schema import versions
 
             if config.migrate and not config.read_only:
-                schema.up(database)
+                versions.up(database)
             else:
-                schema.require_current(database)
+                versions.require_current(database)
         except BaseException:
             close_database(database)
             raise

@@ -8,10 +8,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ._calls import suggestion
+from ._arguments import suggestion
 from ._typing import TYPE_CHECKING
+from ._values import plain_text
 from .errors import ConfigError, show
-from .values import plain_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -120,7 +120,7 @@ class Config:
         target = str(self.db_path)
         if self.backend == "sqlite":
             return target
-        from .server_url import without_password  # late, as below: a file has no URL to read
+        from ._url import without_password  # late, as below: a file has no URL to read
 
         return without_password(target)
 
@@ -221,7 +221,7 @@ def _checked_target(target: object, folder: str = "") -> str:
             f"db_path: unknown scheme '{name}'; use a path, ':memory:', 'sqlite:///...' or "
             "'postgresql://...'"
         )
-    from .server_url import server_parameters
+    from ._url import server_parameters
 
     server_parameters(text)
     return text

@@ -11,17 +11,17 @@ from contextlib import AbstractContextManager, contextmanager
 import peewee
 
 from ._typing import TYPE_CHECKING
+from .backends.ownership import is_inside_a_call
+from .backends.retry import repeat_undone
+from .backends.transactions import Atomic, ExitOfDatabase
 from .config import Config
 from .errors import ConfigError, DatabaseBusyError, NotInitializedError
-from .ownership import is_inside_a_call
-from .retry import repeat_undone
-from .transactions import Atomic, ExitOfDatabase
 
 if TYPE_CHECKING:
     from typing import Any, ParamSpec, TypeAlias, TypeVar
 
-    from .postgres import PostgresBackend
-    from .sqlite import SqliteBackend
+    from .backends.server.postgres import PostgresBackend
+    from .backends.sqlite.backend import SqliteBackend
 
     P = ParamSpec("P")
     R = TypeVar("R")
@@ -98,7 +98,7 @@ def _backend(config: Config) -> Backend:
     # each is imported when it is asked for: a bot on SQLite has no psycopg, and who only reads the
     # package's names has no use for either
     if config.backend == "sqlite":
-        from .sqlite import SqliteBackend
+        from .backends.sqlite.backend import SqliteBackend
 
         return SqliteBackend(config)
     try:
@@ -109,10 +109,10 @@ def _backend(config: Config) -> Backend:
             "install botmemory with its extra: pip install 'botmemory[postgres]'"
         ) from error
     if config.backend == "cockroachdb":
-        from .cockroach import CockroachBackend
+        from .backends.server.cockroach import CockroachBackend
 
         return CockroachBackend(config)
-    from .postgres import PostgresBackend
+    from .backends.server.postgres import PostgresBackend
 
     return PostgresBackend(config)
 

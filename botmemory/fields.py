@@ -19,8 +19,8 @@ from numbers import Integral
 import peewee
 
 from ._typing import TYPE_CHECKING
+from ._values import plain_json, plain_text, refuse, to_finite, to_float, to_json, to_text, to_utc
 from .uuid7 import uuid_of
-from .values import plain_json, plain_text, refuse, to_finite, to_float, to_json, to_text, to_utc
 
 if TYPE_CHECKING:
     from typing import Any

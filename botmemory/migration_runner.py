@@ -19,14 +19,14 @@ from typing import Any
 import peewee
 from playhouse.migrations import Runner
 
-from . import schema_plan
+from .backends.sqlite.errors import translate_errors
 from .config import Config
 from .database import Backend, opened
 from .errors import BotMemoryError, SchemaError
 from .models import BaseModel, Signal, Trade
-from .schema import SCRIPT, down, require_current, stamp, status, up
-from .schema_drift import can_compare, drift
-from .sqlite_errors import translate_errors
+from .schema import plan
+from .schema.drift import can_compare, drift
+from .schema.versions import SCRIPT, down, require_current, stamp, status, up
 
 __all__ = ["down", "main", "require_current", "stamp", "status", "up"]
 
@@ -116,7 +116,7 @@ def _run(config: Config, asked: argparse.Namespace) -> tuple[int, Any, list[str]
             return _done("applied", up(database, asked.name), "up to date")
         if command == "stamp":
             return _done("recorded", stamp(database, asked.name), "nothing to record")
-        if not asked.yes and (lost := schema_plan.losses(database, asked.name)):
+        if not asked.yes and (lost := plan.losses(database, asked.name)):
             raise SchemaError(
                 f"{config.label}: 'down' would drop {', '.join(lost)}; nothing was changed: say "
                 "--yes if that may go"
@@ -154,7 +154,7 @@ def _look(database: Backend, asked: argparse.Namespace) -> tuple[int, Any, list[
 
 def _plan(database: Backend, target: str | None) -> tuple[int, Any, list[str]]:
     lines = []
-    planned = schema_plan.plan(database, target)
+    planned = plan.plan(database, target)
     for name, statements in planned:
         lines += [f"-- {name}", *statements]
     said = [{"name": name, "sql": statements} for name, statements in planned]

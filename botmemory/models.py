@@ -10,6 +10,7 @@ import peewee
 from peewee import Check, Field
 
 from ._typing import TYPE_CHECKING
+from ._values import plain_text
 from .database import db
 from .errors import NotFoundError, ValidationError, show
 from .fields import (
@@ -24,7 +25,6 @@ from .fields import (
     UtcDateTimeField,
 )
 from .uuid7 import uuid7
-from .values import plain_text
 
 if TYPE_CHECKING:
     from typing import Any

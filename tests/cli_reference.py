@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from botmemory.cli._commands import cli
+from botmemory.cli._app import cli
 
 PAGE = Path(__file__).parent.parent / "docs" / "cli.md"
 MARK = "<!-- from here on generated: python tests/cli_reference.py -->\n"

@@ -10,7 +10,7 @@ import struct
 import threading
 from typing import Any
 
-from botmemory.server_url import server_parameters
+from botmemory._url import server_parameters
 
 SSL_REQUEST = struct.pack("!ii", 8, 80877103)
 

@@ -15,7 +15,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from botmemory.server_url import server_parameters
+from botmemory._url import server_parameters
 
 OTHERS = "BOTMEMORY_TEST_POSTGRES"
 _numbers = itertools.count(1)

@@ -30,12 +30,12 @@ from botmemory import (
     init_db,
     session_scope,
 )
-from botmemory.interop import _recording
+from botmemory.interop.files import _recording
 from botmemory.interop.ccxt import import_trades
 from botmemory.interop.files import export_file, import_file
 from botmemory.interop.freqtrade import import_database
-from botmemory.interop.memories import copy_memory
-from botmemory.repositories import signals, tables, trades
+from botmemory.repositories import records, signals, trades
+from botmemory.upkeep.copy import copy_database
 
 ROWS = 20_000
 BOT = """
@@ -185,7 +185,7 @@ def test_a_bot_records_while_other_imports_run(path: Path, tmp_path: Path) -> No
 
         # for it is no copy any more
         with pytest.raises(StorageError, match="a program has written it meanwhile"):
-            copy_memory(source, tmp_path / "target.db", progress=progress)
+            copy_database(source, tmp_path / "target.db", progress=progress)
 
 
 def test_the_lock_is_free_while_the_source_of_rows_is_waited_for(path: Path) -> None:
@@ -434,19 +434,19 @@ def test_signals_get_ids_in_the_order_of_the_file(path: Path, tmp_path: Path) ->
 
 def test_what_only_the_table_forbids_is_refused_by_its_line(path: Path, tmp_path: Path) -> None:
     init_db(path, migrations=own_folder(tmp_path))
-    tables.create(Remark, text="recorded")
+    records.create(Remark, text="recorded")
     rows = [{"text": f"{n}"} for n in range(2500)]
     for text in ("recorded", "7"):
         file = tmp_path / "r.jsonl"
         file.write_text("".join(json.dumps(row) + "\n" for row in [*rows, {"text": text}]))
         with pytest.raises(ValidationError, match="line 2501: another Remark has its unique"):
             import_file(Remark, file)
-        assert tables.count(Remark) == 1
+        assert records.count(Remark) == 1
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    progress = meanwhile(lambda: tables.create(Remark, text="1999"))
+    progress = meanwhile(lambda: records.create(Remark, text="1999"))
     with pytest.raises(DuplicateError, match="Remark 2002: another Remark has its unique"):
         import_file(Remark, file, progress=progress)
-    assert tables.count(Remark) == 2
+    assert records.count(Remark) == 2
 
 
 def test_metadata_that_are_too_large_are_refused_by_their_line(

@@ -24,7 +24,7 @@ from samples import at, signal, trade
 
 from botmemory import close_db, init_db
 from botmemory.cli import main
-from botmemory.cli._commands import cli
+from botmemory.cli._app import cli
 from botmemory.repositories import trades
 
 ROOT = Path(__file__).parent.parent

@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from botmemory import Config, ConfigError, StorageError, close_db, init_db
+from botmemory._url import server_parameters, without_password
 from botmemory.repositories import trades
-from botmemory.server_url import server_parameters, without_password
 
 pytestmark = pytest.mark.usefixtures("empty_folder")
 

@@ -35,7 +35,7 @@ from botmemory import (
     init_db,
     session_scope,
 )
-from botmemory.filelock import FileLock
+from botmemory.backends.sqlite.lock import FileLock
 from botmemory.repositories import positions, signals, trades
 
 pytestmark = pytest.mark.usefixtures("empty_folder")

@@ -9,7 +9,13 @@ from pathlib import Path
 import pytest
 from processes import bind_mount, in_child, needs_fork
 
-from botmemory.file_system import mount_of, other_names, parse_mounts, problem_of, read_mounts
+from botmemory.backends.sqlite.file_system import (
+    mount_of,
+    other_names,
+    parse_mounts,
+    problem_of,
+    read_mounts,
+)
 
 # a container with a folder of the host, a file of the host, a volume, and a mount with odd names
 CONTAINER = r"""

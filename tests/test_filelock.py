@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from botmemory.filelock import FileLock
+from botmemory.backends.sqlite.lock import FileLock
 
 pytest.importorskip("fcntl", reason="the platform has no flock")
 

@@ -29,9 +29,9 @@ from botmemory import (
     close_db,
     init_db,
 )
-from botmemory.cli._commands import cli
+from botmemory.cli._app import cli
 from botmemory.interop.files import export_file, import_file
-from botmemory.repositories import signals, tables, trades
+from botmemory.repositories import records, signals, trades
 
 ROWS = 200_000
 FORMS = ["csv", "jsonl", "parquet"]
@@ -136,7 +136,7 @@ def test_any_double_and_any_metadata(
 def test_a_bots_own_table(new_target: Callable[[], str], tmp_path: Path, form: str) -> None:
     init_db(new_target(), migrations=own_folder(tmp_path))
     for n in range(3):
-        tables.create(EquitySnapshot, timestamp=at(n), symbol="X", equity=n + 0.1)
+        records.create(EquitySnapshot, timestamp=at(n), symbol="X", equity=n + 0.1)
     before = everything(EquitySnapshot)
     export_file(EquitySnapshot, tmp_path / f"own.{form}")
     EquitySnapshot.delete().execute()

@@ -19,7 +19,7 @@ from click.testing import CliRunner
 from processes import in_child, mount_small_disk, needs_fork
 
 from botmemory import DatabaseBusyError, StorageError, Trade, ValidationError, close_db, init_db
-from botmemory.cli._commands import cli
+from botmemory.cli._app import cli
 from botmemory.interop.ccxt import import_trades
 from botmemory.interop.freqtrade import import_database
 from botmemory.repositories import positions, trades

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from botmemory.cli._commands import cli
+from botmemory.cli._app import cli
 from botmemory.repositories import trades
 
 TESTS = Path(__file__).parent

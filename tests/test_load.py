@@ -19,8 +19,8 @@ from processes import disk, fork_writer, kill, needs_fork
 from samples import at, trade, trade_values
 
 from botmemory import close_db, init_db, session_scope
+from botmemory.backends.sqlite.backend import SqliteBackend
 from botmemory.repositories import trades
-from botmemory.sqlite import SqliteBackend
 
 __all__ = ["disk"]
 

@@ -33,10 +33,10 @@ from botmemory import (
     init_db,
     schema,
 )
-from botmemory.cli._commands import cli
+from botmemory.cli._app import cli
 from botmemory.database import opened
-from botmemory.interop.memories import copy_memory
-from botmemory.repositories import positions, signals, tables, trades
+from botmemory.repositories import positions, records, signals, trades
+from botmemory.upkeep.copy import copy_database
 
 Place = Callable[[], str]
 
@@ -109,7 +109,7 @@ def contents(target: str) -> dict[str, list[dict[str, Any]]]:
 def test_it_is_the_same_in_its_new_place(places: tuple[str, str]) -> None:
     source, target = places
     fill(source)
-    copied = copy_memory(source, target)
+    copied = copy_database(source, target)
     assert [(one.name, one.rows, one.copied) for one in copied] == [
         ("signal", 30, 30),
         ("trade", 30, 30),
@@ -126,7 +126,7 @@ def test_it_is_the_same_in_its_new_place(places: tuple[str, str]) -> None:
 def test_ids_count_on_from_where_the_source_stopped(places: tuple[str, str]) -> None:
     source, target = places
     fill(source)  # its 31st signal was deleted
-    copy_memory(source, target)
+    copy_database(source, target)
     for place in places:
         init_db(place)
         assert signal().id == 32
@@ -136,11 +136,11 @@ def test_ids_count_on_from_where_the_source_stopped(places: tuple[str, str]) -> 
 def test_ids_never_count_back(places: tuple[str, str]) -> None:
     source, target = places
     fill(source)
-    copy_memory(source, target)
+    copy_database(source, target)
     init_db(target)
     signals.delete(signal())  # the 32nd
     close_db()
-    copy_memory(source, target)
+    copy_database(source, target)
     init_db(target)
     assert signal().id == 33
 
@@ -148,8 +148,8 @@ def test_ids_never_count_back(places: tuple[str, str]) -> None:
 def test_there_and_back_it_is_equal_to_the_last_bit(file: Place, new_database: Place) -> None:
     here, there, back = file(), new_database(), file()
     fill(here)
-    first = copy_memory(here, there)
-    second = copy_memory(there, back)
+    first = copy_database(here, there)
+    second = copy_database(there, back)
     assert [one.checksum for one in first] == [one.checksum for one in second]
 
     def raw(path: str) -> list[list[Any]]:
@@ -168,33 +168,33 @@ def test_what_was_allowed_to_be_large_is_not_refused(places: tuple[str, str]) ->
     init_db(source, max_metadata_bytes=3_000_000)
     trade(trade_metadata="x" * 2_000_000)
     close_db()
-    assert copy_memory(source, target)[1].rows == 1
+    assert copy_database(source, target)[1].rows == 1
 
 
 def test_again_copies_what_is_new(places: tuple[str, str]) -> None:
     source, target = places
     fill(source)
-    first = copy_memory(source, target)
+    first = copy_database(source, target)
     init_db(source)
     new = trade(signal=signal())
     close_db()
-    second = copy_memory(source, target)
+    second = copy_database(source, target)
     assert [(one.rows, one.copied) for one in second] == [(31, 1), (31, 1)]
     assert second[1].checksum != first[1].checksum
-    assert copy_memory(source, target)[1].copied == 0
+    assert copy_database(source, target)[1].copied == 0
     init_db(target)
     assert trades.get_by_id(new.id) == new
 
 
 KILLED = """
 import os, signal, sys
-from botmemory.interop import memories
+from botmemory.upkeep import copy
 
-memories.ROWS_PER_PAGE = 40
+copy.ROWS_PER_PAGE = 40
 def report(done, total):
     if done >= int(sys.argv[3]):
         os.kill(os.getpid(), signal.SIGKILL)
-memories.copy_memory(sys.argv[1], sys.argv[2], progress=report)
+copy.copy_database(sys.argv[1], sys.argv[2], progress=report)
 """
 
 
@@ -204,7 +204,7 @@ def test_a_copy_that_was_killed_is_completed(places: tuple[str, str], after: int
     fill(source, 320)
     done = subprocess.run([sys.executable, "-c", KILLED, source, target, str(after)], check=False)
     assert done.returncode == -SIGKILL
-    second = copy_memory(source, target)
+    second = copy_database(source, target)
     assert sum(one.copied for one in second) == 640 - min(after, 640)
     assert contents(target) == contents(source)
 
@@ -231,11 +231,11 @@ def test_the_source_is_copied_as_it_was_at_one_moment(places: tuple[str, str]) -
             subprocess.run(bot, check=True)
         seen.append((done, total))
 
-    copied = copy_memory(source, target, progress=report)
+    copied = copy_database(source, target, progress=report)
     assert [one.rows for one in copied] == [30, 30]
     assert contents(target) == before
     assert seen == [(30, 120), (60, 120), (90, 120), (120, 120)]
-    assert copy_memory(source, target)[1].copied == 1
+    assert copy_database(source, target)[1].copied == 1
 
 
 # --- what is refused ---------------------------------------------------------------------------
@@ -249,20 +249,20 @@ def test_a_target_that_is_another_memory_is_left_as_it_is(places: tuple[str, str
     close_db()
     said = f"holds the Trade {other.id}, which .* has not: it is no unfinished copy, and nothing"
     with pytest.raises(DuplicateError, match=said):
-        copy_memory(source, target)
+        copy_database(source, target)
     assert [row["symbol"] for row in contents(target)["trade"]] == ["MINE"]
 
 
 def test_a_row_that_was_changed_since_is_not_taken_for_the_same(places: tuple[str, str]) -> None:
     source, target = places
     fill(source)
-    copy_memory(source, target)
+    copy_database(source, target)
     init_db(source)
     changed = trades.update(trades.get_latest("BTC/USDT", 1)[0], pnl=4.0)
     trade(symbol="NEW")
     close_db()
     with pytest.raises(DuplicateError, match="has another one: it is no unfinished copy") as told:
-        copy_memory(source, target)
+        copy_database(source, target)
     assert told.value.id == changed.id
     assert len(contents(target)["trade"]) == 30
 
@@ -282,7 +282,7 @@ def test_a_target_that_is_written_meanwhile_is_no_proven_copy(places: tuple[str,
 
     with pytest.raises(StorageError, match="its table trade has 30 rows with the checksum .*: a "
                        "program has written it meanwhile; stop it and copy again"):  # fmt: skip
-        copy_memory(source, target, progress=report)
+        copy_database(source, target, progress=report)
 
 
 def test_a_row_that_the_target_refuses_is_named(file: Place, new_database: Place) -> None:
@@ -295,7 +295,7 @@ def test_a_row_that_the_target_refuses_is_named(file: Place, new_database: Place
     [odd] = Trade.select().where(Trade.exchange_trade_id == "12")
     close_db()
     with pytest.raises(ValidationError, match=f"^Trade {odd.id}: the schema refuses it: "):
-        copy_memory(source, target)
+        copy_database(source, target)
     assert {name: len(rows) for name, rows in contents(target).items()} == {
         "signal": 30,
         "trade": 0,
@@ -305,23 +305,23 @@ def test_a_row_that_the_target_refuses_is_named(file: Place, new_database: Place
 def test_places_that_cannot_be(file: Place) -> None:
     source, target = file(), file()
     with pytest.raises(StorageError, match="there is no such database to read"):
-        copy_memory(source, target)
+        copy_database(source, target)
     fill(source)
     for one, other in ((":memory:", target), (source, ":memory:")):
         with pytest.raises(ConfigError, match=":memory:: is in this process alone"):
-            copy_memory(one, other)
+            copy_database(one, other)
     with pytest.raises(ConfigError, match="memory0.db: is the source itself"):
-        copy_memory(source, Path(source))
+        copy_database(source, Path(source))
     with pytest.raises(ConfigError, match="memory1.db: read_only: nothing could be copied"):
-        copy_memory(source, Config(target, read_only=True))
+        copy_database(source, Config(target, read_only=True))
     with pytest.raises(SchemaError, match="memory2.db: migrations are pending: 0001"):
-        copy_memory(source, Config(file(), migrate=False))
+        copy_database(source, Config(file(), migrate=False))
     with pytest.raises(ConfigError, match="models: 'Trade' is not a model on BaseModel"):
-        copy_memory(source, target, models=["Trade"])  # type: ignore[list-item]
+        copy_database(source, target, models=["Trade"])  # type: ignore[list-item]
     assert not Path(target).exists()
     init_db(source)
     with pytest.raises(ConfigError, match="memory0.db: is open in this process; close_db"):
-        copy_memory(source, target)
+        copy_database(source, target)
 
 
 def test_a_source_of_another_version_is_refused_before_anything_is_made(file: Place) -> None:
@@ -330,7 +330,7 @@ def test_a_source_of_another_version_is_refused_before_anything_is_made(file: Pl
     with opened(Config(source)) as database:
         schema.down(database)
     with pytest.raises(SchemaError, match="migrations are pending: 0004"):
-        copy_memory(source, target)
+        copy_database(source, target)
     assert not Path(target).exists()
 
 
@@ -340,10 +340,10 @@ def test_a_source_of_another_version_is_refused_before_anything_is_made(file: Pl
 def fill_own(source: str, folder: Path) -> None:
     init_db(source, migrations=folder)
     bought = trade(signal=signal())
-    tables.create(EquitySnapshot, timestamp=at(1), symbol="A", equity=0.1, trade=bought)
+    records.create(EquitySnapshot, timestamp=at(1), symbol="A", equity=0.1, trade=bought)
     for text in ("a", "b", "c"):
-        made = tables.create(Remark, text=text, about=bought.signal)
-    tables.delete(made)
+        made = records.create(Remark, text=text, about=bought.signal)
+    records.delete(made)
     close_db()
 
 
@@ -351,15 +351,17 @@ def test_the_bots_own_tables_move_too(places: tuple[str, str], tmp_path: Path) -
     source, target = places
     folder = own_folder(tmp_path)
     fill_own(source, folder)
-    copied = copy_memory(Config(source, migrations=folder), target, models=[EquitySnapshot, Remark])
+    copied = copy_database(
+        Config(source, migrations=folder), target, models=[EquitySnapshot, Remark]
+    )
     assert {one.name: one.copied for one in copied} == {
         "signal": 1, "remark": 2, "trade": 1, "equity_snapshot": 1,
     }  # fmt: skip
     init_db(target, migrations=folder)
-    [snapshot] = tables.get_all(EquitySnapshot)
+    [snapshot] = records.get_all(EquitySnapshot)
     assert (snapshot.equity, snapshot.trade) == (0.1, trades.get_all()[0])
-    assert [one.text for one in tables.get_all(Remark)] == ["b", "a"]
-    assert tables.create(Remark, text="d").id in (3, 4)
+    assert [one.text for one in records.get_all(Remark)] == ["b", "a"]
+    assert records.create(Remark, text="d").id in (3, 4)
 
 
 def test_an_own_table_is_not_left_behind_in_silence(
@@ -369,12 +371,12 @@ def test_an_own_table_is_not_left_behind_in_silence(
     folder = own_folder(tmp_path)
     fill_own(source, folder)
     with pytest.raises(ConfigError, match="has tables of the bot's own; name the folder"):
-        copy_memory(source, target)
+        copy_database(source, target)
     opened = Config(source, migrations=folder)
     with pytest.raises(ConfigError, match="equity_snapshot, remark: no model was named"):
-        copy_memory(opened, target)
+        copy_database(opened, target)
     with pytest.raises(ConfigError, match=": remark: no model was named"):
-        copy_memory(opened, target, models=[EquitySnapshot])
+        copy_database(opened, target, models=[EquitySnapshot])
     assert [len(rows) for rows in contents(target).values()] == [0, 0]
 
 
@@ -416,8 +418,8 @@ ROWS = 100_000
 GROWING = """
 import re, sys
 from pathlib import Path
-from botmemory.interop.memories import copy_memory
-print([one.rows for one in copy_memory(sys.argv[1], sys.argv[2])][1],
+from botmemory.upkeep.copy import copy_database
+print([one.rows for one in copy_database(sys.argv[1], sys.argv[2])][1],
       re.findall(r'VmHWM:\\s+(\\d+)', Path('/proc/self/status').read_text())[0])
 """
 

@@ -30,10 +30,10 @@ from botmemory import (
 )
 from botmemory.interop.files import export_file, import_file
 from botmemory.interop.freqtrade import import_database
-from botmemory.interop.memories import copy_memory
 from botmemory.report import write_report
 from botmemory.repositories import signals, trades
 from botmemory.upkeep.backup import backup, restore
+from botmemory.upkeep.copy import copy_database
 
 HUGE = 10**5000
 OLD_FILE = Path(__file__).parent / "data" / "version_0001.db"
@@ -101,8 +101,8 @@ PATH_ARGUMENTS: dict[str, Callable[[Any], object]] = {
     "import_file": lambda path: import_file(Trade, path),
     "rejects": lambda path: import_file(Trade, "a.csv", rejects=path),
     "export_file": lambda path: export_file(Trade, path),
-    "copy_memory from": lambda path: copy_memory(path, "goal.db"),
-    "copy_memory into": lambda path: copy_memory("source.db", path),
+    "copy_database from": lambda path: copy_database(path, "goal.db"),
+    "copy_database into": lambda path: copy_database("source.db", path),
     "import_database": import_database,
     "write_report": write_report,
 }

@@ -344,7 +344,7 @@ def test_run_transaction_repeats_what_was_undone(url: str) -> None:
 def test_run_transaction_gives_up_after_ten_attempts(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("botmemory.retry.LONGEST_PAUSE", 0.001)
+    monkeypatch.setattr("botmemory.backends.retry.LONGEST_PAUSE", 0.001)
     database: Any = init_db(url)
     row = trade()
     calls = []
@@ -366,7 +366,7 @@ def test_run_transaction_gives_up_after_ten_attempts(
 def test_run_transaction_inside_another_one_is_not_repeated(
     memory: peewee.Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("botmemory.retry.LONGEST_PAUSE", 0.001)
+    monkeypatch.setattr("botmemory.backends.retry.LONGEST_PAUSE", 0.001)
     calls = []
 
     def undone() -> None:

@@ -36,8 +36,8 @@ from botmemory import (
     init_db,
     session_scope,
 )
+from botmemory._url import server_parameters
 from botmemory.repositories import signals, trades
-from botmemory.server_url import server_parameters
 
 
 @pytest.fixture
@@ -315,7 +315,7 @@ def test_a_question_whose_answer_was_lost_is_asked_again(proxy: Proxy) -> None:
 def test_a_connection_that_was_idle_for_long_is_asked_first(
     proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("botmemory.server.TRUSTED", 0.0)
+    monkeypatch.setattr("botmemory.backends.server.base.TRUSTED", 0.0)
     trade()
     proxy.lose_answer_to = b"\0"  # gone without a word, as behind a router that forgot it
     trade()

@@ -14,10 +14,10 @@ import pytest
 import botmemory
 from botmemory import Config
 from botmemory.analysis import attribution, performance
-from botmemory.interop import ccxt, files, frames, freqtrade, memories
+from botmemory.interop import ccxt, files, frames, freqtrade
 from botmemory.migration_runner import main
-from botmemory.repositories import positions, signals, tables, trades
-from botmemory.upkeep import backup, check
+from botmemory.repositories import positions, records, signals, trades
+from botmemory.upkeep import backup, check, copy
 
 pytestmark = pytest.mark.usefixtures("empty_folder")
 
@@ -86,12 +86,12 @@ def test_the_script_prints_what_is_shown(capsys: pytest.CaptureFixture[str]) -> 
         trades,
         signals,
         positions,
-        tables,
+        records,
         performance,
         attribution,
         ccxt,
         freqtrade,
-        memories,
+        copy,
         files,
         frames,
         backup,

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from samples import at, signal, trade, trade_values
 
 from botmemory import StorageError, close_db, init_db
-from botmemory.cli._commands import cli
+from botmemory.cli._app import cli
 from botmemory.report import write_report
 from botmemory.report._thinning import thinned
 from botmemory.repositories import trades

@@ -18,7 +18,7 @@ import botmemory
 from botmemory import Config, ConfigError, SchemaError, close_db, db, init_db
 from botmemory.database import opened
 from botmemory.migration_runner import down, require_current, stamp, status, up
-from botmemory.repositories import tables, trades
+from botmemory.repositories import records, trades
 
 ADD_NOTE = """
 from peewee import TextField
@@ -65,13 +65,13 @@ class TestOwnTables:
         self, migrated: Config, folder: Path
     ) -> None:
         init_db(migrated)
-        made = tables.create(EquitySnapshot, timestamp=at(0), symbol="X", equity=1)
+        made = records.create(EquitySnapshot, timestamp=at(0), symbol="X", equity=1)
         close_db()
         (folder / "0003_note.py").write_text(ADD_NOTE)
         with pytest.raises(SchemaError, match="pending: 0003_note; run .* --migrations .*own up'"):
             init_db(migrated, migrate=False)
         init_db(migrated)
-        assert tables.get_all(EquitySnapshot) == [made]
+        assert records.get_all(EquitySnapshot) == [made]
         assert "note" in {column.name for column in db.get_columns("remark")}
 
     def test_up_and_down_go_through_both(self, new_target: Callable[[], str], folder: Path) -> None:
@@ -235,7 +235,7 @@ class TestFailures:
 
     def test_rows_that_would_refer_to_nothing(self, migrated: Config, folder: Path) -> None:
         init_db(migrated)
-        tables.create(EquitySnapshot, timestamp=at(0), symbol="X", equity=1, trade=trade())
+        records.create(EquitySnapshot, timestamp=at(0), symbol="X", equity=1, trade=trade())
         close_db()
         told = self.migrate(
             migrated,
@@ -251,13 +251,13 @@ class TestFailures:
     def test_what_was_wrong_before_is_not_the_steps_fault(self, path: Path, folder: Path) -> None:
         config = Config(path, migrations=folder)
         init_db(config)
-        tables.create(EquitySnapshot, timestamp=at(0), symbol="X", equity=1, trade=trade())
+        records.create(EquitySnapshot, timestamp=at(0), symbol="X", equity=1, trade=trade())
         db.execute_sql("PRAGMA foreign_keys = 0")
         db.execute_sql("DELETE FROM trade")
         close_db()
         (folder / "0003_note.py").write_text(ADD_NOTE)
         init_db(config)
-        assert tables.count(EquitySnapshot) == 1
+        assert records.count(EquitySnapshot) == 1
 
 
 def test_history_is_in_utc_and_names_the_version(migrated: Config) -> None:

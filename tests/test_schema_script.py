@@ -18,7 +18,7 @@ from samples import at, signal, trade
 from botmemory import Config, close_db, db, init_db
 from botmemory.database import opened
 from botmemory.migration_runner import main
-from botmemory.repositories import signals, tables, trades
+from botmemory.repositories import records, signals, trades
 
 pytestmark = pytest.mark.usefixtures("empty_folder")
 
@@ -316,7 +316,7 @@ class TestDown:
         common = ("--db", target, "--migrations", folder)
         script(*common, "up")
         init_db(target, migrations=folder)
-        tables.create(EquitySnapshot, timestamp=at(0), symbol="X", equity=1, trade=trade())
+        records.create(EquitySnapshot, timestamp=at(0), symbol="X", equity=1, trade=trade())
         close_db()
         # trades that something refers to stay
         code, _, err = script(*common, "down", OURS[0], "--yes")
@@ -330,7 +330,7 @@ class TestDown:
         assert script(*common, "up")[0] == 0
         assert script(*common, "check")[0] == 0
         init_db(target, migrations=folder)
-        assert (trades.get_trade_count(), tables.count(EquitySnapshot)) == (0, 0)
+        assert (trades.get_trade_count(), records.count(EquitySnapshot)) == (0, 0)
         trade()
 
 

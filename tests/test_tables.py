@@ -25,7 +25,7 @@ from botmemory import (
     init_db,
     session_scope,
 )
-from botmemory.repositories import tables, trades
+from botmemory.repositories import records, trades
 
 pytestmark = pytest.mark.usefixtures("opened")
 
@@ -37,7 +37,7 @@ def opened(new_target: Callable[[], str], tmp_path: Path) -> peewee.Database:
 
 
 def snapshot(**values: Any) -> EquitySnapshot:
-    return tables.create(
+    return records.create(
         EquitySnapshot, **{"timestamp": at(0), "symbol": "BTC/USDT", "equity": 100} | values
     )
 
@@ -45,7 +45,7 @@ def snapshot(**values: Any) -> EquitySnapshot:
 def test_what_is_created_is_read_again() -> None:
     made = snapshot(equity=100.5, strategy="a", trade=trade())
     assert isinstance(made, EquitySnapshot)
-    read = tables.get_by_id(EquitySnapshot, made.id)
+    read = records.get_by_id(EquitySnapshot, made.id)
     assert read is not None
     assert read == made
     assert (read.timestamp, read.symbol, read.strategy, read.equity) == (
@@ -54,47 +54,47 @@ def test_what_is_created_is_read_again() -> None:
         "a",
         100.5,
     )
-    assert tables.get_by_id(EquitySnapshot, str(made.id)) == made
-    assert tables.get_by_id(EquitySnapshot, uuid.uuid4()) is None
+    assert records.get_by_id(EquitySnapshot, str(made.id)) == made
+    assert records.get_by_id(EquitySnapshot, uuid.uuid4()) is None
 
 
 def test_a_row_refers_to_a_trade() -> None:
     bought = trade()
     made = snapshot(trade=bought)
-    for read in (tables.get_by_id(EquitySnapshot, made.id), *tables.iterate(EquitySnapshot)):
+    for read in (records.get_by_id(EquitySnapshot, made.id), *records.iterate(EquitySnapshot)):
         assert read is not None
         assert read.trade == bought
         assert read.__data__["trade"] == bought.id
     trades.delete(bought)
-    assert [one.trade for one in tables.get_all(EquitySnapshot)] == [None]
+    assert [one.trade for one in records.get_all(EquitySnapshot)] == [None]
     with pytest.raises(ValidationError, match="trade: there is no such Trade; record it first"):
         snapshot(trade=uuid.uuid4())
 
 
 def test_lists_come_newest_first_and_date_ranges_in_time_order() -> None:
     made = [snapshot(timestamp=at(n), symbol="AB"[n % 2], strategy="xy"[n // 3]) for n in range(6)]
-    assert tables.get_all(EquitySnapshot) == made[::-1]
-    assert tables.get_all(EquitySnapshot, 2, strategy="x") == made[2:0:-1]
-    assert tables.get_latest(EquitySnapshot, limit=1) == made[-1:]
-    assert tables.get_by_symbol(EquitySnapshot, "A") == made[4::-2]
-    assert tables.get_by_date_range(EquitySnapshot, None, at(1), at(3)) == made[1:4]
-    assert tables.get_by_date_range(EquitySnapshot, "A", at(1), at(3), strategy="x") == [made[2]]
-    assert list(tables.iterate(EquitySnapshot, start_date=at(4))) == made[4:]
-    assert tables.count(EquitySnapshot) == 6
-    assert tables.count(EquitySnapshot, "B", strategy="y") == 2
+    assert records.get_all(EquitySnapshot) == made[::-1]
+    assert records.get_all(EquitySnapshot, 2, strategy="x") == made[2:0:-1]
+    assert records.get_latest(EquitySnapshot, limit=1) == made[-1:]
+    assert records.get_by_symbol(EquitySnapshot, "A") == made[4::-2]
+    assert records.get_by_date_range(EquitySnapshot, None, at(1), at(3)) == made[1:4]
+    assert records.get_by_date_range(EquitySnapshot, "A", at(1), at(3), strategy="x") == [made[2]]
+    assert list(records.iterate(EquitySnapshot, start_date=at(4))) == made[4:]
+    assert records.count(EquitySnapshot) == 6
+    assert records.count(EquitySnapshot, "B", strategy="y") == 2
 
 
 def test_many_rows_all_or_none() -> None:
     rows: list[dict[str, Any]] = [
         {"timestamp": at(n), "symbol": "A", "equity": n} for n in range(1500)
     ]
-    assert tables.create_many(EquitySnapshot, rows) == 1500
-    assert [one.equity for one in tables.iterate(EquitySnapshot)] == list(range(1500))
+    assert records.create_many(EquitySnapshot, rows) == 1500
+    assert [one.equity for one in records.iterate(EquitySnapshot)] == list(range(1500))
     with pytest.raises(ValidationError, match=r"rows\[1\]: equity: 'x' is not a number"):
-        tables.create_many(EquitySnapshot, [rows[0], rows[1] | {"equity": "x"}])
-    assert tables.count(EquitySnapshot) == 1500
-    assert tables.create_many(Remark, ({"text": f"{n}"} for n in range(1200))) == 1200
-    assert len(list(tables.iterate(Remark))) == 1200
+        records.create_many(EquitySnapshot, [rows[0], rows[1] | {"equity": "x"}])
+    assert records.count(EquitySnapshot) == 1500
+    assert records.create_many(Remark, ({"text": f"{n}"} for n in range(1200))) == 1200
+    assert len(list(records.iterate(Remark))) == 1200
 
 
 def test_what_is_none_is_stored_as_none_whatever_the_default_of_its_column() -> None:
@@ -103,11 +103,11 @@ def test_what_is_none_is_stored_as_none_whatever_the_default_of_its_column() -> 
         stars: Any = peewee.IntegerField(null=True, constraints=[peewee.Default(3)])
 
     db.create_tables([Rated])
-    assert tables.create(Rated, text="a").stars is None
+    assert records.create(Rated, text="a").stars is None
     rows: list[dict[str, Any]] = [{"text": "b"}, {"text": "c", "stars": None}]
-    assert tables.create_many(Rated, rows) == 2
-    assert tables.create_many(Rated, [{"text": "d"}]) == 1
-    assert [(one.text, one.stars) for one in tables.iterate(Rated)] == [
+    assert records.create_many(Rated, rows) == 2
+    assert records.create_many(Rated, [{"text": "d"}]) == 1
+    assert [(one.text, one.stars) for one in records.iterate(Rated)] == [
         (text, None) for text in "abcd"
     ]
 
@@ -120,11 +120,11 @@ def test_a_table_of_many_columns_has_one_statement_for_all_of_its_rows(
     features = cast("type[BaseModel]", type("Features", (BaseModel,), fields))
     db.create_tables([features])
     with caplog.at_level(logging.DEBUG, "peewee"):
-        made = [tables.create(features, **{name: 1}) for name in names]
+        made = [records.create(features, **{name: 1}) for name in names]
     said: list[Any] = [one.msg for one in caplog.records if one.name == "peewee"]
     assert len({sql for sql, _ in said if sql.startswith("INSERT")}) == 1
     for name, one in zip(names, made, strict=True):
-        read = tables.get_by_id(features, one.id)
+        read = records.get_by_id(features, one.id)
         assert read is not None
         assert read.__data__ == dict.fromkeys(names) | {"id": one.id, name: 1}
 
@@ -137,30 +137,30 @@ def test_a_default_of_the_model_may_be_there_for_some_rows_alone() -> None:
     given = chain([None, None], repeat(4))  # the first row is looked at twice
 
     db.create_tables([Rated])
-    assert tables.create_many(Rated, [{"text": text} for text in "abc"]) == 3
-    assert [one.stars for one in tables.iterate(Rated)] == [None, 4, 4]
+    assert records.create_many(Rated, [{"text": text} for text in "abc"]) == 3
+    assert [one.stars for one in records.iterate(Rated)] == [None, 4, 4]
 
 
 def test_update_writes_the_named_fields_alone() -> None:
-    made, stale = snapshot(), tables.get_all(EquitySnapshot)[0]
-    assert tables.update(made, equity=7).equity == 7.0
-    tables.update(stale, strategy="a")
-    [read] = tables.get_all(EquitySnapshot)
+    made, stale = snapshot(), records.get_all(EquitySnapshot)[0]
+    assert records.update(made, equity=7).equity == 7.0
+    records.update(stale, strategy="a")
+    [read] = records.get_all(EquitySnapshot)
     assert (read.equity, read.strategy) == (7.0, "a")
     with pytest.raises(ValidationError, match="equty: a EquitySnapshot has no such field"):
-        tables.update(made, equty=7)
-    tables.delete(made)
+        records.update(made, equty=7)
+    records.delete(made)
     with pytest.raises(NotFoundError):
-        tables.delete(stale)
+        records.delete(stale)
     with pytest.raises(NotFoundError):
-        tables.update(stale, equity=1)
+        records.update(stale, equity=1)
 
 
 def test_inside_a_transaction_it_is_part_of_it() -> None:
     with pytest.raises(ZeroDivisionError), session_scope():
         snapshot(trade=trade())
         raise ZeroDivisionError
-    assert (tables.count(EquitySnapshot), trades.get_trade_count()) == (0, 0)
+    assert (records.count(EquitySnapshot), trades.get_trade_count()) == (0, 0)
 
 
 def test_a_key_that_is_there_is_named() -> None:
@@ -168,36 +168,36 @@ def test_a_key_that_is_there_is_named() -> None:
     with pytest.raises(DuplicateError, match=f"EquitySnapshot {made.id} is there already") as told:
         snapshot(id=made.id)
     assert told.value.id == made.id
-    tables.create(Remark, text="a")
+    records.create(Remark, text="a")
     with pytest.raises(DuplicateError, match="is there already"):
-        tables.create(Remark, text="a")
-    assert tables.count(Remark) == 1
+        records.create(Remark, text="a")
+    assert records.count(Remark) == 1
 
 
 def test_peewees_own_fields_and_a_table_without_a_moment() -> None:
-    first = tables.create(Remark, text="a", about=signal())
-    second = tables.create(Remark, text="b", stars=5)
+    first = records.create(Remark, text="a", about=signal())
+    second = records.create(Remark, text="b", stars=5)
     assert (first.id, first.stars, second.stars) == (1, 3, 5)
-    assert tables.get_all(Remark) == [second, first]
-    assert tables.get_by_id(Remark, 1) == first
-    assert [one.text for one in tables.iterate(Remark)] == ["a", "b"]
+    assert records.get_all(Remark) == [second, first]
+    assert records.get_by_id(Remark, 1) == first
+    assert [one.text for one in records.iterate(Remark)] == ["a", "b"]
     with pytest.raises(ValidationError, match="stars: 'many' does not fit its IntegerField"):
-        tables.create(Remark, text="c", stars="many")
+        records.create(Remark, text="c", stars="many")
     for number in (2**63, -(2**63) - 1, 10**5000):
         with pytest.raises(ValidationError, match="stars: .* does not fit its IntegerField"):
-            tables.create(Remark, text="c", stars=number)
+            records.create(Remark, text="c", stars=number)
         with pytest.raises(ValidationError, match="stars: .* does not fit its IntegerField"):
             Remark.create(text="c", stars=number)
     with pytest.raises(ValidationError, match="id: 'x' does not fit its AutoField"):
-        tables.get_by_id(Remark, "x")
+        records.get_by_id(Remark, "x")
     with pytest.raises(ValidationError, match="text: None is not allowed"):
-        tables.create(Remark)
+        records.create(Remark)
     with pytest.raises(ValidationError, match="txt: a Remark has no such field"):
-        tables.create(Remark, txt="a")
+        records.create(Remark, txt="a")
     with pytest.raises(ValidationError, match="symbol: a Remark has no such field"):
-        tables.get_by_symbol(Remark, "X")
+        records.get_by_symbol(Remark, "X")
     with pytest.raises(ValidationError, match="timestamp: a Remark has no such field"):
-        tables.get_by_date_range(Remark, None, at(0), at(1))
+        records.get_by_date_range(Remark, None, at(0), at(1))
 
 
 def test_moments_of_another_kind_are_not_compared() -> None:
@@ -205,24 +205,24 @@ def test_moments_of_another_kind_are_not_compared() -> None:
         timestamp = peewee.DateTimeField()
 
     with pytest.raises(ValidationError, match="declare it as botmemory.fields.UtcDateTimeField"):
-        tables.iterate(Naive, start_date=at(0))
+        records.iterate(Naive, start_date=at(0))
 
 
 def test_a_table_that_is_not_there_is_an_error_that_says_what_to_do() -> None:
     class Missing(BaseModel):
         text = peewee.TextField()
 
-    for ask in (tables.get_all, tables.count):
+    for ask in (records.get_all, records.count):
         with pytest.raises(SchemaError, match="missing.*migration_runner status"):
             ask(Missing)
     with pytest.raises(SchemaError, match="missing"):
-        tables.create(Missing, text="a")
+        records.create(Missing, text="a")
 
 
 @pytest.mark.parametrize("model", [peewee.Model, BaseModel, "Trade", None, Trade()])
 def test_what_is_no_model_is_refused(model: Any) -> None:
     with pytest.raises(ValidationError, match="model: .* is not a model; pass a class on"):
-        tables.get_all(model)
+        records.get_all(model)
 
 
 def test_a_model_without_a_key_of_one_field_is_refused() -> None:
@@ -234,10 +234,10 @@ def test_a_model_without_a_key_of_one_field_is_refused() -> None:
             primary_key = peewee.CompositeKey("a", "b")
 
     with pytest.raises(ValidationError, match="Pair has no primary key of one field"):
-        tables.create(Pair, a=1, b=2)
+        records.create(Pair, a=1, b=2)
 
 
 def test_what_is_no_row_is_refused() -> None:
-    for function in (tables.delete, tables.update):
+    for function in (records.delete, records.update):
         with pytest.raises(ValidationError, match="5 is not a BaseModel"):
             function(5)  # type: ignore[type-var]

@@ -17,7 +17,7 @@ from botmemory import OrderSide, Signal, Trade, ValidationError, db
 from botmemory.analysis import attribution, performance
 from botmemory.interop import files, frames
 from botmemory.interop.ccxt import import_trades
-from botmemory.repositories import positions, signals, tables, trades
+from botmemory.repositories import positions, records, signals, trades
 
 pytestmark = pytest.mark.usefixtures("memory")
 
@@ -163,17 +163,17 @@ class TestEveryClassOfText:
         assert is_text(whole.signal_metadata)
 
     def test_a_table_of_the_bots_own_holds_it(self, pair: str, own_tables: None) -> None:
-        remark = tables.create(Remark, text=pair)
+        remark = records.create(Remark, text=pair)
         assert is_text(remark.text)
-        snapshot = tables.create(
+        snapshot = records.create(
             EquitySnapshot, timestamp=at(0), symbol=pair, strategy=pair, equity=1
         )
-        assert tables.get_by_symbol(EquitySnapshot, pair, strategy=pair) == [snapshot]
-        assert tables.count(EquitySnapshot, pair, strategy=pair) == 1
+        assert records.get_by_symbol(EquitySnapshot, pair, strategy=pair) == [snapshot]
+        assert records.count(EquitySnapshot, pair, strategy=pair) == 1
         for condition in (Remark.text == pair, Remark.text.in_([pair])):
             assert list(Remark.select().where(condition)) == [remark]
-        tables.update(remark, text="X")
-        assert is_text(tables.update(remark, text=pair).text)
+        records.update(remark, text="X")
+        assert is_text(records.update(remark, text=pair).text)
         assert Remark.get().text == "BTC/USDT"
 
 

@@ -20,8 +20,8 @@ from botmemory import (
     ValidationError,
     session_scope,
 )
+from botmemory.queries.write import ROWS_PER_CHUNK
 from botmemory.repositories import trades
-from botmemory.repositories._crud import ROWS_PER_CHUNK
 
 pytestmark = pytest.mark.usefixtures("memory")
 

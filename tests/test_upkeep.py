@@ -27,8 +27,8 @@ from botmemory import (
     init_db,
     session_scope,
 )
-from botmemory.file_system import parse_mounts
-from botmemory.filelock import FileLock
+from botmemory.backends.sqlite.file_system import parse_mounts
+from botmemory.backends.sqlite.lock import FileLock
 from botmemory.repositories import signals, trades
 from botmemory.upkeep.backup import backup, restore
 from botmemory.upkeep.check import Finding, check

@@ -9,8 +9,8 @@ from decimal import Decimal
 from itertools import pairwise
 from typing import Any
 
+from .._values import to_finite, to_json
 from ..errors import ValidationError, show
-from ..values import to_finite, to_json
 
 __all__ = ["checked_bins", "is_number", "limits", "place_of", "round_ends"]
 

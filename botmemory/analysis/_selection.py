@@ -8,24 +8,24 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from .._values import plain_text
 from ..errors import ValidationError, show
 from ..models import Trade
-from ..repositories import _questions
-from ..values import plain_text
+from ..queries import read
 
 __all__ = ["Selection", "names", "quote_of", "select"]
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Trades, as conditions for the database and as what `_questions` narrows a question by."""
+    """Trades, as conditions for the database and as what `queries.read` takes."""
 
     narrowed: dict[str, Any]
     symbols: frozenset[str] | None  # None: every symbol that `narrowed` lets through
     quote: str | None  # in which the PnL of all of them is
 
     def conditions(self) -> list[Any]:
-        found: list[Any] = _questions.conditions(Trade, self.narrowed, self.narrowed)
+        found: list[Any] = read.conditions(Trade, self.narrowed, self.narrowed)
         if self.symbols is not None:
             field: Any = Trade.symbol
             found.append(field.in_(sorted(self.symbols)))
@@ -46,13 +46,13 @@ def select(
     Raises `ValidationError` where their PnL would be added up although it is in different
     currencies.
     """
-    narrowed = _questions.narrowed(Trade, symbol, strategy, start_date, end_date)
+    narrowed = read.narrowed(Trade, symbol, strategy, start_date, end_date)
     if quote is not None and not isinstance(quote, str):
         raise ValidationError(f"quote: {show(quote)} is not the name of a currency", field="quote")
     if symbol is not None and quote is None:
         return Selection(narrowed, None, quote_of(narrowed["symbol"]))
     by_quote = defaultdict(set)
-    for one in _questions.distinct(Trade, "symbol", narrowed):
+    for one in read.distinct(Trade, "symbol", narrowed):
         by_quote[quote_of(one)].add(one)
     if quote is not None:
         wanted = plain_text(quote) or None

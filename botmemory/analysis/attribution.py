@@ -16,12 +16,13 @@ from typing import Any, Literal
 
 from peewee import JOIN, fn
 
-from .._calls import checked_call
+from .._arguments import checked_call
+from .._values import checked_key, flat, to_text
 from ..database import db
 from ..errors import NotFoundError, ValidationError, show
 from ..models import OrderSide, Signal, Trade
-from ..repositories import _questions, trades
-from ..values import checked_key, flat, to_text
+from ..queries import read
+from ..repositories import trades
 from ._ranges import checked_bins, is_number, limits, place_of, round_ends
 from ._results import Result, Sums, result_fields
 from ._selection import Selection, select
@@ -148,7 +149,7 @@ def pnl_by_metadata(
     else:
         # a position may have been opened before the first of the trades that are asked for
         chosen = select(symbol, strategy, None, None, quote)
-        span = _questions.narrowed(Trade, None, None, start_date, end_date)
+        span = read.narrowed(Trade, None, None, start_date, end_date)
         found = list(_by_entry(key, chosen, span))
     numbers = [value for value, _ in found if is_number(value)]
     ranges = round_ends(numbers, bins) if isinstance(bins, int) and numbers else ends
@@ -175,16 +176,16 @@ def conversion(
     The symbol, the strategy and the time are those of the signals. A signal was acted on when at
     least one trade names it.
     """
-    narrowed = _questions.narrowed(Signal, symbol, strategy, start_date, end_date)
+    narrowed = read.narrowed(Signal, symbol, strategy, start_date, end_date)
     query: Any = Signal.select(
         Signal.signal_value,
         fn.COUNT(fn.DISTINCT(Signal.id)),
         fn.COUNT(fn.DISTINCT(Trade.signal)),
         fn.COUNT(Trade.signal),
     ).join(Trade, JOIN.LEFT_OUTER, on=(Trade.signal == Signal.id))
-    if conditions := _questions.conditions(Signal, narrowed, narrowed):
+    if conditions := read.conditions(Signal, narrowed, narrowed):
         query = query.where(*conditions)
-    rows = _questions.fetch(query.group_by(Signal.signal_value).tuples())
+    rows = read.fetch(query.group_by(Signal.signal_value).tuples())
     return [
         Conversion(value, signals, acted_on, acted_on / signals, traded)
         for value, signals, acted_on, traded in sorted(rows, reverse=True)
@@ -198,7 +199,7 @@ def _by_own_signal(key: str, chosen: Selection) -> Iterator[tuple[Any, float | N
     """Yield the value in its own signal's metadata, and the PnL, of each trade that has one."""
     value, there = _value(key)
     query: Any = Trade.select(value, Trade.pnl).join(Signal)
-    for found, pnl in _questions.each(query.where(there, *chosen.conditions()).tuples()):
+    for found, pnl in read.each(query.where(there, *chosen.conditions()).tuples()):
         if found is not None:
             yield found, pnl
 
@@ -210,10 +211,10 @@ def _by_entry(
     value, there = _value(key)
     query: Any = Signal.select(Signal.id, value).join(Trade, on=(Trade.signal == Signal.id))
     query = query.where(there, *chosen.conditions())
-    known = {id_: found for id_, found in _questions.each(query.tuples()) if found is not None}
+    known = {id_: found for id_, found in read.each(query.tuples()) if found is not None}
     held: defaultdict[Any, Decimal] = defaultdict(Decimal)
     entries: dict[Any, Any] = {}
-    rows = _questions.stream_values(
+    rows = read.stream_values(
         Trade, chosen.narrowed, "symbol", "strategy", "side", "quantity", "pnl", "signal"
     )
     for moment, _, symbol, strategy, side, quantity, pnl, signal in rows:

@@ -18,12 +18,12 @@ from typing import Any, Literal, NamedTuple
 
 from peewee import SQL, Case, fn
 
-from .._calls import checked_call
+from .._arguments import checked_call
+from .._values import plain_text
 from ..database import db
 from ..errors import ValidationError, show
 from ..models import OrderSide, Trade
-from ..repositories import _questions
-from ..values import plain_text
+from ..queries import read
 from ._results import Result, Sums, result_fields
 from ._selection import Selection, quote_of, select
 
@@ -105,7 +105,7 @@ def summarize(
     time. Raises `ValidationError` where PnL in different currencies would be added up.
     """
     chosen = select(symbol, strategy, start_date, end_date, quote)
-    [sums] = _questions.fetch(_summed(chosen))
+    [sums] = read.fetch(_summed(chosen))
     path = _Path()
     for point in _points(chosen):
         path.add(point)
@@ -166,7 +166,7 @@ def by(
     of_time = _KEYS[name]
     grouped: Any = db.hour_of(Trade.timestamp) if of_time else getattr(Trade, name)
     sums: dict[Any, Sums] = {}
-    for value, *summed in _questions.fetch(_summed(chosen, grouped.alias("key"))):
+    for value, *summed in read.fetch(_summed(chosen, grouped.alias("key"))):
         place = of_time(value) if of_time else (value is None, value)
         sums[place] = sums[place].plus(Sums(*summed)) if place in sums else Sums(*summed)
     groups = []
@@ -186,8 +186,8 @@ def quotes(
     end_date: datetime | None = None,
 ) -> list[str]:
     """Return the currencies the trades are in, by alphabet; "" for symbols that name none."""
-    narrowed = _questions.narrowed(Trade, symbol, strategy, start_date, end_date)
-    return sorted({quote_of(one) or "" for one in _questions.distinct(Trade, "symbol", narrowed)})
+    narrowed = read.narrowed(Trade, symbol, strategy, start_date, end_date)
+    return sorted({quote_of(one) or "" for one in read.distinct(Trade, "symbol", narrowed)})
 
 
 _WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
@@ -227,7 +227,7 @@ def _summed(chosen: Selection, *keys: Any) -> Any:
 def _fees(chosen: Selection) -> dict[str | None, float]:
     fee, currency = Trade.fee, Trade.fee_currency
     query: Any = Trade.select(currency, fn.SUM(fee)).where(fee.is_null(False), *chosen.conditions())
-    rows = _questions.fetch(query.group_by(currency).tuples())
+    rows = read.fetch(query.group_by(currency).tuples())
     return dict(sorted(rows, key=lambda row: row[0] or ""))
 
 
@@ -242,7 +242,7 @@ class _Point(NamedTuple):
 def _points(chosen: Selection) -> Iterator[_Point]:
     """Yield the closed trades in time order, with the sums so far as exact decimals."""
     equity = peak = Decimal(0)
-    rows: Iterable[Any] = _questions.stream_values(Trade, chosen.narrowed, "symbol", "pnl")
+    rows: Iterable[Any] = read.stream_values(Trade, chosen.narrowed, "symbol", "pnl")
     for timestamp, trade_id, symbol, pnl in rows:
         if pnl is None or (chosen.symbols is not None and symbol not in chosen.symbols):
             continue

@@ -10,7 +10,7 @@ __all__ = ["main"]
 def main() -> None:
     """Run the command, or say in one line what it needs."""
     try:
-        from ._commands import cli
+        from ._app import cli
     except ModuleNotFoundError as error:
         if error.name not in ("click", "rich"):
             raise

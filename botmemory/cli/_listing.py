@@ -10,7 +10,8 @@ from typing import Any
 import click
 
 from ..models import BaseModel, Signal, Trade
-from ..repositories import _questions, positions
+from ..queries import read
+from ..repositories import positions
 from ._options import Memory, answer, form_options, memory_options, narrowing, reading
 from ._output import Column, amount, moment, number, show
 
@@ -94,8 +95,8 @@ LISTING = (show_trades, show_signals, show_positions)
 
 
 def _rows(model: type[BaseModel], limit: int, narrowed: dict[str, Any]) -> list[dict[str, Any]]:
-    values = _questions.narrowed(model, **narrowed)
-    return [row_of(row) for row in _questions.newest_first(model, values, limit)]
+    values = read.narrowed(model, **narrowed)
+    return [row_of(row) for row in read.newest_first(model, values, limit)]
 
 
 def row_of(row: BaseModel) -> dict[str, Any]:

@@ -14,12 +14,12 @@ from itertools import islice
 from numbers import Real
 from typing import Any
 
-from .._calls import checked_call
+from .._arguments import checked_call
+from .._values import plain_text, to_text
 from ..database import session_scope
 from ..errors import ValidationError, show
 from ..models import Trade
 from ..repositories import trades
-from ..values import plain_text, to_text
 from ._result import ImportResult, Noted
 
 __all__ = ["import_trades"]

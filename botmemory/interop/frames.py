@@ -14,12 +14,12 @@ from enum import Enum
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from .._calls import checked_call
+from .._arguments import checked_call
+from .._values import flat, to_json
 from ..errors import ConfigError
 from ..models import BaseModel, Signal, Trade
-from ..repositories import _questions
-from ..values import flat, to_json
-from ._kinds import kind_of
+from ..queries import read
+from ._columns import kind_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -82,7 +82,7 @@ def _table(
         raise ConfigError(
             f"data frames need {error.name}: pip install 'botmemory[frames]'"
         ) from error
-    narrowed = _questions.narrowed(model, symbol, strategy, start_date, end_date)
+    narrowed = read.narrowed(model, symbol, strategy, start_date, end_date)
     fields: Sequence[Any] = model._meta.sorted_fields
     arrays: list[list[Any]] = [[] for _ in fields]
     metadata: defaultdict[str, list[Any]] = defaultdict(list)
@@ -118,7 +118,7 @@ def _ascends(moments: pa.ChunkedArray) -> bool:
 def _columns(model: type[BaseModel], narrowed: dict[str, Any]) -> Iterator[list[list[Any]]]:
     """Yield some rows at a time, as a list for each column."""
     columns: list[list[Any]] = [[] for _ in model._meta.sorted_fields]
-    for number, rows in enumerate(_questions.batches(model, narrowed, ROWS_PER_READ), 1):
+    for number, rows in enumerate(read.batches(model, narrowed, ROWS_PER_READ), 1):
         for column, values in zip(columns, zip(*rows, strict=True), strict=True):
             column += values
         if number % READS_PER_ARRAY == 0:

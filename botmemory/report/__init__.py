@@ -8,14 +8,14 @@ from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
 
-from .._calls import checked_call
+from .._arguments import checked_call
+from .._values import plain_text
 from .._version import __version__
 from ..atomic_write import replacing
+from ..backends.sqlite.errors import translate_errors
 from ..config import absolute_path
 from ..database import db
 from ..errors import ConfigError
-from ..sqlite_errors import translate_errors
-from ..values import plain_text
 from ._charts import seen
 from ._sections import sections
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
+from .._values import to_json
 from ..analysis.attribution import Bucket
 from ..analysis.performance import EquityPoint, Group, Result
-from ..values import to_json
 from ._thinning import thinned
 
 __all__ = [

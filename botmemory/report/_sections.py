@@ -11,15 +11,16 @@ from typing import Any
 
 from peewee import JOIN
 
+from .._values import flat
 from ..analysis import attribution, performance
 from ..analysis._ranges import is_number, round_ends
 from ..analysis._selection import Selection, quote_of, select
 from ..analysis.attribution import PRICES
 from ..analysis.performance import EquityPoint, Group, Performance
 from ..models import OrderSide, Signal, Trade
-from ..repositories import _questions, positions
+from ..queries import read
+from ..repositories import positions
 from ..repositories.positions import Position
-from ..values import flat
 from . import _charts
 from ._charts import Chart, Fill
 from ._thinning import thinned
@@ -108,7 +109,7 @@ def _section(
 
 def _some(chosen: Selection, condition: Any, order: Any) -> list[Trade]:
     query: Any = _with_signals().where(condition, *chosen.conditions())
-    found: list[Trade] = _questions.fetch(query.order_by(order, Trade.id).limit(SHOWN))
+    found: list[Trade] = read.fetch(query.order_by(order, Trade.id).limit(SHOWN))
     return found
 
 
@@ -132,7 +133,7 @@ def _keys(chosen: Selection) -> list[str]:
     query = query.where(pnl.is_null(False), *chosen.conditions())
     latest = query.order_by(Trade.timestamp.desc(), Trade.id.desc()).limit(LOOKED_AT)
     seen: Counter[str] = Counter()
-    for (metadata,) in _questions.fetch(latest.tuples()):
+    for (metadata,) in read.fetch(latest.tuples()):
         for key, value in flat(metadata):
             named = isinstance(value, (bool, str)) and len(str(value)) <= LONGEST_NAME
             if key not in PRICES and (is_number(value) or named) and all(key.split(".")):
@@ -142,15 +143,15 @@ def _keys(chosen: Selection) -> list[str]:
 
 def _prices(group: Group, narrowed: dict[str, Any], charts: int) -> tuple[dict[str, Any], str]:
     """Return the price chart of a symbol, and what was left out of it."""
-    values = _questions.narrowed(Trade, **{**narrowed, "symbol": group.key})
-    rows = list(_questions.stream_values(Trade, values, "price"))
+    values = read.narrowed(Trade, **{**narrowed, "symbol": group.key})
+    rows = list(read.stream_values(Trade, values, "price"))
     places = thinned([price for _, _, price in rows], MOST_FILLS // charts)
     ids = [rows[place][1] for place in places]
     fills = []
     for first in range(0, len(ids), 500):
         some: Any = Trade.id
         query = _with_signals().where(some.in_(ids[first : first + 500]))
-        for trade in _questions.fetch(query.order_by(Trade.timestamp, Trade.id)):
+        for trade in read.fetch(query.order_by(Trade.timestamp, Trade.id)):
             fills.append(
                 Fill(
                     moment=trade.timestamp.isoformat(),

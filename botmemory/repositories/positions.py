@@ -9,9 +9,9 @@ from datetime import datetime
 from decimal import Context, Decimal, localcontext
 from typing import Any
 
-from .._calls import checked_call
+from .._arguments import checked_call
 from ..models import OrderSide, Trade
-from . import _crud, _questions
+from ..queries import read, write
 
 __all__ = ["Position", "get", "get_all"]
 
@@ -50,10 +50,8 @@ def get(symbol: str, strategy: str | None = None) -> Position:
     All trades of the symbol are read, a few at a time: the answer is never a stored one, which a
     late fill or another program could leave behind.
     """
-    narrowed = _questions.narrowed(Trade, _crud.required("symbol", symbol), strategy)
-    trades = _questions.stream_values(
-        Trade, narrowed, "side", "price", "quantity", "fee", "fee_currency"
-    )
+    narrowed = read.narrowed(Trade, write.required("symbol", symbol), strategy)
+    trades = read.stream_values(Trade, narrowed, "side", "price", "quantity", "fee", "fee_currency")
     with localcontext(_EXACT):
         return _add_up(narrowed["symbol"], trades)
 
@@ -62,9 +60,7 @@ def get(symbol: str, strategy: str | None = None) -> Position:
 def get_all(strategy: str | None = None) -> list[Position]:
     """Return the open positions, by symbol in alphabetical order, each as `get` does."""
     # sorted here: each database has an alphabet of its own
-    symbols = sorted(
-        _questions.distinct(Trade, "symbol", _questions.narrowed(Trade, strategy=strategy))
-    )
+    symbols = sorted(read.distinct(Trade, "symbol", read.narrowed(Trade, strategy=strategy)))
     positions = [get(symbol, strategy) for symbol in symbols]
     return [position for position in positions if position.quantity]
 

@@ -9,11 +9,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, Required, SupportsFloat, TypedDict, Unpack
 
-from .._calls import checked_call
+from .._arguments import checked_call
+from .._values import checked_key, plain_json, to_finite
 from ..database import db
 from ..models import Signal
-from ..values import checked_key, plain_json, to_finite
-from . import _crud, _questions
+from ..queries import read, write
 
 __all__ = [
     "NewSignal",
@@ -82,19 +82,19 @@ def create_many(rows: Iterable[NewSignal]) -> int:
     writer waits for it. Raises the errors of `create`, which then name the row:
     `rows[2]: symbol: ...`.
     """
-    return _crud.insert_many(Signal, rows, _prepare, _insert)
+    return write.insert_many(Signal, rows, _prepare, _insert)
 
 
 @checked_call
 def get_by_id(id: int) -> Signal | None:
     """Return the signal with this id, or None. Raises `ValidationError` for what is no int."""
-    return _questions.get_by_id(Signal, id)
+    return read.get_by_id(Signal, id)
 
 
 @checked_call
 def get_all(limit: int | None = None, *, strategy: str | None = None) -> list[Signal]:
     """Return the signals, newest first; `limit=None` is all of them."""
-    return _questions.newest_first(Signal, _questions.narrowed(Signal, strategy=strategy), limit)
+    return read.newest_first(Signal, read.narrowed(Signal, strategy=strategy), limit)
 
 
 @checked_call
@@ -102,8 +102,8 @@ def get_by_symbol(
     symbol: str, limit: int | None = None, *, strategy: str | None = None
 ) -> list[Signal]:
     """Return the signals of one symbol, newest first; `limit=None` is all of them."""
-    narrowed = _questions.narrowed(Signal, _crud.required("symbol", symbol), strategy)
-    return _questions.newest_first(Signal, narrowed, limit)
+    narrowed = read.narrowed(Signal, write.required("symbol", symbol), strategy)
+    return read.newest_first(Signal, narrowed, limit)
 
 
 @checked_call
@@ -111,7 +111,7 @@ def get_latest(
     symbol: str | None = None, limit: int | None = 10, *, strategy: str | None = None
 ) -> list[Signal]:
     """Return the latest signals, newest first, whatever the order they were recorded in."""
-    return _questions.newest_first(Signal, _questions.narrowed(Signal, symbol, strategy), limit)
+    return read.newest_first(Signal, read.narrowed(Signal, symbol, strategy), limit)
 
 
 @checked_call
@@ -127,10 +127,10 @@ def get_by_date_range(
     `symbol=None` is every symbol; naive dates are taken as UTC. Raises `ValidationError` when the
     end is before the start.
     """
-    _crud.required("start_date", start_date)
-    _crud.required("end_date", end_date)
-    narrowed = _questions.narrowed(Signal, symbol, strategy, start_date, end_date)
-    return _questions.oldest_first(Signal, narrowed)
+    write.required("start_date", start_date)
+    write.required("end_date", end_date)
+    narrowed = read.narrowed(Signal, symbol, strategy, start_date, end_date)
+    return read.oldest_first(Signal, narrowed)
 
 
 @checked_call
@@ -142,9 +142,9 @@ def get_by_signal_value(
     strategy: str | None = None,
 ) -> list[Signal]:
     """Return the signals of one value (1, -1 or 0), newest first; `limit=None` is all of them."""
-    narrowed = _questions.narrowed(Signal, symbol, strategy)
-    narrowed["signal_value"] = _value(_crud.required("signal_value", signal_value))
-    return _questions.newest_first(Signal, narrowed, limit)
+    narrowed = read.narrowed(Signal, symbol, strategy)
+    narrowed["signal_value"] = _value(write.required("signal_value", signal_value))
+    return read.newest_first(Signal, narrowed, limit)
 
 
 @checked_call
@@ -168,8 +168,8 @@ def get_by_metadata(
     key = checked_key(key)
     bounds = [_number(name, value) for name, value in (("minimum", minimum), ("maximum", maximum))]
     match = db.json_match(Signal.signal_metadata, key.split("."), _comparable(equals), *bounds)
-    query = _questions.select_where(Signal, _questions.narrowed(Signal, symbol, strategy), match)
-    return _questions.fetch(query.limit(_questions.checked_limit(limit)))
+    query = read.select_where(Signal, read.narrowed(Signal, symbol, strategy), match)
+    return read.fetch(query.limit(read.checked_limit(limit)))
 
 
 @checked_call
@@ -186,9 +186,7 @@ def iterate(
     answer is of one moment. No lock is held between: the loop may record and may take its time.
     Inside `session_scope()` use it up there. Raises `ValidationError` at the call, `StorageError`.
     """
-    return _questions.stream(
-        Signal, _questions.narrowed(Signal, symbol, strategy, start_date, end_date)
-    )
+    return read.stream(Signal, read.narrowed(Signal, symbol, strategy, start_date, end_date))
 
 
 @checked_call
@@ -196,10 +194,10 @@ def get_signal_count(
     symbol: str | None = None, signal_value: int | None = None, *, strategy: str | None = None
 ) -> int:
     """Return how many signals there are."""
-    narrowed = _questions.narrowed(Signal, symbol, strategy)
+    narrowed = read.narrowed(Signal, symbol, strategy)
     if signal_value is not None:
         narrowed["signal_value"] = _value(signal_value)
-    return _questions.count(Signal, narrowed)
+    return read.count(Signal, narrowed)
 
 
 @checked_call
@@ -210,8 +208,8 @@ def update(signal: Signal, **changes: Unpack[SignalChanges]) -> Signal:
     `ValidationError` (also for an unknown name and for `id`), `NotFoundError` when the signal is
     gone.
     """
-    _crud.require(Signal, signal)
-    _crud.update(signal, changes)
+    write.require(Signal, signal)
+    write.update(signal, changes)
     return signal
 
 
@@ -221,16 +219,16 @@ def delete(signal: Signal) -> None:
 
     Raises `NotFoundError` when it is gone already.
     """
-    _crud.require(Signal, signal)
-    _crud.delete(signal)
+    write.require(Signal, signal)
+    write.delete(signal)
 
 
 def _prepare(values: Mapping[str, Any]) -> dict[str, Any]:
-    return _crud.prepare(Signal, values)
+    return write.prepare(Signal, values)
 
 
 def _insert(values: dict[str, Any]) -> Signal:
-    return _crud.insert_counted(Signal, values)
+    return write.insert_counted(Signal, values)
 
 
 def _value(signal_value: int) -> int:

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, Required, SupportsFloat, TypedDict, Unpack
 
-from .._calls import checked_call
+from .._arguments import checked_call
 from ..errors import DuplicateError, ValidationError
 from ..models import OrderSide, Signal, Trade
-from . import _crud, _questions
+from ..queries import read, write
 
 __all__ = [
     "NewTrade",
@@ -110,7 +110,7 @@ def create_many(rows: Iterable[NewTrade]) -> int:
     writer waits for it. Raises the errors of `create`, which then name the row:
     `rows[2]: price: ...`.
     """
-    return _crud.insert_many(Trade, rows, _prepare, _insert_new)
+    return write.insert_many(Trade, rows, _prepare, _insert_new)
 
 
 @checked_call
@@ -137,8 +137,8 @@ def get_or_create(
     False. The exchange's id counts together with exchange and symbol. Raises as `create` does.
     """
     values = _prepare(locals())
-    _crud.required("exchange_trade_id", exchange_trade_id)
-    trade = _crud.insert_if_new(Trade, values)
+    write.required("exchange_trade_id", exchange_trade_id)
+    trade = write.insert_if_new(Trade, values)
     if trade is not None:
         return trade, True
     there = _same_fill(values)
@@ -150,13 +150,13 @@ def get_or_create(
 @checked_call
 def get_by_id(id: uuid.UUID | str) -> Trade | None:
     """Return the trade with this id, or None. Raises `ValidationError` for what is no UUID."""
-    return _questions.get_by_id(Trade, id)
+    return read.get_by_id(Trade, id)
 
 
 @checked_call
 def get_all(limit: int | None = None, *, strategy: str | None = None) -> list[Trade]:
     """Return the trades, newest first; `limit=None` is all of them."""
-    return _questions.newest_first(Trade, _questions.narrowed(Trade, strategy=strategy), limit)
+    return read.newest_first(Trade, read.narrowed(Trade, strategy=strategy), limit)
 
 
 @checked_call
@@ -164,8 +164,8 @@ def get_by_symbol(
     symbol: str, limit: int | None = None, *, strategy: str | None = None
 ) -> list[Trade]:
     """Return the trades of one symbol, newest first; `limit=None` is all of them."""
-    narrowed = _questions.narrowed(Trade, _crud.required("symbol", symbol), strategy)
-    return _questions.newest_first(Trade, narrowed, limit)
+    narrowed = read.narrowed(Trade, write.required("symbol", symbol), strategy)
+    return read.newest_first(Trade, narrowed, limit)
 
 
 @checked_call
@@ -173,7 +173,7 @@ def get_latest(
     symbol: str | None = None, limit: int | None = 10, *, strategy: str | None = None
 ) -> list[Trade]:
     """Return the latest trades, newest first, whatever the order they were recorded in."""
-    return _questions.newest_first(Trade, _questions.narrowed(Trade, symbol, strategy), limit)
+    return read.newest_first(Trade, read.narrowed(Trade, symbol, strategy), limit)
 
 
 @checked_call
@@ -189,10 +189,10 @@ def get_by_date_range(
     `symbol=None` is every symbol; naive dates are taken as UTC. Raises `ValidationError` when the
     end is before the start.
     """
-    _crud.required("start_date", start_date)
-    _crud.required("end_date", end_date)
-    narrowed = _questions.narrowed(Trade, symbol, strategy, start_date, end_date)
-    return _questions.oldest_first(Trade, narrowed)
+    write.required("start_date", start_date)
+    write.required("end_date", end_date)
+    narrowed = read.narrowed(Trade, symbol, strategy, start_date, end_date)
+    return read.oldest_first(Trade, narrowed)
 
 
 @checked_call
@@ -209,9 +209,7 @@ def iterate(
     answer is of one moment. No lock is held between: the loop may record and may take its time.
     Inside `session_scope()` use it up there. Raises `ValidationError` at the call, `StorageError`.
     """
-    return _questions.stream(
-        Trade, _questions.narrowed(Trade, symbol, strategy, start_date, end_date)
-    )
+    return read.stream(Trade, read.narrowed(Trade, symbol, strategy, start_date, end_date))
 
 
 @checked_call
@@ -220,13 +218,13 @@ def get_total_pnl(symbol: str | None = None, *, strategy: str | None = None) -> 
 
     In quote currency: name a symbol where symbols are quoted in different ones.
     """
-    return _questions.total(Trade, "pnl", _questions.narrowed(Trade, symbol, strategy))
+    return read.total(Trade, "pnl", read.narrowed(Trade, symbol, strategy))
 
 
 @checked_call
 def get_trade_count(symbol: str | None = None, *, strategy: str | None = None) -> int:
     """Return how many trades there are."""
-    return _questions.count(Trade, _questions.narrowed(Trade, symbol, strategy))
+    return read.count(Trade, read.narrowed(Trade, symbol, strategy))
 
 
 @checked_call
@@ -237,20 +235,20 @@ def update(trade: Trade, **changes: Unpack[TradeChanges]) -> Trade:
     `ValidationError` (also for an unknown name and for `id`), `NotFoundError` when the trade is
     gone, `DuplicateError` when another trade has the exchange's id.
     """
-    _crud.require(Trade, trade)
-    _crud.update(trade, changes)
+    write.require(Trade, trade)
+    write.update(trade, changes)
     return trade
 
 
 @checked_call
 def delete(trade: Trade) -> None:
     """Delete a trade. Raises `NotFoundError` when it is gone already."""
-    _crud.require(Trade, trade)
-    _crud.delete(trade)
+    write.require(Trade, trade)
+    write.delete(trade)
 
 
 def _prepare(values: Mapping[str, Any]) -> dict[str, Any]:
-    ready = _crud.prepare(Trade, values)
+    ready = write.prepare(Trade, values)
     if ready["exchange_trade_id"] is not None and ready["exchange"] is None:
         raise ValidationError(
             "exchange: an exchange_trade_id needs the exchange it comes from", field="exchange"
@@ -259,7 +257,7 @@ def _prepare(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _insert_new(values: dict[str, Any]) -> Trade:
-    trade = _crud.insert_if_new(Trade, values)
+    trade = write.insert_if_new(Trade, values)
     if trade is None:
         raise _duplicate(values)
     return trade
@@ -270,7 +268,7 @@ def _same_fill(values: dict[str, Any]) -> Trade | None:
     if values["exchange_trade_id"] is None:
         return None
     fill = {name: values[name] for name in ("exchange", "symbol", "exchange_trade_id")}
-    return _questions.find(Trade, fill)
+    return read.find(Trade, fill)
 
 
 def _duplicate(values: dict[str, Any]) -> DuplicateError:

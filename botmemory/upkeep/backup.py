@@ -10,13 +10,13 @@ from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
+from ..backends.sqlite.backend import SqliteBackend
+from ..backends.sqlite.copy import copy_to_file, snapshot, sync_folder_of
+from ..backends.sqlite.errors import is_busy, translate_errors
+from ..backends.sqlite.lock import FileLock
 from ..config import Target, absolute_path, config_of
 from ..database import db
 from ..errors import ConfigError, DatabaseBusyError, SchemaError, StorageError
-from ..filelock import FileLock
-from ..sqlite import SqliteBackend
-from ..sqlite_copy import copy_database, snapshot, sync_folder_of
-from ..sqlite_errors import is_busy, translate_errors
 
 __all__ = ["backup", "restore"]
 
@@ -43,12 +43,12 @@ def backup(
             "docs/postgresql.md"
         )
     if database.config.in_memory:
-        copy_database(database.connection(), path, progress)  # type: ignore[no-untyped-call]
+        copy_to_file(database.connection(), path, progress)  # type: ignore[no-untyped-call]
         return path
     if path == Path(database.database):
         raise StorageError(f"{path}: is the memory itself; name another file for its copy")
     with snapshot(Path(database.database)) as source:
-        copy_database(source, path, progress)
+        copy_to_file(source, path, progress)
     return path
 
 
@@ -80,7 +80,7 @@ def _replace(path: Path, origin: Path) -> Path | None:
     try:
         with snapshot(origin) as copy:
             _require_memory(copy, origin)
-            copy_database(copy, staged)
+            copy_to_file(copy, staged)
         with _put_aside(path) as kept:
             staged.replace(path)
     except BaseException:

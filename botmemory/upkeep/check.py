@@ -12,17 +12,17 @@ from typing import Any, Literal
 import peewee
 from peewee import SQL, fn
 
+from ..backends.server.health import is_partitioned
+from ..backends.sqlite.backend import SqliteBackend
+from ..backends.sqlite.errors import RESTORE, translate_errors
+from ..backends.sqlite.file_system import mount_of, other_names, problem_of, read_mounts
+from ..backends.sqlite.health import orphans
 from ..database import Backend, db
 from ..errors import SchemaError, ValidationError
-from ..file_system import mount_of, other_names, problem_of, read_mounts
 from ..models import BaseModel, Signal, Trade, clean_field
 from ..repositories import signals, trades
-from ..schema import require_current
-from ..schema_drift import can_compare, drift, rules
-from ..server_health import is_partitioned
-from ..sqlite import SqliteBackend
-from ..sqlite_errors import RESTORE, translate_errors
-from ..sqlite_health import orphans
+from ..schema.drift import can_compare, drift, rules
+from ..schema.versions import require_current
 
 __all__ = ["Finding", "check"]
 

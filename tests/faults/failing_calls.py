@@ -44,10 +44,10 @@ from botmemory import (
 )
 from botmemory.interop.files import export_file, import_file
 from botmemory.interop.freqtrade import import_database
-from botmemory.interop.memories import copy_memory
 from botmemory.repositories import signals, trades
 from botmemory.upkeep import backup as backup_module
 from botmemory.upkeep import check as check_module
+from botmemory.upkeep.copy import copy_database
 
 ERRORS = (errno.EIO, errno.ENOSPC, errno.EACCES, errno.ESTALE, errno.EMFILE)
 OLD_FILE = Path(__file__).parent.parent / "data" / "version_0001.db"
@@ -184,7 +184,7 @@ def prepare_copy(folder: Path) -> None:
 
 
 def run_copy(folder: Path) -> None:
-    copy_memory(folder / "source.db", folder / "bot.db")
+    copy_database(folder / "source.db", folder / "bot.db")
 
 
 def again_copy(folder: Path) -> None:

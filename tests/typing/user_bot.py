@@ -31,10 +31,10 @@ from botmemory.fields import DoubleField, UtcDateTimeField
 from botmemory.interop import ImportResult
 from botmemory.interop.ccxt import import_trades
 from botmemory.interop.freqtrade import import_database
-from botmemory.interop.memories import CopiedTable, copy_memory
-from botmemory.repositories import positions, signals, tables, trades
+from botmemory.repositories import positions, records, signals, trades
 from botmemory.repositories.positions import Position
 from botmemory.repositories.trades import NewTrade
+from botmemory.upkeep.copy import CopiedTable, copy_database
 
 
 def record() -> Trade:
@@ -85,7 +85,7 @@ def ask(trade: Trade, signal: Signal) -> Position:
 
 def bring(fills: list[dict[str, object]]) -> ImportResult:
     assert_type(import_database("tradesv3.sqlite"), ImportResult)
-    assert_type(copy_memory("bot.db", "postgresql://db/bots", models=[Trade]), list[CopiedTable])
+    assert_type(copy_database("bot.db", "postgresql://db/bots", models=[Trade]), list[CopiedTable])
     return import_trades(fills, exchange="okx", strategy="a")
 
 
@@ -105,14 +105,14 @@ class EquitySnapshot(BaseModel):
 
 def own_tables() -> EquitySnapshot:
     init_db("bot.db", migrations="bot_migrations")
-    made = tables.create(EquitySnapshot, timestamp=datetime.now(UTC), equity=1)
+    made = records.create(EquitySnapshot, timestamp=datetime.now(UTC), equity=1)
     assert_type(made, EquitySnapshot)
     assert_type(made.equity, float)
-    assert_type(tables.get_by_id(EquitySnapshot, 1), EquitySnapshot | None)
-    assert_type(tables.get_latest(EquitySnapshot, limit=5), list[EquitySnapshot])
-    assert_type(tables.iterate(EquitySnapshot), Iterator[EquitySnapshot])
-    assert_type(tables.create_many(EquitySnapshot, [{"equity": 1}]), int)
-    assert_type(tables.update(made, equity=2), EquitySnapshot)
+    assert_type(records.get_by_id(EquitySnapshot, 1), EquitySnapshot | None)
+    assert_type(records.get_latest(EquitySnapshot, limit=5), list[EquitySnapshot])
+    assert_type(records.iterate(EquitySnapshot), Iterator[EquitySnapshot])
+    assert_type(records.create_many(EquitySnapshot, [{"equity": 1}]), int)
+    assert_type(records.update(made, equity=2), EquitySnapshot)
     return made
 
 
@@ -125,7 +125,7 @@ def mistakes(trade: Trade) -> None:
     trades.create_many([{"symbol": "X"}])  # type: ignore[typeddict-item]
     trades.get_all("5")  # type: ignore[arg-type]
     signals.create(symbol="X", signal_value="buy")  # type: ignore[arg-type]
-    tables.create(EquitySnapshot(), equity=1)  # type: ignore[arg-type]
-    tables.get_all(EquitySnapshot, "5")  # type: ignore[arg-type]
+    records.create(EquitySnapshot(), equity=1)  # type: ignore[arg-type]
+    records.get_all(EquitySnapshot, "5")  # type: ignore[arg-type]
     init_db("bot.db", synchronous="off")  # type: ignore[arg-type]
     Config().migrate = False  # type: ignore[misc]

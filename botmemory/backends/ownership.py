@@ -1,0 +1,129 @@
+"""Whose a transaction is: nobody else of the same thread may get into it.
+
+A transaction belongs to the thread that began it, and there to the asyncio or trio task or to the
+greenlet. A generator that is suspended inside a block owns it too.
+"""
+
+from __future__ import annotations
+
+import sys
+from contextlib import suppress
+from inspect import CO_ASYNC_GENERATOR, CO_GENERATOR
+from types import FrameType
+
+from .._typing import TYPE_CHECKING
+from ..errors import DatabaseBusyError
+
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = ["Suspension", "current_owner", "is_inside_a_call", "is_owner", "suspension_of"]
+
+_OURS = frozenset({"botmemory.database", "botmemory.transactions"})
+# what runs the functions that a pool of threads is given
+_POOLS = frozenset(
+    {
+        "anyio._backends._asyncio",
+        "asgiref.sync",
+        "concurrent.futures.thread",
+        "gevent.threadpool",
+        "threading",
+        "trio._threads",
+    }
+)
+
+
+def current_owner() -> tuple[object, object] | None:
+    """Return the task and the greenlet that run now, None outside of both.
+
+    Only modules that the program has imported itself are asked.
+    """
+    task = greenlet = None
+    modules = sys.modules
+    asyncio: Any = modules.get("asyncio")
+    if asyncio is not None and asyncio._get_running_loop() is not None:
+        task = asyncio.current_task() or "a callback of the event loop"
+    elif (trio := modules.get("trio.lowlevel")) is not None:
+        with suppress(RuntimeError):  # outside of trio
+            task = trio.current_task()
+    if (module := modules.get("greenlet")) is not None:
+        greenlet = module.getcurrent()
+    return None if task is None and greenlet is None else (task, greenlet)
+
+
+def is_owner(owner: tuple[object, object] | None) -> bool:
+    """Return whether what runs now is what `current_owner` has returned earlier.
+
+    What was begun outside of every task is everybody's: a block around a whole event loop.
+    """
+    if owner is None:
+        return True
+    task, greenlet = current_owner() or (None, None)
+    return owner[0] in (None, task) and owner[1] in (None, greenlet)
+
+
+def is_inside_a_call(frame: FrameType | None) -> bool:
+    """Return whether a frame runs inside a call of this library, as a finalizer may.
+
+    The garbage collector ends an abandoned generator between any two instructions of any thread.
+    """
+    while frame is not None:
+        package = str(frame.f_globals.get("__name__")).partition(".")[0]
+        if package in ("botmemory", "peewee", "playhouse", "psycopg"):
+            return True
+        frame = frame.f_back
+    return False
+
+
+class Suspension:
+    """A generator that has entered a block, and the function that drives it.
+
+    While that function runs and the generator does not, the generator is suspended inside the
+    block, and what the function does is not part of it. A generator that `contextlib` drives is
+    none: what runs meanwhile is the block.
+    """
+
+    def __init__(self, generator: FrameType, driver: FrameType) -> None:
+        self.generator = generator
+        self.driver = driver
+
+    def is_outside(self) -> bool:
+        """Return whether the caller is outside of the block."""
+        frame: FrameType | None = sys._getframe(1)
+        while frame is not None and frame is not self.generator:
+            if frame is self.driver:
+                return True
+            frame = frame.f_back
+        return False
+
+
+def suspension_of(entered: FrameType, database: Any) -> Suspension | None:
+    """Return the generator that enters a block in this frame, None where no generator does.
+
+    Raises `DatabaseBusyError` where a thread of a pool itself drives the generator: it will go on
+    with other work, and another thread will leave the block.
+    """
+    frame: FrameType | None = entered
+    generator = None
+    wrapped = False
+    while frame is not None:
+        module = frame.f_globals.get("__name__")
+        if module == "contextlib":
+            wrapped = True
+        elif module in _OURS:
+            pass
+        elif frame.f_code.co_flags & (CO_GENERATOR | CO_ASYNC_GENERATOR):
+            generator, wrapped = frame, False
+        else:
+            break
+        frame = frame.f_back
+    is_pool = frame is not None and frame.f_globals.get("__name__") in _POOLS
+    if generator is not None and is_pool:
+        raise DatabaseBusyError(
+            f"{database.config.label}: a generator enters session_scope() on a thread of a pool, "
+            "which goes on with other work inside the block (FastAPI does so with a dependency "
+            "that yields); use session_scope() inside the function that records"
+        )
+    if generator is None or frame is None or wrapped:
+        return None
+    return Suspension(generator, frame)

@@ -1,0 +1,184 @@
+"""The PostgreSQL backend: turns among transactions, COPY, and cursors on the server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, TypeVar
+
+import peewee
+import psycopg.sql
+from peewee import __exception_wrapper__, fn  # type: ignore[attr-defined]
+from playhouse.postgres_ext import PostgresqlExtDatabase, ServerSideQuery
+
+from ...config import Config
+from ...errors import StorageError
+from .base import ServerMixin
+from .pool import IDLE, ServerConnection
+
+__all__ = ["PostgresBackend"]
+
+OLDEST_POSTGRES = 12
+# keys of advisory locks, which belong to one database: any numbers, as long as they never change
+TURN = 0x626F746D656D0001
+MIGRATION = 0x626F746D656D0002
+ROWS_PER_FETCH = 1000
+
+Row = TypeVar("Row", bound=peewee.Model)
+
+
+def _counter(key: Any) -> Any:
+    """Return the name of the sequence that counts a key up."""
+    return fn.PG_GET_SERIAL_SEQUENCE(key.model._meta.table_name, key.column_name)
+
+
+class PostgresBackend(ServerMixin, PostgresqlExtDatabase):  # type: ignore[misc]
+    """A PostgreSQL database, opened as `config` says.
+
+    Transactions that read, change or delete take turns, from the first such statement to their
+    end, so that what one has read is still true when it writes. Plain inserts wait for nobody.
+    """
+
+    streams = True
+
+    def __init__(self, config: Config) -> None:
+        # after its turn has come, a transaction must see what the one before it has written
+        self.isolation_level = "REPEATABLE READ" if config.read_only else "READ COMMITTED"
+        super().__init__(config)
+
+    def session_settings(self) -> dict[str, str]:
+        settings = super().session_settings()
+        if self.config.synchronous == "normal":
+            settings["synchronous_commit"] = "off"
+        return settings
+
+    def open(self) -> None:
+        super().open()
+        if (self.server_version or 0) < OLDEST_POSTGRES * 10_000:
+            raise StorageError(
+                f"{self.config.label}: the server is older than PostgreSQL {OLDEST_POSTGRES}; "
+                "use a newer one"
+            )
+
+    def take_turn(self, sql: str) -> None:
+        state = self._state
+        if state.in_turn or self.config.read_only:
+            return
+        if sql.startswith(("SELECT", "UPDATE", "DELETE", "DECLARE", "WITH", "(")):
+            state.in_turn = True
+            self.execute_sql("SELECT pg_advisory_xact_lock(%s)", (TURN,))
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Hold off other processes that would change the schema; the end of one frees the lock."""
+        connection = self.another_connection()
+        try:
+            try:
+                with __exception_wrapper__:
+                    connection.execute("SELECT pg_advisory_lock(%s)", (MIGRATION,))
+            except peewee.DatabaseError as error:
+                raise self.lost_or_named(error, connection, "nothing was changed") from error
+            yield
+        finally:
+            try:
+                self.undo_what_is_left()
+            finally:
+                connection.close()
+
+    def insert_rows(
+        self, sql: str, rows: Iterable[Sequence[Any]], fields: Sequence[peewee.Field[Any]]
+    ) -> int:
+        """Store rows by COPY and return how many were stored."""
+        table, schema = fields[0].model._meta.table_name, fields[0].model._meta.schema
+        copy_in = psycopg.sql.SQL("COPY {} ({}) FROM STDIN").format(
+            psycopg.sql.Identifier(*filter(None, (schema, table))),
+            psycopg.sql.SQL(", ").join(psycopg.sql.Identifier(f.column_name) for f in fields),
+        )
+
+        def copy_rows() -> int:
+            with __exception_wrapper__, self.connection().cursor() as cursor:
+                with cursor.copy(copy_in) as copy:
+                    for row in rows:
+                        copy.write_row(row)
+                return int(cursor.rowcount)
+
+        return self._inside(copy_rows, "COPY")
+
+    def last_counted(self, model: type[peewee.Model]) -> int:
+        key: Any = model._meta.primary_key
+        if not isinstance(key, peewee.AutoField):
+            return 0
+        given = fn.PG_SEQUENCE_LAST_VALUE(_counter(key).cast("regclass"))
+        highest = fn.GREATEST(given, model.select(fn.MAX(key)), 0)
+        return int(peewee.Select(columns=[highest]).bind(self).scalar())
+
+    def raise_counter(self, model: type[peewee.Model], least: int = 0) -> None:
+        last = max(least, self.last_counted(model))
+        if last:
+            counter = _counter(model._meta.primary_key)
+            # never back: an id that was deleted is not given again
+            behind = fn.COALESCE(fn.PG_SEQUENCE_LAST_VALUE(counter.cast("regclass")), 0) < last
+            raised = peewee.Select(columns=[fn.SETVAL(counter, last)]).where(behind)
+            raised.bind(self).execute()
+
+    def stream(self, query: peewee.ModelSelect[Row]) -> Iterator[Row]:
+        """Yield the rows of a query through a cursor on the server, some at a time.
+
+        Outside a transaction it has a connection to itself, and holds neither a lock nor a
+        snapshot: the server has put the answer aside.
+        """
+        on_server = ServerSideQuery(query, array_size=ROWS_PER_FETCH)
+        try:
+            rows = iter(on_server)
+            cursor: psycopg.ServerCursor[Any] = on_server._cursor_wrapper.cursor.cursor
+        except BaseException:
+            self.release()
+            raise
+        if self.in_transaction():
+            yield from self._while_it_lasts(rows, cursor)
+            return
+        state, pool = self._state, self.pool
+        own, state.conn, state.closed = state.conn, None, True
+        is_used_up = False
+        try:
+            yield from self._fetched(rows, own)
+        finally:
+            try:
+                with suppress(psycopg.Error):
+                    is_free = not own.lock.locked()  # a cursor is not closed inside another call
+                    cursor.close()
+                    is_used_up = is_free
+            finally:
+                # a connection with an open cursor does not go back to the pool
+                if is_used_up and own.pgconn.transaction_status == IDLE and not pool.is_shut:
+                    pool.idle.append(own)
+                else:
+                    own.pgconn.finish()
+
+    def _while_it_lasts(
+        self, rows: Iterator[Row], cursor: psycopg.ServerCursor[Any]
+    ) -> Iterator[Row]:
+        """Yield rows in the transaction that is open: later its connection is somebody else's."""
+        transaction = self.top_transaction()
+        try:
+            for row in self._fetched(rows, self._state.conn):
+                yield row
+                if self.top_transaction() is not transaction:
+                    raise StorageError(
+                        f"{self.config.label}: the transaction in which this was being read is "
+                        "over; use up iterate() inside session_scope(), or call it outside"
+                    )
+        finally:
+            try:
+                if self.top_transaction() is transaction:
+                    with suppress(psycopg.Error):
+                        cursor.close()
+            finally:
+                psycopg.Cursor.close(cursor)  # forgets it, without a word to the server
+
+    def _fetched(self, rows: Iterator[Row], connection: ServerConnection) -> Iterator[Row]:
+        try:
+            with __exception_wrapper__:
+                yield from rows
+        except (peewee.DatabaseError, peewee.InterfaceError) as error:
+            raise self.lost_or_named(error, connection, "read it again") from error

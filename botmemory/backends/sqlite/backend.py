@@ -1,0 +1,741 @@
+"""The SQLite backend: how one file is opened, written, waited for and watched."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import peewee
+from peewee import __exception_wrapper__  # type: ignore[attr-defined]
+
+from ...config import MEMORY, Config
+from ...errors import BotMemoryError, DatabaseBusyError, StorageError, ValidationError
+from ..living import LivingObjects
+from ..transactions import Atomic, TransactionState
+from .calendar import hour_of
+from .connection import (
+    NO_LOCK,
+    Connection,
+    NoLock,
+    State,
+    content_of,
+    files_of,
+    has_lost,
+    history_of,
+    prepare_file,
+    uri_of,
+)
+from .dialect import json_match
+from .errors import (
+    RESTORE,
+    busy,
+    is_busy,
+    is_damage,
+    is_read_only,
+    is_unopened,
+    named_error,
+    translate_errors,
+    unreadable,
+)
+from .file_system import other_names
+from .fork import fork_gate, open_backends, unusable_after_fork
+from .health import damage
+from .lock import FileLock
+from .stage import Stage, open_stage
+
+__all__ = ["SqliteBackend"]
+
+OLDEST_SQLITE = (3, 38, 0)  # the first one whose JSON operators Peewee can use
+WAL_KEPT = 16 * 1024 * 1024  # bytes of the -wal file that stay after a checkpoint
+CHECKED_AT_OPEN = 64 * 1024 * 1024  # a larger file is checked by upkeep.check alone
+READS = ("SELECT", "PRAGMA", "WITH", "EXPLAIN", "SAVEPOINT", "RELEASE", "ROLLBACK")
+
+R = TypeVar("R")
+
+# where SQLite itself keeps the counters of tables
+_Counter: Any = peewee.Table("sqlite_sequence", ("name", "seq"))
+_logger = logging.getLogger("peewee")  # which shows every statement at its level DEBUG
+_warnings = logging.getLogger("botmemory")
+
+
+class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[misc]
+    """One SQLite file, or `:memory:`, opened as `config` says; each thread has a connection.
+
+    Writers of all processes queue at a lock file beside the database, because SQLite's own
+    waiting is a lottery that starves some of them. This write lock is the only lock there is: who
+    reads, connects or closes takes none, so there is no order of locks to keep.
+    """
+
+    field_types = peewee.SqliteDatabase.field_types | {"TIMESTAMPTZ": "TEXT"}
+
+    if TYPE_CHECKING:
+        _timeout: float
+
+        _run_commit_callbacks: Callable[[], None]
+        _clear_commit_callbacks: Callable[[], None]
+
+        def _add_conn_hooks(self, connection: sqlite3.Connection) -> None: ...
+
+        def execute_sql(self, sql: str, params: Any = None) -> Any: ...
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.unusable: str | None = None  # why nothing can be done with it any more
+        self.at_close: list[Callable[[], object]] = []
+        self.lock_problem: str | None = None  # why writers do not queue, where they do not
+        self._memory_thread: int | None = None
+        self._reads_fixed_file = False
+        self._history: set[tuple[str, str]] = set()
+        self.connections: LivingObjects[Connection] = LivingObjects()
+        super().__init__(
+            config.sqlite_path,
+            pragmas={
+                "foreign_keys": 1,
+                "synchronous": config.synchronous,
+                "journal_size_limit": WAL_KEPT,
+            },
+            timeout=config.busy_timeout,
+            # a transaction that reads first and writes later must not find itself outrun
+            lock_type=None if config.read_only else "IMMEDIATE",
+        )
+        self._state = State()
+        # Peewee's lock guards what belongs to a thread here; whoever wrote and whoever connected
+        # could each wait for the other's
+        self._lock = nullcontext()
+        self._locks = self.database != MEMORY and not config.read_only
+        open_backends.add(self)
+
+    # --- opening and closing ----------------------------------------------------------------
+
+    def open(self) -> None:
+        """Create the file if it may be created, connect, and prove that it is a sound database."""
+        if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+            raise StorageError(
+                f"this Python comes with SQLite {sqlite3.sqlite_version}; "
+                "botmemory needs 3.38 or newer: use a newer Python"
+            )
+        self.unusable = unusable_after_fork.get(self.database)
+        self._require_usable()
+        if self.database == MEMORY:
+            self.connect()
+            return
+        with translate_errors(self.database, "cannot be opened"):
+            prepare_file(Path(self.database), self.config.read_only)
+            for name in other_names(Path(self.database)):
+                _warnings.warning(
+                    "%s %s: a program that opens it by another name does not see what this one "
+                    "records, and both may damage it; botmemory.upkeep.check.check() says more",
+                    self.database,
+                    name,
+                )
+            self.connect()
+            try:
+                self._prove()
+            except BaseException:
+                self.close()
+                raise
+
+    def _prove(self) -> None:
+        path = Path(self.database)
+        if not self.config.read_only and self.pragma("journal_mode") != "wal":
+            with self.exclusive():
+                mode = self.pragma("journal_mode", "wal")
+            if mode != "wal":
+                raise StorageError(
+                    f"{path}: SQLite uses its '{mode}' journal here instead of WAL; "
+                    "keep the file on a local disk"
+                )
+        if path.stat().st_size <= CHECKED_AT_OPEN and (said := self.damage()):
+            raise StorageError(f"{path}: the file is damaged ({said[0]}); {RESTORE}")
+        self._remember_files()
+
+    def damage(self, check: str = "quick_check") -> list[str]:
+        """Return what is broken in the file, by `quick_check` or `integrity_check`."""
+        return self._retry_while_busy(lambda: damage(self, check), self._timeout)
+
+    def connect(self, reuse_if_open: bool = False) -> bool:
+        state = self._state
+        if not state.closed:
+            if reuse_if_open:
+                return False
+            raise peewee.OperationalError("Connection already opened.")
+        with translate_errors(self.database, "cannot be opened"):
+            held = self._retry_while_busy(self._new_connection, self._timeout)
+        # at once: a signal handler that connects too must not leave one half of each
+        state.held, state.conn, state.closed = held, held.raw, False
+        state.transactions, state.commit_callbacks, state.ctx = [], [], []
+        return True
+
+    def _new_connection(self) -> Connection:
+        with __exception_wrapper__:
+            return self._open_connection()
+
+    def _open_connection(self) -> Connection:
+        if self.database == MEMORY:
+            self._claim_memory()
+            held = Connection(self._open_raw(MEMORY))
+        elif self.config.read_only:
+            held = self._connect_to_read()
+        else:
+            # never "create": a file that was deleted must not come back empty
+            held = Connection(self._open_raw(uri_of(self.database, "rw")), self.database)
+        if self._locks:
+            held.files = files_of(self.database)
+        self.connections.add(held)
+        return held
+
+    def _connect_to_read(self) -> Connection:
+        wal = Path(self.database + "-wal")
+        has_wal = wal.exists() and wal.stat().st_size > 0
+        target = uri_of(self.database, "ro")
+        try:
+            held = Connection(self._open_raw(target), self.database)
+        except sqlite3.OperationalError as error:
+            if has_wal or not is_unopened(error):
+                raise
+            # in a folder that cannot be written SQLite reads the file alone, and never looks again
+            # whether another program writes it: that is done here
+            content = content_of(self.database)
+            held = Connection(self._open_raw(f"{target}&immutable=1"), self.database)
+            held.reads_fixed_file = content
+            self._reads_fixed_file = True
+        held.leaves_wal = not has_wal
+        return held
+
+    def _open_raw(self, target: str) -> sqlite3.Connection:
+        raw = sqlite3.connect(
+            target,
+            timeout=0,  # waiting is done here, where it can be interrupted and has one time limit
+            isolation_level=None,
+            uri=True,
+            check_same_thread=False,  # the last reference may go in another thread
+        )
+        try:
+            self._add_conn_hooks(raw)
+            raw.execute("PRAGMA schema_version").fetchone()  # opens the -wal
+        except BaseException:
+            raw.close()
+            raise
+        return raw
+
+    def close(self) -> bool:
+        """Close this thread's connection and return whether there was one."""
+        state = self._state
+        self.require_no_transaction()
+        held, was_open = state.held, not state.closed
+        # forgotten before it is closed: an interrupt leaves no closed connection in use
+        state.held, state.conn, state.closed = None, None, True
+        state.transactions, state.commit_callbacks, state.ctx = [], [], []
+        if held is not None:
+            self.connections.discard(held)
+            held.close()
+        return was_open
+
+    def _claim_memory(self) -> None:
+        here = threading.get_ident()
+        if self._memory_thread is None:
+            self._memory_thread = here
+        elif self._memory_thread == here:
+            raise StorageError(
+                "the ':memory:' database was closed and what it held is gone; "
+                "call close_db() and init_db(':memory:') for a new one"
+            )
+        else:
+            raise StorageError(
+                "a ':memory:' database belongs to the thread that opened it; "
+                "use a file when several threads share one memory"
+            )
+
+    def release(self) -> None:
+        """Close this thread's connection, unless that would lose something."""
+        if self.database != MEMORY and not (self._state.transactions and self.in_transaction()):
+            self.close()
+
+    @contextmanager
+    def used_by_worker(self) -> Iterator[None]:
+        """Use this thread's connection for one call; a fork between two calls closes it."""
+        state = self._state
+        with fork_gate:
+            if state.held is not None:
+                state.held.is_idle = False
+                if state.held.closed:
+                    state.held, state.conn, state.closed = None, None, True
+        try:
+            yield
+        finally:
+            with fork_gate:
+                if state.held is not None and not state.transactions:
+                    state.held.is_idle = True
+
+    def has_open_transaction(self) -> bool:
+        """Return whether any thread of this process has a transaction open."""
+        return any(one.raw.in_transaction for one in self.connections.all() if not one.closed)
+
+    # --- statements and transactions --------------------------------------------------------
+
+    def _execute_cursor(self, sql: str, params: Any, **options: Any) -> Any:
+        run = partial(super()._execute_cursor, sql, params, **options)  # type: ignore[misc]
+        state = self._state
+        if (state.transactions or state.undone) and self.is_in_transaction():
+            if state.conn.in_transaction:
+                return self._translated(run)
+            if sql.startswith("ROLLBACK"):
+                return state.conn.cursor()  # SQLite has rolled back all of it by itself
+            raise self._rolled_back()
+        if sql.startswith(READS):
+            self._reopen_if_changed()
+            return self._retry_while_busy(run, self._timeout)
+        held = self._held()
+        is_locked = held.is_locked
+        try:
+            left = self._timeout if is_locked else self._acquire_write_lock(held)
+            self._require_same_files(held, "nothing was written by this call")
+            cursor = self._retry_while_busy(run, left)
+        finally:
+            if not is_locked:
+                held.is_locked = False
+                held.lock.release()
+        return cursor
+
+    def has_begun(self) -> bool:
+        conn = self._state.conn
+        return conn is not None and bool(conn.in_transaction)
+
+    def is_in_transaction(self) -> bool:
+        """Return whether what runs now is part of a transaction that is open."""
+        if not self.may_use_transaction():
+            return False
+        # manual_commit() begins one when it is told to
+        return isinstance(self._state.transactions[0], Atomic) or self.has_begun()
+
+    def enter_transaction(self, transaction: Atomic, lock_type: str | None) -> None:
+        """Take the write lock and begin; where that fails or is interrupted, undo both."""
+        held, transactions = self._held(), self._state.transactions
+        transaction.connection = weakref.ref(held)
+        position = transaction.position = len(transactions)
+        is_locked = transaction.is_in_lock = held.is_locked
+        transaction.is_changing = True
+        try:
+            transactions.append(transaction)
+            self._begin(held, lock_type)
+            transaction.is_open, transaction.is_changing = True, False
+        finally:
+            if not transaction.is_open:
+                try:
+                    held.raw.rollback()
+                finally:
+                    transaction.is_changing = False
+                    del transactions[position:]
+                    if not is_locked:
+                        held.is_locked = False
+                        held.lock.release()
+
+    def leave_transaction(self, transaction: Atomic, *, undo: bool) -> None:
+        """Commit or roll back, and give the write lock back whatever happens."""
+        held, state = transaction.connection(), self._state
+        if held is None:  # its thread has ended
+            transaction.is_open = False
+            return
+        is_ours, position = held is state.held, transaction.position
+        try:
+            try:
+                transaction.is_changing = True
+                if not undo:
+                    self._commit(held)
+            finally:
+                held.raw.rollback()  # does nothing after a commit
+        except sqlite3.Error as error:
+            raise self.named_error(error) or error from error
+        finally:
+            transaction.is_open, transaction.is_changing = False, False
+            transaction.held_by_with = None
+            if is_ours:
+                del state.transactions[position:]
+            if not transaction.is_in_lock:
+                held.is_locked = False
+                held.lock.release()
+        if undo:
+            self._clear_commit_callbacks()
+        else:
+            self._require_same_files(held, "whether this call is stored is not known")
+            self._run_commit_callbacks()
+
+    def begin(self, lock_type: str | None = None) -> None:
+        held, begun = self._held(), False
+        is_locked = held.is_locked
+        try:
+            self._begin(held, lock_type)
+            begun = True
+        finally:
+            if not (begun or is_locked):
+                held.is_locked = False
+                held.lock.release()
+
+    def commit(self) -> None:
+        held = self._held()
+        try:
+            self._commit(held)
+        finally:
+            if not (held.is_kept or held.raw.in_transaction):
+                held.is_locked = False
+                held.lock.release()
+        self._require_same_files(held, "whether this call is stored is not known")
+
+    def rollback(self) -> None:
+        held = self._held()
+        try:
+            # SQLite rolls back by itself after a full disk; a second try would hide the cause
+            if held.raw.in_transaction:
+                self._translated(super().rollback)
+        finally:
+            if not held.is_kept:
+                held.is_locked = False
+                held.lock.release()
+
+    def _begin(self, held: Connection, lock_type: str | None) -> None:
+        if held.raw.in_transaction:
+            raise DatabaseBusyError(
+                f"{self.config.label}: this thread is beginning a transaction already; a signal "
+                "handler cannot begin another one inside it"
+            )
+        left = self._timeout if held.is_locked else self._acquire_write_lock(held)
+        self._require_same_files(held, "nothing was written by this call")
+        self._retry_while_busy(lambda: super(SqliteBackend, self).begin(lock_type), left)
+
+    def _commit(self, held: Connection) -> None:
+        if not held.raw.in_transaction:
+            raise self._rolled_back()
+        self._translated(super().commit)
+
+    def _rolled_back(self) -> StorageError:
+        return StorageError(
+            f"{self.database}: SQLite has rolled back the transaction after an earlier error; "
+            "leave session_scope() and begin again"
+        )
+
+    def _retry_while_busy(self, call: Callable[[], R], seconds: float) -> R:
+        """Repeat for `seconds` what SQLite gives up at once because somebody else is busy."""
+        deadline = 0.0
+        while True:
+            try:
+                return self._translated(call)
+            except DatabaseBusyError:
+                now = time.monotonic()
+                deadline = deadline or now + seconds
+                if now >= deadline:
+                    raise
+                time.sleep(min(0.005, deadline - now))
+
+    def _translated(self, call: Callable[[], R]) -> R:
+        """Raise what SQLite reports as an error that says the file, the cause and the remedy."""
+        self._require_usable()
+        try:
+            return call()
+        except (peewee.DatabaseError, sqlite3.DatabaseError) as error:
+            translated = self.named_error(error)
+            if translated is None:
+                raise
+            raise translated from error
+        except OverflowError as error:
+            raise ValidationError(
+                f"{self.database}: a whole number of this query has more than 64 bits; no column "
+                "holds it"
+            ) from error
+
+    def named_error(self, error: BaseException) -> BotMemoryError | None:
+        """Return the botmemory error for one of SQLite's, None where there is none."""
+        translated = named_error(error, self.database, self._timeout)
+        held = self._state.held
+        if is_read_only(error) and held is not None and os.access(self.database, os.W_OK):
+            # SQLite opens a file read-only where it could not open it to write at that moment
+            held.must_reopen = True
+        if is_damage(error):
+            if not self._is_damaged():
+                return unreadable(error, self.database)
+            self.unusable = str(translated)  # a broken file takes no more writes
+        return translated
+
+    def _is_damaged(self) -> bool:
+        """Return whether the file is damaged: SQLite says so of a read that fails once, too."""
+        if self.database == MEMORY:
+            return True
+        try:
+            with closing(sqlite3.connect(uri_of(self.database, "ro"), uri=True)) as look:
+                (verdict,) = look.execute("PRAGMA quick_check(1)").fetchone()
+        except sqlite3.Error as error:
+            return not is_busy(error)
+        return bool(verdict != "ok")
+
+    # --- the write lock ---------------------------------------------------------------------
+
+    def _held(self) -> Connection:
+        """Return this thread's connection, which is made where there is none."""
+        state = self._state
+        if state.held is not None and state.held.must_reopen and not state.transactions:
+            self.close()
+        if state.closed:
+            self.connect()
+        return cast(Connection, state.held)
+
+    def _acquire_write_lock(self, held: Connection) -> float:
+        """Take the write lock and return the seconds of `busy_timeout` that are left.
+
+        It is given back by `held.lock.release()` in a `finally` around this call, also where this
+        call is interrupted: giving back what is not held does nothing. `is_locked` says so to a
+        signal handler that records meanwhile: who waited for its turn now would wait for itself.
+        """
+        held.is_locked = True
+        self._require_usable()
+        if not self._locks:
+            return self._timeout
+        self.require_outside_of_others()
+        try:
+            lock = held.lock
+            if isinstance(lock, NoLock):
+                lock = held.open_lock()
+            acquired = lock.acquire(self._timeout)
+        except OSError as error:
+            raise StorageError(
+                f"{self.database}-lock: cannot be opened or locked: {error.strerror}; check the "
+                "folder, its permissions and the limit on open files"
+            ) from error
+        if lock.problem is not None and self.lock_problem is None:
+            self.lock_problem = lock.problem
+            _warnings.warning(
+                "%s; writers of other processes do not queue, and some may fail with 'busy': let "
+                "this user read and write it",
+                lock.problem,
+            )
+        if not acquired:
+            raise busy(self.database, self._timeout)
+        return self._timeout - lock.waited
+
+    def find_lock_problem(self) -> str | None:
+        """Return why writers of several processes do not queue; None where they do."""
+        if self._locks and self.lock_problem is None:
+            lock = FileLock(self.database + "-lock", like=self.database)
+            self.lock_problem = lock.problem
+            lock.close()
+        return self.lock_problem
+
+    def forget_connection(self) -> None:
+        """Leave in a child what it has inherited: the parent goes on with it."""
+        state = self._state
+        self.forget_transactions()
+        held = state.held
+        if held is not None:
+            held.lock.close()
+            held.lock = NO_LOCK
+        if self.database != MEMORY:
+            state.held, state.conn, state.closed = None, None, True
+
+    # --- the file underneath ----------------------------------------------------------------
+
+    def _remember_files(self) -> None:
+        """Remember what tells whether the file is another one, or holds another database."""
+        held = self._state.held
+        if held is not None and self._locks:
+            held.files = files_of(self.database)
+            self._history = self._retry_while_busy(partial(history_of, held.raw), self._timeout)
+
+    def _require_same_files(self, held: Connection, outcome: str) -> None:
+        """Raise before a commit is acknowledged that went into a file nobody will find.
+
+        Asked before a write, and after a transaction, which may have taken its time: a file that
+        goes during a single statement might as well have gone after it.
+        """
+        if not self._locks:
+            return
+        try:
+            now = files_of(self.database)
+        except StorageError as error:
+            raise StorageError(f"{error}; {outcome}") from error
+        if now == held.files:
+            return
+        how = ""
+        if now[:4] != held.files[:4]:
+            how = "the file or its -wal was deleted or replaced while it was open"
+        elif has_lost(self.database, self._history, is_smaller=now[-1] < held.files[-1]):
+            how = "the file was truncated or overwritten while it was open"
+        if not how:
+            held.files = now
+        else:
+            held.leak_on_purpose()
+            lost = f"{self.database}: {how}"
+            remedy = "look for the file, put it back, then close_db() and init_db()"
+            self.unusable = f"{lost}; nothing was written by this call: {remedy}"
+            raise StorageError(f"{lost}; {outcome}: {remedy}")
+
+    def _require_usable(self) -> None:
+        if self.unusable is not None:
+            raise StorageError(self.unusable)
+
+    # --- what differs between the backends --------------------------------------------------
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Hold off every other writer while the schema is changed."""
+        held = self._held()
+        if held.is_locked:
+            yield
+            return
+        try:
+            self._acquire_write_lock(held)
+            held.is_kept = True
+            yield
+            self._remember_files()
+        finally:
+            try:
+                self.undo_what_is_left()
+            finally:
+                held.is_kept = held.is_locked = False
+                held.lock.release()
+
+    def statement(self) -> AbstractContextManager[object]:
+        """Return what undoes one statement alone when it fails: SQLite does so by itself."""
+        return nullcontext()
+
+    streams = False  # rows are asked for page by page
+    null_in_sql = True  # of many rows too, where none of them has a value
+
+    def ask(
+        self,
+        sql: str,
+        params: Sequence[Any],
+        make: Callable[[Iterable[tuple[Any, ...]]], Iterable[R]],
+    ) -> list[R]:
+        """Run a compiled question and return what `make` makes of its rows."""
+        state = self._state
+        fixed = self._reads_fixed_file
+        if state.closed:
+            self.connect()
+        direct = not (self.unusable or fixed or self._is_watched())
+        if direct and (state.transactions or state.undone):
+            direct = self.is_in_transaction() and state.conn.in_transaction
+        if direct:
+            try:
+                return list(make(state.conn.execute(sql, params).fetchall()))
+            except sqlite3.Error:
+                pass  # the long way waits, or says what it is
+        return self._translated(lambda: self._ask(sql, params, make))
+
+    def _ask(self, sql: str, params: Sequence[Any], make: Callable[[Any], Iterable[R]]) -> list[R]:
+        while True:
+            with __exception_wrapper__:
+                rows = list(make(self.execute_sql(sql, params).fetchall()))
+            if not self._reopen_if_changed():
+                return rows
+
+    def _reopen_if_changed(self) -> bool:
+        """Connect again where a file was written that SQLite takes as fixed; return whether."""
+        held = self._state.held
+        if held is None or not held.reads_fixed_file or self._state.transactions:
+            return False
+        if held.reads_fixed_file == content_of(self.database):
+            return False
+        self.close()
+        self.connect()
+        return True
+
+    def change(self, sql: str, params: Sequence[Any]) -> int:
+        """Run a compiled INSERT of one row and return how many were stored."""
+        return int(self._change(sql, params).rowcount)
+
+    def insert_counted(self, sql: str, params: Sequence[Any]) -> int:
+        """Run a compiled INSERT of one row and return the id it was given."""
+        return int(self._change(sql, params).lastrowid)
+
+    def _change(self, sql: str, params: Sequence[Any]) -> Any:
+        state = self._state
+        if state.closed or self._is_watched():
+            return self.execute_sql(sql, params)
+        held = cast(Connection, state.held)
+        if (state.transactions or state.undone) and self.is_in_transaction():
+            self._require_usable()
+            if not held.raw.in_transaction:
+                raise self._rolled_back()
+            try:
+                return held.raw.execute(sql, params)
+            except sqlite3.Error:
+                return self.execute_sql(sql, params)  # the long way says what it is
+        if held.must_reopen:
+            return self.execute_sql(sql, params)
+        is_locked = held.is_locked
+        try:
+            if not is_locked:
+                self._acquire_write_lock(held)
+            self._require_same_files(held, "nothing was written by this call")
+            try:
+                cursor = held.raw.execute(sql, params)
+            except sqlite3.Error:
+                cursor = self.execute_sql(sql, params)
+        finally:
+            if not is_locked:
+                held.is_locked = False
+                held.lock.release()
+        return cursor
+
+    def insert_rows(
+        self, sql: str, rows: Iterable[Sequence[Any]], fields: Sequence[peewee.Field[Any]]
+    ) -> int:
+        """Run a compiled INSERT for each row and return how many were stored."""
+        self.may_use_transaction()
+        return self._translated(lambda: self._insert_rows(sql, rows))
+
+    def _insert_rows(self, sql: str, rows: Iterable[Sequence[Any]]) -> int:
+        with __exception_wrapper__:
+            return int(self._state.conn.executemany(sql, rows).rowcount)
+
+    def stage(self, table: str) -> Stage | None:
+        """Return where many new rows of a table wait; None where recording them is in no one's way.
+
+        The caller closes it.
+        """
+        return open_stage(self, table) if self._locks else None
+
+    def _is_watched(self) -> bool:
+        """Return whether somebody wants to see every statement."""
+        return bool(self.query_hooks) or _logger.isEnabledFor(logging.DEBUG)
+
+    @staticmethod
+    def json_text(text: str) -> str:
+        """Return JSON as the database is to get it."""
+        return text
+
+    def broken_rule(self, error: peewee.IntegrityError) -> str:
+        """Return which kind of rule a write broke: `unique`, `reference`, `check` or `null`."""
+        name: str = getattr(getattr(error, "orig", error), "sqlite_errorname", "")
+        kinds = {"FOREIGNKEY": "reference", "CHECK": "check", "NOTNULL": "null"}
+        return kinds.get(name.removeprefix("SQLITE_CONSTRAINT_"), "unique")
+
+    def last_counted(self, model: type[peewee.Model]) -> int:
+        """Return the highest id that the table has had, 0 where it counts none."""
+        counter = _Counter.bind(self)
+        mine = counter.name == model._meta.table_name
+        return counter.select(counter.seq).where(mine).scalar() or 0
+
+    def raise_counter(self, model: type[peewee.Model], least: int = 0) -> None:
+        """Count on from `least`, or from the highest id that was given: the latter SQLite does."""
+        if least > self.last_counted(model):
+            counter = _Counter.bind(self)
+            table = model._meta.table_name
+            counter.delete().where(counter.name == table).execute()
+            counter.insert({counter.name: table, counter.seq: least}).execute()
+
+    def size(self) -> int:
+        """Return the bytes of the file and its -wal."""
+        files = (Path(self.database), Path(self.database + "-wal"))
+        with translate_errors(self.database, "cannot be looked at"):
+            return sum(file.stat().st_size for file in files if file.exists())
+
+    json_match = staticmethod(json_match)
+    hour_of = staticmethod(hour_of)

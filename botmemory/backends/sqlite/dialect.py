@@ -1,0 +1,44 @@
+"""Conditions on values inside JSON columns, in SQLite's words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import peewee
+from peewee import Case, Expression, Value, fn
+
+from ...errors import ValidationError, show
+
+__all__ = ["json_match"]
+
+
+def json_match(
+    field: peewee.JSONField,
+    keys: Sequence[str],
+    equals: Any,
+    minimum: float | None,
+    maximum: float | None,
+) -> Expression:
+    """Return the condition on a value inside a JSON column; numbers compare as numbers."""
+    if any('"' in key for key in keys):
+        raise ValidationError(
+            f"key: {show('.'.join(keys))} holds a double quote, which SQLite cannot look up",
+            field="key",
+        )
+    path = field._helper._path(keys)  # type: ignore[attr-defined]
+    kind = fn.json_type(field, path)
+    value = fn.json_extract(field, path)
+    number = Case(None, [(kind.in_(("integer", "real")), value)])
+    found = kind.is_null(False)
+    if minimum is not None:
+        found &= number >= Value(minimum, converter=False)
+    if maximum is not None:
+        found &= number <= Value(maximum, converter=False)
+    if isinstance(equals, bool):
+        found &= kind == ("true" if equals else "false")
+    elif isinstance(equals, str):
+        found &= (kind == "text") & (value == Value(equals, converter=False))
+    elif equals is not None:
+        found &= number == Value(equals, converter=False)
+    return found

@@ -1,0 +1,203 @@
+"""What SQLite and the system report of a file, said with the path, the cause and what to do."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import peewee
+
+from ..._arguments import is_from_caller
+from ...errors import BotMemoryError, DatabaseBusyError, SchemaError, StorageError
+
+__all__ = [
+    "is_busy",
+    "is_damage",
+    "is_no_database",
+    "is_read_only",
+    "is_unopened",
+    "named_error",
+    "translate_errors",
+    "translated",
+    "unreadable",
+]
+
+_BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
+_DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+RESTORE = "stop the bot, keep a copy of the file and restore the latest backup"
+
+NOTHING_WRITTEN = "nothing was written by this call; "
+ROOM_TO_OPEN = 64 * 1024  # bytes: SQLite makes its -shm 32 KiB large before it writes a page
+NOT_KNOWN = (
+    "whether this call is stored is not known: look before you repeat it; check the disk and its "
+    "free space"
+)
+_FULL = ("the disk is full", f"{NOTHING_WRITTEN}free some space and repeat the call")
+
+# the low byte of a result code -> what happened, what to do
+_CAUSES = {
+    sqlite3.SQLITE_FULL: _FULL,
+    sqlite3.SQLITE_IOERR: (
+        "the system refused to read or write it",
+        f"{NOTHING_WRITTEN}check the disk, its free space and the limit on the size of files",
+    ),
+    sqlite3.SQLITE_READONLY: (
+        "it cannot be written",
+        "check the permissions of the file, of its -wal and -shm and of its folder, and whether it "
+        "was opened with read_only=True",
+    ),
+    sqlite3.SQLITE_PERM: ("access is denied", "check the permissions of the file"),
+    sqlite3.SQLITE_CANTOPEN: (
+        "it cannot be opened",
+        "check that the file is there, the permissions of its folder, and the limit on open files",
+    ),
+    sqlite3.SQLITE_NOTADB: (
+        "it is not a SQLite database",
+        "check the path; the file was left as it is",
+    ),
+    sqlite3.SQLITE_CORRUPT: ("the file is damaged", RESTORE),
+    sqlite3.SQLITE_NOMEM: ("there is not enough memory", "free some memory and repeat the call"),
+    sqlite3.SQLITE_PROTOCOL: (
+        "it cannot be locked",
+        f"{NOTHING_WRITTEN}repeat the call, and keep the file on a local disk",
+    ),
+}
+
+_CHECK_DISK = "check the disk and repeat the call"
+_PERMISSIONS = "check the permissions of the file and of its folder"
+_REMEDIES = {
+    errno.ENOSPC: "free some space and repeat the call",
+    errno.EDQUOT: "free some space and repeat the call",
+    errno.EACCES: _PERMISSIONS,
+    errno.EPERM: _PERMISSIONS,
+    errno.EROFS: _PERMISSIONS,
+    errno.EMFILE: "raise the limit on open files, or close some",
+    errno.ENFILE: "raise the limit on open files, or close some",
+    errno.ENOENT: "check the path",
+    errno.ENOTDIR: "check the path",
+    errno.EISDIR: "check the path",
+}
+
+
+def _code(error: BaseException) -> int:
+    """Return the low byte of SQLite's result code, 0 for what is not SQLite's."""
+    origin = getattr(error, "orig", error)  # Peewee keeps the driver's exception
+    return getattr(origin, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF
+
+
+def is_busy(error: BaseException) -> bool:
+    """Return whether somebody else had the database."""
+    return _code(error) in _BUSY
+
+
+def is_no_database(error: BaseException) -> bool:
+    """Return whether the file is not one of SQLite's."""
+    return _code(error) == sqlite3.SQLITE_NOTADB
+
+
+def is_damage(error: BaseException) -> bool:
+    """Return whether the content of the file is broken."""
+    return _code(error) in _DAMAGE
+
+
+def is_read_only(error: BaseException) -> bool:
+    """Return whether SQLite has the file open only to read."""
+    return _code(error) == sqlite3.SQLITE_READONLY
+
+
+def is_unopened(error: BaseException) -> bool:
+    """Return whether SQLite could not open the file, or one of those beside it."""
+    return _code(error) in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
+
+
+def busy(path: str, timeout: float) -> DatabaseBusyError:
+    """Return the error for having waited in vain."""
+    return DatabaseBusyError(
+        f"{path}: another writer held it for more than {timeout:g} s; "
+        "nothing was written, repeat the whole call or raise busy_timeout"
+    )
+
+
+def named_error(error: BaseException, path: str, timeout: float) -> BotMemoryError | None:
+    """Return the botmemory error for one of SQLite's, None where there is none."""
+    if is_busy(error):
+        return busy(path, timeout)
+    origin = getattr(error, "orig", error)
+    if _code(error) in _CAUSES:
+        cause, remedy = _cause(origin, path)
+        return StorageError(f"{path}: {cause} ({origin}); {remedy}")
+    if str(origin).startswith(("no such table", "no such column")):
+        return SchemaError(
+            f"{path}: {origin}; look at 'python -m botmemory.migration_runner status'"
+        )
+    return None
+
+
+def unreadable(error: BaseException, path: str) -> StorageError:
+    """Return the error for a read that failed and that SQLite takes for damage."""
+    return StorageError(
+        f"{path}: the system refused to read it ({getattr(error, 'orig', error)}), and it is "
+        f"sound now; {NOTHING_WRITTEN}check the disk and repeat the call"
+    )
+
+
+def _cause(origin: BaseException, path: str) -> tuple[str, str]:
+    """Return what happened to a file, and what to do."""
+    code = _code(origin)
+    if code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN) and _is_full(path):
+        return _FULL  # SQLite says so of its database alone, and not of its -shm
+    cause, remedy = _CAUSES[code]
+    if getattr(origin, "sqlite_errorcode", 0) == sqlite3.SQLITE_IOERR_FSYNC:
+        remedy = NOT_KNOWN  # a commit that is whole in the -wal, where a later reader may find it
+    return cause, remedy
+
+
+def _is_full(path: str) -> bool:
+    """Return whether the disk has no room for what SQLite makes when it opens a file."""
+    try:
+        disk = os.statvfs(os.path.dirname(path) or ".")  # noqa: PTH120
+    except (OSError, AttributeError):  # a platform may have no statvfs
+        return False
+    return disk.f_bavail * disk.f_frsize < ROOM_TO_OPEN
+
+
+def translated(error: Exception, path: str | os.PathLike[str], failed: str) -> BotMemoryError:
+    """Return the botmemory error for what the system, SQLite or Peewee reports of a file.
+
+    `failed` says what went wrong, as in "cannot be copied".
+    """
+    if isinstance(error, BotMemoryError):
+        return error
+    path = os.fspath(path)
+    if isinstance(error, OSError):
+        return StorageError(f"{path}: {failed}: {_system_cause(error, path)}")
+    if is_busy(error):
+        return DatabaseBusyError(f"{path}: {failed}: another program is writing it; try again")
+    origin = getattr(error, "orig", error)
+    cause, remedy = _cause(origin, path) if _code(error) in _CAUSES else ("", _CHECK_DISK)
+    what = f"{cause} ({origin})" if cause else str(origin)
+    remedy = remedy.removeprefix(NOTHING_WRITTEN)  # a longer call may have written
+    return StorageError(f"{path}: {failed}: {what}; {remedy}")
+
+
+def _system_cause(error: OSError, path: str) -> str:
+    cause = error.strerror or str(error)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        cause = f"the disk is full ({cause})"
+    if error.filename is not None and os.fspath(error.filename) != path:
+        cause = f"{cause}: {os.fspath(error.filename)}"
+    return f"{cause}; {_REMEDIES.get(error.errno or 0, _CHECK_DISK)}"
+
+
+@contextmanager
+def translate_errors(path: str | os.PathLike[str], failed: str) -> Iterator[None]:
+    """Raise what the system, SQLite or Peewee reports of a file as a `BotMemoryError`."""
+    try:
+        yield
+    except (OSError, sqlite3.Error, peewee.PeeweeException) as error:
+        if is_from_caller(error):
+            raise
+        raise translated(error, path, failed) from error

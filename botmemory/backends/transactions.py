@@ -1,0 +1,400 @@
+"""The one place where a transaction begins and ends, on every backend and at every interrupt.
+
+CPython looks for signals where a Python function is entered, after a call into C, and at a
+backward jump; an exception of a handler (KeyboardInterrupt, a timeout) may be raised there and
+nowhere else. So what gives a lock or a connection back stands in a `finally`, as one call into C
+with nothing but assignments before it: there is no such place in between. What is left is the
+entry of the function that `with` calls at the end of a block; `_Exit` sees to that.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import weakref
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from contextvars import ContextVar
+from functools import partial, wraps
+
+import peewee
+
+from .._typing import TYPE_CHECKING
+from ..errors import BotMemoryError, DatabaseBusyError, StorageError, ValidationError
+from .ownership import current_owner, is_owner, suspension_of
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Any, ParamSpec, TypeVar
+
+    P = ParamSpec("P")
+    R = TypeVar("R")
+
+__all__ = ["Atomic", "ExitOfDatabase", "TransactionState"]
+
+
+# the block whose context runs now: asyncio, anyio and trio hand it on to the threads they use
+_block: ContextVar[Atomic | None] = ContextVar("botmemory block", default=None)
+
+
+def _nothing() -> None:
+    return None
+
+
+class _Exit:
+    """What `with` calls at the end of a block.
+
+    `with` alone refers to the object it gets here. Where an interrupt is raised as `_exit` is
+    entered, that object goes without having done its work, and its going leaves the block; the
+    method itself would be kept by the traceback, which a notebook keeps for long.
+    """
+
+    def __get__(self, block: Atomic | None, kind: type[Atomic]) -> Callable[..., None]:
+        if block is None:
+            return kind._exit  # contextlib.ExitStack asks the class
+        leave = [partial(block._exit)]
+        if not block.is_open:
+            block.held_by_with = weakref.ref(leave[0], block._interrupted)
+        return leave.pop()  # this frame, which a debugger may keep, refers to it no more
+
+
+class ExitOfDatabase:
+    """What `with database:` calls at its end: a block, which closes the connection as well."""
+
+    def __get__(self, database: Any, kind: Any) -> Callable[..., None]:
+        if database is None:
+            leave: Callable[..., None] = kind.leave_context  # contextlib.ExitStack asks the class
+            return leave
+        opened = database.opened()
+        block = opened._state.next_block = Atomic(lambda: opened, closes_connection=True)
+        return block.__exit__
+
+
+class Atomic:
+    """A block that is one transaction, or a savepoint inside another one.
+
+    It is what `session_scope()` and Peewee's `atomic()` return; as a decorator it makes a block of
+    a function. `opened` returns the database when the block is entered.
+    """
+
+    __exit__ = _Exit()
+
+    def __init__(
+        self,
+        opened: Callable[[], Any],
+        lock_type: str | None = None,
+        *,
+        gives_database: bool = False,
+        closes_connection: bool = False,
+    ) -> None:
+        self._opened = opened
+        self._lock_type = lock_type
+        self._gives_database = gives_database
+        self._closes_connection = closes_connection
+        self.held_by_with: weakref.ref[Any] | None = None
+        self.is_open = False
+        self.is_changing = False  # it is being begun or ended: a signal handler may come between
+        self.aside: ExitStack | None = None  # gives back what a signal handler had to put aside
+        self.is_in_lock = False  # somebody further out in this thread holds the write lock
+        self.position = 0  # among Peewee's transactions of the thread
+        self.is_outermost = False
+        self.undone_because: str | None = None  # why it cannot be committed any more
+        self.inner: list[Atomic] = []  # the savepoints that are open in it
+        # the one it is on, whichever thread leaves it; it goes with the thread that began
+        self.connection: Callable[[], Any] = _nothing
+
+    def __enter__(self) -> Any:
+        database = self.database = self._opened()
+        self.thread = threading.get_ident()
+        self.owner = current_owner()
+        self.suspension = suspension_of(sys._getframe(1), database)
+        self.undone_because = None
+        if database.may_use_transaction():
+            self._enter_savepoint(database.top_transaction())
+        else:
+            self.is_outermost = True
+            self.inner = []
+            database.enter_transaction(self, self._lock_type)
+            _block.set(self)
+        return database if self._gives_database else self
+
+    def _enter_savepoint(self, outermost: object) -> None:
+        if not isinstance(outermost, Atomic):
+            raise ValidationError(
+                f"{self.database.config.label}: a block cannot begin inside manual_commit(); "
+                "call commit() or rollback() and leave it first"
+            )
+        self.is_outermost = False
+        self.outermost = outermost
+        self._savepoint = f'"s{len(outermost.inner)}"'
+        self.database.execute_sql(f"SAVEPOINT {self._savepoint}")
+        self.is_open = True
+        outermost.inner.append(self)
+
+    def _exit(
+        self,
+        kind: type[BaseException] | None = None,
+        error: BaseException | None = None,
+        trace: TracebackType | None = None,
+    ) -> None:
+        try:
+            self._leave(kind)
+        finally:
+            if self._closes_connection:
+                self.database.leave_connection(self)
+
+    def _leave(self, kind: type[BaseException] | None) -> None:
+        if not self.is_open:
+            self.database.forget_undone(self)
+            if kind is None and self.undone_because is not None:
+                raise DatabaseBusyError(f"{self.database.config.label}: {self.undone_because}")
+            return
+        if not self._is_mine():
+            self.undo(
+                "session_scope() was entered by one thread or task and left by another, and all of "
+                "it was rolled back; enter and leave it in one function"
+            )
+            if kind is None:
+                raise DatabaseBusyError(f"{self.database.config.label}: {self.undone_because}")
+        elif not self.is_outermost:
+            self._leave_savepoint(kind is not None)
+        elif kind is None and (self.undone_because is not None or self.inner):
+            self.undo(self.undone_because or "it was left before a session_scope() inside it")
+            raise StorageError(f"{self.database.config.label}: {self.undone_because}")
+        else:
+            self.database.leave_transaction(self, undo=kind is not None)
+
+    def _leave_savepoint(self, failed: bool) -> None:
+        released = False
+        try:
+            if not failed:
+                self.database.execute_sql(f"RELEASE SAVEPOINT {self._savepoint}")
+                released = True
+        finally:
+            if not released:
+                self._undo_savepoint()
+        self._forget_savepoint()
+
+    def _forget_savepoint(self) -> None:
+        """Close this block, and what was opened inside it and is open still."""
+        self.is_open, self.held_by_with = False, None
+        inner = self.outermost.inner
+        if self in inner:
+            del inner[inner.index(self) :]
+
+    def _undo_savepoint(self) -> None:
+        undone = False
+        self._forget_savepoint()
+        try:
+            # what was raised in the block is what the caller is to see
+            with suppress(BotMemoryError, peewee.PeeweeException):
+                self.database.execute_sql(f"ROLLBACK TO SAVEPOINT {self._savepoint}")
+                undone = True
+        finally:
+            if not undone:
+                self.outermost.undone_because = (
+                    "an inner session_scope() could not be rolled back by itself, and all of the "
+                    "outer one was rolled back; leave it and begin again"
+                )
+
+    def _is_mine(self) -> bool:
+        return self.thread == threading.get_ident() and is_owner(self.owner)
+
+    def _interrupted(self, _: object) -> None:
+        """Leave a block whose end was interrupted before it began."""
+        if self.is_open:
+            self.undo("an interrupt ended session_scope(), and all of it was rolled back")
+
+    def undo(self, because: str) -> None:
+        """Roll back, from whichever thread, and say why when the block is left."""
+        self.undone_because = because
+        if not self.is_outermost:
+            if self._is_mine():
+                self._undo_savepoint()
+            else:
+                self._forget_savepoint()
+                self.outermost.undo(because)
+        elif self.is_open:
+            self.database.leave_transaction(self, undo=True)
+
+    def forget(self, because: str) -> None:
+        """Let go of a block in a child process: the parent goes on with its transaction."""
+        for block in (self, *self.inner):
+            block.is_open, block.is_changing = False, False
+            block.held_by_with, block.undone_because = None, because
+
+    def may_be_used(self) -> bool:
+        """Return whether the transaction is open, for a statement that is about to run in it.
+
+        Raises `DatabaseBusyError` where somebody else has opened it.
+        """
+        for block in tuple(self.inner):
+            block._require_use()
+        return self._require_use()
+
+    def _require_use(self) -> bool:
+        if self.held_by_with is not None and self.held_by_with() is None:
+            self.undo("an interrupt ended session_scope(), and all of it was rolled back")
+            return False
+        if self.owner is not None and not is_owner(self.owner):
+            raise DatabaseBusyError(
+                f"{self.database.config.label}: another task of this thread holds a transaction "
+                "across an await; record through 'await aio.run(...)', or leave session_scope() "
+                "before the await"
+            )
+        if self.suspension is not None and self.suspension.is_outside():
+            self.database.remember_undone(self)
+            self.undo(
+                "a generator was suspended inside session_scope() while the function that drives "
+                "it used the database, and all of the block was rolled back; leave session_scope() "
+                "before the yield, or make it a context manager with contextlib.contextmanager"
+            )
+            raise DatabaseBusyError(f"{self.database.config.label}: {self.undone_because}")
+        return True
+
+    def require_outside(self) -> None:
+        """Refuse what a generator does inside a block that was undone while it was suspended."""
+        if self.suspension is not None and not self.suspension.is_outside():
+            raise DatabaseBusyError(f"{self.database.config.label}: {self.undone_because}")
+
+    # --- what Peewee's transactions have ----------------------------------------------------
+
+    def commit(self, begin: bool = True) -> None:
+        """Commit what was written so far, and go on in a new transaction."""
+        if self.is_outermost:
+            self.database.commit()
+            self.database._run_commit_callbacks()
+            if begin:
+                self.database.begin(self._lock_type)
+        else:
+            self.database.execute_sql(f"RELEASE SAVEPOINT {self._savepoint}")
+            if begin:
+                self.database.execute_sql(f"SAVEPOINT {self._savepoint}")
+
+    def rollback(self, begin: bool = True) -> None:
+        """Roll back what was written so far, and go on in a new transaction."""
+        if self.is_outermost:
+            self.database.rollback()
+            self.database._clear_commit_callbacks()
+            if begin:
+                self.database.begin(self._lock_type)
+        else:
+            self.database.execute_sql(f"ROLLBACK TO SAVEPOINT {self._savepoint}")
+
+    def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
+        @wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            with Atomic(self._opened, self._lock_type):
+                return function(*args, **kwargs)
+
+        return call
+
+
+class TransactionState:
+    """What a backend knows of the transactions of the thread that runs; it has a `_state`."""
+
+    _state: Any
+    config: Any
+
+    def opened(self) -> Any:
+        """Return this database, as the proxy does."""
+        return self
+
+    def __enter__(self) -> Any:
+        block = self._state.next_block or Atomic(self.opened, closes_connection=True)
+        self._state.next_block = None
+        block.__enter__()
+        self._state.ctx.append(block)
+        return self
+
+    __exit__ = ExitOfDatabase()
+
+    def leave_context(self, *error: Any) -> None:
+        """Leave the block of `with database:`, for who calls it without `with`."""
+        self._state.ctx[-1]._exit(*error)
+
+    def leave_connection(self, block: Atomic) -> None:
+        """Close this thread's connection, unless another block needs it."""
+        self._state.ctx = [one for one in self._state.ctx if one is not block]
+        if not (self._state.ctx or self._state.transactions):
+            self.close()
+
+    def close(self) -> bool:
+        raise NotImplementedError
+
+    def atomic(self, how: str | None = None) -> Atomic:
+        """Return a block that is a transaction, or a savepoint inside another one.
+
+        `how` is the lock type of SQLite's BEGIN, or the isolation level of a server.
+        """
+        return Atomic(lambda: self, how)
+
+    transaction = savepoint = atomic
+
+    def may_use_transaction(self) -> bool:
+        """Return whether a transaction is open that the caller may go on with.
+
+        Raises `DatabaseBusyError` where it is somebody else's.
+        """
+        state = self._state
+        for block in state.undone:
+            block.require_outside()
+        if not state.transactions:
+            return False
+        outermost = state.transactions[0]
+        if not isinstance(outermost, Atomic):
+            return True  # inside manual_commit()
+        if outermost.is_changing:
+            return self.has_begun()
+        if outermost.is_open:
+            return outermost.may_be_used()
+        del state.transactions[:]  # another thread has ended it
+        return False
+
+    def has_begun(self) -> bool:
+        """Return whether the driver says that this thread's connection is in a transaction."""
+        raise NotImplementedError
+
+    def in_transaction(self) -> bool:
+        return self.may_use_transaction()
+
+    def undo_what_is_left(self) -> None:
+        """Roll back a transaction of this thread that an interrupt has left open in a generator."""
+        for transaction in self._state.transactions[:1]:
+            if isinstance(transaction, Atomic):
+                transaction.undo("an interrupt ended it, and all of it was rolled back")
+
+    def require_no_transaction(self) -> None:
+        """Refuse to close this thread's connection inside a transaction."""
+        if self._state.transactions and self.may_use_transaction():
+            raise DatabaseBusyError(
+                f"{self.config.label}: a transaction is open in this thread; leave session_scope() "
+                "before closing the database"
+            )
+
+    def require_outside_of_others(self) -> None:
+        """Refuse to wait for a block that waits for what runs now, on a thread of a pool."""
+        block = _block.get()
+        if block is not None and block.is_open and block.thread != threading.get_ident():
+            raise DatabaseBusyError(
+                f"{self.config.label}: the caller's own session_scope() is open on another thread, "
+                "and would wait for this one; record on its thread, or use session_scope() inside "
+                "the function that records"
+            )
+
+    def remember_undone(self, block: Atomic) -> None:
+        """Remember a block that was undone while a generator is suspended in it."""
+        self._state.undone = [*self._state.undone, block]
+
+    def forget_undone(self, block: Atomic) -> None:
+        """Forget such a block, which was left."""
+        if self._state.undone:
+            self._state.undone = [one for one in self._state.undone if one is not block]
+
+    def forget_transactions(self) -> bool:
+        """Let go of what is open in a child process; return whether a transaction was."""
+        transactions, self._state.transactions = self._state.transactions, []
+        for transaction in transactions:
+            if isinstance(transaction, Atomic):
+                transaction.forget("this process was forked inside session_scope()")
+        return bool(transactions)

@@ -1,0 +1,97 @@
+"""The SQLite file of another program: read as it is now, with nothing written in or beside it."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+
+from ...backends.sqlite.copy import snapshot
+from ...backends.sqlite.errors import translate_errors
+from ...errors import DatabaseBusyError, StorageError
+
+__all__ = ["private_copy"]
+
+MAGIC = b"SQLite format 3\0"
+JOURNALS = ("-wal", "-journal")
+ATTEMPTS, PAUSE = 10, 0.2  # seconds
+
+
+@contextmanager
+def private_copy(path: Path) -> Iterator[Path]:
+    """Yield the path of a copy that goes at the end: its reader keeps nobody waiting.
+
+    Raises `StorageError` for what is no database or cannot be copied, `DatabaseBusyError` for a
+    file that is written all the time.
+    """
+    with translate_errors(path, "cannot be read"), path.open("rb") as file:
+        header = file.read(20)
+    if not header.startswith(MAGIC):
+        raise StorageError(f"{path}: is not a SQLite database; check the path")
+    with translate_errors(path, "cannot be copied to a temporary folder"):
+        folder = tempfile.mkdtemp(prefix="botmemory-")
+    try:
+        copy = Path(folder, "copy.db")
+        with translate_errors(path, f"cannot be copied to {folder}"):
+            if not _copied_by_sqlite(path, copy, in_wal=header[18] == 2):
+                _copy_files(path, copy)
+        _require_sound(copy, path)
+        yield copy
+    finally:
+        for _ in range(2):  # once more, where the first time has left something
+            with suppress(OSError):  # what cannot be removed does not undo an import
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _copied_by_sqlite(path: Path, copy: Path, *, in_wal: bool) -> bool:
+    """Copy with SQLite's own locks, and return False where that would need a file beside it."""
+    if in_wal and not path.with_name(f"{path.name}-shm").exists():
+        return False  # nobody has it open, and SQLite would make files that are not its owner's
+    try:
+        with snapshot(path) as source, closing(sqlite3.connect(copy)) as target:
+            source.backup(target)
+    except StorageError as error:
+        code = getattr(error.__cause__, "sqlite_errorcode", 0) & 0xFF
+        if code not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
+            raise
+        return False
+    return True
+
+
+def _copy_files(path: Path, copy: Path) -> None:
+    """Copy the file and what a killed program left beside it, as they were at one moment."""
+    for _ in range(ATTEMPTS):
+        before = _state(path)
+        for suffix in ("", *JOURNALS):
+            target = copy.with_name(copy.name + suffix)
+            target.unlink(missing_ok=True)
+            if suffix in before:
+                shutil.copyfile(path.with_name(path.name + suffix), target)
+        if _state(path) == before:
+            return
+        time.sleep(PAUSE)
+    raise DatabaseBusyError(f"{path}: is being written all the time; stop its bot and try again")
+
+
+def _require_sound(copy: Path, path: Path) -> None:
+    with closing(sqlite3.connect(copy)) as connection:
+        try:
+            [said] = connection.execute("PRAGMA quick_check(1)").fetchone()
+        except sqlite3.DatabaseError as error:
+            said = str(error)
+    if said != "ok":
+        raise StorageError(f"{path}: the file is damaged ({said}); import a backup of it")
+
+
+def _state(path: Path) -> dict[str, tuple[int, ...]]:
+    found: dict[str, tuple[int, ...]] = {}
+    for suffix in ("", *JOURNALS):
+        file = path.with_name(path.name + suffix)
+        if file.exists():
+            status = file.stat()
+            found[suffix] = (status.st_ino, status.st_size, status.st_mtime_ns)
+    return found

@@ -1,0 +1,1 @@
+"""Queries that repositories, analysis, import and copy share."""

@@ -1,0 +1,201 @@
+"""Record and ask for the rows of a bot's own tables, as `trades` and `signals` do for theirs.
+
+Each function takes the model first: a class on `BaseModel`, with one primary key. A model with a
+`timestamp` is asked in time order, any other one in the order of its key; `symbol` and `strategy`
+narrow a question where the model has them. The tables themselves are made by the bot's own
+migrations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+from typing import Any, TypeVar
+
+import peewee
+
+from .._arguments import checked_call
+from ..errors import DuplicateError, ValidationError, show
+from ..models import BaseModel
+from ..queries import read, write
+
+__all__ = [
+    "count",
+    "create",
+    "create_many",
+    "delete",
+    "get_all",
+    "get_by_date_range",
+    "get_by_id",
+    "get_by_symbol",
+    "get_latest",
+    "iterate",
+    "update",
+]
+
+Row = TypeVar("Row", bound=BaseModel)
+
+
+@checked_call
+def create(model: type[Row], /, **values: Any) -> Row:
+    """Record one row and return it as it is stored, with its key and its defaults.
+
+    Raises `ValidationError` naming the field, `DuplicateError` when a row with its key or another
+    unique value is there, `SchemaError` when the table is not, `DatabaseBusyError` and
+    `StorageError`; then nothing is stored.
+    """
+    _require_model(model)
+    return _insert(model, write.prepare(model, values))
+
+
+@checked_call
+def create_many(model: type[BaseModel], rows: Iterable[Mapping[str, Any]]) -> int:
+    """Record any number of rows in one transaction, all or none; return how many.
+
+    Each row is a mapping of field names. A generator is read as it goes: its first
+    5,000 rows before the transaction begins, the others while it is open, and on SQLite every other
+    writer waits for it. Raises the errors of `create`, which then name the row:
+    `rows[2]: equity: ...`.
+    """
+    _require_model(model)
+    return write.insert_many(
+        model,
+        rows,
+        lambda values: write.prepare(model, values),
+        lambda values: _insert(model, values),
+    )
+
+
+@checked_call
+def get_by_id(model: type[Row], id: Any) -> Row | None:
+    """Return the row with this primary key, or None. Raises `ValidationError`."""
+    _require_model(model)
+    return read.get_by_id(model, id)
+
+
+@checked_call
+def get_all(
+    model: type[Row], limit: int | None = None, *, strategy: str | None = None
+) -> list[Row]:
+    """Return the rows, newest first; `limit=None` is all of them."""
+    _require_model(model)
+    return read.newest_first(model, read.narrowed(model, strategy=strategy), limit)
+
+
+@checked_call
+def get_by_symbol(
+    model: type[Row], symbol: str, limit: int | None = None, *, strategy: str | None = None
+) -> list[Row]:
+    """Return the rows of one symbol, newest first; `limit=None` is all of them."""
+    _require_model(model)
+    narrowed = read.narrowed(model, write.required("symbol", symbol), strategy)
+    return read.newest_first(model, narrowed, limit)
+
+
+@checked_call
+def get_latest(
+    model: type[Row],
+    symbol: str | None = None,
+    limit: int | None = 10,
+    *,
+    strategy: str | None = None,
+) -> list[Row]:
+    """Return the latest rows, newest first, whatever the order they were recorded in."""
+    _require_model(model)
+    return read.newest_first(model, read.narrowed(model, symbol, strategy), limit)
+
+
+@checked_call
+def get_by_date_range(
+    model: type[Row],
+    symbol: str | None,
+    start_date: datetime,
+    end_date: datetime,
+    *,
+    strategy: str | None = None,
+) -> list[Row]:
+    """Return the rows of a time span in their order, both ends included.
+
+    `symbol=None` is every symbol; naive dates are taken as UTC. Raises `ValidationError` when the
+    end is before the start, or when the model has no `timestamp`.
+    """
+    _require_model(model)
+    write.required("start_date", start_date)
+    write.required("end_date", end_date)
+    narrowed = read.narrowed(model, symbol, strategy, start_date, end_date)
+    return read.oldest_first(model, narrowed)
+
+
+@checked_call
+def iterate(
+    model: type[Row],
+    symbol: str | None = None,
+    *,
+    strategy: str | None = None,
+    start_date: datetime | None = None,
+    end_date: datetime | None = None,
+) -> Iterator[Row]:
+    """Yield rows in time order, any number of them in constant memory, both ends included.
+
+    No lock is held between, as in `trades.iterate`. Raises `ValidationError` at the call,
+    `StorageError`.
+    """
+    _require_model(model)
+    return read.stream(model, read.narrowed(model, symbol, strategy, start_date, end_date))
+
+
+@checked_call
+def count(model: type[BaseModel], symbol: str | None = None, *, strategy: str | None = None) -> int:
+    """Return how many rows there are."""
+    _require_model(model)
+    return read.count(model, read.narrowed(model, symbol, strategy))
+
+
+@checked_call
+def update(row: Row, /, **changes: Any) -> Row:
+    """Write the named fields, and those assigned on `row` since it was read; return `row`.
+
+    No other field is written: a stale copy does not revert what others changed. Raises
+    `ValidationError` (also for an unknown name and for the key), `NotFoundError` when the row is
+    gone, `DuplicateError` when another row has a unique value.
+    """
+    write.require(_model_of(row), row)
+    write.update(row, changes)
+    return row
+
+
+@checked_call
+def delete(row: BaseModel) -> None:
+    """Delete one row. Raises `NotFoundError` when it is gone already."""
+    write.require(_model_of(row), row)
+    write.delete(row)
+
+
+def _insert(model: type[Row], values: dict[str, Any]) -> Row:
+    key = write.key_of(model)
+    if isinstance(key, peewee.AutoField):
+        return write.insert_counted(model, values)
+    row = write.insert_if_new(model, values)
+    if row is not None:
+        return row
+    there = values[key.name]
+    if read.get_by_id(model, there) is None:  # it is another unique value
+        raise DuplicateError(f"a {model.__name__} with these unique values is there already")
+    raise DuplicateError(f"{model.__name__} {there} is there already", id=there)
+
+
+def _model_of(row: BaseModel) -> type[BaseModel]:
+    return type(row) if isinstance(row, BaseModel) else BaseModel
+
+
+def _require_model(model: type[BaseModel]) -> None:
+    """Refuse what is not the model of a table whose rows can be found again."""
+    if not isinstance(model, type) or not issubclass(model, BaseModel) or model is BaseModel:
+        raise ValidationError(
+            f"model: {show(model)} is not a model; pass a class on botmemory's BaseModel",
+            field="model",
+        )
+    if model._meta.composite_key or not model._meta.primary_key:
+        raise ValidationError(
+            f"model: {model.__name__} has no primary key of one field", field="model"
+        )

@@ -1,0 +1,277 @@
+"""The steps of a schema: the files of a folder, and what a database says was done of them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.util import find_spec
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import peewee
+from playhouse.migrations import Migration, MigrationError, Runner
+
+from .._version import __version__
+from ..backends.sqlite.backend import SqliteBackend
+from ..backends.sqlite.errors import translate_errors, translated
+from ..backends.sqlite.health import orphans
+from ..config import Config, absolute_path
+from ..database import Backend
+from ..errors import BotMemoryError, DatabaseBusyError, SchemaError, StorageError
+
+__all__ = ["Folder", "SafeRunner", "Step", "checked_steps", "folders", "named", "undone", "utc_now"]
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A folder of migrations, and the table that says which of them a database has."""
+
+    path: Path
+    history: str
+    owner: str  # whose files they are: botmemory's or the bot's
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One migration: `applied` is when, a naive datetime in UTC, or None while it is pending."""
+
+    name: str
+    applied: datetime | None
+    version: str | None  # of the botmemory that applied it
+
+
+def folders(config: Config) -> list[Folder]:
+    """Return the folder of botmemory itself, and that of the bot's own tables if it has one."""
+    found = [Folder(_installed_folder(), "schema_migration", "botmemory")]
+    if config.migrations is not None:
+        own = absolute_path("migrations", config.migrations)
+        if not _is_folder(own):
+            raise SchemaError(f"migrations: {own} is not a folder; create it, or correct the path")
+        found.append(Folder(own, "own_migration", "bot"))
+    return found
+
+
+def _installed_folder() -> Path:
+    """Return the folder of botmemory's own migrations, which run from their files."""
+    spec = find_spec("botmemory.migrations")
+    if spec is None or spec.origin is None:
+        raise SchemaError(
+            "botmemory.migrations: the package has no migrations beside it; install it with pip"
+        )
+    folder = Path(spec.origin).parent
+    if not _is_folder(folder):
+        raise SchemaError(
+            f"botmemory.migrations: {folder} is not a folder on the disk, as in a zip archive; "
+            "migrations run from their files: install the package with pip, or unpack the archive"
+        )
+    return folder
+
+
+def _is_folder(path: Path) -> bool:
+    with translate_errors(path, "cannot be read"):
+        return path.is_dir()
+
+
+class SafeRunner(Runner):  # type: ignore[misc]
+    """Peewee's runner, with a history in UTC that remembers what each file was.
+
+    A step is there whole or not at all, and leaves no row that refers to nothing.
+    """
+
+    def __init__(self, database: Backend, folder: Folder) -> None:
+        self.folder = folder
+        super().__init__(database, str(folder.path), table_name=folder.history)
+
+        class History(database.Model):  # type: ignore[misc, name-defined]
+            name = peewee.CharField(unique=True)
+            applied = peewee.DateTimeField(default=utc_now)
+            checksum = peewee.CharField(max_length=64, null=True)
+            version = peewee.CharField(max_length=32, null=True, default=__version__)
+
+            class Meta:
+                table_name = folder.history
+
+        self.History = History
+
+    def migrations(self) -> list[Migration]:
+        # Peewee's own takes a folder that cannot be listed for an empty one
+        with translate_errors(self.folder.path, "cannot be listed"):
+            files = [file for file in self.folder.path.iterdir() if file.suffix == ".py"]
+        numbered = [(re.match("[0-9]+", file.name), file) for file in files]
+        return sorted(
+            Migration(int(number[0]), file.stem, str(file), None)
+            for number, file in numbered
+            if number is not None
+        )
+
+    def records(self) -> dict[str, dict[str, Any]]:
+        """Return the rows of the history by the names of their steps."""
+        columns = self._columns()
+        fields = [field for field in self._fields() if field.column_name in columns]
+        rows = self.History.select(*fields).dicts() if fields else []
+        return {row["name"]: {"checksum": None, "version": None, **row} for row in rows}
+
+    def applied(self) -> dict[str, datetime]:
+        return {name: record["applied"] for name, record in self.records().items()}
+
+    def _columns(self) -> set[str]:
+        if not self.History.table_exists():
+            return set()
+        return {column.name for column in self.database.get_columns(self.table_name)}
+
+    def _fields(self) -> list[Any]:
+        return list(self.History._meta.sorted_fields)
+
+    def complete_history(self) -> None:
+        """Make the history, or give one that another program has made the columns it lacks."""
+        self.History.create_table()
+        columns = self._columns()
+        for field in self._fields():
+            if field.column_name not in columns:
+                self.migrator.migrate(
+                    self.migrator.add_column(self.table_name, field.column_name, field)
+                )
+
+    def stamp(self, name: str) -> None:
+        """Record a step as applied, as its file is now."""
+        values = {"checksum": self.checksum(name)}
+        if not self.History.update(values).where(self.History.name == name).execute():
+            self.History.create(name=name, **values)
+
+    def checksum(self, name: str) -> str:
+        """Return the SHA-256 of a file's text, whatever its line ends."""
+        file = self.folder.path / f"{name}.py"
+        with translate_errors(file, "cannot be read"):
+            text = file.read_bytes()
+        return hashlib.sha256(text.replace(b"\r\n", b"\n")).hexdigest()
+
+    def _run(self, name: str, module: Any, direction: str, fake: bool = False) -> None:
+        atomic = getattr(module, "atomic", True) and self.migrator.transactional_ddl
+        try:
+            with self.migrator.migration_context(atomic):
+                # whoever was first is finished and in the history
+                if (name in self.applied()) == (direction == "up"):
+                    return
+                before = self._orphans()
+                super()._run(name, module, direction, fake=fake)
+                if direction == "up":
+                    self.stamp(name)
+                self._refuse_orphans(before)
+        except (DatabaseBusyError, StorageError):
+            raise
+        except Exception as error:  # a migration is a program: anything may be wrong with it
+            said = error.__cause__ if isinstance(error, SchemaError) else error
+            outcome = (
+                "and was rolled back"
+                if atomic
+                else "half-way, and cannot be undone: compare the tables with the file"
+            )
+            kind = "" if isinstance(said, peewee.PeeweeException) else f"{type(said).__name__}: "
+            raise SchemaError(
+                f"{self.database.config.label}: the migration {name} failed {outcome}: {kind}{said}"
+            ) from error
+
+    def _refuse_orphans(self, before: Counter[tuple[str, str]]) -> None:
+        for (table, parent), count in (self._orphans() - before).items():
+            raise MigrationError(
+                f"it leaves {count} rows of '{table}' that refer to rows of '{parent}' that are "
+                "not there"
+            )
+
+    def _orphans(self) -> Counter[tuple[str, str]]:
+        # a server sees to it by itself
+        return Counter(orphans(self.database) if isinstance(self.database, SqliteBackend) else [])
+
+
+def checked_steps(runner: SafeRunner) -> list[Step]:
+    """Return the steps in their order, if the files and the history fit together.
+
+    Raises `SchemaError` for files that were edited after they were applied, that are missing,
+    that share a number, or that come before one that is applied; and for a database that was
+    migrated by a newer version.
+    """
+    label, folder = runner.database.config.label, runner.folder
+    files = runner.migrations()
+    for one, other in pairwise(files):
+        if one.idx == other.idx:
+            raise SchemaError(
+                f"{folder.path}: {one.name}.py and {other.name}.py have the same number; rename "
+                f"the one that was applied nowhere yet, as {files[-1].idx + 1:04}_..."
+            )
+    records = runner.records()
+    names = {file.name for file in files}
+    last = files[-1].idx if files else 0
+    for name, record in records.items():
+        if name not in names:
+            raise SchemaError(f"{label}: {_unknown(folder, name, record, last)}")
+        if record["checksum"] not in (None, runner.checksum(name)):
+            raise SchemaError(
+                f"{label}: {folder.path / name}.py was changed after it was applied on "
+                f"{record['applied']:%Y-%m-%d}; put the file back as it was and write the change "
+                f"as a new migration, or accept it as it is now with 'stamp {name}'"
+            )
+    newest = max((file for file in files if file.name in records), default=None)
+    for file in files:
+        if newest is not None and file < newest and file.name not in records:
+            raise SchemaError(
+                f"{label}: {file.name} is pending, but {newest.name}, which comes after it, is "
+                f"applied; rename it {last + 1:04}_..., or, if its change is in the database "
+                f"already, record it with 'stamp {file.name}'"
+            )
+    steps = [(file.name, records.get(file.name, {})) for file in files]
+    return [Step(name, row.get("applied"), row.get("version")) for name, row in steps]
+
+
+def _unknown(folder: Folder, name: str, record: dict[str, Any], last: int) -> str:
+    number = name.partition("_")[0]
+    if number.isdigit() and int(number) > last:
+        by, upgrade = "a newer version", "upgrade the bot"
+        if folder.owner == "botmemory":
+            upgrade = "upgrade the package"
+            by = f"version {record['version']}" if record["version"] else by
+        return (
+            f"has migration {name}, which this {folder.owner} does not know; it was written by "
+            f"{by}: {upgrade}"
+        )
+    return (
+        f"has migration {name}, whose file is missing in {folder.path}; put it back as it was, "
+        "or install the package again"
+    )
+
+
+@contextmanager
+def named(label: str) -> Iterator[None]:
+    """Raise what is wrong with the files, before a step runs, as a `SchemaError`.
+
+    What the system reports is a `StorageError`.
+    """
+    try:
+        yield
+    except BotMemoryError:
+        raise
+    except OSError as error:
+        raise translated(error, label, "cannot be migrated, nothing was run") from error
+    except Exception as error:
+        kind = "" if isinstance(error, MigrationError) else f"{type(error).__name__}: "
+        raise SchemaError(f"{label}: cannot be migrated, nothing was run: {kind}{error}") from error
+
+
+@contextmanager
+def undone(database: Backend) -> Iterator[None]:
+    """Run a block in a transaction that is rolled back at its end."""
+    with database.atomic() as transaction:
+        try:
+            yield
+        finally:
+            transaction.rollback()
+
+
+def utc_now() -> datetime:
+    """Return this moment as a naive datetime in UTC."""
+    return datetime.now(UTC).replace(tzinfo=None)
