@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
+from typing import ParamSpec, TypeVar
 
-from ._typing import TYPE_CHECKING
 from .errors import BotMemoryError, ValidationError, show
 
 __all__ = ["checked_call", "from_caller", "is_from_caller", "suggestion"]
 
-if TYPE_CHECKING:
-    from typing import ParamSpec, TypeVar
-
-    P = ParamSpec("P")
-    R = TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def checked_call(

@@ -3,83 +3,71 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from .errors import ConfigError
 
 __all__ = ["server_parameters", "without_password"]
 
-_HOST = r"(?:\[[^\]/?#@]*\]|[^\[\]/?#@:,]*)(?::\d*)?"
-_HOSTS = rf"(?P<hosts>{_HOST}(?:,{_HOST})*)"
-_URL = re.compile(
-    rf"(?:(?P<login>[^/?#@]*)@)?{_HOSTS}(?:/(?P<name>[^/?#]*))?(?:\?(?P<rest>.*))?", re.DOTALL
-)
-# a password may stand as it is, whatever it holds: then the login goes on to the last @
-_RAW_URL = re.compile(
-    rf"(?P<login>.*)@{_HOSTS}(?:/(?P<name>[^/?#@]*))?(?:\?(?P<rest>[^@]*))?", re.DOTALL
-)
+_HOST = re.compile(r"(?P<name>\[[^\[\]]*\]|[^\[\]:]*)(?::(?P<port>\d*))?")
 _SECRET = re.compile(r"((?:^|[?&])(?:ssl)?password=)[^&]*", re.IGNORECASE)
 
 
 def server_parameters(url: str) -> dict[str, str]:
     """Return the libpq parameters a URL stands for; what follows its `?` goes through untouched.
 
-    Every part may be percent-encoded; a password may also stand as it is, except for its percent
-    signs. Raises `ConfigError` for a URL that cannot be read or names no database.
+    Every part may be percent-encoded, and must be where it holds one of `/ ? # %` or a colon.
+
+    Raises:
+        ConfigError: The URL cannot be read, or names no database.
     """
-    match = _matched(url)
-    if match is None:
+    try:
+        parts = urlsplit(url)
+        hosts = [_HOST.fullmatch(host) for host in parts.netloc.rpartition("@")[2].split(",")]
+    except ValueError:
+        hosts = [None]
+    # a password with one of these as it is goes on in the path
+    if None in hosts or "@" in parts.path or parts.fragment:
         raise ConfigError(
-            f"db_path: '{without_password(url)}' cannot be read as a URL; percent-encode what is "
-            "not a letter or a digit in the user, the database and the parameters"
+            f"db_path: '{_masked(url)}' cannot be read as a URL; percent-encode what is not a "
+            "letter or a digit in the user, the password, the database and the parameters"
         )
-    user, colon, password = (match["login"] or "").partition(":")
-    hosts, ports = _hosts_and_ports(match["hosts"])
+    user, colon, password = parts.netloc.rpartition("@")[0].partition(":")
+    ports = [host["port"] or "" for host in hosts if host]
     given = {
         "user": unquote(user),
         "password": unquote(password) if colon else "",
-        "host": ",".join(hosts),
+        "host": ",".join(unquote(host["name"].strip("[]")) for host in hosts if host),
         "port": ",".join(ports) if any(ports) else "",
-        "dbname": unquote(match["name"] or ""),
+        "dbname": unquote(parts.path.removeprefix("/")),
     }
     parameters = {name: value for name, value in given.items() if value}
-    for pair in (match["rest"] or "").split("&"):
+    for pair in filter(None, parts.query.split("&")):
         name, _, value = pair.partition("=")
-        if pair:
-            parameters[unquote(name)] = unquote(value)
+        parameters[unquote(name)] = unquote(value)
     if not parameters.get("dbname"):
-        scheme = url.partition("://")[0]
         raise ConfigError(
-            f"db_path: '{without_password(url)}' names no database; "
-            f"write '{scheme}://user@host/database'"
+            f"db_path: '{_masked(url)}' names no database; "
+            f"write '{parts.scheme}://user@host/database'"
         )
     return parameters
 
 
 def without_password(url: str) -> str:
-    """Return a server's URL with its passwords replaced by `***`."""
+    """Return the URL of a server with its passwords replaced by `***`."""
+    netloc = urlsplit(url).netloc
+    return _masked(url, len(netloc.rpartition("@")[0]))
+
+
+def _masked(url: str, login: int | None = None) -> str:
+    """Replace what may be a password; `login` is how long user and password are, if it is known.
+
+    Otherwise they may go on to the last @, wherever that is.
+    """
     scheme, _, rest = url.partition("://")
-    match = _matched(url)
-    login = match["login"] if match else rest.rpartition("@")[0]
+    login = len(rest.rpartition("@")[0]) if login is None else login
     if login:
-        user, colon, _ = login.partition(":")
-        rest = f"{user}{':***' if colon else ''}@{rest[len(login) + 1 :]}"
+        user, colon, _ = rest[:login].partition(":")
+        rest = f"{user}{':***' if colon else ''}@{rest[login + 1 :]}"
     # libpq takes a password among the parameters too
     return scheme + "://" + _SECRET.sub(r"\1***", rest)
-
-
-def _matched(url: str) -> re.Match[str] | None:
-    text = url.partition("://")[2]
-    plain = _URL.fullmatch(text)
-    return plain if plain and plain["name"] else _RAW_URL.fullmatch(text) or plain
-
-
-def _hosts_and_ports(text: str) -> tuple[list[str], list[str]]:
-    hosts, ports = [], []
-    for host in text.split(","):
-        name, colon, port = host.rpartition(":")
-        if not colon or port.endswith("]"):  # the colons of an IPv6 address
-            name, port = host, ""
-        hosts.append(unquote(name.strip("[]")))
-        ports.append(port)
-    return hosts, ports

@@ -11,16 +11,13 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from numbers import Integral, Real
+from typing import Any, NoReturn
 
-from ._typing import TYPE_CHECKING
 from .errors import ValidationError, show
-
-if TYPE_CHECKING:
-    from typing import Any, NoReturn
 
 __all__ = [
     "checked_key",
-    "flat",
+    "flatten",
     "plain_json",
     "plain_text",
     "refuse",
@@ -185,12 +182,12 @@ def _plain_text(text: str, path: str) -> str:
     return text
 
 
-def flat(metadata: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flatten(metadata: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yield what metadata holds, with dotted names for what is inside objects."""
     if not isinstance(metadata, dict):
         return
     for name, value in metadata.items():
         if isinstance(value, dict):
-            yield from flat(value, f"{prefix}{name}.")
+            yield from flatten(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value

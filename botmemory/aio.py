@@ -14,9 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import ParamSpec, TypeVar
 
+from .backends.base import Backend
 from .backends.ownership import is_owner
 from .backends.transactions import Atomic
-from .database import Backend, db
+from .database import db
 from .errors import DatabaseBusyError, ValidationError, show
 
 __all__ = ["run"]
@@ -44,7 +45,7 @@ async def run(function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) ->
     """
     if inspect.iscoroutinefunction(function) or not callable(function):
         raise ValidationError(f"function: {show(function)} is not a plain function")
-    database = db.opened()
+    database = db.current()
     call: Callable[[], R] = partial(_finished, function, *args, **kwargs)
     if database.config.in_memory:
         return call()
@@ -59,7 +60,7 @@ async def run(function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) ->
         raise ValidationError(
             "aio.run() needs the event loop of asyncio; in trio use trio.to_thread.run_sync()"
         ) from None
-    transaction = database.top_transaction()  # type: ignore[no-untyped-call]
+    transaction = database.top_transaction()
     if isinstance(transaction, Atomic) and transaction.is_open and is_owner(transaction.owner):
         raise DatabaseBusyError(
             f"{database.config.label}: aio.run() inside the caller's own session_scope() would "

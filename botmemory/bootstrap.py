@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Iterable
 from functools import partial
+from typing import Any, cast
 
 import peewee
 
 from ._arguments import checked_call
-from ._typing import TYPE_CHECKING
 from .config import Config, Synchronous, Target, config_of
 from .database import close_database, db, lifecycle, open_database
 from .errors import ConfigError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from typing import Any
 
 __all__ = ["init_db"]
 
@@ -66,7 +63,7 @@ def init_db(
         if db.obj is not None:
             named = None if isinstance(target, Config) else settings.keys()
             _require_same(db.obj.config, config, named)
-            return db.opened()
+            return cast("peewee.Database", db.current())
         database = open_database(config)
         try:
             # imported late: who only reads the package's names has no use for it
@@ -80,7 +77,7 @@ def init_db(
             close_database(database)
             raise
         db.initialize(database)
-        return database
+        return cast("peewee.Database", database)
 
 
 def _require_same(is_open: Config, wanted: Config, named: Iterable[str] | None) -> None:

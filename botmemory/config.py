@@ -7,21 +7,18 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from ._arguments import suggestion
-from ._typing import TYPE_CHECKING
 from ._values import plain_text
 from .errors import ConfigError, show
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from typing import Any, Literal, TypeAlias
-
-    Synchronous: TypeAlias = Literal["full", "normal"]
-else:
-    Synchronous = str
 
 __all__ = ["Config", "Synchronous", "Target", "absolute_path", "config_of"]
+
+Synchronous: TypeAlias = Literal["full", "normal"]
 
 MEMORY = ":memory:"
 SERVERS = {"postgresql": "postgresql", "postgres": "postgresql", "cockroachdb": "cockroachdb"}

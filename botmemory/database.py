@@ -7,44 +7,38 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 import peewee
 
-from ._typing import TYPE_CHECKING
 from .backends.ownership import is_inside_a_call
-from .backends.retry import repeat_undone
+from .backends.retry import retry_on_conflict
 from .backends.transactions import Atomic, ExitOfDatabase
 from .config import Config
 from .errors import ConfigError, DatabaseBusyError, NotInitializedError
 
 if TYPE_CHECKING:
-    from typing import Any, ParamSpec, TypeAlias, TypeVar
+    from .backends.base import Backend
 
-    from .backends.server.postgres import PostgresBackend
-    from .backends.sqlite.backend import SqliteBackend
-
-    P = ParamSpec("P")
-    R = TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 __all__ = [
-    "Backend",
     "close_database",
     "close_db",
     "db",
     "get_db",
     "open_database",
-    "opened",
+    "open_temporarily",
     "run_transaction",
     "session_scope",
 ]
-
-Backend: TypeAlias = "SqliteBackend | PostgresBackend"
 
 
 class _Proxy(peewee.DatabaseProxy):
     """A database proxy that says what to do while nothing is open."""
 
-    def opened(self) -> Backend:
+    def current(self) -> Backend:
         """Return the open database itself, or raise `NotInitializedError`."""
         if self.obj is None:
             raise NotInitializedError("the memory is not open; call botmemory.init_db() first")
@@ -54,20 +48,22 @@ class _Proxy(peewee.DatabaseProxy):
     def __getattr__(self, name: str) -> Any:
         if self.obj is None and (name == "_Model" or name.startswith("__")):
             raise AttributeError(name)  # Peewee, copy and inspect only ask whether it is there
-        return getattr(self.opened(), name)
+        return getattr(self.current(), name)
 
     def atomic(self, *args: Any, **options: Any) -> Atomic:  # type: ignore[override]
-        return Atomic(self.opened, *args, **options)
+        return Atomic(self.current, *args, **options)
 
     transaction = savepoint = atomic  # type: ignore[assignment]
 
     def __enter__(self) -> Any:
-        return self.opened().__enter__()
+        database: Any = self.current()
+        return database.__enter__()
 
     __exit__ = ExitOfDatabase()
 
     def leave_context(self, *error: Any) -> None:
-        self.opened().leave_context(*error)
+        database: Any = self.current()
+        database.leave_context(*error)
 
 
 db = _Proxy()
@@ -108,12 +104,10 @@ def _backend(config: Config) -> Backend:
             f"{config.label}: needs psycopg 3, which cannot be imported ({error}); "
             "install botmemory with its extra: pip install 'botmemory[postgres]'"
         ) from error
+    from .backends.server.postgres import CockroachBackend, PostgresBackend
+
     if config.backend == "cockroachdb":
-        from .backends.server.cockroach import CockroachBackend
-
         return CockroachBackend(config)
-    from .backends.server.postgres import PostgresBackend
-
     return PostgresBackend(config)
 
 
@@ -125,7 +119,7 @@ def close_database(database: Backend) -> None:
 
 
 @contextmanager
-def opened(config: Config) -> Iterator[Backend]:
+def open_temporarily(config: Config) -> Iterator[Backend]:
     """Yield what `open_database` opens, and close it at the end."""
     database = open_database(config)
     try:
@@ -166,7 +160,7 @@ def session_scope() -> AbstractContextManager[peewee.Database]:
     `busy_timeout` seconds for another writer, where the database has rolled the block
     back because of a deadlock or a serialization conflict, or where it is somebody else's.
     """
-    return Atomic(db.opened, gives_database=True)
+    return Atomic(db.current, gives_database=True)
 
 
 def run_transaction(function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -183,7 +177,7 @@ def run_transaction(function: Callable[P, R], /, *args: P.args, **kwargs: P.kwar
         with session_scope():
             return function(*args, **kwargs)
 
-    return once() if db.opened().in_transaction() else repeat_undone(once)
+    return once() if db.current().in_transaction() else retry_on_conflict(once)
 
 
 def get_db() -> Iterator[peewee.Database]:
@@ -191,10 +185,10 @@ def get_db() -> Iterator[peewee.Database]:
 
     A `:memory:` database stays open, because closing would erase it. Raises `NotInitializedError`.
     """
-    database = db.opened()
+    database = db.current()
     is_abandoned = False
     try:
-        yield database
+        yield cast("peewee.Database", database)
     except GeneratorExit:
         is_abandoned = is_inside_a_call(sys._getframe(1))
         raise

@@ -61,13 +61,13 @@ class SchemaError(BotMemoryError):
 class DatabaseBusyError(BotMemoryError):
     """Somebody else held the database for longer than `busy_timeout`; nothing was written.
 
-    `undone` is True where the database has undone a transaction for the sake of another one, so
+    `retryable` is True where the database has undone a transaction for the sake of another one, so
     that repeating the whole of it soon succeeds; `run_transaction()` does.
     """
 
-    def __init__(self, message: str, *, undone: bool = False) -> None:
+    def __init__(self, message: str, *, retryable: bool = False) -> None:
         super().__init__(message)
-        self.undone = undone
+        self.retryable = retryable
 
 
 class StorageError(BotMemoryError):

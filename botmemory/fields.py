@@ -15,19 +15,16 @@ import sys
 import uuid
 from datetime import UTC, datetime
 from numbers import Integral
+from typing import Any
 
 import peewee
 
-from ._typing import TYPE_CHECKING
 from ._values import plain_json, plain_text, refuse, to_finite, to_float, to_json, to_text, to_utc
 from .uuid7 import uuid_of
 
-if TYPE_CHECKING:
-    from typing import Any
-
 __all__ = [
+    "AutoIdField",
     "ChoiceField",
-    "CountedIdField",
     "DoubleField",
     "IdField",
     "LabelField",
@@ -203,7 +200,7 @@ class IdField(peewee.UUIDField):
         return uuid_of(int(value, 16))  # it is 32 digits, as the schema has it
 
 
-class CountedIdField(peewee.BigAutoField):
+class AutoIdField(peewee.BigAutoField):
     """An id the database counts up: an int from 1 on."""
 
     to_driver = from_driver = None

@@ -19,13 +19,14 @@ from typing import Any
 import peewee
 from playhouse.migrations import Runner
 
+from .backends.base import Backend
 from .backends.sqlite.errors import translate_errors
 from .config import Config
-from .database import Backend, opened
+from .database import open_temporarily
 from .errors import BotMemoryError, SchemaError
 from .models import BaseModel, Signal, Trade
 from .schema import plan
-from .schema.drift import can_compare, drift
+from .schema.drift import drift
 from .schema.versions import SCRIPT, down, require_current, stamp, status, up
 
 __all__ = ["down", "main", "require_current", "stamp", "status", "up"]
@@ -104,12 +105,12 @@ def _run(config: Config, asked: argparse.Namespace) -> tuple[int, Any, list[str]
     if command == "create":
         return _create(config, asked.name)
     if command != "up":  # never make a file only to say that it is empty
-        with opened(dataclasses.replace(config, read_only=True)) as database:
+        with open_temporarily(dataclasses.replace(config, read_only=True)) as database:
             if command == "status":
                 return _status(database)
             if config.backend == "sqlite" and command in ("plan", "check"):
                 return _look(database, asked)
-    with opened(config) as database:
+    with open_temporarily(config) as database:
         if command in ("plan", "check"):  # a server shows it in a transaction that is undone
             return _look(database, asked)
         if command == "up":
@@ -164,7 +165,7 @@ def _plan(database: Backend, target: str | None) -> tuple[int, Any, list[str]]:
 def _check(database: Backend, module: str | None) -> tuple[int, Any, list[str]]:
     if waiting := [f"pending: {step.name}" for step in status(database) if not step.applied]:
         return 1, waiting, waiting
-    if not can_compare(database):
+    if not database.can_make_scratch():
         raise SchemaError(f"{database.config.label}: tables and models cannot be compared here")
     found = drift(database, [Signal, Trade, *(_models(module) if module else [])])
     return int(bool(found)), found, found or ["the tables are what the models say"]

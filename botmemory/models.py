@@ -5,17 +5,17 @@ from __future__ import annotations
 import enum
 import uuid
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 import peewee
 from peewee import Check, Field
 
-from ._typing import TYPE_CHECKING
 from ._values import plain_text
 from .database import db
 from .errors import NotFoundError, ValidationError, show
 from .fields import (
+    AutoIdField,
     ChoiceField,
-    CountedIdField,
     DoubleField,
     IdField,
     LabelField,
@@ -25,9 +25,6 @@ from .fields import (
     UtcDateTimeField,
 )
 from .uuid7 import uuid7
-
-if TYPE_CHECKING:
-    from typing import Any
 
 __all__ = ["BaseModel", "OrderSide", "Signal", "Trade"]
 
@@ -63,7 +60,7 @@ def _is_positive(column: str) -> str:
     return f"{column} > 0 AND {column} <= {LARGEST}"
 
 
-def _is_moment(column: str) -> str:
+def _is_timestamp(column: str) -> str:
     # the whole second goes through SQLite's own calendar: 31 February does not survive it
     return (
         f"length({column}) = 32 AND "
@@ -156,7 +153,7 @@ def _converted(field: Any, value: Any) -> Any:
 class Signal(BaseModel):
     """Something the bot noticed: buy (1), sell (-1) or nothing to do (0), and what it saw."""
 
-    id: Field[int] = CountedIdField()
+    id: Field[int] = AutoIdField()
     timestamp: Field[datetime] = UtcDateTimeField(default=now)
     symbol: Field[str] = LabelField(max_length=64)
     signal_value: Field[int] = ChoiceField(choices=(1, -1, 0))
@@ -182,7 +179,7 @@ class Signal(BaseModel):
         sqlite_constraints = _checks(
             "signal",
             {
-                "timestamp": _is_moment("timestamp"),
+                "timestamp": _is_timestamp("timestamp"),
                 "signal_metadata": "signal_metadata IS NULL OR json_valid(signal_metadata)",
             },
         )
@@ -237,7 +234,7 @@ class Trade(BaseModel):
             "trade",
             {
                 "id": "length(id) = 32 AND id NOT GLOB '*[^0-9a-f]*'",
-                "timestamp": _is_moment("timestamp"),
+                "timestamp": _is_timestamp("timestamp"),
                 "trade_metadata": "trade_metadata IS NULL OR json_valid(trade_metadata)",
             },
         )

@@ -11,13 +11,9 @@ import os
 import struct
 import time
 import uuid
+from collections.abc import Iterator
 from itertools import accumulate, count
-
-from ._typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import Any
+from typing import Any
 
 __all__ = ["uuid7", "uuid_of"]
 

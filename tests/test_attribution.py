@@ -138,13 +138,13 @@ class TestPnlByMetadata:
         for n in range(4):
             acted({"x": 1}, 2**n, timestamp=at(n), strategy="ab"[n % 2])
         acted({"x": 1}, 100, symbol="ETH/EUR")
-        narrowed = {
+        filters = {
             "symbol": "BTC/USDT",
             "strategy": "a",
             "start_date": at(1),
             "end_date": at(3),
         }
-        assert shown(pnl_by_metadata("x", **narrowed)) == [("1", 1, 4.0)]  # type: ignore[arg-type]
+        assert shown(pnl_by_metadata("x", **filters)) == [("1", 1, 4.0)]  # type: ignore[arg-type]
         assert shown(pnl_by_metadata("x", quote="EUR")) == [("1", 1, 100.0)]
         with pytest.raises(ValidationError, match="different currencies"):
             pnl_by_metadata("x")

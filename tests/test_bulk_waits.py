@@ -30,9 +30,8 @@ from botmemory import (
     init_db,
     session_scope,
 )
-from botmemory.interop.files import _recording
 from botmemory.interop.ccxt import import_trades
-from botmemory.interop.files import export_file, import_file
+from botmemory.interop.files import _recording, export_file, import_file
 from botmemory.interop.freqtrade import import_database
 from botmemory.repositories import records, signals, trades
 from botmemory.upkeep.copy import copy_database
@@ -244,7 +243,7 @@ def test_the_last_row_is_refused_and_no_other_is_recorded(
         import_file(Trade, file)
     assert trades.get_trade_count() == 1
     found = import_file(Trade, file, keep_going=True)
-    assert (found.created, found.skipped, found.refused) == (4000, 0, 1)
+    assert (found.created, found.skipped, found.rejected_count) == (4000, 0, 1)
 
 
 def meanwhile(function: Callable[[], object]) -> Callable[[int, int], None]:
@@ -460,4 +459,4 @@ def test_metadata_that_are_too_large_are_refused_by_their_line(
     with pytest.raises(ValidationError, match="line 2: signal_metadata: .* takes 202 bytes"):
         import_file(Signal, file)
     found = import_file(Signal, file, keep_going=True)
-    assert (found.created, found.refused) == (2, 1)
+    assert (found.created, found.rejected_count) == (2, 1)

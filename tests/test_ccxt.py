@@ -171,7 +171,7 @@ def test_what_an_exchange_answers_is_recorded_once(
 ) -> None:
     given = parsed(exchange, answer, symbol)
     found = import_trades([given], exchange=exchange, strategy="a")
-    assert (found.created, found.skipped, found.rejected, found.remarks) == (1, 0, [], [])
+    assert (found.created, found.skipped, found.rejected, found.warnings) == (1, 0, [], [])
     [made] = trades.get_by_symbol(symbol)
     milliseconds = int(made.timestamp.timestamp() * 1000 + 0.5)
     assert expected == (
@@ -281,10 +281,10 @@ class TestWhatHistoriesHold:
     def test_fees_in_several_currencies_are_remarked_and_kept(self) -> None:
         fees = [{"cost": 0.1, "currency": "USDT"}, {"cost": 0.02, "currency": "BNB"}]
         found = import_trades([fill(id="0"), fill(fees=fees)], exchange="okx")
-        [remark] = found.remarks
-        assert remark.index == 1
+        [warning] = found.warnings
+        assert warning.index == 1
         assert (
-            remark.reason == "fees: only the one in USDT has a column; 0.02 BNB is in the metadata"
+            warning.reason == "fees: only the one in USDT has a column; 0.02 BNB is in the metadata"
         )
         made = trades.get_or_create(
             exchange="okx",

@@ -323,7 +323,7 @@ class TestOtherCommands:
         assert json.loads(run("--db", copy, "status", "--json")[1])["trades"] == 1
         code, out, err = run("--db", path, "backup", path)
         assert (code, out) == (2, "")
-        assert "is the memory itself" in err
+        assert "is the database itself" in err
 
     def test_check(self, path: Path, run: Run) -> None:
         init_db(path)

@@ -22,7 +22,7 @@ from botmemory import (
     run_transaction,
     session_scope,
 )
-from botmemory.backends.server.cockroach import CockroachBackend
+from botmemory.backends.server.postgres import CockroachBackend
 from botmemory.repositories import positions, signals, trades
 
 

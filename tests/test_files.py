@@ -78,7 +78,7 @@ def moved(target: str, other: str, folder: Path, form: str) -> tuple[Any, Any]:
     init_db(other)
     for model in (Signal, Trade):
         found = import_file(model, folder / f"{model.__name__}.{form}")
-        assert (found.created, found.skipped, found.refused) == (7, 0, 0)
+        assert (found.created, found.skipped, found.rejected_count) == (7, 0, 0)
     return before, (everything(Signal), everything(Trade))
 
 
@@ -213,7 +213,7 @@ class TestRefused:
 
     def test_or_is_left_out_and_written_elsewhere(self, file: Path, tmp_path: Path) -> None:
         found = import_file(Trade, file, keep_going=True, rejects=tmp_path / "rejects.jsonl")
-        assert (found.created, found.skipped, found.refused) == (3, 0, 2)
+        assert (found.created, found.skipped, found.rejected_count) == (3, 0, 2)
         assert [one.index for one in found.rejected] == [3, 5]
         lines = [json.loads(line) for line in (tmp_path / "rejects.jsonl").read_text().splitlines()]
         assert [line["line"] for line in lines] == [3, 5]
@@ -240,7 +240,7 @@ class TestRefused:
             import_file(Trade, tmp_path / "t.csv")
         assert trades.get_trade_count() == 0
         found = import_file(Trade, tmp_path / "t.csv", keep_going=True)
-        assert (found.created, found.refused) == (1, 1)
+        assert (found.created, found.rejected_count) == (1, 1)
 
     @pytest.mark.parametrize(
         ("name", "content", "said"),
@@ -250,7 +250,7 @@ class TestRefused:
             ("t.csv", "symbol,side\nX\n", "line 2: it holds no row: 'X'"),
             ("t.csv", "symbol,symbol\nX,Y\n", "line 1: is not a header of distinct names"),
             ("t.csv", "symbol,side,price,quantity\nX,buy,one,1\n", "'one' is not a number"),
-            ("t.csv", "symbol,timestamp\nX,soon\n", "'soon' is not a moment in ISO 8601"),
+            ("t.csv", "symbol,timestamp\nX,soon\n", "'soon' is not a timestamp in ISO 8601"),
             ("t.csv", 'symbol,trade_metadata\nX,"{"\n', "line 2: it holds no row"),
             ("t.csv", 'symbol\n"X\n', "line 2: it holds no row: "),
             ("t.csv", "symbl\nX\n", "line 2: symbl: a Trade has no such field"),

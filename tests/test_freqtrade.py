@@ -158,7 +158,7 @@ BY_FREQTRADE = {
 def test_every_filled_order_is_a_trade_and_the_last_one_has_the_profit(bot: Path) -> None:
     result = import_database(bot)
     assert {fill(trade) for trade in recorded()} == BY_FREQTRADE
-    assert (result.created, result.skipped, result.refused) == (16, 0, 1)
+    assert (result.created, result.skipped, result.rejected_count) == (16, 0, 1)
     with closing(sqlite3.connect(bot)) as connection:
         [[profit]] = connection.execute("SELECT SUM(realized_profit) FROM trades")
     assert trades.get_total_pnl() == pytest.approx(profit, rel=1e-12)
@@ -200,7 +200,7 @@ def test_importing_twice_adds_nothing(bot: Path) -> None:
     import_database(bot)
     before = [trade.__data__ for trade in recorded()]
     again = import_database(bot)
-    assert (again.created, again.skipped, again.remarks) == (0, 16, [])
+    assert (again.created, again.skipped, again.warnings) == (0, 16, [])
     assert [trade.__data__ for trade in recorded()] == before
 
 
@@ -235,7 +235,7 @@ def test_profit_of_an_open_trade_is_not_counted_again_when_it_closes(empty: Path
     later = {"order_id": "3", "order_filled_date": "2024-03-03 00:00:00.000000"}
     put(empty, "orders", **EXIT | {"filled": 1.0, "amount": 1.0} | later)
     result = import_database(empty)
-    assert (result.created, result.skipped, result.remarks) == (1, 2, [])
+    assert (result.created, result.skipped, result.warnings) == (1, 2, [])
     assert [trade.pnl for trade in recorded()] == [None, 9.5, -10.25]
     assert trades.get_total_pnl() == -0.75
 
@@ -247,8 +247,8 @@ def test_a_profit_that_freqtrade_has_changed_since_is_reported(empty: Path) -> N
     put(empty, "orders", **EXIT)
     import_database(empty)
     change(empty, "UPDATE trades SET close_profit_abs = 18.5")
-    [remark] = import_database(empty).remarks
-    assert remark.reason == "trade 7, order 2: pnl: 19.0 is recorded, and freqtrade says 18.5 now"
+    [warning] = import_database(empty).warnings
+    assert warning.reason == "trade 7, order 2: pnl: 19.0 is recorded, and freqtrade says 18.5 now"
     assert trades.get_total_pnl() == 19.0
 
 
@@ -324,8 +324,8 @@ def test_before_the_rates_were_two_there_was_one(tmp_path: Path) -> None:
         ("ETH/BTC", "buy", 100.0, 2.0, None, 0.5, "BTC"),
         ("ETH/BTC", "sell", 110.0, 2.0, 18.95, 0.55, "BTC"),
     ]
-    [remark] = result.remarks
-    assert "computed from rates and fees" in remark.reason
+    [warning] = result.warnings
+    assert "computed from rates and fees" in warning.reason
 
 
 @opened
@@ -432,9 +432,9 @@ def test_what_cannot_be_recorded_is_reported(name: str, empty: Path) -> None:
     put(empty, "orders", **ENTRY | {"id": 31} | values)
     put(empty, "orders", **ENTRY | {"order_id": "9"})
     result = import_database(empty)
-    [noted] = result.rejected
-    assert noted.reason.startswith(f"trade 7, order {noted.row['order_id']}: {reason}")
-    assert (noted.index, result.created, result.refused) == (31, 1, 1)
+    [row_issue] = result.rejected
+    assert row_issue.reason.startswith(f"trade 7, order {row_issue.row['order_id']}: {reason}")
+    assert (row_issue.index, result.created, result.rejected_count) == (31, 1, 1)
 
 
 @opened
@@ -498,8 +498,8 @@ def test_the_amount_of_a_fee_is_that_of_a_single_order(empty: Path) -> None:
 def test_a_time_of_placing_stands_in_for_that_of_filling_and_is_remarked(empty: Path) -> None:
     put(empty, "trades", **OPEN)
     put(empty, "orders", **ENTRY | {"order_filled_date": None})
-    [remark] = import_database(empty).remarks
-    assert "timestamp: when it was placed" in remark.reason
+    [warning] = import_database(empty).warnings
+    assert "timestamp: when it was placed" in warning.reason
     assert recorded()[0].timestamp == datetime(2024, 3, 1, 10, tzinfo=UTC)
 
 
@@ -542,7 +542,7 @@ def test_an_order_of_a_trade_that_is_gone_is_reported(tmp_path: Path) -> None:
         (5, "order 1: its trade 7 is not there"),
         (6, "order 8: its trade None is not there"),
     ]
-    assert result.refused == 2
+    assert result.rejected_count == 2
 
 
 @opened
@@ -806,7 +806,7 @@ def test_from_the_command_line(bot: Path, path: Path) -> None:
     ]
     kept = [json.loads(line) for line in notes.read_text().splitlines()]
     assert [(one["kind"], one["row"]["order_id"]) for one in kept] == [
-        ("remarks", "2001"),
+        ("warnings", "2001"),
         ("rejected", "4001"),
     ]
     change(bot, "DELETE FROM orders WHERE order_id = '4001'")
@@ -873,4 +873,4 @@ def test_what_was_imported_before_freqtrade_upgraded_its_database_is_not_added_a
     upgrade = f"from freqtrade.persistence import init_db; init_db('sqlite:///{file}')"
     subprocess.run([sys.executable, "-c", upgrade], env=freqtrade, check=True, capture_output=True)
     again = import_database(file)
-    assert (again.created, again.skipped, again.rejected, again.remarks) == (0, 5, [], [])
+    assert (again.created, again.skipped, again.rejected, again.warnings) == (0, 5, [], [])

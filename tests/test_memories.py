@@ -31,11 +31,11 @@ from botmemory import (
     ValidationError,
     close_db,
     init_db,
-    schema,
 )
 from botmemory.cli._app import cli
-from botmemory.database import opened
+from botmemory.database import open_temporarily
 from botmemory.repositories import positions, records, signals, trades
+from botmemory.schema import versions
 from botmemory.upkeep.copy import copy_database
 
 Place = Callable[[], str]
@@ -327,8 +327,8 @@ def test_places_that_cannot_be(file: Place) -> None:
 def test_a_source_of_another_version_is_refused_before_anything_is_made(file: Place) -> None:
     source, target = file(), file()
     fill(source)
-    with opened(Config(source)) as database:
-        schema.down(database)
+    with open_temporarily(Config(source)) as database:
+        versions.down(database)
     with pytest.raises(SchemaError, match="migrations are pending: 0004"):
         copy_database(source, target)
     assert not Path(target).exists()

@@ -318,7 +318,7 @@ def test_a_deadlock_is_a_named_error(url: str) -> None:
             with session_scope():
                 crossing(first, second, meeting)
         except DatabaseBusyError as error:
-            return error.undone and "nothing was written, repeat the whole" in str(error)
+            return error.retryable and "nothing was written, repeat the whole" in str(error)
         return False
 
     with ThreadPoolExecutor(2) as threads:
@@ -356,9 +356,9 @@ def test_run_transaction_gives_up_after_ten_attempts(
         trade(pnl=1.0)
         trades.update(row, pnl=0.0)
 
-    with pytest.raises(DatabaseBusyError, match="undone for the sake of another") as caught:
+    with pytest.raises(DatabaseBusyError, match="because of a conflict with another") as caught:
         run_transaction(outrun)
-    assert caught.value.undone
+    assert caught.value.retryable
     assert len(calls) == 10
     assert trades.get_total_pnl() == 10.0
 
@@ -371,7 +371,7 @@ def test_run_transaction_inside_another_one_is_not_repeated(
 
     def undone() -> None:
         calls.append(trade())
-        raise DatabaseBusyError("undone", undone=True)
+        raise DatabaseBusyError("undone", retryable=True)
 
     with session_scope(), pytest.raises(DatabaseBusyError):
         run_transaction(undone)
@@ -465,7 +465,7 @@ def test_the_check_finds_what_another_program_changed(url: str) -> None:
     assert "more than once" in finding.what
     run(url, "ALTER TABLE trade DROP CONSTRAINT trade_price_check", "UPDATE trade SET price = -1")
     [finding] = [finding for finding in check() if finding.severity == "error"]
-    assert "trade: the rule trade_price_check is missing: price > 0 AND" in finding.what
+    assert "trade: the check trade_price_check is missing: price > 0 AND" in finding.what
     run(
         url,
         "ALTER TABLE trade ADD CONSTRAINT trade_price_check CHECK (price > 0) NOT VALID",
@@ -510,13 +510,13 @@ def test_a_counter_is_not_set_behind_what_others_have_counted_meanwhile(
 ) -> None:
     backend: Any = init_db(url)
     signal()
-    ask = backend.last_counted
+    ask = backend.last_id
 
     def meanwhile(model: type[peewee.Model]) -> int:
         found = ask(model)
         run(url, *["SELECT nextval(pg_get_serial_sequence('signal', 'id'))"] * 3)
         return int(found)
 
-    monkeypatch.setattr(backend, "last_counted", meanwhile)
-    backend.raise_counter(Signal)
+    monkeypatch.setattr(backend, "last_id", meanwhile)
+    backend.advance_sequence(Signal)
     assert signal().id == 5

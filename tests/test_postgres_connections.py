@@ -264,7 +264,7 @@ def test_a_restart_inside_a_transaction_undoes_it_and_says_so(
             trade()
         with pytest.raises(StorageError):
             trades.get_all()
-    assert "lost inside this transaction, and all of it is undone" in str(caught.value)
+    assert "lost inside this transaction, and all of it is rolled back" in str(caught.value)
     assert trades.get_trade_count() == there
     trade()
     assert trades.get_trade_count() == there + 1
@@ -410,7 +410,7 @@ def test_what_fails_inside_a_transaction_undoes_no_more_than_itself(url: str) ->
 
 def test_a_broken_transaction_is_never_called_committed(url: str) -> None:
     init_db(url)
-    undone = "earlier statement failed .* all of it is undone"
+    undone = "earlier statement failed .* all of it is rolled back"
     with pytest.raises(StorageError, match=undone), session_scope() as database:
         trade()
         with pytest.raises(peewee.ProgrammingError, match="syntax"):

@@ -22,7 +22,7 @@ from samples import at, signal, trade, trade_values
 from botmemory import StorageError, close_db, init_db
 from botmemory.cli._app import cli
 from botmemory.report import write_report
-from botmemory.report._thinning import thinned
+from botmemory.report._charts import thinned
 from botmemory.repositories import trades
 
 MOST_BYTES = 10_000_000

@@ -16,7 +16,7 @@ from samples import at, trade
 
 import botmemory
 from botmemory import Config, ConfigError, SchemaError, close_db, db, init_db
-from botmemory.database import opened
+from botmemory.database import open_temporarily
 from botmemory.migration_runner import down, require_current, stamp, status, up
 from botmemory.repositories import records, trades
 
@@ -48,15 +48,15 @@ def migrated(target: str, folder: Path) -> Config:
 
 
 def names(config: Config, applied: bool = True) -> list[str]:
-    with opened(config) as database:
+    with open_temporarily(config) as database:
         return [step.name for step in status(database) if bool(step.applied) == applied]
 
 
 class TestOwnTables:
     def test_init_db_runs_both_folders_each_with_its_own_history(self, migrated: Config) -> None:
         assert names(migrated) == [*OURS, FIRST, SECOND]
-        with opened(migrated) as database:
-            assert {"schema_migration", "own_migration"} <= set(database.get_tables())
+        with open_temporarily(migrated) as database:
+            assert {"schema_migration", "custom_migration"} <= set(database.get_tables())
         # a bot that does not know the folder goes on as before
         init_db(migrated.db_path)
         trade()
@@ -75,7 +75,7 @@ class TestOwnTables:
         assert "note" in {column.name for column in db.get_columns("remark")}
 
     def test_up_and_down_go_through_both(self, new_target: Callable[[], str], folder: Path) -> None:
-        with opened(Config(new_target(), migrations=folder)) as database:
+        with open_temporarily(Config(new_target(), migrations=folder)) as database:
             assert up(database, OURS[1]) == OURS[:2]
             assert up(database, FIRST) == [*OURS[2:], FIRST]
             assert up(database) == [SECOND]
@@ -90,7 +90,7 @@ class TestOwnTables:
     def test_a_clock_that_was_set_back_does_not_take_an_older_step_along(
         self, migrated: Config
     ) -> None:
-        with opened(migrated) as database:
+        with open_temporarily(migrated) as database:
             later = (datetime.now(UTC) + timedelta(days=1)).replace(tzinfo=None)
             table = peewee.Table("schema_migration", ("name", "applied")).bind(database)
             table.update(applied=later).where(table.name == OURS[0]).execute()
@@ -116,11 +116,11 @@ class TestRefusals:
         for settings in ({}, {"migrate": False}, {"read_only": True}):
             with pytest.raises(SchemaError, match=match):
                 init_db(config, **settings)  # type: ignore[arg-type]
-        with opened(config) as database:
+        with open_temporarily(config) as database:
             for function in (up, down, status, require_current):
                 with pytest.raises(SchemaError, match=match):
                     function(database)
-            table = peewee.Table("own_migration", ("name",)).bind(database)
+            table = peewee.Table("custom_migration", ("name",)).bind(database)
             assert {row["name"] for row in table.select()} == {FIRST, SECOND}
 
     def test_an_edited_file(self, migrated: Config, folder: Path) -> None:
@@ -134,7 +134,7 @@ class TestRefusals:
     def test_an_edited_file_can_be_accepted(self, migrated: Config, folder: Path) -> None:
         with (folder / f"{FIRST}.py").open("a") as file:
             file.write("# a remark\n")
-        with opened(migrated) as database:
+        with open_temporarily(migrated) as database:
             assert stamp(database, FIRST) == [FIRST]
             assert stamp(database) == []
         init_db(migrated)
@@ -152,7 +152,7 @@ class TestRefusals:
     def test_a_file_that_comes_late(self, migrated: Config, folder: Path) -> None:
         (folder / "0000_early.py").write_text(NOTHING)
         self.refused(migrated, "0000_early is pending, but 0002_create_remark, .* rename it 0003_")
-        with opened(migrated) as database:
+        with open_temporarily(migrated) as database:
             assert stamp(database, "0000_early") == ["0000_early"]
         init_db(migrated)
 
@@ -161,7 +161,7 @@ class TestRefusals:
         self.refused(migrated, f"has migration {SECOND}, which this bot does not know; .*upgrade")
 
     def test_a_database_of_a_newer_botmemory_names_the_version(self, target: str) -> None:
-        with opened(Config(target)) as database:
+        with open_temporarily(Config(target)) as database:
             table = peewee.Table("schema_migration", ("name", "applied", "version"))
             table.bind(database).insert(
                 name="0099_new", applied=datetime(2030, 1, 1), version="7.5.0"
@@ -172,14 +172,14 @@ class TestRefusals:
             init_db(target)
 
     def test_an_unknown_name(self, migrated: Config) -> None:
-        with opened(migrated) as database:
+        with open_temporarily(migrated) as database:
             for function in (up, down, stamp):
                 with pytest.raises(SchemaError, match=f"0007_x: there is no such .*{SECOND}"):
                     function(database, "0007_x")
 
     def test_inside_a_transaction(self, migrated: Config, folder: Path) -> None:
         (folder / "0003_note.py").write_text(ADD_NOTE)
-        with opened(migrated) as database:
+        with open_temporarily(migrated) as database:
             for function in (up, down, stamp):
                 with database.atomic(), pytest.raises(SchemaError, match="inside a transaction"):
                     function(database)
@@ -190,7 +190,7 @@ class TestFailures:
     def migrate(self, config: Config, folder: Path, text: str) -> str:
         """Return what is said of a third migration that fails, of which nothing stays."""
         (folder / "0003_third.py").write_text(text)
-        with opened(config) as database:
+        with open_temporarily(config) as database:
             before = database.get_tables(), database.get_columns("remark")
             with pytest.raises(SchemaError) as told:
                 up(database)
@@ -228,7 +228,7 @@ class TestFailures:
 
     def test_what_has_no_way_back_says_so(self, migrated: Config, folder: Path) -> None:
         (folder / "0003_note.py").write_text(ADD_NOTE.partition("def down")[0])
-        with opened(migrated) as database:
+        with open_temporarily(migrated) as database:
             up(database)
             with pytest.raises(SchemaError, match=r"0003_note does not define down\(\)"):
                 down(database)
@@ -261,7 +261,7 @@ class TestFailures:
 
 
 def test_history_is_in_utc_and_names_the_version(migrated: Config) -> None:
-    with opened(migrated) as database:
+    with open_temporarily(migrated) as database:
         for step in status(database):
             assert step.applied is not None
             assert abs(datetime.now(UTC).replace(tzinfo=None) - step.applied) < timedelta(minutes=5)
@@ -273,12 +273,12 @@ def test_a_history_that_peewees_runner_made_is_completed(new_target: Callable[[]
 
     ours = Path(botmemory.__file__).parent.parent / "migrations"
     target = new_target()
-    with opened(Config(target)) as database:
+    with open_temporarily(Config(target)) as database:
         Runner(database, str(ours)).up(OURS[0])
     init_db(target)
     trade()
     close_db()
-    with opened(Config(target)) as database:
+    with open_temporarily(Config(target)) as database:
         assert [step.version for step in status(database)] == [
             None,
             *[botmemory.__version__] * (len(OURS) - 1),
@@ -286,10 +286,10 @@ def test_a_history_that_peewees_runner_made_is_completed(new_target: Callable[[]
 
 
 def test_what_is_stamped_is_not_run(new_target: Callable[[], str], folder: Path) -> None:
-    with opened(Config(new_target(), migrations=folder)) as database:
+    with open_temporarily(Config(new_target(), migrations=folder)) as database:
         assert stamp(database, OURS[1]) == OURS[:2]
         assert stamp(database, FIRST) == [*OURS[2:], FIRST]
-        assert set(database.get_tables()) <= {"schema_migration", "own_migration"}
+        assert set(database.get_tables()) <= {"schema_migration", "custom_migration"}
         assert [step.name for step in status(database) if not step.applied] == [SECOND]
 
 
@@ -335,7 +335,7 @@ def test_a_step_outside_a_transaction_that_fails_says_that_it_may_be_half_done(
 ) -> None:
     text = SLOW.format(atomic=False).replace("0.3", "0")
     (folder / "0003_note.py").write_text(text + "    1 / 0\n")
-    with opened(migrated) as database:
+    with open_temporarily(migrated) as database:
         with pytest.raises(SchemaError, match="failed half-way, .* compare the tables with the"):
             up(database)
         assert "note" in {column.name for column in database.get_columns("remark")}

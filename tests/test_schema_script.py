@@ -16,7 +16,7 @@ from own import FIRST, OURS, SECOND, EquitySnapshot, own_folder
 from samples import at, signal, trade
 
 from botmemory import Config, close_db, db, init_db
-from botmemory.database import opened
+from botmemory.database import open_temporarily
 from botmemory.migration_runner import main
 from botmemory.repositories import records, signals, trades
 
@@ -41,13 +41,13 @@ def script(capsys: pytest.CaptureFixture[str]) -> Run:
 
 def execute(target: str, *statements: str) -> None:
     """Change a database behind botmemory's back."""
-    with opened(Config(target)) as database:
+    with open_temporarily(Config(target)) as database:
         for statement in statements:
             database.execute_sql(statement)
 
 
 def tables_of(target: str) -> set[str]:
-    with opened(Config(target)) as database:
+    with open_temporarily(Config(target)) as database:
         return set(database.get_tables())
 
 
@@ -179,8 +179,8 @@ class TestCheck:
             ("ALTER COLUMN pnl TYPE real", "the column pnl is real NULL, not double precision"),
             ("ALTER COLUMN price DROP NOT NULL", "price is double precision NULL, not double"),
             ("ALTER COLUMN fee SET DEFAULT 0", "the column fee is double precision NULL DEFAULT 0"),
-            ("DROP CONSTRAINT trade_price_check", "the rule trade_price_check is missing: price"),
-            ("ADD CONSTRAINT mine CHECK (fee < 5)", "the rule mine is not in the model"),
+            ("DROP CONSTRAINT trade_price_check", "the check trade_price_check is missing: price"),
+            ("ADD CONSTRAINT mine CHECK (fee < 5)", "the check mine is not in the model"),
             ("DROP CONSTRAINT trade_signal_id_fkey", "the foreign key signal_id is missing"),
             (
                 "DROP CONSTRAINT trade_signal_id_fkey, ADD FOREIGN KEY (signal_id) "
@@ -206,7 +206,7 @@ class TestCheck:
             ('"pnl" REAL', '"pnl" TEXT', "the column pnl is TEXT NULL, not REAL NULL"),
             ('"price" REAL NOT NULL', '"price" REAL', "price is REAL NULL, not REAL NOT NULL"),
             ('"fee" REAL', '"fee" REAL DEFAULT 0', "the column fee is REAL NULL DEFAULT 0"),
-            ("price > 0 AND ", "", "the rule trade_price_check is price <="),
+            ("price > 0 AND ", "", "the check trade_price_check is price <="),
             ("SET NULL", "CASCADE", "ON DELETE CASCADE, not to signal.id ON DELETE SET NULL"),
             (
                 ' REFERENCES "signal" ("id") ON DELETE SET NULL',
@@ -268,7 +268,7 @@ class TestCheck:
         db.execute_sql("ALTER TABLE trade ADD COLUMN kind TEXT CHECK (kind IN (')', 'a''('))")
         close_db()
         _, out, _ = script("--db", path, "check")
-        assert "trade: the rule kind IN (')', 'a''(') is not in the model" in out
+        assert "trade: the check kind IN (')', 'a''(') is not in the model" in out
 
 
 class TestDown:
@@ -325,7 +325,7 @@ class TestDown:
         for _ in range(len(OURS) + 2):
             assert script(*common, "down", "--yes")[0] == 0
         assert script(*common, "down", "--yes")[:2] == (0, "nothing to revert\n")
-        histories = {"schema_migration", "own_migration", "sqlite_sequence"}
+        histories = {"schema_migration", "custom_migration", "sqlite_sequence"}
         assert tables_of(target) <= histories
         assert script(*common, "up")[0] == 0
         assert script(*common, "check")[0] == 0

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import random
 import uuid
 from collections import UserDict
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
@@ -42,7 +44,8 @@ def test_a_created_trade_is_returned_as_it_is_stored() -> None:
     assert abs(datetime.now(UTC) - stored.timestamp) < timedelta(minutes=1)
 
 
-def test_every_field_comes_back() -> None:
+@pytest.mark.parametrize("record", [trades.create, lambda **row: trades.get_or_create(**row)[0]])
+def test_every_field_comes_back(record: Callable[..., Trade]) -> None:
     because = signal()
     values = {
         "symbol": "ETH/USDT",
@@ -60,8 +63,16 @@ def test_every_field_comes_back() -> None:
         "exchange_trade_id": "28457",
         "trade_metadata": {"maker": True},
     }
-    stored = trades.get_by_id(trades.create(**values).id)
-    assert {name: getattr(stored, name) for name in values} == values
+    stored = trades.get_by_id(record(**values).id)
+    assert {name: getattr(stored, name) for name in Trade._meta.fields} == values
+
+
+def test_every_function_that_records_takes_every_field() -> None:
+    fields = set(Trade._meta.fields)
+    for record in (trades.create, trades.get_or_create):
+        assert set(inspect.signature(record).parameters) == fields
+    assert set(trades.NewTrade.__annotations__) == fields
+    assert set(trades.TradeChanges.__annotations__) == fields - {"id"}
 
 
 @pytest.mark.parametrize("spelling", [str, lambda i: i.hex, lambda i: f"{{{str(i).upper()}}}"])

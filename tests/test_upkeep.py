@@ -120,7 +120,7 @@ def test_what_cannot_be_a_copy_is_explained(path: Path, copy: Path) -> None:
     with pytest.raises(NotInitializedError):
         backup(copy)
     init_db(path)
-    with pytest.raises(StorageError, match="is the memory itself"):
+    with pytest.raises(StorageError, match="is the database itself"):
         backup(path)
     with pytest.raises(StorageError, match="its folder .* does not exist"):
         backup(copy.parent / "missing" / "copy.db")
@@ -273,7 +273,7 @@ def test_what_cannot_be_restored_is_explained_and_changes_nothing(path: Path, co
         (copy, StorageError, "there is no such file to restore"),
         (bad, StorageError, "it is not a SQLite database"),
         (foreign, SchemaError, "is not a copy of a memory"),
-        (path, StorageError, "is the memory itself"),
+        (path, StorageError, "is the database itself"),
     ):
         with pytest.raises(kind, match=message):
             restore(source, path)
@@ -389,7 +389,7 @@ def test_a_reference_to_nothing(path: Path) -> None:
     assert "1 rows of 'trade' refer to rows of 'signal'" in found("error")[0].what
 
 
-def test_look_alikes_and_early_trades(path: Path) -> None:
+def test_duplicates_and_trades_before_their_signal(path: Path) -> None:
     init_db(path)
     twice = {"timestamp": at(1), "exchange": "okx"}
     trade(**twice, exchange_trade_id="1")
@@ -421,7 +421,7 @@ def test_a_changed_schema(path: Path) -> None:
             '"side" VARCHAR(4)',
             "the column side is VARCHAR(4) NULL, not VARCHAR(4) NOT",
         ),
-        ("price > 0 AND ", "", "trade: the rule trade_price_check is price <= 1.79"),
+        ("price > 0 AND ", "", "trade: the check trade_price_check is price <= 1.79"),
     ],
 )
 def test_a_changed_column_or_rule(path: Path, old: str, new: str, what: str) -> None:
@@ -524,7 +524,7 @@ def test_a_file_system_that_sqlite_may_not_rely_on(
     kind: str, severity: str | None, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mounts = parse_mounts(f"1 0 8:1 / / rw - {kind} /dev/sda1 rw")
-    monkeypatch.setattr("botmemory.upkeep.check.read_mounts", lambda: mounts)
+    monkeypatch.setattr("botmemory.backends.sqlite.health.read_mounts", lambda: mounts)
     init_db(path)
     about = [finding for finding in check() if f"({kind})" in finding.what]
     assert [finding.severity for finding in about] == ([severity] if severity else [])

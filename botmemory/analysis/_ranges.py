@@ -12,7 +12,7 @@ from typing import Any
 from .._values import to_finite, to_json
 from ..errors import ValidationError, show
 
-__all__ = ["checked_bins", "is_number", "limits", "place_of", "round_ends"]
+__all__ = ["bucket_bounds", "bucket_of", "checked_bins", "is_number", "round_ends"]
 
 MOST_BINS = 1000
 
@@ -54,7 +54,7 @@ def round_ends(numbers: list[float], bins: int) -> list[float]:
     return [float(low), float(high)]  # one range, around a round number
 
 
-def place_of(value: Any, ends: list[float], *, closed: bool) -> tuple[int, Any]:
+def bucket_of(value: Any, ends: list[float], *, closed: bool) -> tuple[int, Any]:
     """Return where a value belongs: a range by the number of ends up to it, or a category."""
     if not is_number(value):
         return 1, (value if isinstance(value, str) else to_json(value), isinstance(value, bool))
@@ -62,7 +62,7 @@ def place_of(value: Any, ends: list[float], *, closed: bool) -> tuple[int, Any]:
     return 0, min(number, len(ends) - 1) if closed else number
 
 
-def limits(place: tuple[int, Any], ends: list[float]) -> dict[str, Any]:
+def bucket_bounds(place: tuple[int, Any], ends: list[float]) -> dict[str, Any]:
     """Return how a bucket is called, and where it begins and ends."""
     kind, number = place
     if kind:

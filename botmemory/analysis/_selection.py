@@ -20,12 +20,12 @@ __all__ = ["Selection", "names", "quote_of", "select"]
 class Selection:
     """Trades, as conditions for the database and as what `queries.read` takes."""
 
-    narrowed: dict[str, Any]
-    symbols: frozenset[str] | None  # None: every symbol that `narrowed` lets through
+    filters: dict[str, Any]
+    symbols: frozenset[str] | None  # None: every symbol that `filters` lets through
     quote: str | None  # in which the PnL of all of them is
 
     def conditions(self) -> list[Any]:
-        found: list[Any] = read.conditions(Trade, self.narrowed, self.narrowed)
+        found: list[Any] = read.conditions(Trade, self.filters, self.filters)
         if self.symbols is not None:
             field: Any = Trade.symbol
             found.append(field.in_(sorted(self.symbols)))
@@ -46,13 +46,13 @@ def select(
     Raises `ValidationError` where their PnL would be added up although it is in different
     currencies.
     """
-    narrowed = read.narrowed(Trade, symbol, strategy, start_date, end_date)
+    filters = read.filters(Trade, symbol, strategy, start_date, end_date)
     if quote is not None and not isinstance(quote, str):
         raise ValidationError(f"quote: {show(quote)} is not the name of a currency", field="quote")
     if symbol is not None and quote is None:
-        return Selection(narrowed, None, quote_of(narrowed["symbol"]))
+        return Selection(filters, None, quote_of(filters["symbol"]))
     by_quote = defaultdict(set)
-    for one in read.distinct(Trade, "symbol", narrowed):
+    for one in read.distinct(Trade, "symbol", filters):
         by_quote[quote_of(one)].add(one)
     if quote is not None:
         wanted = plain_text(quote) or None
@@ -60,7 +60,7 @@ def select(
             raise ValidationError(
                 f"quote: no trade is in {show(quote)}; there are {names(by_quote)}", field="quote"
             )
-        return Selection(narrowed, frozenset(by_quote[wanted]), wanted)
+        return Selection(filters, frozenset(by_quote[wanted]), wanted)
     if added_up and len(by_quote) > 1:
         raise ValidationError(
             f"quote: the trades are in different currencies, which do not add up: "
@@ -75,7 +75,7 @@ def select(
             "is one and the same, or name a symbol",
             field="quote",
         )
-    return Selection(narrowed, None, next(iter(by_quote)) if len(by_quote) == 1 else None)
+    return Selection(filters, None, next(iter(by_quote)) if len(by_quote) == 1 else None)
 
 
 def quote_of(symbol: str) -> str | None:

@@ -17,13 +17,13 @@ from typing import Any, Literal
 from peewee import JOIN, fn
 
 from .._arguments import checked_call
-from .._values import checked_key, flat, to_text
+from .._values import checked_key, flatten, to_text
 from ..database import db
 from ..errors import NotFoundError, ValidationError, show
 from ..models import OrderSide, Signal, Trade
 from ..queries import read
 from ..repositories import trades
-from ._ranges import checked_bins, is_number, limits, place_of, round_ends
+from ._ranges import bucket_bounds, bucket_of, checked_bins, is_number, round_ends
 from ._results import Result, Sums, result_fields
 from ._selection import Selection, select
 
@@ -98,7 +98,7 @@ def explain(trade: Trade | uuid.UUID | str, *, price_key: str | None = None) -> 
     signal = trade.signal
     if signal is None:
         return Explanation(trade, None, {}, None, None, None, None)
-    indicators = dict(flat(signal.signal_metadata))
+    indicators = dict(flatten(signal.signal_metadata))
     names = PRICES if price_key is None else (to_text("price_key", price_key),)
     found_prices = [indicators[name] for name in names if is_number(indicators.get(name))]
     price = next((float(one) for one in found_prices if one > 0), None)
@@ -149,17 +149,17 @@ def pnl_by_metadata(
     else:
         # a position may have been opened before the first of the trades that are asked for
         chosen = select(symbol, strategy, None, None, quote)
-        span = read.narrowed(Trade, None, None, start_date, end_date)
+        span = read.filters(Trade, None, None, start_date, end_date)
         found = list(_by_entry(key, chosen, span))
     numbers = [value for value, _ in found if is_number(value)]
     ranges = round_ends(numbers, bins) if isinstance(bins, int) and numbers else ends
     sums: dict[Any, Sums] = {}
     for value, pnl in found:
-        place = place_of(value, ranges, closed=isinstance(bins, int))
+        place = bucket_of(value, ranges, closed=isinstance(bins, int))
         summed = Sums.of(pnl)
         sums[place] = sums[place].plus(summed) if place in sums else summed
     return [
-        Bucket(**limits(place, ranges), **result_fields(chosen.quote, sums[place]))
+        Bucket(**bucket_bounds(place, ranges), **result_fields(chosen.quote, sums[place]))
         for place in sorted(sums)
     ]
 
@@ -176,14 +176,14 @@ def conversion(
     The symbol, the strategy and the time are those of the signals. A signal was acted on when at
     least one trade names it.
     """
-    narrowed = read.narrowed(Signal, symbol, strategy, start_date, end_date)
+    filters = read.filters(Signal, symbol, strategy, start_date, end_date)
     query: Any = Signal.select(
         Signal.signal_value,
         fn.COUNT(fn.DISTINCT(Signal.id)),
         fn.COUNT(fn.DISTINCT(Trade.signal)),
         fn.COUNT(Trade.signal),
     ).join(Trade, JOIN.LEFT_OUTER, on=(Trade.signal == Signal.id))
-    if conditions := read.conditions(Signal, narrowed, narrowed):
+    if conditions := read.conditions(Signal, filters, filters):
         query = query.where(*conditions)
     rows = read.fetch(query.group_by(Signal.signal_value).tuples())
     return [
@@ -215,7 +215,7 @@ def _by_entry(
     held: defaultdict[Any, Decimal] = defaultdict(Decimal)
     entries: dict[Any, Any] = {}
     rows = read.stream_values(
-        Trade, chosen.narrowed, "symbol", "strategy", "side", "quantity", "pnl", "signal"
+        Trade, chosen.filters, "symbol", "strategy", "side", "quantity", "pnl", "signal"
     )
     for moment, _, symbol, strategy, side, quantity, pnl, signal in rows:
         if chosen.symbols is not None and symbol not in chosen.symbols:

@@ -186,8 +186,8 @@ def quotes(
     end_date: datetime | None = None,
 ) -> list[str]:
     """Return the currencies the trades are in, by alphabet; "" for symbols that name none."""
-    narrowed = read.narrowed(Trade, symbol, strategy, start_date, end_date)
-    return sorted({quote_of(one) or "" for one in read.distinct(Trade, "symbol", narrowed)})
+    filters = read.filters(Trade, symbol, strategy, start_date, end_date)
+    return sorted({quote_of(one) or "" for one in read.distinct(Trade, "symbol", filters)})
 
 
 _WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
@@ -242,7 +242,7 @@ class _Point(NamedTuple):
 def _points(chosen: Selection) -> Iterator[_Point]:
     """Yield the closed trades in time order, with the sums so far as exact decimals."""
     equity = peak = Decimal(0)
-    rows: Iterable[Any] = read.stream_values(Trade, chosen.narrowed, "symbol", "pnl")
+    rows: Iterable[Any] = read.stream_values(Trade, chosen.filters, "symbol", "pnl")
     for timestamp, trade_id, symbol, pnl in rows:
         if pnl is None or (chosen.symbols is not None and symbol not in chosen.symbols):
             continue

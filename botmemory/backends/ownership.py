@@ -10,16 +10,13 @@ import sys
 from contextlib import suppress
 from inspect import CO_ASYNC_GENERATOR, CO_GENERATOR
 from types import FrameType
+from typing import Any
 
-from .._typing import TYPE_CHECKING
 from ..errors import DatabaseBusyError
-
-if TYPE_CHECKING:
-    from typing import Any
 
 __all__ = ["Suspension", "current_owner", "is_inside_a_call", "is_owner", "suspension_of"]
 
-_OURS = frozenset({"botmemory.database", "botmemory.transactions"})
+_OURS = frozenset({"botmemory.database", "botmemory.backends.transactions"})
 # what runs the functions that a pool of threads is given
 _POOLS = frozenset(
     {

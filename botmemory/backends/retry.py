@@ -1,31 +1,28 @@
-"""Repeat what the database has undone for the sake of another transaction."""
+"""Repeat what the database has rolled back because of a conflict with another transaction."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
-from .._typing import TYPE_CHECKING
 from ..errors import DatabaseBusyError
 
-__all__ = ["repeat_undone"]
+__all__ = ["retry_on_conflict"]
 
 ATTEMPTS = 10
 LONGEST_PAUSE = 1.0  # seconds
 
-if TYPE_CHECKING:
-    from typing import TypeVar
-
-    R = TypeVar("R")
+R = TypeVar("R")
 
 
-def repeat_undone(call: Callable[[], R]) -> R:
-    """Return what `call` returns, calling it up to ten times in all while it is undone."""
+def retry_on_conflict(call: Callable[[], R]) -> R:
+    """Return what `call` returns, calling it up to ten times in all while it is rolled back."""
     for attempt in range(1, ATTEMPTS):
         try:
             return call()
         except DatabaseBusyError as error:
-            if not error.undone:
+            if not error.retryable:
                 raise
         import random  # late: most programs never get here
 

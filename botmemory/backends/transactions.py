@@ -16,19 +16,16 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from contextvars import ContextVar
 from functools import partial, wraps
+from types import TracebackType
+from typing import Any, ParamSpec, TypeVar
 
 import peewee
 
-from .._typing import TYPE_CHECKING
 from ..errors import BotMemoryError, DatabaseBusyError, StorageError, ValidationError
 from .ownership import current_owner, is_owner, suspension_of
 
-if TYPE_CHECKING:
-    from types import TracebackType
-    from typing import Any, ParamSpec, TypeVar
-
-    P = ParamSpec("P")
-    R = TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 __all__ = ["Atomic", "ExitOfDatabase", "TransactionState"]
 
@@ -65,8 +62,8 @@ class ExitOfDatabase:
         if database is None:
             leave: Callable[..., None] = kind.leave_context  # contextlib.ExitStack asks the class
             return leave
-        opened = database.opened()
-        block = opened._state.next_block = Atomic(lambda: opened, closes_connection=True)
+        current = database.current()
+        block = current._state.next_block = Atomic(lambda: current, closes_connection=True)
         return block.__exit__
 
 
@@ -74,20 +71,20 @@ class Atomic:
     """A block that is one transaction, or a savepoint inside another one.
 
     It is what `session_scope()` and Peewee's `atomic()` return; as a decorator it makes a block of
-    a function. `opened` returns the database when the block is entered.
+    a function. `current` returns the database when the block is entered.
     """
 
     __exit__ = _Exit()
 
     def __init__(
         self,
-        opened: Callable[[], Any],
+        current: Callable[[], Any],
         lock_type: str | None = None,
         *,
         gives_database: bool = False,
         closes_connection: bool = False,
     ) -> None:
-        self._opened = opened
+        self._current = current
         self._lock_type = lock_type
         self._gives_database = gives_database
         self._closes_connection = closes_connection
@@ -98,17 +95,17 @@ class Atomic:
         self.is_in_lock = False  # somebody further out in this thread holds the write lock
         self.position = 0  # among Peewee's transactions of the thread
         self.is_outermost = False
-        self.undone_because: str | None = None  # why it cannot be committed any more
+        self.rollback_reason: str | None = None  # why it cannot be committed any more
         self.inner: list[Atomic] = []  # the savepoints that are open in it
         # the one it is on, whichever thread leaves it; it goes with the thread that began
         self.connection: Callable[[], Any] = _nothing
 
     def __enter__(self) -> Any:
-        database = self.database = self._opened()
+        database = self.database = self._current()
         self.thread = threading.get_ident()
         self.owner = current_owner()
         self.suspension = suspension_of(sys._getframe(1), database)
-        self.undone_because = None
+        self.rollback_reason = None
         if database.may_use_transaction():
             self._enter_savepoint(database.top_transaction())
         else:
@@ -145,24 +142,24 @@ class Atomic:
 
     def _leave(self, kind: type[BaseException] | None) -> None:
         if not self.is_open:
-            self.database.forget_undone(self)
-            if kind is None and self.undone_because is not None:
-                raise DatabaseBusyError(f"{self.database.config.label}: {self.undone_because}")
+            self.database.forget_rolled_back(self)
+            if kind is None and self.rollback_reason is not None:
+                raise DatabaseBusyError(f"{self.database.config.label}: {self.rollback_reason}")
             return
         if not self._is_mine():
-            self.undo(
+            self.roll_back(
                 "session_scope() was entered by one thread or task and left by another, and all of "
                 "it was rolled back; enter and leave it in one function"
             )
             if kind is None:
-                raise DatabaseBusyError(f"{self.database.config.label}: {self.undone_because}")
+                raise DatabaseBusyError(f"{self.database.config.label}: {self.rollback_reason}")
         elif not self.is_outermost:
             self._leave_savepoint(kind is not None)
-        elif kind is None and (self.undone_because is not None or self.inner):
-            self.undo(self.undone_because or "it was left before a session_scope() inside it")
-            raise StorageError(f"{self.database.config.label}: {self.undone_because}")
+        elif kind is None and (self.rollback_reason is not None or self.inner):
+            self.roll_back(self.rollback_reason or "it was left before a session_scope() inside it")
+            raise StorageError(f"{self.database.config.label}: {self.rollback_reason}")
         else:
-            self.database.leave_transaction(self, undo=kind is not None)
+            self.database.leave_transaction(self, roll_back=kind is not None)
 
     def _leave_savepoint(self, failed: bool) -> None:
         released = False
@@ -183,16 +180,16 @@ class Atomic:
             del inner[inner.index(self) :]
 
     def _undo_savepoint(self) -> None:
-        undone = False
+        rolled_back = False
         self._forget_savepoint()
         try:
             # what was raised in the block is what the caller is to see
             with suppress(BotMemoryError, peewee.PeeweeException):
                 self.database.execute_sql(f"ROLLBACK TO SAVEPOINT {self._savepoint}")
-                undone = True
+                rolled_back = True
         finally:
-            if not undone:
-                self.outermost.undone_because = (
+            if not rolled_back:
+                self.outermost.rollback_reason = (
                     "an inner session_scope() could not be rolled back by itself, and all of the "
                     "outer one was rolled back; leave it and begin again"
                 )
@@ -203,25 +200,25 @@ class Atomic:
     def _interrupted(self, _: object) -> None:
         """Leave a block whose end was interrupted before it began."""
         if self.is_open:
-            self.undo("an interrupt ended session_scope(), and all of it was rolled back")
+            self.roll_back("an interrupt ended session_scope(), and all of it was rolled back")
 
-    def undo(self, because: str) -> None:
+    def roll_back(self, because: str) -> None:
         """Roll back, from whichever thread, and say why when the block is left."""
-        self.undone_because = because
+        self.rollback_reason = because
         if not self.is_outermost:
             if self._is_mine():
                 self._undo_savepoint()
             else:
                 self._forget_savepoint()
-                self.outermost.undo(because)
+                self.outermost.roll_back(because)
         elif self.is_open:
-            self.database.leave_transaction(self, undo=True)
+            self.database.leave_transaction(self, roll_back=True)
 
     def forget(self, because: str) -> None:
         """Let go of a block in a child process: the parent goes on with its transaction."""
         for block in (self, *self.inner):
             block.is_open, block.is_changing = False, False
-            block.held_by_with, block.undone_because = None, because
+            block.held_by_with, block.rollback_reason = None, because
 
     def may_be_used(self) -> bool:
         """Return whether the transaction is open, for a statement that is about to run in it.
@@ -234,7 +231,7 @@ class Atomic:
 
     def _require_use(self) -> bool:
         if self.held_by_with is not None and self.held_by_with() is None:
-            self.undo("an interrupt ended session_scope(), and all of it was rolled back")
+            self.roll_back("an interrupt ended session_scope(), and all of it was rolled back")
             return False
         if self.owner is not None and not is_owner(self.owner):
             raise DatabaseBusyError(
@@ -243,19 +240,19 @@ class Atomic:
                 "before the await"
             )
         if self.suspension is not None and self.suspension.is_outside():
-            self.database.remember_undone(self)
-            self.undo(
+            self.database.remember_rolled_back(self)
+            self.roll_back(
                 "a generator was suspended inside session_scope() while the function that drives "
                 "it used the database, and all of the block was rolled back; leave session_scope() "
                 "before the yield, or make it a context manager with contextlib.contextmanager"
             )
-            raise DatabaseBusyError(f"{self.database.config.label}: {self.undone_because}")
+            raise DatabaseBusyError(f"{self.database.config.label}: {self.rollback_reason}")
         return True
 
     def require_outside(self) -> None:
-        """Refuse what a generator does inside a block that was undone while it was suspended."""
+        """Refuse a generator's calls inside a block that was rolled back while it was suspended."""
         if self.suspension is not None and not self.suspension.is_outside():
-            raise DatabaseBusyError(f"{self.database.config.label}: {self.undone_because}")
+            raise DatabaseBusyError(f"{self.database.config.label}: {self.rollback_reason}")
 
     # --- what Peewee's transactions have ----------------------------------------------------
 
@@ -284,7 +281,7 @@ class Atomic:
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         @wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
-            with Atomic(self._opened, self._lock_type):
+            with Atomic(self._current, self._lock_type):
                 return function(*args, **kwargs)
 
         return call
@@ -296,12 +293,12 @@ class TransactionState:
     _state: Any
     config: Any
 
-    def opened(self) -> Any:
+    def current(self) -> Any:
         """Return this database, as the proxy does."""
         return self
 
     def __enter__(self) -> Any:
-        block = self._state.next_block or Atomic(self.opened, closes_connection=True)
+        block = self._state.next_block or Atomic(self.current, closes_connection=True)
         self._state.next_block = None
         block.__enter__()
         self._state.ctx.append(block)
@@ -337,7 +334,7 @@ class TransactionState:
         Raises `DatabaseBusyError` where it is somebody else's.
         """
         state = self._state
-        for block in state.undone:
+        for block in state.rolled_back:
             block.require_outside()
         if not state.transactions:
             return False
@@ -358,11 +355,11 @@ class TransactionState:
     def in_transaction(self) -> bool:
         return self.may_use_transaction()
 
-    def undo_what_is_left(self) -> None:
+    def roll_back_leftover(self) -> None:
         """Roll back a transaction of this thread that an interrupt has left open in a generator."""
         for transaction in self._state.transactions[:1]:
             if isinstance(transaction, Atomic):
-                transaction.undo("an interrupt ended it, and all of it was rolled back")
+                transaction.roll_back("an interrupt ended it, and all of it was rolled back")
 
     def require_no_transaction(self) -> None:
         """Refuse to close this thread's connection inside a transaction."""
@@ -382,14 +379,14 @@ class TransactionState:
                 "the function that records"
             )
 
-    def remember_undone(self, block: Atomic) -> None:
-        """Remember a block that was undone while a generator is suspended in it."""
-        self._state.undone = [*self._state.undone, block]
+    def remember_rolled_back(self, block: Atomic) -> None:
+        """Remember a block that was rolled back while a generator is suspended in it."""
+        self._state.rolled_back = [*self._state.rolled_back, block]
 
-    def forget_undone(self, block: Atomic) -> None:
+    def forget_rolled_back(self, block: Atomic) -> None:
         """Forget such a block, which was left."""
-        if self._state.undone:
-            self._state.undone = [one for one in self._state.undone if one is not block]
+        if self._state.rolled_back:
+            self._state.rolled_back = [one for one in self._state.rolled_back if one is not block]
 
     def forget_transactions(self) -> bool:
         """Let go of what is open in a child process; return whether a transaction was."""

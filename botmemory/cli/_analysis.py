@@ -19,9 +19,9 @@ from ..queries import read
 from ..repositories import trades
 from ._listing import in_currencies, row_of
 from ._options import Memory, answer, form_options, memory_options, narrowing, reading
-from ._output import Column, amount, console, duration, moment, number, percent, plain, show
+from ._output import Column, amount, console, duration, number, percent, plain, show, timestamp
 
-__all__ = ["JUDGING", "print_pairs"]
+__all__ = ["ANALYSIS_COMMANDS", "print_pairs"]
 
 RESULT = (
     Column("trades", "trades", right=True),
@@ -47,10 +47,10 @@ RESULT = (
 @form_options
 @click.pass_obj
 @answer
-def show_pnl(memory: Memory, form: str, dimension: performance.Dimension, **narrowed: Any) -> None:
+def show_pnl(memory: Memory, form: str, dimension: performance.Dimension, **filters: Any) -> None:
     """Show what was earned, by symbol or something else."""
     with reading(memory):
-        found = performance.by(dimension, **narrowed)
+        found = performance.by(dimension, **filters)
     # a column of numbers reads best from its right edge
     right = dimension == "hour"
     columns = (
@@ -68,11 +68,11 @@ def show_pnl(memory: Memory, form: str, dimension: performance.Dimension, **narr
 @form_options
 @click.pass_obj
 @answer
-def show_performance(memory: Memory, form: str, quote: str | None, **narrowed: Any) -> None:
+def show_performance(memory: Memory, form: str, quote: str | None, **filters: Any) -> None:
     """Show how the trades have done, currency by currency."""
     with reading(memory):
-        quotes = performance.quotes(**narrowed) if quote is None else [quote]
-        found = [performance.summarize(**narrowed, quote=one) for one in quotes]
+        quotes = performance.quotes(**filters) if quote is None else [quote]
+        found = [performance.summarize(**filters, quote=one) for one in quotes]
     if form != "table":
         show([dataclasses.asdict(one) for one in found], (), form, nothing="")
     elif not found:
@@ -137,7 +137,7 @@ def explain_trade(memory: Memory, id: str, price_key: str | None, as_json: bool)
 @click.pass_obj
 @answer
 def show_attribution(
-    memory: Memory, form: str, key: str, bins: int, ends: str | None, entry: bool, **narrowed: Any
+    memory: Memory, form: str, key: str, bins: int, ends: str | None, entry: bool, **filters: Any
 ) -> None:
     """Show where in the range of an indicator money was made.
 
@@ -149,7 +149,7 @@ def show_attribution(
         raise click.BadParameter(f"{ends!r} are not numbers, as in 30,70") from None
     signal_of: Any = "entry" if entry else "trade"
     with reading(memory):
-        found = attribution.pnl_by_metadata(key, ranges, **narrowed, signal_of=signal_of)
+        found = attribution.pnl_by_metadata(key, ranges, **filters, signal_of=signal_of)
     columns = (
         Column("label", key, right=all(one.category is None for one in found)),
         *RESULT,
@@ -164,10 +164,10 @@ def show_attribution(
 @form_options
 @click.pass_obj
 @answer
-def show_conversion(memory: Memory, form: str, **narrowed: Any) -> None:
+def show_conversion(memory: Memory, form: str, **filters: Any) -> None:
     """Show how many signals of each value were acted on."""
     with reading(memory):
-        found = attribution.conversion(**narrowed)
+        found = attribution.conversion(**filters)
     columns = (
         Column("signal_value", "value", right=True),
         Column("signals", "signals", right=True),
@@ -178,7 +178,7 @@ def show_conversion(memory: Memory, form: str, **narrowed: Any) -> None:
     show([dataclasses.asdict(one) for one in found], columns, form, nothing="no signals")
 
 
-JUDGING = (show_pnl, show_performance, explain_trade, show_attribution, show_conversion)
+ANALYSIS_COMMANDS = (show_pnl, show_performance, explain_trade, show_attribution, show_conversion)
 
 
 def _trade(text: str) -> Trade:
@@ -208,7 +208,7 @@ def _said(name: str, value: Any) -> str | None:
     if name == "win_rate":
         return None if value is None else percent(value)
     if isinstance(value, datetime):
-        return f"{moment(value)} UTC"
+        return f"{timestamp(value)} UTC"
     if isinstance(value, timedelta):
         return duration(value)
     if isinstance(value, float):

@@ -6,25 +6,26 @@ import dataclasses
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 import peewee
 
 from .. import migration_runner
 from .._version import __version__
-from ..database import Backend, opened
+from ..backends.base import Backend
+from ..database import open_temporarily
 from ..fields import UtcDateTimeField
 from ..models import Signal, Trade
 from ..report import write_report
 from ..schema.versions import status as schema_status
 from ..upkeep.backup import backup
 from ..upkeep.check import check
-from ._analysis import JUDGING, print_pairs
-from ._listing import LISTING
+from ._analysis import ANALYSIS_COMMANDS, print_pairs
+from ._listing import LIST_COMMANDS
 from ._options import Memory, answer, form_options, memory_options, narrowing, reading
 from ._output import plain, progress, show
-from ._transfer import MOVING
+from ._transfer import TRANSFER_COMMANDS
 
 __all__ = ["cli"]
 
@@ -47,7 +48,7 @@ def cli(context: click.Context) -> None:
     context.ensure_object(Memory)
 
 
-for command in (*LISTING, *JUDGING, *MOVING):
+for command in (*LIST_COMMANDS, *ANALYSIS_COMMANDS, *TRANSFER_COMMANDS):
     cli.add_command(command)
 
 
@@ -61,7 +62,7 @@ def show_status(memory: Memory, as_json: bool) -> None:
 
     Exit 1 when migrations are pending.
     """
-    with opened(memory.settings(read_only=True)) as database:  # of any version
+    with open_temporarily(memory.settings(read_only=True)) as database:  # of any version
         steps = schema_status(database)
         pending = [step.name for step in steps if not step.applied]
         applied = [step for step in steps if step.applied]
@@ -86,7 +87,8 @@ def show_status(memory: Memory, as_json: bool) -> None:
 
 def _counted(database: Backend, model: type[peewee.Model]) -> dict[str, Any]:
     name: str = model._meta.table_name
-    table: Any = peewee.Table(name).bind(database)  # the model may have more columns
+    # the model may have columns that an older table has not
+    table: Any = peewee.Table(name).bind(cast("peewee.Database", database))
     counted = peewee.fn.COUNT(peewee.SQL("*")), peewee.fn.MAX(table.c.timestamp)
     [(count, last)] = table.select(*counted).tuples()
     moment = UtcDateTimeField().python_value(last)
@@ -149,13 +151,13 @@ def make_backup(memory: Memory, destination: Path) -> None:
 @narrowing("symbol", "strategy", "time")
 @click.pass_obj
 @answer
-def make_report(memory: Memory, out: Path, **narrowed: Any) -> None:
+def make_report(memory: Memory, out: Path, **filters: Any) -> None:
     """Write a report with charts, as one HTML file.
 
     It needs no other file and no network. Prints where it is.
     """
     with reading(memory), progress("drawing") as report:
-        path = write_report(out, **narrowed, progress=report)
+        path = write_report(out, **filters, progress=report)
     click.echo(path)
 
 

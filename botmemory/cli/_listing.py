@@ -13,9 +13,9 @@ from ..models import BaseModel, Signal, Trade
 from ..queries import read
 from ..repositories import positions
 from ._options import Memory, answer, form_options, memory_options, narrowing, reading
-from ._output import Column, amount, moment, number, show
+from ._output import Column, amount, number, show, timestamp
 
-__all__ = ["LISTING", "in_currencies", "row_of"]
+__all__ = ["LIST_COMMANDS", "in_currencies", "row_of"]
 
 SHORT = 13  # digits of an id, with its dash: the millisecond in which it was made
 
@@ -26,15 +26,15 @@ SHORT = 13  # digits of an id, with its dash: the millisecond in which it was ma
 @form_options
 @click.pass_obj
 @answer
-def show_trades(memory: Memory, form: str, limit: int, **narrowed: Any) -> None:
+def show_trades(memory: Memory, form: str, limit: int, **filters: Any) -> None:
     """List the latest trades, newest first.
 
     The id is shortened; `explain` takes it so.
     """
     with reading(memory):
-        rows = _rows(Trade, limit, narrowed)
+        rows = _rows(Trade, limit, filters)
     columns = (
-        Column("timestamp", "when (UTC)", moment),
+        Column("timestamp", "when (UTC)", timestamp),
         Column("symbol", "symbol"),
         Column("side", "side"),
         Column("quantity", "quantity", number, right=True),
@@ -52,13 +52,13 @@ def show_trades(memory: Memory, form: str, limit: int, **narrowed: Any) -> None:
 @form_options
 @click.pass_obj
 @answer
-def show_signals(memory: Memory, form: str, limit: int, **narrowed: Any) -> None:
+def show_signals(memory: Memory, form: str, limit: int, **filters: Any) -> None:
     """List the latest signals, newest first."""
     with reading(memory):
-        rows = _rows(Signal, limit, narrowed)
+        rows = _rows(Signal, limit, filters)
     columns = (
         Column("id", "id", right=True),
-        Column("timestamp", "when (UTC)", moment),
+        Column("timestamp", "when (UTC)", timestamp),
         Column("symbol", "symbol"),
         Column("signal_value", "value", right=True),
         Column("strategy", "strategy", may_be_cut=True),
@@ -86,16 +86,16 @@ def show_positions(memory: Memory, form: str, symbol: str | None, strategy: str 
         Column("average_entry_price", "entry price", number, right=True),
         Column("realized_pnl", "realized", amount, right=True),
         Column("fees", "fees", in_currencies, right=True),
-        Column("opened_at", "since (UTC)", moment),
+        Column("opened_at", "since (UTC)", timestamp),
     )
     show([dataclasses.asdict(one) for one in found], columns, form, nothing="nothing is held")
 
 
-LISTING = (show_trades, show_signals, show_positions)
+LIST_COMMANDS = (show_trades, show_signals, show_positions)
 
 
-def _rows(model: type[BaseModel], limit: int, narrowed: dict[str, Any]) -> list[dict[str, Any]]:
-    values = read.narrowed(model, **narrowed)
+def _rows(model: type[BaseModel], limit: int, filters: dict[str, Any]) -> list[dict[str, Any]]:
+    values = read.filters(model, **filters)
     return [row_of(row) for row in read.newest_first(model, values, limit)]
 
 

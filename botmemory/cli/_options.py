@@ -84,7 +84,7 @@ def form_options(command: Command) -> Command:
 
 
 def narrowing(*names: str) -> Callable[[Command], Command]:
-    """Let a command be narrowed by some of symbol, strategy, time, currency and number."""
+    """Let a command be filters by some of symbol, strategy, time, currency and number."""
     options = {
         "symbol": click.option("--symbol", metavar="SYMBOL", help="Of one symbol alone."),
         "strategy": click.option("--strategy", metavar="NAME", help="Of one strategy alone."),

@@ -23,12 +23,12 @@ __all__ = [
     "Column",
     "amount",
     "duration",
-    "moment",
     "number",
     "percent",
     "plain",
     "progress",
     "show",
+    "timestamp",
 ]
 
 PIPED = 1_000_000  # columns: what is read by a program is not cut
@@ -122,7 +122,7 @@ def plain(value: Any) -> Any:
     return value.value if isinstance(value, enum.Enum) else value
 
 
-def moment(value: datetime) -> str:
+def timestamp(value: datetime) -> str:
     return f"{value:%Y-%m-%d %H:%M}"
 
 

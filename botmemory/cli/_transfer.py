@@ -29,7 +29,7 @@ from ._options import (
 )
 from ._output import Column, progress, show
 
-__all__ = ["MOVING"]
+__all__ = ["TRANSFER_COMMANDS"]
 
 TABLES: dict[str, Any] = {"trades": Trade, "signals": Signal}
 COPIED = (
@@ -49,14 +49,14 @@ SHOWN = 10  # of the rows that an import refuses, and of those that need a look
 @click.argument("file", type=click.Path(path_type=Path))
 @click.pass_obj
 @answer
-def export_rows(memory: Memory, table: str, file: Path, spreadsheet: bool, **narrowed: Any) -> None:
+def export_rows(memory: Memory, table: str, file: Path, spreadsheet: bool, **filters: Any) -> None:
     """Write trades or signals to a CSV, JSONL or Parquet file.
 
     Its suffix says which: .csv, .jsonl or .parquet. `import` takes it in again to the last bit.
     """
     with reading(memory), progress("writing") as report:
         count = export_file(
-            TABLES[table], file, spreadsheet=spreadsheet, progress=report, **narrowed
+            TABLES[table], file, spreadsheet=spreadsheet, progress=report, **filters
         )
     click.echo(f"{count:,} {table} in {file}")
 
@@ -104,10 +104,10 @@ def import_freqtrade(memory: Memory, file: Path, notes: TextIO | None) -> None:
     _require_readable(file)
     with writing(memory), progress("reading") as report:
         found = import_database(file, progress=report)
-    for kind in ("remarks", "rejected") if notes is not None else ():
+    for kind in ("warnings", "rejected") if notes is not None else ():
         for one in getattr(found, kind):
-            noted = {"kind": kind, "reason": one.reason, "row": one.row}
-            print(json.dumps(noted, default=str), file=notes)
+            row_issue = {"kind": kind, "reason": one.reason, "row": one.row}
+            print(json.dumps(row_issue, default=str), file=notes)
     _tell(found, "trades", "{0.reason}")
 
 
@@ -167,8 +167,8 @@ def _tell(found: ImportResult, what: str, line: str) -> None:
     """Say what became of an import, and exit with 1 if something was refused."""
     click.echo(f"{what}: {found.created:,} recorded, {found.skipped:,} there already")
     for notes, count, title in (
-        (found.remarks, len(found.remarks), "to look at"),
-        (found.rejected, found.refused, "refused"),
+        (found.warnings, len(found.warnings), "to look at"),
+        (found.rejected, found.rejected_count, "refused"),
     ):
         for one in notes[:SHOWN]:
             click.echo(line.format(one), err=True)
@@ -177,4 +177,4 @@ def _tell(found: ImportResult, what: str, line: str) -> None:
     sys.exit(int(bool(found.rejected)))
 
 
-MOVING = (export_rows, import_rows, import_freqtrade, copy_all)
+TRANSFER_COMMANDS = (export_rows, import_rows, import_freqtrade, copy_all)

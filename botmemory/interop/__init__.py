@@ -1,5 +1,5 @@
 """Trades from elsewhere: a module for each outside format."""
 
-from ._result import ImportResult, Noted
+from ._result import ImportResult, RowIssue
 
-__all__ = ["ImportResult", "Noted"]
+__all__ = ["ImportResult", "RowIssue"]

@@ -22,7 +22,7 @@ def kind_of(field: Any) -> str:
     if isinstance(field, peewee.ForeignKeyField):
         return kind_of(field.rel_field)
     for kinds, name in (
-        (UtcDateTimeField, "moment"),
+        (UtcDateTimeField, "timestamp"),
         (MetadataField, "json"),
         (peewee.FloatField, "number"),
         (peewee.IntegerField, "whole"),

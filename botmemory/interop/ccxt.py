@@ -20,7 +20,7 @@ from ..database import session_scope
 from ..errors import ValidationError, show
 from ..models import Trade
 from ..repositories import trades
-from ._result import ImportResult, Noted
+from ._result import ImportResult, RowIssue
 
 __all__ = ["import_trades"]
 
@@ -41,7 +41,7 @@ def import_trades(
     the symbol is a derivative; fees keep their currency; the exchange's own message (`info`), the
     order and the cost are in `trade_metadata`. A fill that cannot be recorded (without an id, a
     side, a time, a price or an amount) is in `rejected` with its reason; one whose fees are in
-    several currencies is in `remarks`, with all of them in its metadata. Raises `ValidationError`
+    several currencies is in `warnings`, with all of them in its metadata. Raises `ValidationError`
     for arguments that fit no fill, `DatabaseBusyError` and `StorageError`; what was recorded until
     then stays, and repeating the call goes on.
     """
@@ -56,25 +56,25 @@ def import_trades(
         if value is not None or name == "exchange":
             getattr(Trade, name).clean(value)
     counts = {True: 0, False: 0}
-    rejected: list[Noted] = []
-    remarks: list[Noted] = []
+    rejected: list[RowIssue] = []
+    warnings: list[RowIssue] = []
     numbered = enumerate(unified_trades)
     # the rows come first: an exchange that is slow must not hold a transaction open
     while some := list(islice(numbered, FILLS_PER_TRANSACTION)):
         with session_scope():
             for index, row in some:
                 try:
-                    values, remark = _values(row)
+                    values, warning = _values(row)
                     _, created = trades.get_or_create(
                         exchange=exchange, strategy=strategy, **values
                     )
                 except ValidationError as error:
-                    rejected.append(Noted(index, str(error), row))
+                    rejected.append(RowIssue(index, str(error), row))
                     continue
                 counts[created] += 1
-                if remark:
-                    remarks.append(Noted(index, remark, row))
-    return ImportResult(counts[True], counts[False], rejected, remarks, len(rejected))
+                if warning:
+                    warnings.append(RowIssue(index, warning, row))
+    return ImportResult(counts[True], counts[False], rejected, warnings, len(rejected))
 
 
 def _values(row: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
@@ -85,9 +85,9 @@ def _values(row: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
     if known_by in (None, ""):
         raise ValidationError("id: the exchange names none, so the fill could not be told again")
     amount = _number(row, "amount")
-    fee, currency, remark = _fee(list(_fees(row)))
+    fee, currency, warning = _fee(list(_fees(row)))
     metadata = {name: row[name] for name in KEPT if row.get(name) is not None}
-    if remark:
+    if warning:
         metadata["fees"] = row.get("fees")
     return {
         "exchange_trade_id": plain_text(known_by) if isinstance(known_by, str) else str(known_by),
@@ -99,7 +99,7 @@ def _values(row: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
         "fee": fee,
         "fee_currency": currency,
         "trade_metadata": metadata,
-    }, remark
+    }, warning
 
 
 def _price(row: Mapping[str, Any], amount: float) -> float:

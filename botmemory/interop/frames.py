@@ -15,7 +15,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from .._arguments import checked_call
-from .._values import flat, to_json
+from .._values import flatten, to_json
 from ..errors import ConfigError
 from ..models import BaseModel, Signal, Trade
 from ..queries import read
@@ -82,14 +82,14 @@ def _table(
         raise ConfigError(
             f"data frames need {error.name}: pip install 'botmemory[frames]'"
         ) from error
-    narrowed = read.narrowed(model, symbol, strategy, start_date, end_date)
+    filters = read.filters(model, symbol, strategy, start_date, end_date)
     fields: Sequence[Any] = model._meta.sorted_fields
     arrays: list[list[Any]] = [[] for _ in fields]
     metadata: defaultdict[str, list[Any]] = defaultdict(list)
-    for columns in _columns(model, narrowed):
+    for columns in _columns(model, filters):
         for field, of_field, values in zip(fields, arrays, columns, strict=True):
             if expand_metadata and kind_of(field) == "json":
-                metadata[field.column_name] += map(_flat, values)
+                metadata[field.column_name] += map(_flattened, values)
             else:
                 of_field.append(_array(pa, field, values))
     found: dict[str, Any] = {}
@@ -115,10 +115,10 @@ def _ascends(moments: pa.ChunkedArray) -> bool:
     return bool(pc.all(later, min_count=0).as_py())
 
 
-def _columns(model: type[BaseModel], narrowed: dict[str, Any]) -> Iterator[list[list[Any]]]:
+def _columns(model: type[BaseModel], filters: dict[str, Any]) -> Iterator[list[list[Any]]]:
     """Yield some rows at a time, as a list for each column."""
     columns: list[list[Any]] = [[] for _ in model._meta.sorted_fields]
-    for number, rows in enumerate(read.batches(model, narrowed, ROWS_PER_READ), 1):
+    for number, rows in enumerate(read.batches(model, filters, ROWS_PER_READ), 1):
         for column, values in zip(columns, zip(*rows, strict=True), strict=True):
             column += values
         if number % READS_PER_ARRAY == 0:
@@ -128,7 +128,7 @@ def _columns(model: type[BaseModel], narrowed: dict[str, Any]) -> Iterator[list[
 
 
 def _type(pa: Any, kind: str) -> Any:
-    if kind == "moment":
+    if kind == "timestamp":
         return pa.timestamp("us", tz="UTC")
     return {"number": pa.float64(), "whole": pa.int64()}.get(kind, pa.string())
 
@@ -137,7 +137,7 @@ def _array(pa: Any, field: Any, values: Sequence[Any]) -> Any:
     """Return a column of what the driver gives: SQLite's moments and ids are text."""
     kind = kind_of(field)
     first = next((value for value in values if value is not None), None)
-    if kind == "moment" and isinstance(first, str):
+    if kind == "timestamp" and isinstance(first, str):
         return pa.array(values, pa.string()).cast(_type(pa, kind))
     if kind == "id":
         return _ids(pa, values, isinstance(first, str))
@@ -160,8 +160,8 @@ def _ids(pa: Any, values: Sequence[Any], are_digits: bool) -> Any:
     return pc.binary_join_element_wise(*parts, "-")
 
 
-def _flat(value: Any) -> dict[str, Any]:
-    return dict(flat(json.loads(value) if isinstance(value, str) else value))
+def _flattened(value: Any) -> dict[str, Any]:
+    return dict(flatten(json.loads(value) if isinstance(value, str) else value))
 
 
 def _expanded(pa: Any, name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -1,19 +1,18 @@
 """Peewee queries, compiled once and run many times.
 
-A query is written as ever, with a `Param` where a value will stand. What Peewee makes of it is kept
-for each backend, so that a call binds its values and costs about what the database costs.
+A query is written with Peewee as ever, with a `Param` in place of a value. Its SQL is kept for each
+backend, so that a call binds its values and costs about what the database costs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping
 from functools import wraps
 from typing import Any, ParamSpec
 
 import peewee
 
 from ..database import db
-from .codegen import binder, written
 
 __all__ = ["Compiled", "Param", "compiled"]
 
@@ -25,7 +24,8 @@ class Param(peewee.Node):
 
     def __init__(self, name: str, field: Any = None) -> None:
         self.name = name
-        self.convert = None if field is None else binder(field)
+        # None: the value is what the driver takes already
+        self.convert = None if field is None else getattr(field, "to_driver", field.db_value)
 
     def __sql__(self, ctx: Any) -> Any:
         ctx._values.append(self)
@@ -33,32 +33,23 @@ class Param(peewee.Node):
 
 
 class Compiled:
-    """The SQL of a query, and what lists the values of a run as the database is given them."""
+    """The SQL of a query, and what lists the values of a run as the driver is given them."""
 
     def __init__(self, query: Any) -> None:
         self.sql, values = db.get_sql_context().sql(query).query()
-        self.names = [value.name for value in values if isinstance(value, Param)]
-        self.bind = _write_bind(values)
+        # a constant of the query stands for itself
+        self._params = [
+            (p.name, p.convert, None) if isinstance(p, Param) else (None, None, p) for p in values
+        ]
+        self.names = [name for name, _, _ in self._params if name is not None]
 
-
-def _write_bind(values: Sequence[Any]) -> Callable[[Mapping[str, Any]], list[Any]]:
-    """Write the function that does `[convert(values[name]), constant, ...]`; None stays None."""
-    known: dict[str, Any] = {}
-    items = []
-    for number, param in enumerate(values):
-        if not isinstance(param, Param):
-            known[f"constant{number}"] = param
-            items.append(f"constant{number}")
-        elif param.convert is None:
-            items.append(f"values[{param.name!r}]")
-        else:
-            known[f"convert{number}"] = param.convert
-            value = f"(value := values[{param.name!r}])"
-            items.append(f"None if {value} is None else convert{number}(value)")
-    bind: Callable[[Mapping[str, Any]], list[Any]] = written(
-        f"def written(values):\n    return [{', '.join(items)}]", known
-    )
-    return bind
+    def bind(self, values: Mapping[str, Any]) -> list[Any]:
+        """Return the values of one run in the order of the SQL; None stays None."""
+        bound = []
+        for name, convert, constant in self._params:
+            value = constant if name is None else values[name]
+            bound.append(value if convert is None or value is None else convert(value))
+        return bound
 
 
 def compiled(build: Callable[P, Any]) -> Callable[P, Compiled]:

@@ -36,7 +36,7 @@ def checked_limit(limit: int | None) -> int | None:
     return limit
 
 
-def narrowed(
+def filters(
     model: type[BaseModel],
     symbol: str | None = None,
     strategy: str | None = None,
@@ -50,7 +50,7 @@ def narrowed(
     if strategy is not None:
         values["strategy"] = clean_field(_field(model, "strategy"), strategy)
     if not (start_date is None and end_date is None):
-        _require_moments(model)
+        _require_timestamps(model)
     if start_date is not None:
         values["start_date"] = to_utc("start_date", start_date)
     if end_date is not None:
@@ -67,7 +67,7 @@ def _field(model: type[BaseModel], name: str) -> Any:
     return field
 
 
-def _require_moments(model: type[BaseModel]) -> None:
+def _require_timestamps(model: type[BaseModel]) -> None:
     """Refuse to compare moments with what may be none, or be one of another time zone."""
     field = _field(model, "timestamp")
     if field.null or not isinstance(field, UtcDateTimeField):
@@ -81,7 +81,7 @@ def _require_moments(model: type[BaseModel]) -> None:
 def conditions(
     model: type[BaseModel], names: Iterable[str], values: Mapping[str, Any] | None = None
 ) -> list[Any]:
-    """Return the conditions that narrowed values stand for; without `values`, for any of them."""
+    """Return the conditions that filters values stand for; without `values`, for any of them."""
     fields = model._meta.fields
 
     def given(name: str, field: Any) -> Any:
@@ -112,17 +112,17 @@ def _in_time(model: type[BaseModel]) -> tuple[Any, ...]:
     return (key_of(model),) if moment is None or moment.null else (moment, key_of(model))
 
 
-def ask(model: type[Row], query: Compiled, values: Mapping[str, Any]) -> list[Row]:
+def fetch_all(model: type[Row], query: Compiled, values: Mapping[str, Any]) -> list[Row]:
     """Run a compiled question and return its rows."""
     with _readable():
-        rows: list[Row] = db.ask(query.sql, query.bind(values), maker(model))
+        rows: list[Row] = db.fetch_all(query.sql, query.bind(values), maker(model))
         return rows
 
 
-def ask_one(query: Compiled, values: Mapping[str, Any]) -> Any:
+def scalar(query: Compiled, values: Mapping[str, Any]) -> Any:
     """Run a compiled question whose answer is one value."""
     with _readable():
-        return db.ask(query.sql, query.bind(values), list)[0][0]
+        return db.fetch_all(query.sql, query.bind(values), list)[0][0]
 
 
 def fetch(query: peewee.ModelSelect[Row]) -> list[Row]:
@@ -134,7 +134,7 @@ def fetch(query: peewee.ModelSelect[Row]) -> list[Row]:
 def each(query: peewee.ModelSelect[Row]) -> Iterator[Row]:
     """Yield what a question that is not compiled finds, a few rows at a time."""
     with _readable():
-        yield from db.stream(query) if db.streams else query.iterator()
+        yield from db.stream(query)
 
 
 @contextmanager
@@ -144,7 +144,7 @@ def _readable() -> Iterator[None]:
         with __exception_wrapper__:
             yield
     except peewee.DatabaseError as error:
-        named: BotMemoryError | None = db.named_error(error)
+        named: BotMemoryError | None = db.translated(error)
         if named is None:
             raise
         raise named from error
@@ -164,7 +164,7 @@ def _by_key(model: type[BaseModel]) -> Any:
 
 
 def get_by_id(model: type[Row], id: object) -> Row | None:
-    rows = ask(model, _by_key(model), {"id": clean_field(key_of(model), id)})
+    rows = fetch_all(model, _by_key(model), {"id": clean_field(key_of(model), id)})
     return rows[0] if rows else None
 
 
@@ -175,7 +175,7 @@ def _find(model: type[BaseModel], names: tuple[str, ...]) -> Any:
 
 def find(model: type[Row], values: dict[str, Any]) -> Row | None:
     """Return the row that has these values, of which there is one at most."""
-    rows = ask(model, _find(model, tuple(values)), values)
+    rows = fetch_all(model, _find(model, tuple(values)), values)
     return rows[0] if rows else None
 
 
@@ -187,10 +187,10 @@ def _newest_first(model: type[BaseModel], names: tuple[str, ...], limited: bool)
 
 
 def newest_first(model: type[Row], values: dict[str, Any], limit: int | None) -> list[Row]:
-    """Return the rows that fit the narrowed values, newest first."""
+    """Return the rows that fit the filters values, newest first."""
     limited = checked_limit(limit) is not None
     query = _newest_first(model, tuple(values), limited)
-    return ask(model, query, values | {"limit": limit} if limited else values)
+    return fetch_all(model, query, values | {"limit": limit} if limited else values)
 
 
 @compiled
@@ -199,8 +199,8 @@ def _oldest_first(model: type[BaseModel], names: tuple[str, ...]) -> Any:
 
 
 def oldest_first(model: type[Row], values: dict[str, Any]) -> list[Row]:
-    """Return the rows that fit the narrowed values, in time order."""
-    return ask(model, _oldest_first(model, tuple(values)), values)
+    """Return the rows that fit the filters values, in time order."""
+    return fetch_all(model, _oldest_first(model, tuple(values)), values)
 
 
 @compiled
@@ -264,7 +264,7 @@ def _paged(
     while True:
         query = _page(model, tuple(values), not after, chosen)
         with _readable():
-            rows = db.ask(query.sql, query.bind(values | after), list)
+            rows = db.fetch_all(query.sql, query.bind(values | after), list)
             yield from make(rows)
         if len(rows) < ROWS_PER_READ:
             return
@@ -278,7 +278,7 @@ def _count(model: type[BaseModel], names: tuple[str, ...]) -> Any:
 
 
 def count(model: type[BaseModel], values: dict[str, Any]) -> int:
-    return int(ask_one(_count(model, tuple(values)), values))
+    return int(scalar(_count(model, tuple(values)), values))
 
 
 @compiled
@@ -287,7 +287,7 @@ def _total(model: type[BaseModel], field: str, names: tuple[str, ...]) -> Any:
 
 
 def total(model: type[BaseModel], field: str, values: dict[str, Any]) -> float:
-    return float(ask_one(_total(model, field, tuple(values)), values) or 0.0)
+    return float(scalar(_total(model, field, tuple(values)), values) or 0.0)
 
 
 def select_where(model: type[Row], values: dict[str, Any], *more: Any) -> peewee.ModelSelect[Row]:
@@ -300,7 +300,7 @@ def distinct(model: type[BaseModel], field: str, values: dict[str, Any]) -> list
     """Return the values of a field, each once, in no order."""
     query = _distinct(model, field, tuple(values))
     with _readable():
-        return [value for (value,) in db.ask(query.sql, query.bind(values), list)]
+        return [value for (value,) in db.fetch_all(query.sql, query.bind(values), list)]
 
 
 @compiled

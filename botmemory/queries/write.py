@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import cache
+from functools import cache, partial
 from itertools import islice
 from typing import Any, ParamSpec, TypeVar
 
@@ -18,8 +18,7 @@ from ..errors import (
     ValidationError,
     show,
 )
-from ..models import BaseModel
-from .codegen import check, checker
+from ..models import BaseModel, clean_field
 from .compiled import Param, compiled
 
 P = ParamSpec("P")
@@ -40,7 +39,53 @@ def prepare(model: type[Row], values: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in values.items():
             if name not in fields:
                 refuse_name(model, name, value)
-    return checker(model)(values)
+    ready, get = {}, values.get
+    for name, check, absent in _checks(model):
+        value = get(name)
+        if value is not None:
+            ready[name] = check(value)
+        elif absent is not _given_by_database:
+            ready[name] = absent()
+    return ready
+
+
+def check(field: Any, value: Any) -> Any:
+    """Return a checked value; a row stays the row, so that a reference to it needs no look-up."""
+    cleaned = clean_field(field, value)
+    return value if isinstance(value, BaseModel) else cleaned
+
+
+def _given_by_database() -> None:
+    """Stand for an id that the database counts."""
+
+
+def _none() -> None:
+    return None
+
+
+@cache
+def _checks(
+    model: type[BaseModel],
+) -> list[tuple[str, Callable[[Any], Any], Callable[[], Any]]]:
+    """Return for each field what checks a value, and what returns one where none is given."""
+    found = []
+    fields: list[Any] = model._meta.sorted_fields
+    for field in fields:
+        plain = field not in model._meta.refs and hasattr(field, "clean")
+        if callable(field.default):
+            absent = field.default
+        elif field.default is not None:
+            absent = partial(_same, field.default)
+        elif field.auto_increment:
+            absent = _given_by_database
+        else:
+            absent = _none if field.null else partial(check, field, None)  # which refuses it
+        found.append((field.name, field.clean if plain else partial(check, field), absent))
+    return found
+
+
+def _same(value: Any) -> Any:
+    return value
 
 
 def required(name: str, value: Any) -> Any:
@@ -114,10 +159,10 @@ def _given(model: type[BaseModel], values: Mapping[str, Any]) -> tuple[str, ...]
     return tuple(values)
 
 
-def insert_counted(model: type[Row], values: dict[str, Any]) -> Row:
+def insert_autoincrement(model: type[Row], values: dict[str, Any]) -> Row:
     """Store one prepared row and return it with the id the database gave it."""
     query = _insert_counted(model, _given(model, values))
-    insert = db.opened().insert_counted
+    insert = db.current().insert_autoincrement
     counted = _write(model, _refers(model, values), insert, query.sql, query.bind(values))
     return _stored(model, {key_of(model).name: counted, **values})
 
@@ -125,7 +170,7 @@ def insert_counted(model: type[Row], values: dict[str, Any]) -> Row:
 def insert_if_new(model: type[Row], values: dict[str, Any]) -> Row | None:
     """Store one prepared row and return it; None when a row with its keys is there already."""
     query = insert_query(model, _given(model, values))
-    insert = db.opened().change
+    insert = db.current().insert_row
     stored = _write(model, _refers(model, values), insert, query.sql, query.bind(values))
     return _stored(model, values) if stored else None
 
@@ -290,14 +335,14 @@ def _write(
     try:
         if not undone:
             return write(*args, **kwargs)
-        with db.opened().statement():
+        with db.current().statement():
             return write(*args, **kwargs)
     except (peewee.IntegrityError, peewee.DataError) as error:
-        raise refused(model, error) from error
+        raise constraint_error(model, error) from error
 
 
-def refused(model: type[BaseModel], error: peewee.PeeweeException) -> Exception:
-    kind = db.broken_rule(error)
+def constraint_error(model: type[BaseModel], error: peewee.PeeweeException) -> Exception:
+    kind = db.violated_constraint(error)
     if kind == "reference":
         names = [
             f"{field.name}: there is no such {parent.__name__}"

@@ -45,13 +45,13 @@ def write_report(
     except ImportError as error:
         missing = (error.name or "").partition(".")[0]
         raise ConfigError(f"the report needs {missing}: pip install 'botmemory[report]'") from error
-    narrowed = {
+    filters = {
         "symbol": symbol,
         "strategy": strategy,
         "start_date": start_date,
         "end_date": end_date,
     }
-    found = list(sections(narrowed, progress))
+    found = list(sections(filters, progress))
     charts = [chart for section in found for chart in section.charts]
     template = jinja2.Environment(autoescape=True).from_string(
         resources.files(__package__).joinpath("template.html").read_text(encoding="utf-8")
@@ -59,14 +59,14 @@ def write_report(
     label = db.config.label
     named = {
         name: plain_text(value) if isinstance(value, str) else value
-        for name, value in narrowed.items()
+        for name, value in filters.items()
         if value is not None
     }
     parts = template.generate(
         memory=Path(label).name if db.config.backend == "sqlite" else label,
         made=datetime.now(UTC),
         version=__version__,
-        narrowed=named,
+        filters=named,
         sections=found,
         figures={chart.name: chart.figure for chart in charts},
         plotly=get_plotlyjs(),

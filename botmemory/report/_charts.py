@@ -13,7 +13,6 @@ from typing import Any
 from .._values import to_json
 from ..analysis.attribution import Bucket
 from ..analysis.performance import EquityPoint, Group, Result
-from ._thinning import thinned
 
 __all__ = [
     "Chart",
@@ -26,6 +25,7 @@ __all__ = [
     "histogram",
     "prices",
     "seen",
+    "thinned",
     "thinning",
     "win_rates",
 ]
@@ -229,3 +229,21 @@ def _bars(
     if layout.get("xaxis", {}).get("type") == "category" and len(places) < FEW:
         bars["width"] = len(places) / FEW
     return {"data": [bars], "layout": layout}
+
+
+def thinned(values: Sequence[float], most: int) -> list[int]:
+    """Return the places of at most `most` values, in order.
+
+    The series is cut into equal stretches, of which the first, the last, the lowest and the
+    highest value are kept: what stands out is still there.
+    """
+    if len(values) <= most:
+        return list(range(len(values)))
+    stretches = max(1, most // 4)
+    kept: set[int] = set()
+    for number in range(stretches):
+        first = len(values) * number // stretches
+        places = range(first, len(values) * (number + 1) // stretches)
+        kept |= {places[0], places[-1]}
+        kept |= {min(places, key=values.__getitem__), max(places, key=values.__getitem__)}
+    return sorted(kept)

@@ -11,7 +11,7 @@ from typing import Any
 
 from peewee import JOIN
 
-from .._values import flat
+from .._values import flatten
 from ..analysis import attribution, performance
 from ..analysis._ranges import is_number, round_ends
 from ..analysis._selection import Selection, quote_of, select
@@ -23,7 +23,6 @@ from ..repositories import positions
 from ..repositories.positions import Position
 from . import _charts
 from ._charts import Chart, Fill
-from ._thinning import thinned
 
 __all__ = ["Section", "sections"]
 
@@ -51,23 +50,23 @@ class Section:
     hidden_symbols: int
 
 
-def sections(narrowed: dict[str, Any], progress: Progress) -> Iterator[Section]:
+def sections(filters: dict[str, Any], progress: Progress) -> Iterator[Section]:
     """Yield a section for each currency, by alphabet."""
-    quotes = performance.quotes(**narrowed)
+    quotes = performance.quotes(**filters)
 
     def done(before: int, parts: int) -> None:
         if progress is not None:
             progress(before * PARTS + parts, len(quotes) * PARTS)
 
     for number, quote in enumerate(quotes):
-        yield _section(number, quote, narrowed, partial(done, number))
+        yield _section(number, quote, filters, partial(done, number))
         done(number, PARTS)
 
 
 def _section(
-    number: int, quote: str, narrowed: dict[str, Any], done: Callable[[int], None]
+    number: int, quote: str, filters: dict[str, Any], done: Callable[[int], None]
 ) -> Section:
-    asked = {**narrowed, "quote": quote}
+    asked = {**filters, "quote": quote}
     chosen = select(**asked)
     points = performance.equity_curve(**asked)
     symbols = performance.by("symbol", **asked)
@@ -92,8 +91,8 @@ def _section(
                 add(f"Win rate by the signal's {key}", _charts.win_rates(closed[:30]))
     drawn = sorted(symbols, key=lambda group: -group.trades)[:MOST_SYMBOLS]
     for group in drawn:
-        add(f"{group.key}: trades and signals", *_prices(group, narrowed, len(drawn)), wide=True)
-    symbol, strategy = narrowed["symbol"], narrowed["strategy"]
+        add(f"{group.key}: trades and signals", *_prices(group, filters, len(drawn)), wide=True)
+    symbol, strategy = filters["symbol"], filters["strategy"]
     held = [positions.get(symbol, strategy)] if symbol else positions.get_all(strategy)
     pnl: Any = Trade.pnl
     return Section(
@@ -134,18 +133,18 @@ def _keys(chosen: Selection) -> list[str]:
     latest = query.order_by(Trade.timestamp.desc(), Trade.id.desc()).limit(LOOKED_AT)
     seen: Counter[str] = Counter()
     for (metadata,) in read.fetch(latest.tuples()):
-        for key, value in flat(metadata):
+        for key, value in flatten(metadata):
             named = isinstance(value, (bool, str)) and len(str(value)) <= LONGEST_NAME
             if key not in PRICES and (is_number(value) or named) and all(key.split(".")):
                 seen[key] += 1
     return sorted(key for key, _ in seen.most_common(MOST_KEYS) if '"' not in key)
 
 
-def _prices(group: Group, narrowed: dict[str, Any], charts: int) -> tuple[dict[str, Any], str]:
+def _prices(group: Group, filters: dict[str, Any], charts: int) -> tuple[dict[str, Any], str]:
     """Return the price chart of a symbol, and what was left out of it."""
-    values = read.narrowed(Trade, **{**narrowed, "symbol": group.key})
+    values = read.filters(Trade, **{**filters, "symbol": group.key})
     rows = list(read.stream_values(Trade, values, "price"))
-    places = thinned([price for _, _, price in rows], MOST_FILLS // charts)
+    places = _charts.thinned([price for _, _, price in rows], MOST_FILLS // charts)
     ids = [rows[place][1] for place in places]
     fills = []
     for first in range(0, len(ids), 500):

@@ -50,17 +50,17 @@ def get(symbol: str, strategy: str | None = None) -> Position:
     All trades of the symbol are read, a few at a time: the answer is never a stored one, which a
     late fill or another program could leave behind.
     """
-    narrowed = read.narrowed(Trade, write.required("symbol", symbol), strategy)
-    trades = read.stream_values(Trade, narrowed, "side", "price", "quantity", "fee", "fee_currency")
+    filters = read.filters(Trade, write.required("symbol", symbol), strategy)
+    trades = read.stream_values(Trade, filters, "side", "price", "quantity", "fee", "fee_currency")
     with localcontext(_EXACT):
-        return _add_up(narrowed["symbol"], trades)
+        return _add_up(filters["symbol"], trades)
 
 
 @checked_call
 def get_all(strategy: str | None = None) -> list[Position]:
     """Return the open positions, by symbol in alphabetical order, each as `get` does."""
     # sorted here: each database has an alphabet of its own
-    symbols = sorted(read.distinct(Trade, "symbol", read.narrowed(Trade, strategy=strategy)))
+    symbols = sorted(read.distinct(Trade, "symbol", read.filters(Trade, strategy=strategy)))
     positions = [get(symbol, strategy) for symbol in symbols]
     return [position for position in positions if position.quantity]
 

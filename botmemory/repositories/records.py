@@ -79,7 +79,7 @@ def get_all(
 ) -> list[Row]:
     """Return the rows, newest first; `limit=None` is all of them."""
     _require_model(model)
-    return read.newest_first(model, read.narrowed(model, strategy=strategy), limit)
+    return read.newest_first(model, read.filters(model, strategy=strategy), limit)
 
 
 @checked_call
@@ -88,8 +88,8 @@ def get_by_symbol(
 ) -> list[Row]:
     """Return the rows of one symbol, newest first; `limit=None` is all of them."""
     _require_model(model)
-    narrowed = read.narrowed(model, write.required("symbol", symbol), strategy)
-    return read.newest_first(model, narrowed, limit)
+    filters = read.filters(model, write.required("symbol", symbol), strategy)
+    return read.newest_first(model, filters, limit)
 
 
 @checked_call
@@ -102,7 +102,7 @@ def get_latest(
 ) -> list[Row]:
     """Return the latest rows, newest first, whatever the order they were recorded in."""
     _require_model(model)
-    return read.newest_first(model, read.narrowed(model, symbol, strategy), limit)
+    return read.newest_first(model, read.filters(model, symbol, strategy), limit)
 
 
 @checked_call
@@ -122,8 +122,8 @@ def get_by_date_range(
     _require_model(model)
     write.required("start_date", start_date)
     write.required("end_date", end_date)
-    narrowed = read.narrowed(model, symbol, strategy, start_date, end_date)
-    return read.oldest_first(model, narrowed)
+    filters = read.filters(model, symbol, strategy, start_date, end_date)
+    return read.oldest_first(model, filters)
 
 
 @checked_call
@@ -141,14 +141,14 @@ def iterate(
     `StorageError`.
     """
     _require_model(model)
-    return read.stream(model, read.narrowed(model, symbol, strategy, start_date, end_date))
+    return read.stream(model, read.filters(model, symbol, strategy, start_date, end_date))
 
 
 @checked_call
 def count(model: type[BaseModel], symbol: str | None = None, *, strategy: str | None = None) -> int:
     """Return how many rows there are."""
     _require_model(model)
-    return read.count(model, read.narrowed(model, symbol, strategy))
+    return read.count(model, read.filters(model, symbol, strategy))
 
 
 @checked_call
@@ -174,7 +174,7 @@ def delete(row: BaseModel) -> None:
 def _insert(model: type[Row], values: dict[str, Any]) -> Row:
     key = write.key_of(model)
     if isinstance(key, peewee.AutoField):
-        return write.insert_counted(model, values)
+        return write.insert_autoincrement(model, values)
     row = write.insert_if_new(model, values)
     if row is not None:
         return row

@@ -70,7 +70,17 @@ def create(
     `ValidationError` naming the field, `DatabaseBusyError` and `StorageError`; then nothing is
     stored.
     """
-    return _insert(_prepare(locals()))
+    return _insert(
+        _prepare(
+            {
+                "symbol": symbol,
+                "signal_value": signal_value,
+                "signal_metadata": signal_metadata,
+                "timestamp": timestamp,
+                "strategy": strategy,
+            }
+        )
+    )
 
 
 @checked_call
@@ -94,7 +104,7 @@ def get_by_id(id: int) -> Signal | None:
 @checked_call
 def get_all(limit: int | None = None, *, strategy: str | None = None) -> list[Signal]:
     """Return the signals, newest first; `limit=None` is all of them."""
-    return read.newest_first(Signal, read.narrowed(Signal, strategy=strategy), limit)
+    return read.newest_first(Signal, read.filters(Signal, strategy=strategy), limit)
 
 
 @checked_call
@@ -102,8 +112,8 @@ def get_by_symbol(
     symbol: str, limit: int | None = None, *, strategy: str | None = None
 ) -> list[Signal]:
     """Return the signals of one symbol, newest first; `limit=None` is all of them."""
-    narrowed = read.narrowed(Signal, write.required("symbol", symbol), strategy)
-    return read.newest_first(Signal, narrowed, limit)
+    filters = read.filters(Signal, write.required("symbol", symbol), strategy)
+    return read.newest_first(Signal, filters, limit)
 
 
 @checked_call
@@ -111,7 +121,7 @@ def get_latest(
     symbol: str | None = None, limit: int | None = 10, *, strategy: str | None = None
 ) -> list[Signal]:
     """Return the latest signals, newest first, whatever the order they were recorded in."""
-    return read.newest_first(Signal, read.narrowed(Signal, symbol, strategy), limit)
+    return read.newest_first(Signal, read.filters(Signal, symbol, strategy), limit)
 
 
 @checked_call
@@ -129,8 +139,8 @@ def get_by_date_range(
     """
     write.required("start_date", start_date)
     write.required("end_date", end_date)
-    narrowed = read.narrowed(Signal, symbol, strategy, start_date, end_date)
-    return read.oldest_first(Signal, narrowed)
+    filters = read.filters(Signal, symbol, strategy, start_date, end_date)
+    return read.oldest_first(Signal, filters)
 
 
 @checked_call
@@ -142,9 +152,9 @@ def get_by_signal_value(
     strategy: str | None = None,
 ) -> list[Signal]:
     """Return the signals of one value (1, -1 or 0), newest first; `limit=None` is all of them."""
-    narrowed = read.narrowed(Signal, symbol, strategy)
-    narrowed["signal_value"] = _value(write.required("signal_value", signal_value))
-    return read.newest_first(Signal, narrowed, limit)
+    filters = read.filters(Signal, symbol, strategy)
+    filters["signal_value"] = _value(write.required("signal_value", signal_value))
+    return read.newest_first(Signal, filters, limit)
 
 
 @checked_call
@@ -168,7 +178,7 @@ def get_by_metadata(
     key = checked_key(key)
     bounds = [_number(name, value) for name, value in (("minimum", minimum), ("maximum", maximum))]
     match = db.json_match(Signal.signal_metadata, key.split("."), _comparable(equals), *bounds)
-    query = read.select_where(Signal, read.narrowed(Signal, symbol, strategy), match)
+    query = read.select_where(Signal, read.filters(Signal, symbol, strategy), match)
     return read.fetch(query.limit(read.checked_limit(limit)))
 
 
@@ -186,7 +196,7 @@ def iterate(
     answer is of one moment. No lock is held between: the loop may record and may take its time.
     Inside `session_scope()` use it up there. Raises `ValidationError` at the call, `StorageError`.
     """
-    return read.stream(Signal, read.narrowed(Signal, symbol, strategy, start_date, end_date))
+    return read.stream(Signal, read.filters(Signal, symbol, strategy, start_date, end_date))
 
 
 @checked_call
@@ -194,10 +204,10 @@ def get_signal_count(
     symbol: str | None = None, signal_value: int | None = None, *, strategy: str | None = None
 ) -> int:
     """Return how many signals there are."""
-    narrowed = read.narrowed(Signal, symbol, strategy)
+    filters = read.filters(Signal, symbol, strategy)
     if signal_value is not None:
-        narrowed["signal_value"] = _value(signal_value)
-    return read.count(Signal, narrowed)
+        filters["signal_value"] = _value(signal_value)
+    return read.count(Signal, filters)
 
 
 @checked_call
@@ -228,7 +238,7 @@ def _prepare(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _insert(values: dict[str, Any]) -> Signal:
-    return write.insert_counted(Signal, values)
+    return write.insert_autoincrement(Signal, values)
 
 
 def _value(signal_value: int) -> int:

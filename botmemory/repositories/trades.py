@@ -98,7 +98,26 @@ def create(
     that is there when the id, or the exchange's id on this exchange and symbol, was recorded
     before, `DatabaseBusyError` and `StorageError`; then nothing is stored.
     """
-    return _insert_new(_prepare(locals()))
+    return _insert_new(
+        _prepare(
+            {
+                "symbol": symbol,
+                "side": side,
+                "price": price,
+                "quantity": quantity,
+                "pnl": pnl,
+                "timestamp": timestamp,
+                "id": id,
+                "signal": signal,
+                "strategy": strategy,
+                "fee": fee,
+                "fee_currency": fee_currency,
+                "exchange": exchange,
+                "exchange_trade_id": exchange_trade_id,
+                "trade_metadata": trade_metadata,
+            }
+        )
+    )
 
 
 @checked_call
@@ -136,8 +155,25 @@ def get_or_create(
     Returns the trade and True when it was recorded now, or the one that was there, unchanged, and
     False. The exchange's id counts together with exchange and symbol. Raises as `create` does.
     """
-    values = _prepare(locals())
     write.required("exchange_trade_id", exchange_trade_id)
+    values = _prepare(
+        {
+            "symbol": symbol,
+            "side": side,
+            "price": price,
+            "quantity": quantity,
+            "pnl": pnl,
+            "timestamp": timestamp,
+            "id": id,
+            "signal": signal,
+            "strategy": strategy,
+            "fee": fee,
+            "fee_currency": fee_currency,
+            "exchange": exchange,
+            "exchange_trade_id": exchange_trade_id,
+            "trade_metadata": trade_metadata,
+        }
+    )
     trade = write.insert_if_new(Trade, values)
     if trade is not None:
         return trade, True
@@ -156,7 +192,7 @@ def get_by_id(id: uuid.UUID | str) -> Trade | None:
 @checked_call
 def get_all(limit: int | None = None, *, strategy: str | None = None) -> list[Trade]:
     """Return the trades, newest first; `limit=None` is all of them."""
-    return read.newest_first(Trade, read.narrowed(Trade, strategy=strategy), limit)
+    return read.newest_first(Trade, read.filters(Trade, strategy=strategy), limit)
 
 
 @checked_call
@@ -164,8 +200,8 @@ def get_by_symbol(
     symbol: str, limit: int | None = None, *, strategy: str | None = None
 ) -> list[Trade]:
     """Return the trades of one symbol, newest first; `limit=None` is all of them."""
-    narrowed = read.narrowed(Trade, write.required("symbol", symbol), strategy)
-    return read.newest_first(Trade, narrowed, limit)
+    filters = read.filters(Trade, write.required("symbol", symbol), strategy)
+    return read.newest_first(Trade, filters, limit)
 
 
 @checked_call
@@ -173,7 +209,7 @@ def get_latest(
     symbol: str | None = None, limit: int | None = 10, *, strategy: str | None = None
 ) -> list[Trade]:
     """Return the latest trades, newest first, whatever the order they were recorded in."""
-    return read.newest_first(Trade, read.narrowed(Trade, symbol, strategy), limit)
+    return read.newest_first(Trade, read.filters(Trade, symbol, strategy), limit)
 
 
 @checked_call
@@ -191,8 +227,8 @@ def get_by_date_range(
     """
     write.required("start_date", start_date)
     write.required("end_date", end_date)
-    narrowed = read.narrowed(Trade, symbol, strategy, start_date, end_date)
-    return read.oldest_first(Trade, narrowed)
+    filters = read.filters(Trade, symbol, strategy, start_date, end_date)
+    return read.oldest_first(Trade, filters)
 
 
 @checked_call
@@ -209,7 +245,7 @@ def iterate(
     answer is of one moment. No lock is held between: the loop may record and may take its time.
     Inside `session_scope()` use it up there. Raises `ValidationError` at the call, `StorageError`.
     """
-    return read.stream(Trade, read.narrowed(Trade, symbol, strategy, start_date, end_date))
+    return read.stream(Trade, read.filters(Trade, symbol, strategy, start_date, end_date))
 
 
 @checked_call
@@ -218,13 +254,13 @@ def get_total_pnl(symbol: str | None = None, *, strategy: str | None = None) -> 
 
     In quote currency: name a symbol where symbols are quoted in different ones.
     """
-    return read.total(Trade, "pnl", read.narrowed(Trade, symbol, strategy))
+    return read.total(Trade, "pnl", read.filters(Trade, symbol, strategy))
 
 
 @checked_call
 def get_trade_count(symbol: str | None = None, *, strategy: str | None = None) -> int:
     """Return how many trades there are."""
-    return read.count(Trade, read.narrowed(Trade, symbol, strategy))
+    return read.count(Trade, read.filters(Trade, symbol, strategy))
 
 
 @checked_call

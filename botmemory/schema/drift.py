@@ -4,35 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
-from typing import Any
+from contextlib import contextmanager
+from typing import Any, cast
 
 import peewee
 
-from ..backends.server.health import (
-    check_rules,
-    is_partitioned,
-    may_make_temporary_tables,
-    temporary_schema,
-)
-from ..backends.sqlite.backend import SqliteBackend
-from ..backends.sqlite.health import check_rules as check_rules_of_file
-from ..config import Config
-from ..database import Backend, open_database
-from .runner import undone
+from ..backends.base import Backend
 
-__all__ = ["can_compare", "drift", "rules"]
+__all__ = ["checks", "drift"]
 
 _Described = dict[str, dict[str, str]]
-
-
-def can_compare(database: Backend) -> bool:
-    """Return whether `drift` has an answer: a server is asked through temporary tables."""
-    if isinstance(database, SqliteBackend):
-        return True
-    if database.config.backend != "postgresql" or database.config.read_only:
-        return False
-    return may_make_temporary_tables(database)
 
 
 def drift(database: Backend, models: Sequence[type[peewee.Model]]) -> list[str]:
@@ -49,7 +30,7 @@ def drift(database: Backend, models: Sequence[type[peewee.Model]]) -> list[str]:
         if not there[model]["column"]:
             found.append(f"the table {table} is missing")
             continue
-        partitioned = not isinstance(database, SqliteBackend) and is_partitioned(database, table)
+        partitioned = database.is_partitioned(table)
         for kind, wanted in declared[model].items():
             if kind in ("index", "primary key") and partitioned:
                 continue  # whose keys cannot be those of one table
@@ -57,16 +38,15 @@ def drift(database: Backend, models: Sequence[type[peewee.Model]]) -> list[str]:
     return found
 
 
-def rules(model: type[peewee.Model], database: Backend) -> dict[str, str]:
+def checks(model: type[peewee.Model], database: Backend) -> dict[str, str]:
     """Return the CHECKs that the whole table of a model has, by their names."""
-    meta: Any = model._meta
-    more = getattr(meta, "sqlite_constraints", ()) if isinstance(database, SqliteBackend) else ()
     found = {}
-    for constraint in [*(meta.constraints or ()), *more]:
-        sql, _ = database.get_sql_context().sql(constraint).query()
-        parts = re.fullmatch(r'(?:CONSTRAINT "(\w+)" )?CHECK \((.*)\)', sql, re.DOTALL)
-        if parts is not None:  # a model may have other constraints too
-            found[parts[1] or parts[2]] = parts[2]
+    for option in database.check_options:
+        for constraint in getattr(model._meta, option, None) or ():
+            sql, _ = database.get_sql_context().sql(constraint).query()
+            parts = re.fullmatch(r'(?:CONSTRAINT "(\w+)" )?CHECK \((.*)\)', sql, re.DOTALL)
+            if parts is not None:  # a model may have other constraints too
+                found[parts[1] or parts[2]] = parts[2]
     return found
 
 
@@ -92,27 +72,22 @@ def _declared(
     database: Backend, models: Sequence[type[peewee.Model]]
 ) -> Iterator[Callable[[type[peewee.Model]], _Described]]:
     """Make the tables of the models where they are in nobody's way; yield what describes them."""
-    if isinstance(database, SqliteBackend):
-        with closing(open_database(Config(":memory:"))) as memory:
-            for model in models:
-                _make(memory, model)
-
-            def describe(model: type[peewee.Model]) -> _Described:
-                described = _described(memory, _table(model))
-                described["rule"] |= rules(model, memory)
-                return described
-
-            yield describe
-        return
-    with undone(database):
+    with database.scratch(with_tables=False) as scratch:
         for model in models:
-            _make(database, model, temporary=True)
-        schema = temporary_schema(database)
-        yield lambda model: _described(database, _table(model), schema)
+            _make(scratch, model, temporary=scratch is database)
+        schema = scratch.temporary_schema()
+
+        def describe(model: type[peewee.Model]) -> _Described:
+            described = _described(scratch, _table(model), schema)
+            if scratch is not database:  # a server writes a CHECK in its own words
+                described["check"] |= checks(model, scratch)
+            return described
+
+        yield describe
 
 
 def _make(database: Backend, model: type[peewee.Model], **options: Any) -> None:
-    manager: Any = peewee.SchemaManager(model, database)
+    manager: Any = peewee.SchemaManager(model, cast("peewee.Database", database))
     manager.create_table(safe=False, **options)
     manager.create_indexes(safe=False)
 
@@ -138,13 +113,9 @@ def _described(database: Backend, table: str, schema: str | None = None) -> _Des
         key.column: f"to {key.dest_table}.{key.dest_column} ON DELETE {key.on_delete}"
         for key in database.get_foreign_keys(table, schema)
     }
-    if isinstance(database, SqliteBackend):
-        rules_there = check_rules_of_file(database, table)
-    else:
-        rules_there = check_rules(database, table, schema)
     return {
         "column": columns,
-        "rule": rules_there,
+        "check": database.read_checks(table, schema),
         "primary key": {"": ", ".join(database.get_primary_keys(table, schema))},
         "foreign key": keys,
         "index": indexes,

@@ -18,14 +18,20 @@ import peewee
 from playhouse.migrations import Migration, MigrationError, Runner
 
 from .._version import __version__
-from ..backends.sqlite.backend import SqliteBackend
+from ..backends.base import Backend
 from ..backends.sqlite.errors import translate_errors, translated
-from ..backends.sqlite.health import orphans
 from ..config import Config, absolute_path
-from ..database import Backend
 from ..errors import BotMemoryError, DatabaseBusyError, SchemaError, StorageError
 
-__all__ = ["Folder", "SafeRunner", "Step", "checked_steps", "folders", "named", "undone", "utc_now"]
+__all__ = [
+    "Folder",
+    "SafeRunner",
+    "Step",
+    "checked_steps",
+    "folders",
+    "translate_migration_errors",
+    "utc_now",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +59,7 @@ def folders(config: Config) -> list[Folder]:
         own = absolute_path("migrations", config.migrations)
         if not _is_folder(own):
             raise SchemaError(f"migrations: {own} is not a folder; create it, or correct the path")
-        found.append(Folder(own, "own_migration", "bot"))
+        found.append(Folder(own, "custom_migration", "bot"))
     return found
 
 
@@ -185,8 +191,7 @@ class SafeRunner(Runner):  # type: ignore[misc]
             )
 
     def _orphans(self) -> Counter[tuple[str, str]]:
-        # a server sees to it by itself
-        return Counter(orphans(self.database) if isinstance(self.database, SqliteBackend) else [])
+        return Counter(self.database.orphans())
 
 
 def checked_steps(runner: SafeRunner) -> list[Step]:
@@ -246,7 +251,7 @@ def _unknown(folder: Folder, name: str, record: dict[str, Any], last: int) -> st
 
 
 @contextmanager
-def named(label: str) -> Iterator[None]:
+def translate_migration_errors(label: str) -> Iterator[None]:
     """Raise what is wrong with the files, before a step runs, as a `SchemaError`.
 
     What the system reports is a `StorageError`.
@@ -260,16 +265,6 @@ def named(label: str) -> Iterator[None]:
     except Exception as error:
         kind = "" if isinstance(error, MigrationError) else f"{type(error).__name__}: "
         raise SchemaError(f"{label}: cannot be migrated, nothing was run: {kind}{error}") from error
-
-
-@contextmanager
-def undone(database: Backend) -> Iterator[None]:
-    """Run a block in a transaction that is rolled back at its end."""
-    with database.atomic() as transaction:
-        try:
-            yield
-        finally:
-            transaction.rollback()
 
 
 def utc_now() -> datetime:

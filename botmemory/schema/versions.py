@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import contextmanager
 
-from ..backends.sqlite.backend import SqliteBackend
-from ..backends.sqlite.copy import copy_to_file, snapshot
-from ..database import Backend
+from ..backends.base import Backend
 from ..errors import SchemaError
-from .runner import SafeRunner, Step, checked_steps, folders, named, utc_now
+from .runner import SafeRunner, Step, checked_steps, folders, translate_migration_errors
 
 __all__ = ["down", "require_current", "stamp", "status", "up"]
 
 SCRIPT = "python -m botmemory.migration_runner"
-BACKUPS_KEPT = 5
 
 
 def status(database: Backend) -> list[Step]:
@@ -160,43 +156,17 @@ def _migrating(database: Backend) -> Iterator[None]:
     label = database.config.label
     if database.in_transaction():
         raise SchemaError(f"{label}: cannot migrate inside a transaction; leave it first")
-    with named(label), database.exclusive():
+    with translate_migration_errors(label), database.exclusive():
         yield
 
 
 def _back_up(database: Backend, step: str) -> None:
-    """Copy a file that holds tables, verified, before a step changes it; keep the newest copies."""
-    if not isinstance(database, SqliteBackend) or database.config.in_memory:
-        return
+    """Copy a file that holds tables before a step changes it."""
     if not database.config.backup_before_migrate:
         return
     histories = {runner.table_name for runner in runners(database)}
-    if not {*database.get_tables()} - histories - {"sqlite_sequence"}:
-        return
-    file = Path(database.database)
-    before, kind = f"{file.stem}.before-", file.suffix
-    name = re.compile(
-        rf"{re.escape(before)}\d+-(\d{{8}}T\d{{12}}Z){re.escape(kind)}(\.unfinished.*)?"
-    )
-    copies = []
-    for one in file.parent.iterdir():
-        if (match := name.fullmatch(one.name)) is None:
-            continue
-        if match[2]:
-            _remove(one)  # of a process that was killed meanwhile
-        else:
-            copies.append((match[1], one))
-    number = re.sub(r"\D.*", "", step)
-    copy = file.with_name(f"{before}{number}-{utc_now():%Y%m%dT%H%M%S%f}Z{kind}")
-    with snapshot(file) as source:
-        copy_to_file(source, copy)
-    for _, old in sorted(copies)[: 1 - BACKUPS_KEPT]:
-        _remove(old)
-
-
-def _remove(file: Path) -> None:
-    with suppress(OSError):  # the next migration tries again
-        file.unlink()
+    if {*database.get_tables()} - histories - {"sqlite_sequence"}:
+        database.back_up(re.sub(r"\D.*", "", step))
 
 
 def _require_name(target: str | None, known: list[str]) -> None:

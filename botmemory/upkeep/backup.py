@@ -10,7 +10,6 @@ from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ..backends.sqlite.backend import SqliteBackend
 from ..backends.sqlite.copy import copy_to_file, snapshot, sync_folder_of
 from ..backends.sqlite.errors import is_busy, translate_errors
 from ..backends.sqlite.lock import FileLock
@@ -31,23 +30,15 @@ def backup(
     the pages copied and the pages in all. Raises `StorageError`, and `DatabaseBusyError` inside a
     transaction, whose end nobody knows yet.
     """
-    database = db.opened()
+    database = db.current()
     path = absolute_path("destination", destination)
     if database.in_transaction():
         raise DatabaseBusyError(
             f"{path}: a transaction is open in this thread; leave session_scope() before backup()"
         )
-    if not isinstance(database, SqliteBackend):
-        raise ConfigError(
-            f"{database.config.label}: a server is copied by its own tool, such as pg_dump; see "
-            "docs/postgresql.md"
-        )
-    if database.config.in_memory:
-        copy_to_file(database.connection(), path, progress)  # type: ignore[no-untyped-call]
-        return path
-    if path == Path(database.database):
-        raise StorageError(f"{path}: is the memory itself; name another file for its copy")
-    with snapshot(Path(database.database)) as source:
+    if path == database.file:
+        raise StorageError(f"{path}: is the database itself; name another file for its copy")
+    with database.snapshot() as source:
         copy_to_file(source, path, progress)
     return path
 
@@ -63,23 +54,23 @@ def restore(source: str | os.PathLike[str], target: Target = None) -> Path | Non
     config = config_of(target)
     if config.backend != "sqlite" or config.in_memory:
         raise ConfigError(f"{config.label}: only a SQLite file can be restored")
-    path, origin = Path(config.sqlite_path), absolute_path("source", source)
-    if path == origin:
-        raise StorageError(f"{origin}: is the memory itself; name the copy to restore")
+    path, source_path = Path(config.sqlite_path), absolute_path("source", source)
+    if path == source_path:
+        raise StorageError(f"{source_path}: is the database itself; name the copy to restore")
     if db.obj is not None and db.config.identity == config.identity:
         raise DatabaseBusyError(f"{path}: this process has the memory open; close_db() first")
     with translate_errors(path, "cannot be restored"):
-        if not origin.is_file():
-            raise StorageError(f"{origin}: there is no such file to restore; check the path")
-        with _alone(path):
-            return _replace(path, origin)
+        if not source_path.is_file():
+            raise StorageError(f"{source_path}: there is no such file to restore; check the path")
+        with _exclusive(path):
+            return _replace(path, source_path)
 
 
-def _replace(path: Path, origin: Path) -> Path | None:
+def _replace(path: Path, source_path: Path) -> Path | None:
     staged = path.with_name(path.name + ".restored")
     try:
-        with snapshot(origin) as copy:
-            _require_memory(copy, origin)
+        with snapshot(source_path) as copy:
+            _require_copy(copy, source_path)
             copy_to_file(copy, staged)
         with _put_aside(path) as kept:
             staged.replace(path)
@@ -92,7 +83,7 @@ def _replace(path: Path, origin: Path) -> Path | None:
 
 
 @contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
+def _exclusive(path: Path) -> Iterator[None]:
     """Hold the memory's lock while nobody has it open, so that nobody opens it meanwhile."""
     busy = DatabaseBusyError(f"{path}: a process has the memory open; stop the bot first")
     lock = FileLock(f"{path}-lock")
@@ -114,7 +105,7 @@ def _alone(path: Path) -> Iterator[None]:
         lock.close()
 
 
-def _require_memory(connection: sqlite3.Connection, path: Path) -> None:
+def _require_copy(connection: sqlite3.Connection, path: Path) -> None:
     names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
     if not {"trade", "signal", "schema_migration"} <= names:
         raise SchemaError(f"{path}: is not a copy of a memory: it has no trades and signals")

@@ -2,44 +2,24 @@
 
 from __future__ import annotations
 
-import shutil
-import sqlite3
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import peewee
 from peewee import SQL, fn
 
-from ..backends.server.health import is_partitioned
-from ..backends.sqlite.backend import SqliteBackend
-from ..backends.sqlite.errors import RESTORE, translate_errors
-from ..backends.sqlite.file_system import mount_of, other_names, problem_of, read_mounts
-from ..backends.sqlite.health import orphans
-from ..database import Backend, db
+from ..backends.base import Backend, Finding
+from ..backends.sqlite.errors import RESTORE
+from ..database import db
 from ..errors import SchemaError, ValidationError
 from ..models import BaseModel, Signal, Trade, clean_field
 from ..repositories import signals, trades
-from ..schema.drift import can_compare, drift, rules
+from ..schema.drift import checks, drift
 from ..schema.versions import require_current
 
 __all__ = ["Finding", "check"]
 
-LARGE_WAL = 20 * 1024 * 1024
-LITTLE_ROOM = 100 * 1024 * 1024
-# the first release of each branch in which resetting the -wal cannot damage it any more
-WAL_RESET_MENDED = ((3, 44, 6), (3, 50, 7), (3, 51, 3))
 SHOWN = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that is not as it should be: how bad, what, and what to do."""
-
-    severity: Literal["error", "warning", "info"]
-    what: str
-    advice: str
 
 
 def check(*, full: bool = False) -> list[Finding]:
@@ -50,32 +30,26 @@ def check(*, full: bool = False) -> list[Finding]:
     compares every index with its table and reads every row as the functions would; it takes as
     long as reading the file twice. Nothing is changed. Raises `NotInitializedError`.
     """
-    database = db.opened()
+    database = db.current()
     # each look would stumble over what the one before has found
-    in_file = isinstance(database, SqliteBackend)
-    found = list(_damage(database, full)) if in_file else []
-    found = found or list(_schema(database))
+    found = list(_damage(database, full)) or list(_schema(database))
     if not any(finding.severity == "error" for finding in found):
-        broken = list(_broken_rules(database))
-        found += [*broken, *_look_alikes(), *_early_trades()]
-        if in_file:
-            found += _orphans(database)
-        if full and not broken:
+        violated = list(_violated_checks(database))
+        found += [*violated, *_duplicates(), *_trades_before_signal(), *_orphans(database)]
+        if full and not violated:
             found += _unreadable()
-    if in_file:
-        with translate_errors(database.database, "cannot be looked at"):
-            found += _file(database)
+    found += database.findings()
     order = ("error", "warning", "info")
     return sorted(found, key=lambda finding: order.index(finding.severity))
 
 
-def _damage(database: SqliteBackend, full: bool) -> Iterator[Finding]:
+def _damage(database: Backend, full: bool) -> Iterator[Finding]:
     for line in database.damage("integrity_check" if full else "quick_check")[:SHOWN]:
         yield Finding("error", f"the file is damaged: {line}", RESTORE)
 
 
-def _orphans(database: SqliteBackend) -> Iterator[Finding]:
-    if lost := orphans(database):
+def _orphans(database: Backend) -> Iterator[Finding]:
+    if lost := database.orphans():
         yield Finding(
             "error",
             f"{len(lost)} rows of '{lost[0][0]}' refer to rows of '{lost[0][1]}' that are not "
@@ -90,7 +64,7 @@ def _schema(database: Backend) -> Iterator[Finding]:
     except SchemaError as error:
         yield Finding("error", str(error), "run 'python -m botmemory.migration_runner up'")
         return
-    if not can_compare(database):
+    if not database.can_make_scratch():
         yield Finding(
             "info",
             "the tables were not compared with the models, which takes temporary ones",
@@ -98,7 +72,7 @@ def _schema(database: Backend) -> Iterator[Finding]:
         )
         return
     for model in (Signal, Trade):
-        if not isinstance(database, SqliteBackend) and is_partitioned(database, _table(model)):
+        if database.is_partitioned(_table(model)):
             yield Finding(
                 "info",
                 f"'{_table(model)}' is partitioned: its indexes were not compared",
@@ -116,15 +90,15 @@ def _table(model: type[BaseModel]) -> str:
     return str(model._meta.table_name)
 
 
-def _broken_rules(database: Backend) -> Iterator[Finding]:
+def _violated_checks(database: Backend) -> Iterator[Finding]:
     """Rows that another program wrote, without the CHECKs of the schema."""
     for model in (Signal, Trade):
         meta: Any = model._meta
-        for name, rule in rules(model, database).items():
-            query = model.select(meta.primary_key).where(SQL(f"NOT ({rule})"))
+        for name, condition in checks(model, database).items():
+            query = model.select(meta.primary_key).where(SQL(f"NOT ({condition})"))
             yield from _rows(
                 model,
-                f"break the rule {name}: {rule}",
+                f"violate the constraint {name}: {condition}",
                 _ids(query),
                 "correct or delete them",
             )
@@ -142,7 +116,7 @@ def _unreadable() -> Iterator[Finding]:
         yield from _rows(model, "hold what could not be stored", bad, "correct or delete them")
 
 
-def _look_alikes() -> Iterator[Finding]:
+def _duplicates() -> Iterator[Finding]:
     same = (Trade.timestamp, Trade.symbol, Trade.side, Trade.price, Trade.quantity)
     query = (
         Trade.select(fn.MIN(Trade.id.cast("text")))  # PostgreSQL 17 knows no least UUID
@@ -159,7 +133,7 @@ def _look_alikes() -> Iterator[Finding]:
     )
 
 
-def _early_trades() -> Iterator[Finding]:
+def _trades_before_signal() -> Iterator[Finding]:
     query = Trade.select(Trade.id).join(Signal).where(Trade.timestamp < Signal.timestamp)
     yield from _rows(
         Trade,
@@ -168,60 +142,6 @@ def _early_trades() -> Iterator[Finding]:
         "correct the timestamp or the signal; a clock or a time zone may be wrong",
         severity="warning",
     )
-
-
-def _file(database: SqliteBackend) -> Iterator[Finding]:
-    if database.config.in_memory:
-        return
-    path = Path(database.database)
-    if (reason := database.find_lock_problem()) is not None:
-        yield Finding(
-            "warning",
-            f"{reason}: writers of several processes do not queue, and some may wait in vain",
-            "let every user that writes the database read and write this file, or delete it while "
-            "no bot runs",
-        )
-    if (mode := database.pragma("journal_mode")) != "wal":
-        yield Finding(
-            "warning",
-            f"the journal mode is '{mode}', not 'wal': readers and writers wait for each other",
-            "close the memory everywhere and open it again with init_db()",
-        )
-    wal = path.with_name(path.name + "-wal")
-    if (size := wal.stat().st_size if wal.exists() else 0) > LARGE_WAL:
-        yield Finding(
-            "warning",
-            f"{wal} has {size / 1e6:,.0f} MB: a reader holds an old state of the memory",
-            "end the transaction or the query that was left open, in whichever program",
-        )
-    free = shutil.disk_usage(path.parent).free
-    if free < max(LITTLE_ROOM, path.stat().st_size):
-        yield Finding(
-            "warning",
-            f"{path.parent} has {free / 1e6:,.0f} MB of free disk left",
-            "make room: a backup and a migration need as much as the file has",
-        )
-    mount = mount_of(str(path), read_mounts())
-    if mount is not None and (problem := problem_of(mount.kind)) is not None:
-        yield Finding(problem.severity, f"{path} is on {problem.what}", problem.advice)
-    for why in other_names(path):
-        yield Finding(
-            "warning",
-            f"{path} {why}: who opens it by another name does not see its -wal, and both may "
-            "damage it",
-            "let every program open it by one name, and mount its folder, not the file alone",
-        )
-    version = sqlite3.sqlite_version_info
-    if not any(version[:2] == mended[:2] and version >= mended for mended in WAL_RESET_MENDED) and (
-        version < max(WAL_RESET_MENDED)
-    ):
-        yield Finding(
-            "info",
-            f"SQLite {sqlite3.sqlite_version} can damage a -wal when two connections reset and "
-            "write it at once",
-            "botmemory's lock prevents it between bots; do not write the file with other "
-            "programs, or use a Python with SQLite 3.51.3",
-        )
 
 
 def _rows(

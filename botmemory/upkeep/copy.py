@@ -18,8 +18,9 @@ from typing import Any
 import peewee
 
 from .._arguments import checked_call
+from ..backends.base import Backend
 from ..config import Config, Target, config_of
-from ..database import Backend, db, lifecycle, opened, session_scope
+from ..database import db, lifecycle, open_temporarily, session_scope
 from ..errors import ConfigError, DuplicateError, StorageError, ValidationError, show
 from ..models import BaseModel, Signal, Trade
 from ..queries import read, write
@@ -30,7 +31,7 @@ __all__ = ["CopiedTable", "copy_database"]
 
 ROWS_PER_PAGE = 2000
 LARGEST_METADATA = 2**30  # what was recorded once is not refused now
-HISTORIES = {"schema_migration", "own_migration"}
+HISTORIES = {"schema_migration", "custom_migration"}
 
 Values = dict[str, Any]
 Report = Callable[[int], object]
@@ -71,35 +72,35 @@ def copy_database(
     target holds what the source does not, so it is no copy: nothing was copied), `StorageError`
     (both are not the same in the end) and `ValidationError` for a row that the target refuses.
     """
-    every = _sorted(models)
-    origin = dataclasses.replace(config_of(source), read_only=True)
-    goal = config_of(target)
-    goal = dataclasses.replace(
-        goal,
-        migrations=goal.migrations or origin.migrations,
+    ordered = _sorted(models)
+    source_config = dataclasses.replace(config_of(source), read_only=True)
+    target_config = config_of(target)
+    target_config = dataclasses.replace(
+        target_config,
+        migrations=target_config.migrations or source_config.migrations,
         max_metadata_bytes=LARGEST_METADATA,
     )
-    _require_two(origin, goal)
+    _require_distinct(source_config, target_config)
     with lifecycle:
         if db.obj is not None:
             raise ConfigError(f"{db.config.label}: is open in this process; close_db() first")
-        with opened(origin) as giving:
-            versions.require_current(giving)
-            with opened(goal) as taking:
-                (versions.up if goal.migrate else versions.require_current)(taking)
-                _require_models(giving, taking, every)
-                with giving.atomic():  # and so as it is now, whatever is recorded meanwhile
-                    return _copy(giving, taking, every, progress)
+        with open_temporarily(source_config) as source_db:
+            versions.require_current(source_db)
+            with open_temporarily(target_config) as target_db:
+                (versions.up if target_config.migrate else versions.require_current)(target_db)
+                _require_models(source_db, target_db, ordered)
+                with source_db.atomic():  # and so as it is now, whatever is recorded meanwhile
+                    return _copy(source_db, target_db, ordered, progress)
 
 
 def _copy(
-    giving: Backend,
-    taking: Backend,
+    source: Backend,
+    target: Backend,
     models: list[type[BaseModel]],
     progress: Callable[[int, int], object] | None,
 ) -> list[CopiedTable]:
-    held = {model: _count(model, taking) for model in models}
-    total = 2 * sum(_count(model, giving) for model in models) + sum(held.values())
+    held = {model: _count(model, target) for model in models}
+    total = 2 * sum(_count(model, source) for model in models) + sum(held.values())
     done = 0
 
     def report(rows: int) -> None:
@@ -110,12 +111,12 @@ def _copy(
 
     for model in models:
         if held[model]:
-            _require_part(model, giving, taking, report)
+            _require_subset(model, source, target, report)
     copied = {
-        model: _copy_table(model, giving, taking, report, begun=held[model] > 0) for model in models
+        model: _copy_table(model, source, target, report, begun=held[model] > 0) for model in models
     }
     for model, table in copied.items():
-        _require_same(model, table, giving, taking, report)
+        _require_same(model, table, source, target, report)
     return list(copied.values())
 
 
@@ -133,44 +134,46 @@ def _sorted(models: Iterable[type[BaseModel]]) -> list[type[BaseModel]]:
     return list(peewee.sort_models([Signal, Trade, *own]))  # type: ignore[attr-defined]
 
 
-def _require_two(origin: Config, goal: Config) -> None:
-    for config in (origin, goal):
+def _require_distinct(source_config: Config, target_config: Config) -> None:
+    for config in (source_config, target_config):
         if config.in_memory:
             raise ConfigError(f"{config.label}: is in this process alone; name a file or a server")
-    if origin.identity == goal.identity:
-        raise ConfigError(f"{goal.label}: is the source itself; name another memory")
-    if goal.read_only:
-        raise ConfigError(f"{goal.label}: read_only: nothing could be copied into it")
+    if source_config.identity == target_config.identity:
+        raise ConfigError(f"{target_config.label}: is the source itself; name another memory")
+    if target_config.read_only:
+        raise ConfigError(f"{target_config.label}: read_only: nothing could be copied into it")
 
 
-def _require_models(giving: Backend, taking: Backend, models: list[type[BaseModel]]) -> None:
+def _require_models(source: Backend, target: Backend, models: list[type[BaseModel]]) -> None:
     """Refuse to leave out what the bot's own migrations have made."""
-    theirs = set(giving.get_tables())
-    if "own_migration" in theirs and giving.config.migrations is None:
+    theirs = set(source.get_tables())
+    if "custom_migration" in theirs and source.config.migrations is None:
         raise ConfigError(
-            f"{giving.config.label}: has tables of the bot's own; name the folder of their "
+            f"{source.config.label}: has tables of the bot's own; name the folder of their "
             "migrations (Config.migrations, --migrations) and their models (models=, --models)"
         )
     known = {model._meta.table_name for model in models} | HISTORIES
-    both = {name for name in theirs & set(taking.get_tables()) if not name.startswith("sqlite_")}
+    both = {name for name in theirs & set(target.get_tables()) if not name.startswith("sqlite_")}
     if left := sorted(both - known):
         raise ConfigError(
-            f"{giving.config.label}: {', '.join(left)}: no model was named; name it with models= "
+            f"{source.config.label}: {', '.join(left)}: no model was named; name it with models= "
             "or --models"
         )
 
 
-def _require_part(model: type[BaseModel], giving: Backend, taking: Backend, report: Report) -> None:
+def _require_subset(
+    model: type[BaseModel], source: Backend, target: Backend, report: Report
+) -> None:
     """Refuse a target that holds something else than a part of the source."""
     key = write.key_of(model).name
-    for rows in _pages(model, taking):
-        there = _found(model, giving, rows)
+    for rows in _pages(model, target):
+        there = _found(model, source, rows)
         for row in rows:
             if there.get(row[key]) != row:
                 how = "has another one" if row[key] in there else "has not"
                 raise DuplicateError(
-                    f"{taking.config.label}: holds the {model.__name__} {row[key]}, which "
-                    f"{giving.config.label} {how}: it is no unfinished copy, and nothing was "
+                    f"{target.config.label}: holds the {model.__name__} {row[key]}, which "
+                    f"{source.config.label} {how}: it is no unfinished copy, and nothing was "
                     "copied; name an empty one",
                     id=row[key],
                 )
@@ -181,21 +184,21 @@ def _require_part(model: type[BaseModel], giving: Backend, taking: Backend, repo
 
 
 def _copy_table(
-    model: type[BaseModel], giving: Backend, taking: Backend, report: Report, *, begun: bool
+    model: type[BaseModel], source: Backend, target: Backend, report: Report, *, begun: bool
 ) -> CopiedTable:
     key = write.key_of(model).name
     count = copied = checksum = 0
-    for rows in _pages(model, giving):
+    for rows in _pages(model, source):
         count += len(rows)
         checksum += sum(map(_digest, rows))
-        there = _found(model, taking, rows) if begun else {}
+        there = _found(model, target, rows) if begun else {}
         new = [row for row in rows if row[key] not in there]
-        with _on(taking):
+        with _on(target):
             _store(model, new)
         copied += len(new)
         report(len(rows))
-    with _on(taking):
-        taking.raise_counter(model, giving.last_counted(model))
+    with _on(target):
+        target.advance_sequence(model, source.last_id(model))
     return CopiedTable(model._meta.table_name, count, copied, _hex(checksum))
 
 
@@ -214,22 +217,22 @@ def _store(model: type[BaseModel], rows: list[Values]) -> None:
                 except (ValidationError, DuplicateError) as error:
                     error.args = (f"{model.__name__} {key}: {error}",)
                     raise
-        db.raise_counter(model)
+        db.advance_sequence(model)
 
 
 def _require_same(
-    model: type[BaseModel], copied: CopiedTable, giving: Backend, taking: Backend, report: Report
+    model: type[BaseModel], copied: CopiedTable, source: Backend, target: Backend, report: Report
 ) -> None:
     """Read the target again and compare."""
     count = checksum = 0
-    for rows in _pages(model, taking):
+    for rows in _pages(model, target):
         count += len(rows)
         checksum += sum(map(_digest, rows))
         report(len(rows))
     if (count, _hex(checksum)) != (copied.rows, copied.checksum):
         raise StorageError(
-            f"{taking.config.label}: its table {copied.name} has {count:,} rows with the checksum "
-            f"{_hex(checksum)}, and that of {giving.config.label} {copied.rows:,} with "
+            f"{target.config.label}: its table {copied.name} has {count:,} rows with the checksum "
+            f"{_hex(checksum)}, and that of {source.config.label} {copied.rows:,} with "
             f"{copied.checksum}: a program has written it meanwhile; stop it and copy again"
         )
 
@@ -265,7 +268,7 @@ def _pages(model: type[BaseModel], database: Backend) -> Iterator[list[Values]]:
     after: Values = {}
     while True:
         with _on(database):
-            rows = read.ask(model, _page(model, not after), after)
+            rows = read.fetch_all(model, _page(model, not after), after)
         if not rows:
             return
         yield [row.__data__ for row in rows]

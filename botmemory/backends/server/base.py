@@ -5,16 +5,16 @@ Every call takes a connection from the pool and gives it back; a transaction kee
 
 from __future__ import annotations
 
-import atexit
 import os
 import socket
+import sqlite3
 import sys
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import peewee
 import psycopg
@@ -24,12 +24,13 @@ from psycopg.pq import TransactionStatus
 from ..._url import server_parameters
 from ...config import Config
 from ...errors import BotMemoryError, ConfigError, StorageError
-from ..living import LivingObjects
-from ..retry import repeat_undone
+from ..base import Backend, Finding
+from ..fork import open_backends
+from ..retry import retry_on_conflict
 from ..transactions import Atomic, TransactionState
-from .calendar import hour_of
-from .dialect import ServerJSONMethods, json_match, json_text
-from .errors import NOTHING, broken_rule, busy, interrupt_behind, named_error
+from . import dialect, health
+from .dialect import ServerJSONMethods
+from .errors import NOTHING, busy, interrupt_behind, translated_error, violated_constraint
 from .pool import IDLE, Pool, ServerConnection
 
 __all__ = ["ServerMixin"]
@@ -51,8 +52,8 @@ NOT_KNOWN = (
 )
 
 R = TypeVar("R")
+Row = TypeVar("Row", bound=peewee.Model)
 
-_open: LivingObjects[ServerMixin] = LivingObjects()
 _inherited: list[object] = []  # the parent's connections: never closed here, not even by the end
 
 
@@ -85,9 +86,9 @@ class _Adapter(peewee.Psycopg3Adapter):
 class State(peewee._ConnectionLocal):
     """What each thread has of its own."""
 
-    in_turn = False
+    has_write_lock = False
     in_call = False  # a statement is being sent: a signal handler cannot use the connection now
-    undone: Sequence[Atomic] = ()
+    rolled_back: Sequence[Atomic] = ()
     next_block: Atomic | None = None
 
 
@@ -122,7 +123,7 @@ class ServerMixin(TransactionState):
         self._state = State()
         # Peewee's lock guards what belongs to a thread here; connecting would hold it for long
         self._lock = nullcontext()
-        _open.add(self)
+        open_backends.add(cast("Backend", self))
 
     def parameters(self) -> dict[str, str]:
         """Return what libpq is told, with the password."""
@@ -258,8 +259,14 @@ class ServerMixin(TransactionState):
         self.pool.is_shut = True
         self.pool.close_idle()
 
-    def leave_to_parent(self) -> None:
-        """Leave in a child what it has inherited: two processes cannot share a connection."""
+    # --- when the process forks or ends -----------------------------------------------------
+
+    def before_fork(self) -> None:
+        pass  # the child leaves the connections alone, and the parent goes on with them
+
+    after_fork_in_parent = before_fork
+
+    def after_fork_in_child(self) -> None:
         _inherited.extend(self.pool.connections())
         self._state.conn, self._state.closed = None, True
         if self.forget_transactions():
@@ -270,6 +277,9 @@ class ServerMixin(TransactionState):
         else:
             self.dispose()
 
+    def close_at_exit(self) -> None:
+        self.pool.close_idle()
+
     # --- statements and transactions --------------------------------------------------------
 
     def _execute_cursor(self, sql: str, params: Any, **options: Any) -> Any:
@@ -277,42 +287,42 @@ class ServerMixin(TransactionState):
             with self._set_aside():
                 return self._execute_cursor(sql, params, **options)
         run = partial(super()._execute_cursor, sql, params, **options)  # type: ignore[misc]
-        if (self._state.transactions or self._state.undone) and self.may_use_transaction():
+        if (self._state.transactions or self._state.rolled_back) and self.may_use_transaction():
             return self._inside(run, sql)
         self._forget_given_up()
         if options.get("named_cursor"):
-            return self._named(run, "read it again")
+            return self._translating(run, "read it again")
         if sql.startswith(("UPDATE", "DELETE")):
             with self.atomic():  # in its turn, as they are inside a transaction
                 return self._execute_cursor(sql, params, **options)
-        return self._alone(run, sql)
+        return self._autocommit(run, sql)
 
     def _inside(self, call: Callable[[], R], sql: str) -> R:
         """Run a statement of the transaction that is open."""
         if sql.startswith("ROLLBACK TO"):
-            self._state.in_turn = False  # what was locked since the savepoint is free again
+            self._state.has_write_lock = False  # what was locked since the savepoint is free again
         else:
-            self.take_turn(sql)
-        return self._named(
+            self.acquire_write_lock(sql)
+        return self._translating(
             call,
-            "the transaction is undone, nothing of it is stored: leave session_scope() and "
+            "the transaction is rolled back, nothing of it is stored: leave session_scope() and "
             "begin again",
         )
 
-    def _alone(self, call: Callable[[], R], sql: str) -> R:
+    def _autocommit(self, call: Callable[[], R], sql: str) -> R:
         """Run a statement that is a transaction of its own; its connection goes back at once."""
         if not sql.startswith("SELECT"):
             self.require_outside_of_others()
-            return repeat_undone(lambda: self._once(call, NOT_KNOWN))
+            return retry_on_conflict(lambda: self._run_once(call, NOT_KNOWN))
         try:
-            return self._once(call, "repeat the call")
+            return self._run_once(call, "repeat the call")
         except _LostError:
-            return self._once(call, "repeat the call")  # on another connection
+            return self._run_once(call, "repeat the call")  # on another connection
 
-    def _once(self, call: Callable[[], R], outcome: str) -> R:
+    def _run_once(self, call: Callable[[], R], outcome: str) -> R:
         state, pool = self._state, self.pool
         try:
-            return self._named(call, outcome)
+            return self._translating(call, outcome)
         finally:
             # written out wherever a connection is given back: a function of our own could be
             # interrupted as it is entered
@@ -336,13 +346,23 @@ class ServerMixin(TransactionState):
     def _set_aside(self) -> Iterator[None]:
         """Put the connection that is in use aside while a signal handler uses another one."""
         state = self._state
-        in_use = state.conn, state.closed, state.transactions, state.commit_callbacks, state.in_turn
+        in_use = (
+            state.conn,
+            state.closed,
+            state.transactions,
+            state.commit_callbacks,
+            state.has_write_lock,
+        )
         state.conn, state.closed, state.transactions, state.in_call = None, True, [], False
         try:
             yield
         finally:
-            state.conn, state.closed, state.transactions, callbacks, in_turn = in_use
-            state.commit_callbacks, state.in_turn, state.in_call = callbacks, in_turn, True
+            state.conn, state.closed, state.transactions, callbacks, has_write_lock = in_use
+            state.commit_callbacks, state.has_write_lock, state.in_call = (
+                callbacks,
+                has_write_lock,
+                True,
+            )
 
     def enter_transaction(self, transaction: Atomic, isolation_level: str | None) -> None:
         """Take a connection and begin; where that fails or is interrupted, give it up."""
@@ -376,23 +396,23 @@ class ServerMixin(TransactionState):
                     else:
                         connection.pgconn.finish()
 
-    def leave_transaction(self, transaction: Atomic, *, undo: bool) -> None:
+    def leave_transaction(self, transaction: Atomic, *, roll_back: bool) -> None:
         """Commit or roll back, and give the connection back whatever happens."""
         aside, transaction.aside = transaction.aside, None
         if aside is None:
-            self._leave_transaction(transaction, undo=undo)
+            self._leave_transaction(transaction, roll_back=roll_back)
         else:
             with aside:
-                self._leave_transaction(transaction, undo=undo)
+                self._leave_transaction(transaction, roll_back=roll_back)
 
-    def _leave_transaction(self, transaction: Atomic, *, undo: bool) -> None:
+    def _leave_transaction(self, transaction: Atomic, *, roll_back: bool) -> None:
         state, pool, connection = self._state, self.pool, transaction.connection()
         if connection is None or state.conn is not connection:
             self._give_up(transaction, connection)
             return
         position = transaction.position
         try:
-            if undo:
+            if roll_back:
                 self._roll_back()
             else:
                 self._commit()
@@ -404,7 +424,7 @@ class ServerMixin(TransactionState):
                 pool.idle.append(connection)
             else:
                 connection.pgconn.finish()
-        callbacks = [] if undo else state.commit_callbacks
+        callbacks = [] if roll_back else state.commit_callbacks
         state.commit_callbacks = []
         for callback in callbacks:
             callback()
@@ -420,11 +440,11 @@ class ServerMixin(TransactionState):
     def begin(self, *args: Any) -> None:
         begin = partial(super().begin, *args)  # type: ignore[misc]
         try:
-            self._named(begin, NOTHING)
+            self._translating(begin, NOTHING)
         except _LostError:
             self.close()
-            self._named(begin, NOTHING)  # nothing was in it yet: another connection will do
-        self._state.in_turn = False
+            self._translating(begin, NOTHING)  # nothing was in it yet: another connection will do
+        self._state.has_write_lock = False
 
     def commit(self) -> None:
         self._commit()
@@ -441,20 +461,20 @@ class ServerMixin(TransactionState):
             # the server would roll back and call it a success
             what = "the connection was lost" if self._lost() else "an earlier statement failed"
             raise StorageError(
-                f"{self.config.label}: {what} inside this transaction, and all of it is undone; "
-                "leave session_scope() when a call raises, and begin again"
+                f"{self.config.label}: {what} inside this transaction, and all of it is rolled "
+                "back; leave session_scope() when a call raises, and begin again"
             )
-        self._named(super().commit, NOT_KNOWN)  # type: ignore[misc]
+        self._translating(super().commit, NOT_KNOWN)  # type: ignore[misc]
 
     def _roll_back(self) -> None:
         status = self._state.conn.pgconn.transaction_status
         if self.unusable is None and status in (INTRANS, INERROR):
-            self._named(super().rollback, NOTHING)  # type: ignore[misc]
+            self._translating(super().rollback, NOTHING)  # type: ignore[misc]
 
     def is_connection_usable(self) -> bool:
         return not self.is_closed() and bool(self._adapter.is_connection_usable(self._state.conn))
 
-    def take_turn(self, sql: str) -> None:
+    def acquire_write_lock(self, sql: str) -> None:
         """Queue before what must not be outrun; engines that see to it by themselves do nothing."""
 
     def statement(self) -> AbstractContextManager[object]:
@@ -470,7 +490,7 @@ class ServerMixin(TransactionState):
     def _is_gone(self, connection: ServerConnection) -> bool:
         return bool(self._adapter.txn_status(connection) == self._adapter.txn_unknown)
 
-    def _named(self, call: Callable[[], R], outcome: str) -> R:
+    def _translating(self, call: Callable[[], R], outcome: str) -> R:
         """Raise what the server reports under a name; `outcome` is for a lost connection."""
         self._require_usable()
         state = self._state
@@ -478,7 +498,7 @@ class ServerMixin(TransactionState):
             state.in_call = True
             return call()
         except (peewee.DatabaseError, peewee.InterfaceError) as error:
-            named = self.lost_or_named(error, self._state.conn, outcome)
+            named = self.lost_or_translated(error, self._state.conn, outcome)
             if named is error:
                 raise
             raise named from error
@@ -494,7 +514,7 @@ class ServerMixin(TransactionState):
         finally:
             state.in_call = False
 
-    def lost_or_named(
+    def lost_or_translated(
         self, error: Exception, connection: ServerConnection | None, outcome: str
     ) -> Exception:
         """Return the error to raise for one of the driver's: itself where it needs no name."""
@@ -502,68 +522,35 @@ class ServerMixin(TransactionState):
             return _LostError(
                 f"{self.config.label}: the connection was lost ({_first_line(error)}); {outcome}"
             )
-        return self.named_error(error) or error
+        return self.translated(error) or error
 
-    def named_error(self, error: BaseException) -> BotMemoryError | None:
+    def translated(self, error: BaseException) -> BotMemoryError | None:
         """Return the botmemory error for one of the server's, None where there is none."""
-        return named_error(error, self.config.label, self.config.busy_timeout)
+        return translated_error(error, self.config.label, self.config.busy_timeout)
 
     def _require_usable(self) -> None:
         if self.unusable is not None:
             raise StorageError(self.unusable)
 
-    # --- what differs between the backends --------------------------------------------------
+    # --- compiled queries -------------------------------------------------------------------
 
-    broken_rule = staticmethod(broken_rule)
-    json_match = staticmethod(json_match)
-    hour_of = staticmethod(hour_of)
-    json_text = staticmethod(json_text)
-
-    def ask(
+    def fetch_all(
         self,
         sql: str,
         params: Sequence[Any],
         make: Callable[[Iterable[tuple[Any, ...]]], Iterable[R]],
     ) -> list[R]:
-        """Run a compiled question and return what `make` makes of its rows."""
         return list(make(self.execute_sql(sql, params).fetchall()))
 
-    def change(self, sql: str, params: Sequence[Any]) -> int:
-        """Run a compiled INSERT of one row and return how many were stored."""
+    def insert_row(self, sql: str, params: Sequence[Any]) -> int:
         return int(self.execute_sql(sql, params).rowcount)
 
-    def insert_counted(self, sql: str, params: Sequence[Any]) -> int:
-        """Run a compiled INSERT of one row and return the id it was given."""
+    def insert_autoincrement(self, sql: str, params: Sequence[Any]) -> int:
         return int(self.execute_sql(sql, params).fetchone()[0])
-
-    def last_counted(self, model: type[peewee.Model]) -> int:
-        """Return the highest id that the table has had, 0 where the engine counts none."""
-        return 0
-
-    def raise_counter(self, model: type[peewee.Model], least: int = 0) -> None:
-        """Count on from `least`, or from the highest id that was given, if the engine counts."""
-
-    def size(self) -> int:
-        """Return the bytes that the database takes on the server."""
-        cursor = self.execute_sql("SELECT pg_database_size(current_database())")
-        return int(cursor.fetchone()[0])
-
-    streams = False  # rows are asked for page by page
-    null_in_sql = False  # not of many rows: COPY gives a column that is not named its default
-
-    def stage(self, table: str) -> None:
-        """Return None: recording many rows is in nobody's way, so they need not wait."""
-
-    @contextmanager
-    def exclusive(self) -> Iterator[None]:
-        """Hold off others who would change the schema, where the engine has a lock for it."""
-        yield
 
     def insert_rows(
         self, sql: str, rows: Iterable[Sequence[Any]], fields: Sequence[peewee.Field[Any]]
     ) -> int:
-        """Run a compiled INSERT for each row, sent together, and return how many were stored."""
-
         def insert() -> int:
             with __exception_wrapper__, self.connection().cursor() as cursor:
                 cursor.executemany(sql, rows)
@@ -571,22 +558,93 @@ class ServerMixin(TransactionState):
 
         return self._inside(insert, "INSERT")
 
+    null_in_sql = False  # not of many rows: COPY gives a column that is not named its default
+    streams = False
+
+    def stream(self, query: peewee.ModelSelect[Row]) -> Iterator[Row]:
+        return iter(query.iterator())
+
+    def stage(self, table: str) -> None:
+        return None
+
+    # --- what a server writes in its own way, and what it reports ----------------------------
+
+    def json_text(self, text: str) -> str:
+        return dialect.json_text(text)
+
+    def json_match(self, *condition: Any) -> peewee.Expression:
+        return dialect.json_match(*condition)
+
+    def hour_of(self, field: peewee.Field[Any]) -> Any:
+        return dialect.hour_of(field)
+
+    def violated_constraint(self, error: peewee.IntegrityError) -> str:
+        return violated_constraint(error)
+
+    # --- ids --------------------------------------------------------------------------------
+
+    def last_id(self, model: type[peewee.Model]) -> int:
+        return 0
+
+    def advance_sequence(self, model: type[peewee.Model], least: int = 0) -> None:
+        pass  # ids of CockroachDB are not counted
+
+    # --- schema -----------------------------------------------------------------------------
+
+    check_options = ("constraints",)
+
+    def read_checks(self, table: str, schema: str | None = None) -> dict[str, str]:
+        return health.read_checks(self, table, schema)
+
+    def is_partitioned(self, table: str) -> bool:
+        return health.is_partitioned(self, table)
+
+    def can_make_scratch(self) -> bool:
+        return False
+
+    @contextmanager
+    def scratch(self, *, with_tables: bool) -> Iterator[Backend]:
+        with self.atomic() as transaction:
+            try:
+                yield cast("Backend", self)
+            finally:
+                transaction.rollback()
+
+    def temporary_schema(self) -> str | None:
+        return health.temporary_schema(self)
+
+    def orphans(self) -> list[tuple[str, str]]:
+        return []
+
+    def back_up(self, number: str) -> None:
+        pass  # that is the administrator's, with the server's own tools
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        yield
+
+    # --- health -----------------------------------------------------------------------------
+
+    file = None
+
+    def damage(self, check: str = "quick_check") -> list[str]:
+        return []
+
+    def findings(self) -> Iterator[Finding]:
+        return iter(())
+
+    def size(self) -> int:
+        cursor = self.execute_sql("SELECT pg_database_size(current_database())")
+        return int(cursor.fetchone()[0])
+
+    @contextmanager
+    def snapshot(self) -> Iterator[sqlite3.Connection]:
+        raise ConfigError(
+            f"{self.config.label}: a server is copied by its own tool, such as pg_dump; see "
+            "docs/postgresql.md"
+        )
+        yield
+
 
 def _first_line(error: BaseException) -> str:
     return str(getattr(error, "orig", error)).strip().partition("\n")[0]
-
-
-def _after_fork_in_child() -> None:
-    for database in _open.all():
-        database.leave_to_parent()
-
-
-def _close_at_exit() -> None:
-    for database in _open.all():
-        with suppress(Exception):
-            database.pool.close_idle()
-
-
-atexit.register(_close_at_exit)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,4 +1,4 @@
-"""Values inside JSON columns of a server: how they are written, and conditions on them."""
+"""Expressions that a server writes in its own way: JSON, conditions inside it, hours."""
 
 from __future__ import annotations
 
@@ -8,9 +8,17 @@ from decimal import Decimal
 from typing import Any
 
 import peewee
-from peewee import Case, Cast, Expression, PostgresqlJSONMethods, Value, fn  # type: ignore[attr-defined]
+from peewee import (  # type: ignore[attr-defined]
+    Case,
+    Cast,
+    Expression,
+    Field,
+    PostgresqlJSONMethods,
+    Value,
+    fn,
+)
 
-__all__ = ["ServerJSONMethods", "json_match", "json_text"]
+__all__ = ["ServerJSONMethods", "hour_of", "json_match", "json_text"]
 
 _TEXT_OR_POWER = re.compile(r'"(?:[^"\\]|\\.)*"|-?[\d.]+e\+\d+')
 
@@ -69,3 +77,8 @@ def json_match(
 def _exact(number: float) -> Value:
     # a double would be rounded to 15 digits on its way to numeric
     return Value(Decimal(repr(number)), converter=False)
+
+
+def hour_of(field: Field[Any]) -> Any:
+    """Return the timestamp at which a timestamp's hour began: sessions are in UTC."""
+    return fn.DATE_TRUNC("hour", field)

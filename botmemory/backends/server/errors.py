@@ -7,7 +7,7 @@ import psycopg
 
 from ...errors import BotMemoryError, DatabaseBusyError, SchemaError, StorageError
 
-__all__ = ["broken_rule", "busy", "interrupt_behind", "named_error", "sqlstate"]
+__all__ = ["busy", "interrupt_behind", "sqlstate", "translated_error", "violated_constraint"]
 
 NOTHING = "nothing was written by this call"
 # SQLSTATE, or its class -> what happened, what to do
@@ -16,7 +16,7 @@ _CAUSES = {
     "25006": ("it can only be read", "connect to the primary, without read_only=True"),
     "25P02": (
         "an earlier statement of this transaction failed",
-        "all of it is undone: leave session_scope() and begin again",
+        "all of it is rolled back: leave session_scope() and begin again",
     ),
     "34": (
         "the transaction in which this was being read is over",
@@ -49,7 +49,7 @@ def busy(label: str, timeout: float, what: str = "another writer held it") -> Da
     )
 
 
-def named_error(error: BaseException, label: str, timeout: float) -> BotMemoryError | None:
+def translated_error(error: BaseException, label: str, timeout: float) -> BotMemoryError | None:
     """Return the botmemory error for one of the server's, None where there is none."""
     code = sqlstate(error)
     origin = getattr(error, "orig", error)
@@ -57,9 +57,9 @@ def named_error(error: BaseException, label: str, timeout: float) -> BotMemoryEr
     said = getattr(getattr(origin, "diag", None), "message_primary", None) or str(origin)
     if code in _UNDONE:
         return DatabaseBusyError(
-            f"{label}: undone for the sake of another transaction ({said}); nothing was written, "
-            "repeat the whole transaction: run_transaction() does",
-            undone=True,
+            f"{label}: rolled back because of a conflict with another transaction ({said}); "
+            "nothing was written, repeat the whole transaction: run_transaction() does",
+            retryable=True,
         )
     if code == "55P03":
         return busy(label, timeout)
@@ -75,7 +75,7 @@ def named_error(error: BaseException, label: str, timeout: float) -> BotMemoryEr
     return StorageError(f"{label}: {cause[0]} ({said}); {cause[1]}") if cause else None
 
 
-def broken_rule(error: BaseException) -> str:
+def violated_constraint(error: BaseException) -> str:
     """Return which kind of rule a write broke: `unique`, `reference`, `null` or `check`."""
     code = sqlstate(error)
     return "unique" if code == "23505" else _KINDS.get(code, "check")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import Any
 
-__all__ = ["check_rules", "is_partitioned", "may_make_temporary_tables", "temporary_schema"]
+__all__ = ["is_partitioned", "may_make_temporary_tables", "read_checks", "temporary_schema"]
 
 
-def check_rules(database: Any, table: str, schema: str | None = None) -> dict[str, str]:
+def read_checks(database: Any, table: str, schema: str | None = None) -> dict[str, str]:
     """Return the CHECKs that hold for every row of a table, by their names.
 
     Without casts and parentheses: a dump that was restored has others of them.

@@ -1,4 +1,4 @@
-"""The PostgreSQL backend: turns among transactions, COPY, and cursors on the server."""
+"""The backends of PostgreSQL and of CockroachDB, and what each has of its own."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from typing import Any, TypeVar
 import peewee
 import psycopg.sql
 from peewee import __exception_wrapper__, fn  # type: ignore[attr-defined]
+from playhouse import cockroachdb
 from playhouse.postgres_ext import PostgresqlExtDatabase, ServerSideQuery
 
 from ...config import Config
 from ...errors import StorageError
+from . import health
 from .base import ServerMixin
 from .pool import IDLE, ServerConnection
 
-__all__ = ["PostgresBackend"]
+__all__ = ["CockroachBackend", "PostgresBackend"]
 
 OLDEST_POSTGRES = 12
 # keys of advisory locks, which belong to one database: any numbers, as long as they never change
@@ -27,7 +29,7 @@ ROWS_PER_FETCH = 1000
 Row = TypeVar("Row", bound=peewee.Model)
 
 
-def _counter(key: Any) -> Any:
+def _sequence_of(key: Any) -> Any:
     """Return the name of the sequence that counts a key up."""
     return fn.PG_GET_SERIAL_SEQUENCE(key.model._meta.table_name, key.column_name)
 
@@ -60,12 +62,12 @@ class PostgresBackend(ServerMixin, PostgresqlExtDatabase):  # type: ignore[misc]
                 "use a newer one"
             )
 
-    def take_turn(self, sql: str) -> None:
+    def acquire_write_lock(self, sql: str) -> None:
         state = self._state
-        if state.in_turn or self.config.read_only:
+        if state.has_write_lock or self.config.read_only:
             return
         if sql.startswith(("SELECT", "UPDATE", "DELETE", "DECLARE", "WITH", "(")):
-            state.in_turn = True
+            state.has_write_lock = True
             self.execute_sql("SELECT pg_advisory_xact_lock(%s)", (TURN,))
 
     @contextmanager
@@ -77,11 +79,11 @@ class PostgresBackend(ServerMixin, PostgresqlExtDatabase):  # type: ignore[misc]
                 with __exception_wrapper__:
                     connection.execute("SELECT pg_advisory_lock(%s)", (MIGRATION,))
             except peewee.DatabaseError as error:
-                raise self.lost_or_named(error, connection, "nothing was changed") from error
+                raise self.lost_or_translated(error, connection, "nothing was changed") from error
             yield
         finally:
             try:
-                self.undo_what_is_left()
+                self.roll_back_leftover()
             finally:
                 connection.close()
 
@@ -104,22 +106,25 @@ class PostgresBackend(ServerMixin, PostgresqlExtDatabase):  # type: ignore[misc]
 
         return self._inside(copy_rows, "COPY")
 
-    def last_counted(self, model: type[peewee.Model]) -> int:
+    def last_id(self, model: type[peewee.Model]) -> int:
         key: Any = model._meta.primary_key
         if not isinstance(key, peewee.AutoField):
             return 0
-        given = fn.PG_SEQUENCE_LAST_VALUE(_counter(key).cast("regclass"))
+        given = fn.PG_SEQUENCE_LAST_VALUE(_sequence_of(key).cast("regclass"))
         highest = fn.GREATEST(given, model.select(fn.MAX(key)), 0)
         return int(peewee.Select(columns=[highest]).bind(self).scalar())
 
-    def raise_counter(self, model: type[peewee.Model], least: int = 0) -> None:
-        last = max(least, self.last_counted(model))
+    def advance_sequence(self, model: type[peewee.Model], least: int = 0) -> None:
+        last = max(least, self.last_id(model))
         if last:
-            counter = _counter(model._meta.primary_key)
+            sequence = _sequence_of(model._meta.primary_key)
             # never back: an id that was deleted is not given again
-            behind = fn.COALESCE(fn.PG_SEQUENCE_LAST_VALUE(counter.cast("regclass")), 0) < last
-            raised = peewee.Select(columns=[fn.SETVAL(counter, last)]).where(behind)
+            behind = fn.COALESCE(fn.PG_SEQUENCE_LAST_VALUE(sequence.cast("regclass")), 0) < last
+            raised = peewee.Select(columns=[fn.SETVAL(sequence, last)]).where(behind)
             raised.bind(self).execute()
+
+    def can_make_scratch(self) -> bool:
+        return not self.config.read_only and health.may_make_temporary_tables(self)
 
     def stream(self, query: peewee.ModelSelect[Row]) -> Iterator[Row]:
         """Yield the rows of a query through a cursor on the server, some at a time.
@@ -181,4 +186,23 @@ class PostgresBackend(ServerMixin, PostgresqlExtDatabase):  # type: ignore[misc]
             with __exception_wrapper__:
                 yield from rows
         except (peewee.DatabaseError, peewee.InterfaceError) as error:
-            raise self.lost_or_named(error, connection, "read it again") from error
+            raise self.lost_or_translated(error, connection, "read it again") from error
+
+
+class CockroachBackend(ServerMixin, cockroachdb.CockroachDatabase):  # type: ignore[misc]
+    """A CockroachDB cluster, opened as its config says.
+
+    Its transactions are serializable by themselves: one that was outrun is rolled back with code
+    40001, a `DatabaseBusyError`, and `run_transaction` repeats it.
+    """
+
+    def parameters(self) -> dict[str, str]:
+        return {"user": "root", "port": "26257"} | super().parameters()
+
+    def open(self) -> None:
+        super().open()
+        if (self.server_version or 0) < cockroachdb.NESTED_TX_MIN_VERSION:
+            raise StorageError(
+                f"{self.config.label}: the server is older than CockroachDB 20.1, which has no "
+                "savepoints; use a newer one"
+            )

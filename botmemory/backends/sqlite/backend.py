@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import sqlite3
@@ -19,9 +20,11 @@ from peewee import __exception_wrapper__  # type: ignore[attr-defined]
 
 from ...config import MEMORY, Config
 from ...errors import BotMemoryError, DatabaseBusyError, StorageError, ValidationError
+from ..base import Backend, Finding
+from ..fork import fork_gate, open_backends
 from ..living import LivingObjects
 from ..transactions import Atomic, TransactionState
-from .calendar import hour_of
+from . import dialect, health
 from .connection import (
     NO_LOCK,
     Connection,
@@ -34,7 +37,7 @@ from .connection import (
     prepare_file,
     uri_of,
 )
-from .dialect import json_match
+from .copy import back_up, snapshot
 from .errors import (
     RESTORE,
     busy,
@@ -42,13 +45,11 @@ from .errors import (
     is_damage,
     is_read_only,
     is_unopened,
-    named_error,
     translate_errors,
+    translated_error,
     unreadable,
 )
 from .file_system import other_names
-from .fork import fork_gate, open_backends, unusable_after_fork
-from .health import damage
 from .lock import FileLock
 from .stage import Stage, open_stage
 
@@ -60,9 +61,13 @@ CHECKED_AT_OPEN = 64 * 1024 * 1024  # a larger file is checked by upkeep.check a
 READS = ("SELECT", "PRAGMA", "WITH", "EXPLAIN", "SAVEPOINT", "RELEASE", "ROLLBACK")
 
 R = TypeVar("R")
+Row = TypeVar("Row", bound=peewee.Model)
 
 # where SQLite itself keeps the counters of tables
-_Counter: Any = peewee.Table("sqlite_sequence", ("name", "seq"))
+_Sequence: Any = peewee.Table("sqlite_sequence", ("name", "seq"))
+# of a child: the connections of its parent, which must never be closed here, not even by the end
+_inherited: list[Connection] = []
+_unusable_after_fork: dict[str, str] = {}  # path -> why
 _logger = logging.getLogger("peewee")  # which shows every statement at its level DEBUG
 _warnings = logging.getLogger("botmemory")
 
@@ -84,6 +89,8 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         _clear_commit_callbacks: Callable[[], None]
 
         def _add_conn_hooks(self, connection: sqlite3.Connection) -> None: ...
+
+        connection: Callable[[], Any]
 
         def execute_sql(self, sql: str, params: Any = None) -> Any: ...
 
@@ -123,7 +130,7 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
                 f"this Python comes with SQLite {sqlite3.sqlite_version}; "
                 "botmemory needs 3.38 or newer: use a newer Python"
             )
-        self.unusable = unusable_after_fork.get(self.database)
+        self.unusable = _unusable_after_fork.get(self.database)
         self._require_usable()
         if self.database == MEMORY:
             self.connect()
@@ -139,12 +146,12 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
                 )
             self.connect()
             try:
-                self._prove()
+                self._verify()
             except BaseException:
                 self.close()
                 raise
 
-    def _prove(self) -> None:
+    def _verify(self) -> None:
         path = Path(self.database)
         if not self.config.read_only and self.pragma("journal_mode") != "wal":
             with self.exclusive():
@@ -157,10 +164,6 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         if path.stat().st_size <= CHECKED_AT_OPEN and (said := self.damage()):
             raise StorageError(f"{path}: the file is damaged ({said[0]}); {RESTORE}")
         self._remember_files()
-
-    def damage(self, check: str = "quick_check") -> list[str]:
-        """Return what is broken in the file, by `quick_check` or `integrity_check`."""
-        return self._retry_while_busy(lambda: damage(self, check), self._timeout)
 
     def connect(self, reuse_if_open: bool = False) -> bool:
         state = self._state
@@ -280,14 +283,47 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         """Return whether any thread of this process has a transaction open."""
         return any(one.raw.in_transaction for one in self.connections.all() if not one.closed)
 
+    # --- when the process forks or ends -----------------------------------------------------
+
+    def before_fork(self) -> None:
+        self.release()
+        for connection in self.connections.all():
+            if connection.is_idle:
+                connection.close()
+                self.connections.discard(connection)
+        if self.database != MEMORY:
+            _inherited.extend(self.connections.all())
+
+    def after_fork_in_parent(self) -> None:
+        _inherited.clear()
+
+    def after_fork_in_child(self) -> None:
+        state = self._state
+        self.forget_transactions()
+        if state.held is not None:
+            state.held.lock.close()
+            state.held.lock = NO_LOCK
+        if self.database != MEMORY:
+            state.held, state.conn, state.closed = None, None, True
+        known = self.connections.all()
+        if any(connection in known for connection in _inherited):
+            self.unusable = _unusable_after_fork[self.database] = (
+                f"{self.database}: this process was forked while a transaction was open or another "
+                "thread had the database open, and cannot use it; fork before init_db(), or start "
+                "processes with multiprocessing's 'spawn' method"
+            )
+
+    def close_at_exit(self) -> None:
+        self.release()
+
     # --- statements and transactions --------------------------------------------------------
 
     def _execute_cursor(self, sql: str, params: Any, **options: Any) -> Any:
         run = partial(super()._execute_cursor, sql, params, **options)  # type: ignore[misc]
         state = self._state
-        if (state.transactions or state.undone) and self.is_in_transaction():
+        if (state.transactions or state.rolled_back) and self.is_in_transaction():
             if state.conn.in_transaction:
-                return self._translated(run)
+                return self._translating(run)
             if sql.startswith("ROLLBACK"):
                 return state.conn.cursor()  # SQLite has rolled back all of it by itself
             raise self._rolled_back()
@@ -339,7 +375,7 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
                         held.is_locked = False
                         held.lock.release()
 
-    def leave_transaction(self, transaction: Atomic, *, undo: bool) -> None:
+    def leave_transaction(self, transaction: Atomic, *, roll_back: bool) -> None:
         """Commit or roll back, and give the write lock back whatever happens."""
         held, state = transaction.connection(), self._state
         if held is None:  # its thread has ended
@@ -349,12 +385,12 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         try:
             try:
                 transaction.is_changing = True
-                if not undo:
+                if not roll_back:
                     self._commit(held)
             finally:
                 held.raw.rollback()  # does nothing after a commit
         except sqlite3.Error as error:
-            raise self.named_error(error) or error from error
+            raise self.translated(error) or error from error
         finally:
             transaction.is_open, transaction.is_changing = False, False
             transaction.held_by_with = None
@@ -363,7 +399,7 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
             if not transaction.is_in_lock:
                 held.is_locked = False
                 held.lock.release()
-        if undo:
+        if roll_back:
             self._clear_commit_callbacks()
         else:
             self._require_same_files(held, "whether this call is stored is not known")
@@ -395,7 +431,7 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         try:
             # SQLite rolls back by itself after a full disk; a second try would hide the cause
             if held.raw.in_transaction:
-                self._translated(super().rollback)
+                self._translating(super().rollback)
         finally:
             if not held.is_kept:
                 held.is_locked = False
@@ -414,7 +450,7 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
     def _commit(self, held: Connection) -> None:
         if not held.raw.in_transaction:
             raise self._rolled_back()
-        self._translated(super().commit)
+        self._translating(super().commit)
 
     def _rolled_back(self) -> StorageError:
         return StorageError(
@@ -427,7 +463,7 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         deadline = 0.0
         while True:
             try:
-                return self._translated(call)
+                return self._translating(call)
             except DatabaseBusyError:
                 now = time.monotonic()
                 deadline = deadline or now + seconds
@@ -435,13 +471,13 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
                     raise
                 time.sleep(min(0.005, deadline - now))
 
-    def _translated(self, call: Callable[[], R]) -> R:
+    def _translating(self, call: Callable[[], R]) -> R:
         """Raise what SQLite reports as an error that says the file, the cause and the remedy."""
         self._require_usable()
         try:
             return call()
         except (peewee.DatabaseError, sqlite3.DatabaseError) as error:
-            translated = self.named_error(error)
+            translated = self.translated(error)
             if translated is None:
                 raise
             raise translated from error
@@ -451,9 +487,9 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
                 "holds it"
             ) from error
 
-    def named_error(self, error: BaseException) -> BotMemoryError | None:
+    def translated(self, error: BaseException) -> BotMemoryError | None:
         """Return the botmemory error for one of SQLite's, None where there is none."""
-        translated = named_error(error, self.database, self._timeout)
+        translated = translated_error(error, self.database, self._timeout)
         held = self._state.held
         if is_read_only(error) and held is not None and os.access(self.database, os.W_OK):
             # SQLite opens a file read-only where it could not open it to write at that moment
@@ -527,17 +563,6 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
             lock.close()
         return self.lock_problem
 
-    def forget_connection(self) -> None:
-        """Leave in a child what it has inherited: the parent goes on with it."""
-        state = self._state
-        self.forget_transactions()
-        held = state.held
-        if held is not None:
-            held.lock.close()
-            held.lock = NO_LOCK
-        if self.database != MEMORY:
-            state.held, state.conn, state.closed = None, None, True
-
     # --- the file underneath ----------------------------------------------------------------
 
     def _remember_files(self) -> None:
@@ -579,7 +604,7 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         if self.unusable is not None:
             raise StorageError(self.unusable)
 
-    # --- what differs between the backends --------------------------------------------------
+    # --- compiled queries -------------------------------------------------------------------
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
@@ -595,7 +620,7 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
             self._remember_files()
         finally:
             try:
-                self.undo_what_is_left()
+                self.roll_back_leftover()
             finally:
                 held.is_kept = held.is_locked = False
                 held.lock.release()
@@ -604,10 +629,14 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         """Return what undoes one statement alone when it fails: SQLite does so by itself."""
         return nullcontext()
 
-    streams = False  # rows are asked for page by page
+    streams = False
+
+    def stream(self, query: peewee.ModelSelect[Row]) -> Iterator[Row]:
+        return iter(query.iterator())
+
     null_in_sql = True  # of many rows too, where none of them has a value
 
-    def ask(
+    def fetch_all(
         self,
         sql: str,
         params: Sequence[Any],
@@ -619,16 +648,18 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         if state.closed:
             self.connect()
         direct = not (self.unusable or fixed or self._is_watched())
-        if direct and (state.transactions or state.undone):
+        if direct and (state.transactions or state.rolled_back):
             direct = self.is_in_transaction() and state.conn.in_transaction
         if direct:
             try:
                 return list(make(state.conn.execute(sql, params).fetchall()))
             except sqlite3.Error:
                 pass  # the long way waits, or says what it is
-        return self._translated(lambda: self._ask(sql, params, make))
+        return self._translating(lambda: self._fetch_all(sql, params, make))
 
-    def _ask(self, sql: str, params: Sequence[Any], make: Callable[[Any], Iterable[R]]) -> list[R]:
+    def _fetch_all(
+        self, sql: str, params: Sequence[Any], make: Callable[[Any], Iterable[R]]
+    ) -> list[R]:
         while True:
             with __exception_wrapper__:
                 rows = list(make(self.execute_sql(sql, params).fetchall()))
@@ -646,20 +677,20 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         self.connect()
         return True
 
-    def change(self, sql: str, params: Sequence[Any]) -> int:
+    def insert_row(self, sql: str, params: Sequence[Any]) -> int:
         """Run a compiled INSERT of one row and return how many were stored."""
-        return int(self._change(sql, params).rowcount)
+        return int(self._insert_one(sql, params).rowcount)
 
-    def insert_counted(self, sql: str, params: Sequence[Any]) -> int:
+    def insert_autoincrement(self, sql: str, params: Sequence[Any]) -> int:
         """Run a compiled INSERT of one row and return the id it was given."""
-        return int(self._change(sql, params).lastrowid)
+        return int(self._insert_one(sql, params).lastrowid)
 
-    def _change(self, sql: str, params: Sequence[Any]) -> Any:
+    def _insert_one(self, sql: str, params: Sequence[Any]) -> Any:
         state = self._state
         if state.closed or self._is_watched():
             return self.execute_sql(sql, params)
         held = cast(Connection, state.held)
-        if (state.transactions or state.undone) and self.is_in_transaction():
+        if (state.transactions or state.rolled_back) and self.is_in_transaction():
             self._require_usable()
             if not held.raw.in_transaction:
                 raise self._rolled_back()
@@ -689,7 +720,7 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
     ) -> int:
         """Run a compiled INSERT for each row and return how many were stored."""
         self.may_use_transaction()
-        return self._translated(lambda: self._insert_rows(sql, rows))
+        return self._translating(lambda: self._insert_rows(sql, rows))
 
     def _insert_rows(self, sql: str, rows: Iterable[Sequence[Any]]) -> int:
         with __exception_wrapper__:
@@ -706,30 +737,88 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         """Return whether somebody wants to see every statement."""
         return bool(self.query_hooks) or _logger.isEnabledFor(logging.DEBUG)
 
-    @staticmethod
-    def json_text(text: str) -> str:
-        """Return JSON as the database is to get it."""
+    # --- what SQLite writes in its own way, and what it reports -----------------------------
+
+    def json_text(self, text: str) -> str:
         return text
 
-    def broken_rule(self, error: peewee.IntegrityError) -> str:
+    def json_match(self, *condition: Any) -> peewee.Expression:
+        return dialect.json_match(*condition)
+
+    def hour_of(self, field: peewee.Field[Any]) -> Any:
+        return dialect.hour_of(field)
+
+    def violated_constraint(self, error: peewee.IntegrityError) -> str:
         """Return which kind of rule a write broke: `unique`, `reference`, `check` or `null`."""
         name: str = getattr(getattr(error, "orig", error), "sqlite_errorname", "")
         kinds = {"FOREIGNKEY": "reference", "CHECK": "check", "NOTNULL": "null"}
         return kinds.get(name.removeprefix("SQLITE_CONSTRAINT_"), "unique")
 
-    def last_counted(self, model: type[peewee.Model]) -> int:
-        """Return the highest id that the table has had, 0 where it counts none."""
-        counter = _Counter.bind(self)
-        mine = counter.name == model._meta.table_name
-        return counter.select(counter.seq).where(mine).scalar() or 0
+    # --- ids --------------------------------------------------------------------------------
 
-    def raise_counter(self, model: type[peewee.Model], least: int = 0) -> None:
+    def last_id(self, model: type[peewee.Model]) -> int:
+        """Return the highest id that the table has had, 0 where it counts none."""
+        sequence = _Sequence.bind(self)
+        mine = sequence.name == model._meta.table_name
+        return sequence.select(sequence.seq).where(mine).scalar() or 0
+
+    def advance_sequence(self, model: type[peewee.Model], least: int = 0) -> None:
         """Count on from `least`, or from the highest id that was given: the latter SQLite does."""
-        if least > self.last_counted(model):
-            counter = _Counter.bind(self)
+        if least > self.last_id(model):
+            sequence = _Sequence.bind(self)
             table = model._meta.table_name
-            counter.delete().where(counter.name == table).execute()
-            counter.insert({counter.name: table, counter.seq: least}).execute()
+            sequence.delete().where(sequence.name == table).execute()
+            sequence.insert({sequence.name: table, sequence.seq: least}).execute()
+
+    # --- schema -----------------------------------------------------------------------------
+
+    check_options = ("constraints", "sqlite_constraints")
+
+    def read_checks(self, table: str, schema: str | None = None) -> dict[str, str]:
+        return health.read_checks(self, table)
+
+    def is_partitioned(self, table: str) -> bool:
+        return False
+
+    def can_make_scratch(self) -> bool:
+        return True
+
+    @contextmanager
+    def scratch(self, *, with_tables: bool) -> Iterator[Backend]:
+        config = dataclasses.replace(
+            self.config, db_path=MEMORY, read_only=False, backup_before_migrate=False
+        )
+        beside = SqliteBackend(config)
+        try:
+            beside.open()
+            for sql in health.table_statements(self) if with_tables else ():
+                beside.execute_sql(sql)
+            yield beside
+        finally:
+            beside.close()
+
+    def temporary_schema(self) -> str | None:
+        return None
+
+    def orphans(self) -> list[tuple[str, str]]:
+        return health.orphans(self)
+
+    def back_up(self, number: str) -> None:
+        if self.file is not None:
+            back_up(self.file, number)
+
+    # --- health -----------------------------------------------------------------------------
+
+    @property
+    def file(self) -> Path | None:
+        return None if self.config.in_memory else Path(self.database)
+
+    def damage(self, check: str = "quick_check") -> list[str]:
+        """Return what is broken in the file, by `quick_check` or `integrity_check`."""
+        return self._retry_while_busy(lambda: health.damage(self, check), self._timeout)
+
+    def findings(self) -> Iterator[Finding]:
+        return iter(()) if self.file is None else health.findings(self, self.file)
 
     def size(self) -> int:
         """Return the bytes of the file and its -wal."""
@@ -737,5 +826,10 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         with translate_errors(self.database, "cannot be looked at"):
             return sum(file.stat().st_size for file in files if file.exists())
 
-    json_match = staticmethod(json_match)
-    hour_of = staticmethod(hour_of)
+    @contextmanager
+    def snapshot(self) -> Iterator[sqlite3.Connection]:
+        if self.file is None:
+            yield self.connection()
+        else:
+            with snapshot(self.file) as connection:
+                yield connection

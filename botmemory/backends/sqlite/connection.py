@@ -98,7 +98,7 @@ class State(peewee._ConnectionLocal):
     """What each thread has of its own."""
 
     held: Connection | None = None
-    undone: Sequence[Atomic] = ()
+    rolled_back: Sequence[Atomic] = ()
     next_block: Atomic | None = None
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -15,9 +17,10 @@ from ...errors import StorageError
 from .connection import prepare_file
 from .errors import translate_errors, translated
 
-__all__ = ["copy_to_file", "snapshot", "sync_folder_of"]
+__all__ = ["back_up", "copy_to_file", "snapshot", "sync_folder_of"]
 
 PAGES_PER_STEP = 1024
+BACKUPS_KEPT = 5
 
 
 @contextmanager
@@ -110,3 +113,32 @@ def sync_folder_of(path: Path) -> None:
     except OSError as error:
         failed = "is in its place, but whether it survives a power cut is not known"
         raise translated(error, path, failed) from error
+
+
+def back_up(file: Path, number: str) -> None:
+    """Copy a file beside itself, verified, and keep the newest five such copies.
+
+    The copy is named after the migration that is about to change the file, and the time.
+    """
+    before, kind = f"{file.stem}.before-", file.suffix
+    name = re.compile(
+        rf"{re.escape(before)}\d+-(\d{{8}}T\d{{12}}Z){re.escape(kind)}(\.unfinished.*)?"
+    )
+    copies = []
+    for sibling in file.parent.iterdir():
+        if (match := name.fullmatch(sibling.name)) is None:
+            continue
+        if match[2]:
+            _remove(sibling)  # of a process that was killed meanwhile
+        else:
+            copies.append((match[1], sibling))
+    copy = file.with_name(f"{before}{number}-{datetime.now(UTC):%Y%m%dT%H%M%S%f}Z{kind}")
+    with snapshot(file) as source:
+        copy_to_file(source, copy)
+    for _, old in sorted(copies)[: 1 - BACKUPS_KEPT]:
+        _remove(old)
+
+
+def _remove(file: Path) -> None:
+    with suppress(OSError):  # the next migration tries again
+        file.unlink()

@@ -1,4 +1,4 @@
-"""Conditions on values inside JSON columns, in SQLite's words."""
+"""Expressions that SQLite writes in its own way: conditions inside JSON columns, hours."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import peewee
-from peewee import Case, Expression, Value, fn
+from peewee import Case, Expression, Field, Value, fn
 
 from ...errors import ValidationError, show
 
-__all__ = ["json_match"]
+__all__ = ["hour_of", "json_match"]
 
 
 def json_match(
@@ -42,3 +42,8 @@ def json_match(
     elif equals is not None:
         found &= number == Value(equals, converter=False)
     return found
+
+
+def hour_of(field: Field[Any]) -> Any:
+    """Return the text of a timestamp's hour, `2024-01-31 09`: a timestamp is text of one width."""
+    return fn.SUBSTR(field, 1, 13)

@@ -19,9 +19,9 @@ __all__ = [
     "is_no_database",
     "is_read_only",
     "is_unopened",
-    "named_error",
     "translate_errors",
     "translated",
+    "translated_error",
     "unreadable",
 ]
 
@@ -121,7 +121,7 @@ def busy(path: str, timeout: float) -> DatabaseBusyError:
     )
 
 
-def named_error(error: BaseException, path: str, timeout: float) -> BotMemoryError | None:
+def translated_error(error: BaseException, path: str, timeout: float) -> BotMemoryError | None:
     """Return the botmemory error for one of SQLite's, None where there is none."""
     if is_busy(error):
         return busy(path, timeout)

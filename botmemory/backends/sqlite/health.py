@@ -1,15 +1,26 @@
-"""What SQLite itself says of the state of a file and of its tables."""
+"""What SQLite and the system say of a file: damage, its tables, its disk, its other names."""
 
 from __future__ import annotations
 
 import re
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import peewee
 
-from .errors import is_damage, translated
+from ..base import Finding
+from .errors import is_damage, translate_errors, translated
+from .file_system import mount_of, other_names, problem_of, read_mounts
 
-__all__ = ["check_rules", "damage", "orphans"]
+__all__ = ["damage", "findings", "orphans", "read_checks", "table_statements"]
+
+LARGE_WAL = 20 * 1024 * 1024
+LITTLE_ROOM = 100 * 1024 * 1024
+# the first release of each branch in which resetting the -wal cannot damage it any more
+WAL_RESET_MENDED = ((3, 44, 6), (3, 50, 7), (3, 51, 3))
 
 
 def damage(database: peewee.SqliteDatabase, check: str = "quick_check") -> list[str]:
@@ -33,7 +44,7 @@ def orphans(database: peewee.SqliteDatabase) -> list[tuple[str, str]]:
     return [(table, parent) for table, _, parent, _ in cursor.fetchall()]
 
 
-def check_rules(database: peewee.SqliteDatabase, table: str) -> dict[str, str]:
+def read_checks(database: peewee.SqliteDatabase, table: str) -> dict[str, str]:
     """Return the CHECKs of a table by their names, or by themselves where they have none."""
     cursor: Any = database.execute_sql(  # type: ignore[no-untyped-call]
         "SELECT sql FROM sqlite_master WHERE type = 'table' AND name = ?", (table,)
@@ -49,3 +60,74 @@ def check_rules(database: peewee.SqliteDatabase, table: str) -> dict[str, str]:
         rule = sql[start.end() : end - 1]
         found[start[1] or rule] = rule
     return found
+
+
+def table_statements(database: Any) -> list[str]:
+    """Return the SQL that makes the tables, indexes, views and triggers of a database."""
+    # the tables behind a virtual one are made by it
+    listed = database.execute_sql("PRAGMA table_list").fetchall()
+    behind = [name for _, name, kind, *_ in listed if kind == "shadow"]
+    master = peewee.Table("sqlite_master").bind(database)
+    made = master.select(master.c.sql).where(
+        master.c.sql.is_null(False),
+        ~master.c.name.startswith("sqlite_"),
+        master.c.name.not_in(behind),
+    )
+    return [sql for (sql,) in made.order_by(peewee.SQL("rowid")).tuples()]
+
+
+def findings(database: Any, path: Path) -> Iterator[Finding]:
+    """Yield what is wrong with where a file is: its lock, its journal, the disk, other names."""
+    with translate_errors(path, "cannot be looked at"):
+        yield from _findings(database, path)
+
+
+def _findings(database: Any, path: Path) -> Iterator[Finding]:
+    if (reason := database.find_lock_problem()) is not None:
+        yield Finding(
+            "warning",
+            f"{reason}: writers of several processes do not queue, and some may wait in vain",
+            "let every user that writes the database read and write this file, or delete it while "
+            "no bot runs",
+        )
+    if (mode := database.pragma("journal_mode")) != "wal":
+        yield Finding(
+            "warning",
+            f"the journal mode is '{mode}', not 'wal': readers and writers wait for each other",
+            "close the memory everywhere and open it again with init_db()",
+        )
+    wal = path.with_name(path.name + "-wal")
+    if (size := wal.stat().st_size if wal.exists() else 0) > LARGE_WAL:
+        yield Finding(
+            "warning",
+            f"{wal} has {size / 1e6:,.0f} MB: a reader holds an old state of the memory",
+            "end the transaction or the query that was left open, in whichever program",
+        )
+    free = shutil.disk_usage(path.parent).free
+    if free < max(LITTLE_ROOM, path.stat().st_size):
+        yield Finding(
+            "warning",
+            f"{path.parent} has {free / 1e6:,.0f} MB of free disk left",
+            "make room: a backup and a migration need as much as the file has",
+        )
+    mount = mount_of(str(path), read_mounts())
+    if mount is not None and (problem := problem_of(mount.kind)) is not None:
+        yield Finding(problem.severity, f"{path} is on {problem.what}", problem.advice)
+    for why in other_names(path):
+        yield Finding(
+            "warning",
+            f"{path} {why}: who opens it by another name does not see its -wal, and both may "
+            "damage it",
+            "let every program open it by one name, and mount its folder, not the file alone",
+        )
+    version = sqlite3.sqlite_version_info
+    if not any(version[:2] == mended[:2] and version >= mended for mended in WAL_RESET_MENDED) and (
+        version < max(WAL_RESET_MENDED)
+    ):
+        yield Finding(
+            "info",
+            f"SQLite {sqlite3.sqlite_version} can damage a -wal when two connections reset and "
+            "write it at once",
+            "botmemory's lock prevents it between bots; do not write the file with other "
+            "programs, or use a Python with SQLite 3.51.3",
+        )

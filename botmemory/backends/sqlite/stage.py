@@ -39,7 +39,7 @@ class Stage:
         with ExitStack() as stack:
             self._connection = sqlite3.connect("", isolation_level=None)
             stack.callback(self._connection.close)
-            with self._named():
+            with self._translating():
                 self._connection.execute(f"PRAGMA cache_size=-{CACHE}")
                 for rule in rules:
                     self._connection.execute(rule)
@@ -57,7 +57,7 @@ class Stage:
 
         Raises Peewee's `IntegrityError` where a row breaks a rule.
         """
-        with self._named():
+        with self._translating():
             self._connection.execute("SAVEPOINT one_call")
             taken = 0
             try:
@@ -109,7 +109,7 @@ class Stage:
             f'SELECT v.column1 FROM v CROSS JOIN "{table}" AS t ON {same}'
         )
         values = [value for row in numbered for value in row]
-        return {n for (n,) in self._database.ask(sql, values, list)}
+        return {n for (n,) in self._database.fetch_all(sql, values, list)}
 
     # --- what is in the database already ------------------------------------------------------
 
@@ -133,7 +133,7 @@ class Stage:
 
     def add_recorded_keys(self, keys: Iterable[Any]) -> None:
         """Remember the keys of rows that are recorded now."""
-        with self._named():
+        with self._translating():
             self._connection.executemany(
                 'INSERT INTO "recorded keys" VALUES (?)', ((key,) for key in keys)
             )
@@ -148,21 +148,21 @@ class Stage:
             self._reserve.close()
 
     def _taker(self, sql: str, values: Values) -> Take:
-        with self._named():
+        with self._translating():
             cursor = self._connection.execute(sql, values)
 
         def take(most: int) -> list[tuple[Any, ...]]:
-            with self._named():
+            with self._translating():
                 return cursor.fetchmany(most)
 
         return take
 
     def _ask(self, sql: str) -> list[tuple[Any, ...]]:
-        with self._named():
+        with self._translating():
             return self._connection.execute(sql).fetchall()
 
     @contextmanager
-    def _named(self) -> Iterator[None]:
+    def _translating(self) -> Iterator[None]:
         try:
             with __exception_wrapper__:
                 yield

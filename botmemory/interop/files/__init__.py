@@ -30,7 +30,7 @@ from ...models import BaseModel
 from ...queries import read, write
 from ...uuid7 import uuid_of
 from .._columns import columns_of
-from .._result import ImportResult, Noted
+from .._result import ImportResult, RowIssue
 from . import _csv, _jsonl
 from ._recording import Line, record
 
@@ -38,7 +38,7 @@ __all__ = ["export_file", "import_file"]
 
 ROWS_PER_REPORT = 1000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_KINDS = {"moment": "moment in ISO 8601", "number": "number", "whole": "whole number"}
+_KINDS = {"timestamp": "timestamp in ISO 8601", "number": "number", "whole": "whole number"}
 REJECTS_SHOWN = 1000  # kept in the result; the file of rejects has all of them
 
 Row = TypeVar("Row", bound=BaseModel)
@@ -67,11 +67,11 @@ def export_file(
     file = absolute_path("path", path)
     progress = progress and from_caller(progress)
     form = _form(file)
-    narrowed = read.narrowed(model, symbol, strategy, start_date, end_date)
-    total = read.count(model, narrowed) if progress is not None else 0
+    filters = read.filters(model, symbol, strategy, start_date, end_date)
+    total = read.count(model, filters) if progress is not None else 0
 
     def rows() -> Iterator[dict[str, Any]]:
-        for number, row in enumerate(read.stream(model, narrowed), 1):
+        for number, row in enumerate(read.stream(model, filters), 1):
             yield {
                 field.column_name: row.__data__[field.name] for field in model._meta.sorted_fields
             }
@@ -119,23 +119,23 @@ def import_file(
     file = absolute_path("path", path)
     progress = progress and from_caller(progress)
     form = _form(file)
-    refused: list[Noted] = []
-    refusals = 0
-    with _rejects_file(rejects) as write_reject:
+    rejected: list[RowIssue] = []
+    rejected_count = 0
+    with _open_rejects(rejects) as write_reject:
 
         def refuse(line: Line, error: Exception) -> None:
-            nonlocal refusals
+            nonlocal rejected_count
             number, text, row = line
             if not keep_going:
                 raise ValidationError(f"{file}, line {number}: {error}") from error
-            refusals += 1
-            if len(refused) < REJECTS_SHOWN:
-                refused.append(Noted(number, str(error), row if row is not None else text))
+            rejected_count += 1
+            if len(rejected) < REJECTS_SHOWN:
+                rejected.append(RowIssue(number, str(error), row if row is not None else text))
             write_reject({"line": number, "reason": str(error), "text": text})
 
         lines = form.read(file, columns_of(model), progress)
         counts = record(model, lines, _reader(model, file), refuse)
-    return ImportResult(counts[True], counts[False], refused, refused=refusals)
+    return ImportResult(counts[True], counts[False], rejected, rejected_count=rejected_count)
 
 
 def _form(file: Path) -> Any:
@@ -213,7 +213,7 @@ def _reader(model: type[BaseModel], file: Path) -> Callable[[Line], dict[str, An
 def _read(name: str, kind: str, text: str) -> Any:
     """Return the value that a text stands for; the text itself where its field takes that."""
     try:
-        if kind == "moment":
+        if kind == "timestamp":
             return datetime.fromisoformat(text)
         if kind == "number":
             return float(text)
@@ -225,7 +225,7 @@ def _read(name: str, kind: str, text: str) -> Any:
 
 
 @contextmanager
-def _rejects_file(
+def _open_rejects(
     path: str | os.PathLike[str] | None,
 ) -> Iterator[Callable[[dict[str, Any]], None]]:
     """Yield what writes a refused line to the file for them, if there is to be one."""

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import ValidationError
-from ._jsonl import plain
-from ._lines import lines
+from ._jsonl import lines, plain
 
 __all__ = ["read", "write"]
 

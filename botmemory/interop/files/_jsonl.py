@@ -1,4 +1,4 @@
-"""JSON Lines: a JSON object a line."""
+"""JSON Lines: a JSON object a line; and the lines of any text file."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from ._lines import lines
+from ...backends.sqlite.errors import translate_errors
+from ...errors import StorageError
 
-__all__ = ["plain", "read", "write"]
+__all__ = ["lines", "plain", "read", "write"]
+
+LINES_PER_REPORT = 1000
 
 
 def write(path: Path, columns: Mapping[str, str], rows: Iterable[Mapping[str, Any]]) -> int:
@@ -47,3 +50,23 @@ def plain(value: Any) -> Any:
     if isinstance(value, uuid.UUID):
         return str(value)
     return value.value if isinstance(value, Enum) else value
+
+
+def lines(path: Path, progress: Callable[[int, int], object] | None) -> Iterator[tuple[int, str]]:
+    """Yield the lines of a UTF-8 file by their numbers; tell the bytes read of all."""
+    with translate_errors(path, "cannot be read"):
+        total, read = path.stat().st_size, 0
+        with path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                read += len(line)
+                try:
+                    text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+                except UnicodeDecodeError as error:
+                    raise StorageError(
+                        f"{path}, line {number}: is not UTF-8: {error.reason}"
+                    ) from error
+                yield number, text.rstrip("\r\n") if text.endswith("\n") else text
+                if progress is not None and number % LINES_PER_REPORT == 0:
+                    progress(read, total)
+        if progress is not None:
+            progress(total, total)

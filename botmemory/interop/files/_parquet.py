@@ -19,7 +19,7 @@ __all__ = ["read", "write"]
 
 ROWS_PER_GROUP = 20_000
 _TYPES = {
-    "moment": pa.timestamp("us", tz="UTC"),
+    "timestamp": pa.timestamp("us", tz="UTC"),
     "number": pa.float64(),
     "whole": pa.int64(),
     "json": pa.string(),
@@ -44,7 +44,7 @@ def write(path: Path, columns: Mapping[str, str], rows: Iterable[Mapping[str, An
 
 
 def _value(value: Any, kind: str) -> Any:
-    if value is None or kind == "moment":
+    if value is None or kind == "timestamp":
         return value
     return json.dumps(value, ensure_ascii=False) if kind == "json" else plain(value)
 

@@ -67,7 +67,7 @@ def record(
             return Counter({True: counts[True] - skipped, False: counts[False] + skipped})
     with session_scope():
         counts = _by_chunks(lines, values_of, refuse, lambda *some: _record_now(model, *some))
-        db.raise_counter(model)
+        db.advance_sequence(model)
     return counts
 
 
@@ -195,7 +195,7 @@ class _Staged:
             if self.stage.add(self.insert.sql, [row]):
                 return True
         except peewee.IntegrityError as error:
-            raise write.refused(self.model, error) from error
+            raise write.constraint_error(self.model, error) from error
         columns = [field.column_name for field in self.model._meta.sorted_fields]
         key = row[self.columns.index(self.key.column_name)]
         found = self.stage.rows(columns, **{self.key.column_name: key})(1)
@@ -314,7 +314,7 @@ class _Staged:
             return rows
         highest = self.model.select(fn.MAX(self.key)).scalar() or 0
         brought = [row[place] for row in rows if row[place] < NO_ID_YET]
-        ids = count(max(highest, db.last_counted(self.model), *brought) + 1)
+        ids = count(max(highest, db.last_id(self.model), *brought) + 1)
         return [
             row if row[place] < NO_ID_YET else (*row[:place], next(ids), *row[place + 1 :])
             for row in rows

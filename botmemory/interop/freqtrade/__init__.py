@@ -22,8 +22,8 @@ from ...config import absolute_path
 from ...database import session_scope
 from ...errors import StorageError, ValidationError
 from ...repositories import trades
-from .._result import ImportResult, Noted
-from ._fills import Fill, Row, fills_of, noted, realized_profit
+from .._result import ImportResult, RowIssue
+from ._fills import Fill, Row, fills_of, realized_profit, row_issue
 from ._source import private_copy
 
 __all__ = ["import_database"]
@@ -53,15 +53,15 @@ def import_database(
 
     An order that cannot be recorded (still open, or without a side, a time or an id) is in
     `rejected` with its reason; one for which something had to be taken from elsewhere is in
-    `remarks`; their index is freqtrade's id of the row. `progress` is called with the positions
+    `warnings`; their index is freqtrade's id of the row. `progress` is called with the positions
     done and the positions in all. Raises `StorageError` (a file that is no such database) and
     `DatabaseBusyError`; what was recorded until then stays, and repeating the call goes on.
     """
     file = absolute_path("path", path)
     progress = progress and from_caller(progress)
     counts = {True: 0, False: 0}
-    rejected: list[Noted] = []
-    remarks: list[Noted] = []
+    rejected: list[RowIssue] = []
+    warnings: list[RowIssue] = []
     with translate_errors(file, "cannot be imported"), private_copy(file) as copy:
         source = peewee.SqliteDatabase(str(copy))
         try:
@@ -70,7 +70,7 @@ def import_database(
             for some in _by_fills(_positions(tables), rejected):
                 with session_scope():
                     for position, fills, realized in some:
-                        for created in _record(position, fills, realized, rejected, remarks):
+                        for created in _record(position, fills, realized, rejected, warnings):
                             counts[created] += 1
                 done += len(some)
                 if progress is not None:
@@ -78,11 +78,11 @@ def import_database(
             rejected += _lost_orders(tables)
         finally:
             source.close()
-    return ImportResult(counts[True], counts[False], rejected, remarks, len(rejected))
+    return ImportResult(counts[True], counts[False], rejected, warnings, len(rejected))
 
 
 def _by_fills(
-    positions: Iterator[tuple[Row, list[Row]]], rejected: list[Noted]
+    positions: Iterator[tuple[Row, list[Row]]], rejected: list[RowIssue]
 ) -> Iterator[list[tuple[Row, list[Fill], Decimal | None]]]:
     """Yield positions with their fills and what they earned, as many as are recorded at once."""
     some: list[tuple[Row, list[Fill], Decimal | None]] = []
@@ -92,11 +92,11 @@ def _by_fills(
         try:
             realized = realized_profit(position)
         except ValidationError as error:
-            rejected.append(noted(position, position, str(error)))
+            rejected.append(row_issue(position, position, str(error)))
             realized = None
         if realized and not any(fill.is_exit for fill in fills):
             what = f"realized_profit: there is no exit to record {realized} with"
-            rejected.append(noted(position, position, what))
+            rejected.append(row_issue(position, position, what))
         some.append((position, fills, realized))
         count += len(fills)
         if count >= FILLS_PER_TRANSACTION or len(some) >= POSITIONS_PER_READ:
@@ -110,8 +110,8 @@ def _record(
     position: Row,
     fills: list[Fill],
     realized: Decimal | None,
-    rejected: list[Noted],
-    remarks: list[Noted],
+    rejected: list[RowIssue],
+    warnings: list[RowIssue],
 ) -> Iterator[bool]:
     """Record the fills of a position, and yield for each of them whether it is new."""
     last_exit = next((fill for fill in reversed(fills) if fill.is_exit), None)
@@ -122,16 +122,16 @@ def _record(
         try:
             trade, created = trades.get_or_create(**fill.values)
         except ValidationError as error:
-            rejected.append(noted(position, fill.source, str(error)))
+            rejected.append(row_issue(position, fill.source, str(error)))
             continue
         yield created
         if fill.is_exit:
             recorded += Decimal(repr(trade.pnl or 0.0))
-        if created and fill.remark:
-            remarks.append(noted(position, fill.source, fill.remark))
+        if created and fill.warning:
+            warnings.append(row_issue(position, fill.source, fill.warning))
         if fill is last_exit and realized is not None and not math.isclose(recorded, realized):
             what = f"pnl: {recorded} is recorded, and freqtrade says {realized} now"
-            remarks.append(noted(position, fill.source, what))
+            warnings.append(row_issue(position, fill.source, what))
 
 
 def _tables(source: peewee.SqliteDatabase, file: Path) -> dict[str, Any]:
@@ -176,7 +176,7 @@ def _named_as_today(row: Row) -> Row:
     return named
 
 
-def _lost_orders(tables: dict[str, Any]) -> Iterator[Noted]:
+def _lost_orders(tables: dict[str, Any]) -> Iterator[RowIssue]:
     """Yield the orders that were filled for a trade that is not there."""
     positions, orders = tables["trades"], tables.get("orders")
     if orders is not None:
@@ -186,4 +186,4 @@ def _lost_orders(tables: dict[str, Any]) -> Iterator[Noted]:
         query = orders.select().where(lost & (orders.filled > 0)).order_by(orders.id)
         for order in query.dicts():
             what = f"order {order['order_id']}: its trade {order['ft_trade_id']} is not there"
-            yield Noted(order["id"], what, order)
+            yield RowIssue(order["id"], what, order)

@@ -14,9 +14,9 @@ from typing import Any
 
 from ..._values import to_finite
 from ...errors import ValidationError, show
-from .._result import Noted
+from .._result import RowIssue
 
-__all__ = ["Fill", "fills_of", "noted", "realized_profit"]
+__all__ = ["Fill", "fills_of", "realized_profit", "row_issue"]
 
 # what goes to the metadata: of the position, of its entries, of its exits, and of the order
 OF_ALL = ("enter_tag", "timeframe", "trading_mode", "is_short", "leverage")
@@ -45,16 +45,16 @@ class Fill:
     values: Row
     is_exit: bool
     source: Row
-    remark: str = ""
+    warning: str = ""
 
 
-def noted(position: Row, source: Row, what: str) -> Noted:
+def row_issue(position: Row, source: Row, what: str) -> RowIssue:
     """Return what is said of a row, an order's or the position's own."""
     order = f", order {source['order_id']}" if "order_id" in source else ""
-    return Noted(source["id"], f"trade {position['id']}{order}: {what}", source)
+    return RowIssue(source["id"], f"trade {position['id']}{order}: {what}", source)
 
 
-def fills_of(position: Row, orders: list[Row], rejected: list[Noted]) -> list[Fill]:
+def fills_of(position: Row, orders: list[Row], rejected: list[RowIssue]) -> list[Fill]:
     """Return the fills of a position in time order: its orders', and those that no order tells of.
 
     What cannot be one goes to `rejected`.
@@ -69,7 +69,7 @@ def fills_of(position: Row, orders: list[Row], rejected: list[Noted]) -> list[Fi
                 _require_done(order, side, quantity)
                 filled.append((order, side, quantity))
         except ValidationError as error:
-            rejected.append(noted(position, order, str(error)))
+            rejected.append(row_issue(position, order, str(error)))
     sides = [side for _, side, _ in filled]
     fills = []
     for order, side, quantity in filled:
@@ -77,13 +77,13 @@ def fills_of(position: Row, orders: list[Row], rejected: list[Noted]) -> list[Fi
             only = sides.count(side) == 1
             fills.append(_of_order(position, order, side, quantity, only=only))
         except ValidationError as error:
-            rejected.append(noted(position, order, str(error)))
+            rejected.append(row_issue(position, order, str(error)))
     for side in _sides(position):
         try:
             if side not in told and _happened(position, side, asked):
                 fills.append(_of_position(position, side))
         except ValidationError as error:
-            rejected.append(noted(position, position, str(error)))
+            rejected.append(row_issue(position, position, str(error)))
     return sorted(fills, key=lambda fill: fill.values["timestamp"])
 
 
@@ -155,21 +155,21 @@ def _happened(position: Row, side: str, asked: set[str]) -> bool:
 def _of_order(position: Row, order: Row, side: str, quantity: float, *, only: bool) -> Fill:
     if order["order_id"] in (None, ""):
         raise ValidationError("order_id: there is none, so the fill could not be told again")
-    remarks = []
+    warnings = []
     price = _number(order, "average") or _number(order, "price")
     if not price:
         cost = _number(order, "cost")
         price = cost / quantity if cost else _number(order, "stop_price")
-        remarks.append(f"price: the order has none; {price} is from its cost or stop price")
+        warnings.append(f"price: the order has none; {price} is from its cost or stop price")
     moment = _moment(order, "order_filled_date")
     if moment is None:
         moment = _moment(order, "order_date")
-        remarks.append("timestamp: when it was placed, for it does not say when it was filled")
+        warnings.append("timestamp: when it was placed, for it does not say when it was filled")
     if moment is None:
         raise ValidationError("order_filled_date: the order has no time")
     known_by = f"order:{order['order_id']}"
     values = _values(position, order, known_by, side, price, quantity, moment, only=only)
-    return Fill(values, side == _sides(position)[1], order, "; ".join(remarks))
+    return Fill(values, side == _sides(position)[1], order, "; ".join(warnings))
 
 
 def _of_position(position: Row, side: str) -> Fill:
@@ -188,8 +188,8 @@ def _of_position(position: Row, side: str) -> Fill:
     known_by = f"trade:{position['id']}:{opened.isoformat()}:{what}"
     values = _values(position, {}, known_by, side, price, quantity, moment, only=True)
     computed = is_exit and position.get("close_profit_abs") is None
-    remark = "pnl: computed from rates and fees, for freqtrade has kept none" if computed else ""
-    return Fill(values, is_exit, position, remark)
+    warning = "pnl: computed from rates and fees, for freqtrade has kept none" if computed else ""
+    return Fill(values, is_exit, position, warning)
 
 
 def _waits(position: Row) -> str | None:
