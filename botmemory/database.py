@@ -100,9 +100,11 @@ def _backend(config: Config) -> Backend:
     try:
         import psycopg  # noqa: F401
     except ImportError as error:
+        from ._install import install_command
+
         raise ConfigError(
             f"{config.label}: needs psycopg 3, which cannot be imported ({error}); "
-            "install botmemory with its extra: pip install 'botmemory[postgres]'"
+            f"install botmemory with its extra: {install_command('postgres')}"
         ) from error
     from .backends.server.postgres import CockroachBackend, PostgresBackend
 

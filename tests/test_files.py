@@ -29,6 +29,7 @@ from botmemory import (
     close_db,
     init_db,
 )
+from botmemory._install import install_command
 from botmemory.cli._app import cli
 from botmemory.interop.files import export_file, import_file
 from botmemory.repositories import records, signals, trades
@@ -347,7 +348,7 @@ def test_without_pyarrow_it_says_what_to_install(path: Path, tmp_path: Path) -> 
         f"init_db({str(path)!r}); export_file(Trade, {str(tmp_path / 't.parquet')!r})"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert "Parquet needs pyarrow: pip install 'botmemory[frames]'" in done.stderr
+    assert f"Parquet needs pyarrow: {install_command('frames')}\n" in done.stderr
 
 
 def test_what_a_file_holds_can_be_read_without_botmemory(path: Path) -> None:

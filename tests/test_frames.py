@@ -6,7 +6,6 @@ import subprocess
 import sys
 import uuid
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -14,6 +13,7 @@ import pytest
 from samples import at, signal, trade, trade_values
 
 from botmemory import Signal, Trade, ValidationError
+from botmemory._install import install_command
 from botmemory.interop import frames
 from botmemory.repositories import trades
 
@@ -129,5 +129,4 @@ def test_without_pyarrow_it_says_what_to_install(path: Path) -> None:
         f"from botmemory.interop import frames\ninit_db({str(path)!r}); frames.trades()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    said: Any = done.stderr
-    assert "data frames need pyarrow: pip install 'botmemory[frames]'" in said
+    assert f"data frames need pyarrow: {install_command('frames')}\n" in done.stderr

@@ -68,11 +68,9 @@ def test_a_field_from_migration_to_model_to_test(
     init_db(target)
     kept = trade()
     close_db()
-    # a checkout, laid out as it is installed, so that its own migrations are found
     shutil.copytree(ROOT / "botmemory", tmp_path / "botmemory")
-    shutil.copytree(ROOT / "migrations", tmp_path / "botmemory" / "migrations")
-    migration = block("python", "# migrations/0005_add_trade_note.py")
-    write(tmp_path / "botmemory" / "migrations" / "0005_add_trade_note.py", migration)
+    name = "botmemory/migrations/0005_add_trade_note.py"
+    write(tmp_path / name, block("python", f"# {name}"))
     write(tmp_path / "tests" / "test_note.py", block("python", "# tests/test_note.py"))
     command = ["git", "apply", "--directory", "", "-"]
     subprocess.run(command, input=block("diff", ""), cwd=tmp_path, text=True, check=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import threading
@@ -31,6 +32,7 @@ from botmemory import (
     run_transaction,
     session_scope,
 )
+from botmemory._install import install_command
 from botmemory.migration_runner import main
 from botmemory.repositories import positions, signals, trades
 from botmemory.upkeep.backup import backup, restore
@@ -493,7 +495,7 @@ def test_a_server_is_not_backed_up_as_a_file(url: str, tmp_path: Any) -> None:
 
 def test_without_the_driver_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "psycopg", None)
-    with pytest.raises(ConfigError, match=r"pip install 'botmemory\[postgres\]'"):
+    with pytest.raises(ConfigError, match=f"extra: {re.escape(install_command('postgres'))}$"):
         init_db("postgresql://bot:s3cret@127.0.0.1:1/bots")
 
 

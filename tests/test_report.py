@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from samples import at, signal, trade, trade_values
 
 from botmemory import StorageError, close_db, init_db
+from botmemory._install import install_command
 from botmemory.cli._app import cli
 from botmemory.report import write_report
 from botmemory.report._charts import thinned
@@ -239,7 +240,7 @@ def test_without_the_extra_it_says_what_to_install(path: Path, page: Path) -> No
         f"init_db({str(path)!r}); write_report({str(page)!r})"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert "ConfigError: the report needs plotly: pip install 'botmemory[report]'" in done.stderr
+    assert f"ConfigError: the report needs plotly: {install_command('report')}\n" in done.stderr
     assert not page.exists()
 
 

@@ -271,7 +271,7 @@ def test_history_is_in_utc_and_names_the_version(migrated: Config) -> None:
 def test_a_history_that_peewees_runner_made_is_completed(new_target: Callable[[], str]) -> None:
     from playhouse.migrations import Runner
 
-    ours = Path(botmemory.__file__).parent.parent / "migrations"
+    ours = Path(botmemory.__file__).parent / "migrations"
     target = new_target()
     with open_temporarily(Config(target)) as database:
         Runner(database, str(ours)).up(OURS[0])

@@ -398,7 +398,7 @@ class TestOtherCommands:
 
 
 def test_peewees_own_script_works_in_a_checkout(tmp_path: Path) -> None:
-    shutil.copytree(ROOT / "migrations", tmp_path / "migrations")
+    shutil.copytree(ROOT / "botmemory", tmp_path / "botmemory")
     shutil.copy(ROOT / ".pwmigrate", tmp_path)
 
     def pwmigrate(*arguments: str) -> str:
@@ -420,4 +420,4 @@ def test_peewees_own_script_works_in_a_checkout(tmp_path: Path) -> None:
     assert pwmigrate("down") == f"reverted: {OURS[-1]}\n"
     init_db(tmp_path / "trading_state.db")
     assert trades.get_trade_count() == 1
-    assert pwmigrate("create", "add a note") == "migrations/0005_add_a_note.py\n"
+    assert pwmigrate("create", "add a note") == "botmemory/migrations/0005_add_a_note.py\n"

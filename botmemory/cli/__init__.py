@@ -14,9 +14,9 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name not in ("click", "rich"):
             raise
-        print(
-            f"botmemory: the command needs {error.name}: pip install 'botmemory[cli]'",
-            file=sys.stderr,
-        )
+        from .._install import install_command
+
+        needed = f"botmemory: the command needs {error.name}: {install_command('cli')}"
+        print(needed, file=sys.stderr)
         sys.exit(2)
     cli(prog_name="botmemory")

@@ -79,9 +79,9 @@ def _table(
     try:
         import pyarrow as pa
     except ImportError as error:
-        raise ConfigError(
-            f"data frames need {error.name}: pip install 'botmemory[frames]'"
-        ) from error
+        from .._install import install_command
+
+        raise ConfigError(f"data frames need {error.name}: {install_command('frames')}") from error
     filters = read.filters(model, symbol, strategy, start_date, end_date)
     fields: Sequence[Any] = model._meta.sorted_fields
     arrays: list[list[Any]] = [[] for _ in fields]

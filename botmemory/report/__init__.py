@@ -43,8 +43,10 @@ def write_report(
         import jinja2
         from plotly.offline import get_plotlyjs
     except ImportError as error:
+        from .._install import install_command
+
         missing = (error.name or "").partition(".")[0]
-        raise ConfigError(f"the report needs {missing}: pip install 'botmemory[report]'") from error
+        raise ConfigError(f"the report needs {missing}: {install_command('report')}") from error
     filters = {
         "symbol": symbol,
         "strategy": strategy,

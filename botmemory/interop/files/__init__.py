@@ -149,8 +149,10 @@ def _form(file: Path) -> Any:
     try:
         from . import _parquet
     except ImportError as error:
+        from ..._install import install_command
+
         raise ConfigError(
-            f"{file}: Parquet needs {error.name}: pip install 'botmemory[frames]'"
+            f"{file}: Parquet needs {error.name}: {install_command('frames')}"
         ) from error
     return _parquet
 
