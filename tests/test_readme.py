@@ -13,7 +13,7 @@ import botmemory
 from botmemory import BotMemoryError, Config
 from botmemory.analysis import attribution, performance
 from botmemory.interop import ccxt, files, frames, freqtrade, memories
-from botmemory.repositories import positions, signals, trades
+from botmemory.repositories import positions, signals, tables, trades
 from botmemory.upkeep import backup, check
 
 README = ROOT / "README.md"
@@ -37,6 +37,7 @@ def test_it_is_short_and_has_one_command_that_runs_the_tests() -> None:
         trades,
         signals,
         positions,
+        tables,
         performance,
         attribution,
         ccxt,
