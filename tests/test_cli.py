@@ -15,7 +15,6 @@ import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import cli_reference
 import pytest
@@ -28,16 +27,6 @@ from botmemory.cli._app import cli
 from botmemory.repositories import trades
 
 ROOT = Path(__file__).parent.parent
-UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}(-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})?")
-BLOCKS = [
-    (page, block)
-    for page in ("docs/cli.md", "README.md")
-    for block in re.findall(
-        r"^```console\n(\$ botmemory .*?)^```$",
-        (ROOT / page).read_text(encoding="utf-8"),
-        re.MULTILINE | re.DOTALL,
-    )
-]
 
 COMMAND = [sys.executable, "-c", "from botmemory.cli import main; main()"]
 
@@ -497,28 +486,3 @@ def test_the_reference_is_what_the_commands_say() -> None:
     written = cli_reference.PAGE.read_text(encoding="utf-8").partition(cli_reference.MARK)[2]
     assert written.strip() == cli_reference.reference().strip(), "run tests/cli_reference.py"
     assert max(map(len, written.splitlines())) <= 80
-
-
-@pytest.mark.parametrize("page", ["docs/cli.md", "README.md"])
-def test_what_the_pages_show_is_what_is_printed(
-    page: str, paper_run: tuple[Path, str], run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(paper_run[0].parent)
-    monkeypatch.setenv("BOTMEMORY_DB_PATH", paper_run[0].name)
-    init_db(paper_run[0], read_only=True)
-    [latest] = trades.get_latest(limit=1)
-    close_db()
-    shown = [block for of_page, block in BLOCKS if of_page == page]
-    assert shown
-    for block in shown:
-        for part in block.split("$ ")[1:]:
-            line, _, expected = part.partition("\n")
-            arguments = [UUID.sub(str(latest.id), word) for word in line.split()[1:]]
-            code, out, err = run(*arguments)
-            assert (code, err) == (0, "")
-            here = expected.replace("/home/me/bot", str(Path.cwd()))
-            assert _lines(out) == _lines(here), line
-
-
-def _lines(text: str) -> list[Any]:
-    return [UUID.sub("ID", line.rstrip()) for line in text.rstrip().splitlines()]

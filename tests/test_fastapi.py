@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 from fastapi import Depends, FastAPI
 from fastapi.responses import JSONResponse
 from programs import program, released, stored, watchdog, writer_elsewhere
+from recipes import ROOT, blocks, code_of
 from samples import trade, trade_values
 
 from botmemory import BotMemoryError, get_db, init_db, session_scope
@@ -23,21 +23,16 @@ __all__ = ["released", "watchdog"]  # fixtures
 
 pytestmark = pytest.mark.usefixtures("watchdog", "released")
 
-PAGE = (Path(__file__).parent.parent / "docs" / "fastapi.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)
+PAGE = "docs/fastapi.md"
 CODE = "\n".join(
-    block for block in BLOCKS if not block.startswith(("# not like this\n", "# test_app.py\n"))
+    block.code
+    for block in blocks(ROOT / PAGE)
+    if not block.code.startswith(("# not like this\n", "# test_app.py\n"))
 )
 ORDER = trade_values(symbol="BTC/USDT")
 
 Client = httpx.AsyncClient
 Talk = Callable[[Client], Awaitable[Any]]
-
-
-def block(title: str) -> str:
-    """Return the block that begins with this comment."""
-    [code] = [code for code in BLOCKS if code.startswith(f"# {title}\n")]
-    return code
 
 
 def page_names() -> dict[str, Any]:
@@ -198,7 +193,7 @@ def test_two_hundred_requests_at_the_same_time(target: str) -> None:
 def test_the_test_of_the_page(
     page: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    exec(block("test_app.py"), page)
+    exec(code_of(PAGE, "python", "# test_app.py\n"), page)
     page["test_a_trade_is_recorded"](tmp_path, monkeypatch)
 
 
@@ -244,7 +239,7 @@ def test_get_db_around_many_requests_stalls_nobody(target: str) -> None:
 
 def dependency_of_the_page() -> Callable[[], Iterator[None]]:
     names: dict[str, Any] = {"session_scope": session_scope}
-    exec(block("not like this"), names)
+    exec(code_of(PAGE, "python", "# not like this\n"), names)
     return names["transaction"]
 
 

@@ -1,4 +1,4 @@
-"""docs/postgresql.md is run: roles, migrations, backups, partitions, its examples."""
+"""The SQL and the commands of docs/postgresql.md are run: roles, backups, partitions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from recipes import BLOCKS, commands, sql
+from recipes import ROOT, blocks, code_of, sql
 from samples import at, signal, trade, trade_values
 from servers import changed, programs, run
 
@@ -28,11 +28,7 @@ from botmemory import (
 from botmemory.repositories import positions, trades
 from botmemory.upkeep.check import check
 
-EXAMPLES = [
-    (code, BLOCKS[number + 1][1])
-    for number, (kind, code) in enumerate(BLOCKS)
-    if kind == "python" and "print(" in code
-]
+BLOCKS = blocks(ROOT / "docs" / "postgresql.md")
 ROLES = ("memory_owner", "bot", "dashboard")
 
 
@@ -41,27 +37,18 @@ def url(new_database: Callable[[], str]) -> str:
     return new_database()
 
 
-@pytest.mark.parametrize(("code", "output"), EXAMPLES)
-def test_an_example_prints_what_follows_it(
-    url: str, code: str, output: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    exec(code, {"URL": url})
-    assert capsys.readouterr().out == output
-
-
 def test_the_page_has_the_blocks_that_are_tested() -> None:
-    assert len(EXAMPLES) == 2
-    assert [kind for kind, _ in BLOCKS].count("sql") == 5
+    assert [block.language for block in BLOCKS].count("sql") == 5
 
 
-def test_who_has_the_turn_can_be_asked(url: str) -> None:
+def test_who_holds_the_lock_can_be_queried(url: str) -> None:
     init_db(url)
-    [question] = [code for kind, code in BLOCKS if kind == "sql" and "pg_locks" in code]
+    [query] = [block.code for block in BLOCKS if "pg_locks" in block.code]
     with session_scope():
         trades.get_all()
-        [(_, application, *_)] = run(url, question)
+        [(_, application, *_)] = run(url, query)
         assert application == "botmemory"
-    assert run(url, question) == []
+    assert run(url, query) == []
 
 
 @pytest.fixture
@@ -79,8 +66,8 @@ def roles(url: str) -> Iterator[dict[str, str]]:
     urls = {role: changed(url, user=name) for role, name in names.items()}
     init_db(urls["memory_owner"])
     close_db()
-    run(urls["memory_owner"], adapted(sql("rights, after the tables are there")))
-    yield urls | {"superuser": url, "rights": adapted(sql("rights, after the tables are there"))}
+    run(urls["memory_owner"], adapted(sql("rights, once the tables exist")))
+    yield urls | {"superuser": url, "rights": adapted(sql("rights, once the tables exist"))}
     close_db()
     for name in names.values():
         run(url, f"DROP OWNED BY {name} CASCADE", f"DROP ROLE {name}")
@@ -155,12 +142,6 @@ def in_shell(command: str, **environ: str) -> str:
     return done.stdout
 
 
-def test_migrations_before_a_deploy(url: str) -> None:
-    first, *output = commands("console").splitlines(keepends=True)
-    assert in_shell(first.removeprefix("$ "), OWNER_URL=url) == "".join(output)
-    init_db(url, migrate=False)
-
-
 def test_a_dump_brings_everything_back(
     url: str, new_database: Callable[[], str], tmp_path: Path
 ) -> None:
@@ -171,7 +152,7 @@ def test_a_dump_brings_everything_back(
     before = [row.__data__ for row in trades.iterate()]
     close_db()
     new = new_database()
-    in_shell(f"cd {tmp_path}; {commands('sh')}", OWNER_URL=url, NEW_URL=new)
+    in_shell(f"cd {tmp_path}; {code_of('docs/postgresql.md', 'sh')}", OWNER_URL=url, NEW_URL=new)
     init_db(new, migrate=False)
     assert [row.__data__ for row in trades.iterate()] == before
     assert trades.get_all(1)[0].signal.signal_metadata == because.signal_metadata

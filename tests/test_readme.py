@@ -1,83 +1,34 @@
-"""The README is executed: its code runs, and its output is what it prints."""
+"""What README.md names is there, and is all there is; test_docs.py executes its code."""
 
 from __future__ import annotations
 
 import re
-import shlex
-import subprocess
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from recipes import ROOT, blocks
 
 import botmemory
-from botmemory import Config
+from botmemory import BotMemoryError, Config
 from botmemory.analysis import attribution, performance
 from botmemory.interop import ccxt, files, frames, freqtrade
-from botmemory.migration_runner import main
 from botmemory.repositories import positions, records, signals, trades
 from botmemory.upkeep import backup, check, copy
 
-pytestmark = pytest.mark.usefixtures("empty_folder")
-
-ROOT = Path(__file__).parent.parent
-TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", TEXT, flags=re.MULTILINE | re.DOTALL)
-CODE = [code for language, code in BLOCKS if language == "python"]
-
-
-def named(name: str) -> str:
-    """Return the block that begins with the name of its file."""
-    [block] = [code for code in CODE if code.startswith(f"# {name}\n")]
-    return block
-
-
-def output_after(code: str) -> str:
-    """Return the text block that follows a block."""
-    place = next(i for i, (_, block) in enumerate(BLOCKS) if block == code)
-    language, text = BLOCKS[place + 1]
-    assert language == "text"
-    return text
-
-
-@pytest.mark.parametrize("code", [code for code in CODE if "print(" in code])
-def test_an_example_prints_what_follows_it(code: str, capsys: pytest.CaptureFixture[str]) -> None:
-    exec(code, {})
-    assert capsys.readouterr().out == output_after(code)
+README = ROOT / "README.md"
+TEXT = README.read_text(encoding="utf-8")
 
 
 def test_the_first_command_prints_what_follows_it(paper_run: tuple[Path, str]) -> None:
-    command = next(code for language, code in BLOCKS if "paper_bot" in code)
-    assert command.endswith(".venv/bin/python examples/paper_bot.py\n")
-    assert paper_run[1] == output_after(command)
+    command = next(block for block in blocks(README) if "paper_bot" in block.code)
+    assert command.code.endswith(".venv/bin/python examples/paper_bot.py\n")
+    assert paper_run[1] == command.output
 
 
-def test_the_configuration_file() -> None:
-    [toml] = [code for language, code in BLOCKS if language == "toml"]
-    Path("botmemory.toml").write_text(toml)
-    [code] = [code for code in CODE if "from_file" in code]
-    exec(code, {})
-    config = Config(Path("trading_state.db").resolve(), synchronous="normal", busy_timeout=10)
-    assert botmemory.db.config == config
-
-
-def test_the_fixture_works_in_a_test_suite_of_its_own(tmp_path: Path) -> None:
-    for name in ("conftest.py", "test_bot.py"):
-        (tmp_path / name).write_text(named(name))
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert "1 passed" in done.stdout, done.stdout + done.stderr
-
-
-def test_the_script_prints_what_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    [console] = [code for _, code in BLOCKS if code.startswith("$ python -m botmemory")]
-    for part in console.split("$ ")[1:]:
-        line, _, expected = part.partition("\n")
-        python, dash_m, module, *arguments = shlex.split(line)
-        assert (python, dash_m, module) == ("python", "-m", "botmemory.migration_runner")
-        assert main(arguments) == 0
-        assert capsys.readouterr().out == expected
+def test_it_is_short_and_has_one_command_that_runs_the_tests() -> None:
+    assert len(TEXT.splitlines()) <= 250
+    assert len(re.findall(r"^python3 -m venv .*-m pytest$", TEXT, re.MULTILINE)) == 1
 
 
 @pytest.mark.parametrize(
@@ -104,8 +55,21 @@ def test_every_function_is_named(module: ModuleType) -> None:
             assert re.search(rf"`(\w+\.)*{name}\(", TEXT), name
 
 
-def test_every_error_and_setting_is_named() -> None:
+def test_every_public_name_error_and_setting_is_named() -> None:
+    errors = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    settings = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
     for name in botmemory.__all__:
-        assert f"`{name}" in TEXT, name
+        value = getattr(botmemory, name)
+        is_error = isinstance(value, type) and issubclass(value, BotMemoryError)
+        assert f"`{name}" in (errors if is_error else TEXT), name
     for field in Config.__dataclass_fields__:
-        assert f"| `{field}` | `BOTMEMORY_{field.upper()}` |" in TEXT
+        assert f"| `{field}` | `BOTMEMORY_{field.upper()}` |" in settings
+
+
+def test_the_goals_of_speed_are_those_of_the_benchmarks() -> None:
+    benchmarks = (ROOT / "benchmarks" / "__main__.py").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| .* \| [\d.]+ \| ([\d.]+) \|$", TEXT, re.MULTILINE)
+    first, _, second = benchmarks.partition("POSTGRES_GOALS")
+    goals = re.findall(r'^    "[^"]+": \(?([\d.]+)', f"{first}{second}", re.MULTILINE)
+    assert len(rows) == 12
+    assert rows == goals
