@@ -17,6 +17,12 @@ import peewee
 import pytest
 from hypothesis import HealthCheck, settings
 from processes import NOBODY
+from quick import (
+    pytest_collection_modifyitems,
+    pytest_runtest_call,
+    pytest_runtest_setup,
+    pytest_runtest_teardown,
+)
 from recipes import sql
 from servers import new_database, restartable, run, server
 
@@ -24,6 +30,8 @@ from botmemory import Signal, Trade, close_db, db, init_db
 from botmemory.database import close_database
 
 __all__ = ["new_database", "restartable", "server"]  # fixtures
+__all__ += ["pytest_collection_modifyitems", "pytest_runtest_call"]  # hooks
+__all__ += ["pytest_runtest_setup", "pytest_runtest_teardown"]
 
 ROOT = Path(__file__).parent.parent
 
@@ -42,13 +50,13 @@ settings.load_profile("botmemory")
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _outside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def _outside() -> Iterator[None]:
     """Run the tests away from the checkout, without the machine's settings, and not in UTC."""
-    with pytest.MonkeyPatch.context() as patch:
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setenv("TZ", "America/New_York")
         if hasattr(time, "tzset"):
             time.tzset()
-        patch.chdir(tmp_path_factory.mktemp("outside"))
+        patch.chdir(folder)
         for name in os.environ:
             if name.startswith("BOTMEMORY_") and not name.startswith("BOTMEMORY_TEST_"):
                 patch.delenv(name)
@@ -73,15 +81,15 @@ def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     scope="session",
     params=["memory", "file", "postgresql", pytest.param("partitioned", marks=pytest.mark.long)],
 )
-def kept(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[peewee.Database]:
+def kept(request: pytest.FixtureRequest) -> Iterator[peewee.Database]:
     """One database of each backend, put aside between the tests instead of made again."""
     if request.param in ("postgresql", "partitioned"):
         target = request.getfixturevalue("new_database")()
+    elif request.param == "file":
+        folder = request.getfixturevalue("tmp_path_factory").mktemp("kept")
+        target = str(folder / "bot.db")
     else:
-        file = tmp_path_factory.mktemp("kept") / "bot.db"
-        target = ":memory:" if request.param == "memory" else str(file)
+        target = ":memory:"
     database = init_db(target)
     if request.param == "partitioned":
         run(target, sql("partitions"))

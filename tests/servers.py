@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import itertools
 import os
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -69,7 +71,9 @@ def restartable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Restartabl
 
 
 def _start(folder: Path) -> Any:
-    with _quiet():
+    # one at a time: as root, the package adds a system user and changes permissions
+    with _quiet(), (Path(tempfile.gettempdir()) / f"botmemory_test_{os.getuid()}").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         return _package().get_server(folder, cleanup_mode="stop")
 
 

@@ -469,6 +469,7 @@ def test_the_command_is_installed(filled: str) -> None:
     assert main.__module__ == "botmemory.cli"
 
 
+@pytest.mark.processes
 def test_completion_works() -> None:
     script = Path(sys.executable).with_name("botmemory")
     done = subprocess.run(

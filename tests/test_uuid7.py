@@ -120,6 +120,7 @@ def test_an_id_is_greater_than_those_that_other_threads_have_returned(
 
 
 @needs_fork
+@pytest.mark.processes
 def test_a_signal_handler_makes_ids_in_the_middle_of_one() -> None:
     def work() -> tuple[bool, bool]:
         handled: list[uuid.UUID] = []
@@ -163,6 +164,7 @@ def interrupt_at(opcode: int) -> bool:
 
 
 @needs_fork
+@pytest.mark.processes
 @pytest.mark.parametrize("random_numbers", ["left", "used up"])
 def test_an_interrupt_anywhere_leaves_nothing_held(random_numbers: str) -> None:
     def work() -> tuple[bool, bool]:
@@ -182,6 +184,7 @@ def test_an_interrupt_anywhere_leaves_nothing_held(random_numbers: str) -> None:
 
 
 @needs_fork
+@pytest.mark.processes
 def test_a_fork_while_other_threads_make_ids_makes_none_twice() -> None:
     end = threading.Event()
     made: list[uuid.UUID] = []
@@ -204,6 +207,7 @@ def test_a_fork_while_other_threads_make_ids_makes_none_twice() -> None:
 
 
 @needs_fork
+@pytest.mark.processes
 def test_a_child_parts_from_its_parent_although_the_clock_stands_still(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
