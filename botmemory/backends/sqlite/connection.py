@@ -78,7 +78,10 @@ class Connection:
         if self.leaves_wal and self.path is not None:
             # a connection that may write takes an empty -wal away with it, if it is the last one
             target = uri_of(self.path, "rw")
-            with suppress(sqlite3.Error), closing(sqlite3.connect(target, 0, uri=True)) as last:
+            with (
+                suppress(sqlite3.Error),
+                closing(sqlite3.connect(target, timeout=0, uri=True)) as last,
+            ):
                 last.execute("PRAGMA schema_version")
 
     def leak_on_purpose(self) -> None:
@@ -161,7 +164,7 @@ def has_lost(path: str, history: set[tuple[str, str]], *, is_smaller: bool) -> b
             return True
         in_file = set()  # a checkpoint of another process may be writing it
     try:
-        with closing(sqlite3.connect(uri, 5, uri=True)) as connection:
+        with closing(sqlite3.connect(uri, timeout=5, uri=True)) as connection:
             is_another = bool(in_file) and history.isdisjoint(in_file)
             if history and (is_another or history.isdisjoint(history_of(connection))):
                 return True
