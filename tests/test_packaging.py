@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import json
 import os
 import re
@@ -16,6 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from botmemory import _install
 from botmemory._install import install_command
@@ -244,3 +246,44 @@ def test_every_message_asks_for_the_command() -> None:
         if file.name != "_install.py":
             text = file.read_text(encoding="utf-8")
             assert not re.search(r"pip install|botmemory\[", text), file
+
+
+# --- what the package says of itself --------------------------------------------------------------
+
+
+@pytest.fixture
+def setup() -> configparser.ConfigParser:
+    parser = configparser.ConfigParser(interpolation=None)
+    parser.read(ROOT / "setup.cfg", encoding="utf-8")
+    return parser
+
+
+def requirements(text: str) -> dict[str, Requirement]:
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    return {one.name.lower(): one for one in map(Requirement, lines)}
+
+
+def test_the_oldest_versions_that_are_allowed_are_tested(setup: configparser.ConfigParser) -> None:
+    extras = setup["options.extras_require"]
+    allowed = requirements(setup["options"]["install_requires"])
+    for extra in ("cli", "frames", "postgres", "report"):
+        allowed |= requirements(extras[extra])
+    tested = requirements((ROOT / ".ci" / "minimum.txt").read_text(encoding="utf-8"))
+    assert tested.keys() == allowed.keys()
+    for name, requirement in allowed.items():
+        [oldest] = [part.version for part in requirement.specifier if part.operator == ">="]
+        [pinned] = tested[name].specifier
+        assert pinned.operator == "==", name
+        assert re.fullmatch(rf"{re.escape(oldest)}(\.0)*", pinned.version), name
+
+
+def test_it_claims_the_pythons_and_systems_that_are_tested(
+    setup: configparser.ConfigParser,
+) -> None:
+    classifiers = setup["metadata"]["classifiers"].splitlines()
+    claimed = {line.split(" :: ")[-1] for line in classifiers if " Python :: 3." in line}
+    steps = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    tested = set(re.findall(r"check_sdist \S+ (3\.\d+)", steps))
+    assert claimed == {setup["options"]["python_requires"].removeprefix(">="), *tested}
+    systems = [line for line in classifiers if line.startswith("Operating System ::")]
+    assert systems == ["Operating System :: POSIX :: Linux"]
