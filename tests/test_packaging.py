@@ -287,3 +287,12 @@ def test_it_claims_the_pythons_and_systems_that_are_tested(
     assert claimed == {setup["options"]["python_requires"].removeprefix(">="), *tested}
     systems = [line for line in classifiers if line.startswith("Operating System ::")]
     assert systems == ["Operating System :: POSIX :: Linux"]
+
+
+def test_what_checks_a_commit_is_what_checks_the_project(setup: configparser.ConfigParser) -> None:
+    dev = requirements(setup["options.extras_require"]["dev"])
+    hooks = (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
+    used = re.findall(r'additional_dependencies: \["(.*)"\]', hooks)
+    assert len(used) == 3
+    for requirement in map(Requirement, used):
+        assert dev[requirement.name] == requirement
