@@ -39,6 +39,10 @@ ROOT = Path(__file__).parent.parent
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# without it, each of the hundreds of programs that the tests start compiles the package again
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 settings.register_profile(
     "botmemory",
     max_examples=40,
@@ -47,6 +51,15 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("botmemory")
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Share all tests between workers, and run a choice of them in this process: it starts faster.
+
+    Most tests wait for other processes, so that there are twice as many workers as processors.
+    """
+    chosen = config.args != config.getini("testpaths") or config.option.markexpr == "quick"
+    return 0 if chosen else 2 * (os.cpu_count() or 1)
 
 
 @pytest.fixture(scope="session", autouse=True)
