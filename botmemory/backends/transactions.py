@@ -12,7 +12,7 @@ from __future__ import annotations
 import sys
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from contextvars import ContextVar
 from functools import partial, wraps
@@ -21,13 +21,15 @@ from typing import Any, ParamSpec, TypeVar
 
 import peewee
 
+from ..config import Config
 from ..errors import BotMemoryError, DatabaseBusyError, StorageError, ValidationError
 from .ownership import current_owner, is_owner, suspension_of
+from .peewee_internals import ConnectionLocal, DatabaseInternals
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-__all__ = ["Atomic", "ExitOfDatabase", "TransactionState"]
+__all__ = ["Atomic", "ExitOfDatabase", "ThreadState", "TransactionState"]
 
 
 # the block whose context runs now: asyncio, anyio and trio hand it on to the threads they use
@@ -63,7 +65,7 @@ class ExitOfDatabase:
             leave: Callable[..., None] = kind.leave_context  # contextlib.ExitStack asks the class
             return leave
         current = database.current()
-        block = current._state.next_block = Atomic(lambda: current, closes_connection=True)
+        block = current.local.next_block = Atomic(lambda: current, closes_connection=True)
         return block.__exit__
 
 
@@ -260,7 +262,7 @@ class Atomic:
         """Commit what was written so far, and go on in a new transaction."""
         if self.is_outermost:
             self.database.commit()
-            self.database._run_commit_callbacks()
+            self.database.run_commit_callbacks()
             if begin:
                 self.database.begin(self._lock_type)
         else:
@@ -272,7 +274,7 @@ class Atomic:
         """Roll back what was written so far, and go on in a new transaction."""
         if self.is_outermost:
             self.database.rollback()
-            self.database._clear_commit_callbacks()
+            self.database.clear_commit_callbacks()
             if begin:
                 self.database.begin(self._lock_type)
         else:
@@ -287,33 +289,39 @@ class Atomic:
         return call
 
 
-class TransactionState:
-    """What a backend knows of the transactions of the thread that runs; it has a `_state`."""
+class ThreadState(ConnectionLocal):
+    """What each thread has of its own."""
 
-    _state: Any
-    config: Any
+    rolled_back: Sequence[Atomic] = ()  # while a generator is suspended in one of them
+    next_block: Atomic | None = None  # that `with database:` is about to enter
+
+
+class TransactionState(DatabaseInternals):
+    """What a backend knows of the transactions of the thread that runs."""
+
+    config: Config
 
     def current(self) -> Any:
         """Return this database, as the proxy does."""
         return self
 
     def __enter__(self) -> Any:
-        block = self._state.next_block or Atomic(self.current, closes_connection=True)
-        self._state.next_block = None
+        block = self.local.next_block or Atomic(self.current, closes_connection=True)
+        self.local.next_block = None
         block.__enter__()
-        self._state.ctx.append(block)
+        self.local.ctx.append(block)
         return self
 
     __exit__ = ExitOfDatabase()
 
     def leave_context(self, *error: Any) -> None:
         """Leave the block of `with database:`, for who calls it without `with`."""
-        self._state.ctx[-1]._exit(*error)
+        self.local.ctx[-1]._exit(*error)
 
     def leave_connection(self, block: Atomic) -> None:
         """Close this thread's connection, unless another block needs it."""
-        self._state.ctx = [one for one in self._state.ctx if one is not block]
-        if not (self._state.ctx or self._state.transactions):
+        self.local.ctx = [one for one in self.local.ctx if one is not block]
+        if not (self.local.ctx or self.local.transactions):
             self.close()
 
     def close(self) -> bool:
@@ -333,7 +341,7 @@ class TransactionState:
 
         Raises `DatabaseBusyError` where it is somebody else's.
         """
-        state = self._state
+        state = self.local
         for block in state.rolled_back:
             block.require_outside()
         if not state.transactions:
@@ -357,13 +365,13 @@ class TransactionState:
 
     def roll_back_leftover(self) -> None:
         """Roll back a transaction of this thread that an interrupt has left open in a generator."""
-        for transaction in self._state.transactions[:1]:
+        for transaction in self.local.transactions[:1]:
             if isinstance(transaction, Atomic):
                 transaction.roll_back("an interrupt ended it, and all of it was rolled back")
 
     def require_no_transaction(self) -> None:
         """Refuse to close this thread's connection inside a transaction."""
-        if self._state.transactions and self.may_use_transaction():
+        if self.local.transactions and self.may_use_transaction():
             raise DatabaseBusyError(
                 f"{self.config.label}: a transaction is open in this thread; leave session_scope() "
                 "before closing the database"
@@ -379,18 +387,26 @@ class TransactionState:
                 "the function that records"
             )
 
+    def run_commit_callbacks(self) -> None:
+        callbacks, self.local.commit_callbacks = self.local.commit_callbacks, []
+        for callback in callbacks:
+            callback()
+
+    def clear_commit_callbacks(self) -> None:
+        self.local.commit_callbacks = []
+
     def remember_rolled_back(self, block: Atomic) -> None:
         """Remember a block that was rolled back while a generator is suspended in it."""
-        self._state.rolled_back = [*self._state.rolled_back, block]
+        self.local.rolled_back = [*self.local.rolled_back, block]
 
     def forget_rolled_back(self, block: Atomic) -> None:
         """Forget such a block, which was left."""
-        if self._state.rolled_back:
-            self._state.rolled_back = [one for one in self._state.rolled_back if one is not block]
+        if self.local.rolled_back:
+            self.local.rolled_back = [one for one in self.local.rolled_back if one is not block]
 
     def forget_transactions(self) -> bool:
         """Let go of what is open in a child process; return whether a transaction was."""
-        transactions, self._state.transactions = self._state.transactions, []
+        transactions, self.local.transactions = self.local.transactions, []
         for transaction in transactions:
             if isinstance(transaction, Atomic):
                 transaction.forget("this process was forked inside session_scope()")

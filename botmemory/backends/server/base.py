@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import peewee
 import psycopg
-from peewee import __exception_wrapper__  # type: ignore[attr-defined]
 from psycopg.pq import TransactionStatus
 
 from ..._url import server_parameters
@@ -26,8 +25,9 @@ from ...config import Config
 from ...errors import BotMemoryError, ConfigError, StorageError
 from ..base import Backend, Finding
 from ..fork import open_backends
+from ..peewee_internals import peewee_errors, read_server_version
 from ..retry import retry_on_conflict
-from ..transactions import Atomic, TransactionState
+from ..transactions import Atomic, ThreadState, TransactionState
 from . import dialect, health
 from .dialect import ServerJSONMethods
 from .errors import NOTHING, busy, interrupt_behind, translated_error, violated_constraint
@@ -36,6 +36,7 @@ from .pool import IDLE, Pool, ServerConnection
 __all__ = ["ServerMixin"]
 
 INTRANS, INERROR = TransactionStatus.INTRANS, TransactionStatus.INERROR
+UNKNOWN = TransactionStatus.UNKNOWN  # of a connection that is lost
 TRUSTED = 30.0  # seconds after which an idle connection is asked whether it is still there
 # libpq waits for hours where a network was cut; the URL may say otherwise
 PATIENCE = {
@@ -61,68 +62,36 @@ class _LostError(StorageError):
     """The connection was gone."""
 
 
-class _Adapter(peewee.Psycopg3Adapter):
-    """Connect as the config says; nothing but the config knows the password."""
-
-    def connect(self, db: ServerMixin, **_: Any) -> ServerConnection:
-        defaults = PATIENCE | {"application_name": "botmemory", "client_encoding": "UTF8"}
-        parameters: dict[str, Any] = defaults | db.parameters()
-        connection = ServerConnection.connect(**parameters, autocommit=True)
-        try:
-            # no role, database or server decides what the memory holds or how long it waits
-            settings = db.session_settings()
-            calls = ", ".join(["set_config(%s, %s, false)"] * len(settings))
-            connection.execute(
-                f"SELECT {calls}",
-                [text for setting in settings.items() for text in setting],
-            )
-        except BaseException:
-            connection.close()
-            raise
-        connection.used_at = time.monotonic()
-        return connection
-
-
-class State(peewee._ConnectionLocal):
+class State(ThreadState):
     """What each thread has of its own."""
 
     has_write_lock = False
     in_call = False  # a statement is being sent: a signal handler cannot use the connection now
-    rolled_back: Sequence[Atomic] = ()
-    next_block: Atomic | None = None
 
 
 class ServerMixin(TransactionState):
     """What PostgreSQL and the engines that speak it have in common, over Peewee's classes."""
 
-    psycopg3_adapter = _Adapter
     json_methods = ServerJSONMethods
     isolation_level: str | None = None
 
     if TYPE_CHECKING:
-        _adapter: peewee.Psycopg3Adapter
         server_version: int | None
         connection: Callable[[], Any]
         execute_sql: Callable[..., Any]
         top_transaction: Callable[[], Any]
-        _set_server_version: Callable[[Any], None]
-        _run_commit_callbacks: Callable[[], None]
-        _clear_commit_callbacks: Callable[[], None]
 
     def __init__(self, config: Config) -> None:
         self.config = config
         self.unusable: str | None = None  # why nothing can be done with it any more
         self.at_close: list[Callable[[], object]] = [self._shut]
-        self._state = State()  # Peewee asks it for a connection to close
         self.pool = Pool(config.pool_size, self._open_connection, self._is_usable)
-        super().__init__(  # type: ignore[call-arg]
+        super().__init__(
+            State(),
             self.parameters()["dbname"],
             prefer_psycopg3=True,
             isolation_level=self.isolation_level,
         )
-        self._state = State()
-        # Peewee's lock guards what belongs to a thread here; connecting would hold it for long
-        self._lock = nullcontext()
         open_backends.add(cast("Backend", self))
 
     def parameters(self) -> dict[str, str]:
@@ -155,7 +124,7 @@ class ServerMixin(TransactionState):
             )
 
     def connect(self, reuse_if_open: bool = False) -> bool:
-        state = self._state
+        state = self.local
         self._require_usable()
         self._forget_given_up()
         if not state.closed:
@@ -170,12 +139,26 @@ class ServerMixin(TransactionState):
         state.ctx, state.transactions, state.commit_callbacks = [], [], []
         connection.used_at = time.monotonic()
         if self.server_version is None:
-            self._set_server_version(connection)
+            read_server_version(self, connection)
         return True
 
     def _open_connection(self) -> ServerConnection:
-        with self._connecting(), __exception_wrapper__:
-            connection: ServerConnection = self._connect()  # type: ignore[attr-defined]
+        defaults = PATIENCE | {"application_name": "botmemory", "client_encoding": "UTF8"}
+        parameters: dict[str, Any] = defaults | self.parameters()
+        # no role, database or server decides what is stored or how long a statement waits
+        settings = self.session_settings()
+        calls = ", ".join(["set_config(%s, %s, false)"] * len(settings))
+        with self._connecting(), peewee_errors:
+            connection = ServerConnection.connect(**parameters, autocommit=True)
+            try:
+                connection.execute(
+                    f"SELECT {calls}",
+                    [text for setting in settings.items() for text in setting],
+                )
+            except BaseException:
+                connection.close()
+                raise
+        connection.used_at = time.monotonic()
         return connection
 
     def another_connection(self) -> ServerConnection:
@@ -199,7 +182,7 @@ class ServerMixin(TransactionState):
 
     def close(self) -> bool:
         """Give this thread's connection back to the pool and return whether there was one."""
-        state = self._state
+        state = self.local
         self.require_no_transaction()
         idle, was_open = self.pool.idle, not state.closed
         connection, state.conn, state.closed = state.conn, None, True
@@ -212,16 +195,16 @@ class ServerMixin(TransactionState):
         return was_open
 
     def is_closed(self) -> bool:
-        return bool(self._state.closed)
+        return bool(self.local.closed)
 
     def release(self) -> None:
         """Give this thread's connection back to the pool, unless a transaction is open."""
-        if not (self._state.transactions and self.in_transaction()):
+        if not (self.local.transactions and self.in_transaction()):
             self.close()
 
     def dispose(self) -> None:
         """Forget every connection without closing it."""
-        self._state.reset()
+        self.local.reset()
         self.pool = Pool(self.config.pool_size, self._open_connection, self._is_usable)
 
     def used_by_worker(self) -> AbstractContextManager[object]:
@@ -245,11 +228,15 @@ class ServerMixin(TransactionState):
             return False
         if time.monotonic() - conn.used_at < TRUSTED:
             return True
-        return not self._adapter.is_connection_closed(conn)
+        try:
+            conn.execute("SELECT 1")
+        except psycopg.Error:
+            return False
+        return True
 
     def _forget_given_up(self) -> None:
         """Let go of a connection whose transaction another thread had to end."""
-        state = self._state
+        state = self.local
         if not state.closed and state.conn.given_up:
             connection, state.conn, state.closed = state.conn, None, True
             connection.pgconn.finish()
@@ -268,7 +255,7 @@ class ServerMixin(TransactionState):
 
     def after_fork_in_child(self) -> None:
         _inherited.extend(self.pool.connections())
-        self._state.conn, self._state.closed = None, True
+        self.local.conn, self.local.closed = None, True
         if self.forget_transactions():
             self.unusable = (
                 f"{self.config.label}: this process was forked inside a transaction and cannot "
@@ -282,25 +269,24 @@ class ServerMixin(TransactionState):
 
     # --- statements and transactions --------------------------------------------------------
 
-    def _execute_cursor(self, sql: str, params: Any, **options: Any) -> Any:
-        if self._state.in_call:
+    def run_statement(self, run: Callable[[], Any], sql: str, options: dict[str, Any]) -> Any:
+        if self.local.in_call:
             with self._set_aside():
-                return self._execute_cursor(sql, params, **options)
-        run = partial(super()._execute_cursor, sql, params, **options)  # type: ignore[misc]
-        if (self._state.transactions or self._state.rolled_back) and self.may_use_transaction():
+                return self.run_statement(run, sql, options)
+        if (self.local.transactions or self.local.rolled_back) and self.may_use_transaction():
             return self._inside(run, sql)
         self._forget_given_up()
         if options.get("named_cursor"):
             return self._translating(run, "read it again")
         if sql.startswith(("UPDATE", "DELETE")):
             with self.atomic():  # in its turn, as they are inside a transaction
-                return self._execute_cursor(sql, params, **options)
+                return self.run_statement(run, sql, options)
         return self._autocommit(run, sql)
 
     def _inside(self, call: Callable[[], R], sql: str) -> R:
         """Run a statement of the transaction that is open."""
         if sql.startswith("ROLLBACK TO"):
-            self._state.has_write_lock = False  # what was locked since the savepoint is free again
+            self.local.has_write_lock = False  # what was locked since the savepoint is free again
         else:
             self.acquire_write_lock(sql)
         return self._translating(
@@ -320,7 +306,7 @@ class ServerMixin(TransactionState):
             return self._run_once(call, "repeat the call")  # on another connection
 
     def _run_once(self, call: Callable[[], R], outcome: str) -> R:
-        state, pool = self._state, self.pool
+        state, pool = self.local, self.pool
         try:
             return self._translating(call, outcome)
         finally:
@@ -336,16 +322,16 @@ class ServerMixin(TransactionState):
 
     def may_use_transaction(self) -> bool:
         # what a signal handler does while a statement is being sent is no part of the transaction
-        return not self._state.in_call and super().may_use_transaction()
+        return not self.local.in_call and super().may_use_transaction()
 
     def has_begun(self) -> bool:
-        conn = self._state.conn
+        conn = self.local.conn
         return conn is not None and conn.pgconn.transaction_status in (INTRANS, INERROR)
 
     @contextmanager
     def _set_aside(self) -> Iterator[None]:
         """Put the connection that is in use aside while a signal handler uses another one."""
-        state = self._state
+        state = self.local
         in_use = (
             state.conn,
             state.closed,
@@ -366,7 +352,7 @@ class ServerMixin(TransactionState):
 
     def enter_transaction(self, transaction: Atomic, isolation_level: str | None) -> None:
         """Take a connection and begin; where that fails or is interrupted, give it up."""
-        if self._state.in_call:  # only a signal handler gets here while a statement is being sent
+        if self.local.in_call:  # only a signal handler gets here while a statement is being sent
             with ExitStack() as aside:
                 aside.enter_context(self._set_aside())
                 self._enter_transaction(transaction, isolation_level)
@@ -375,7 +361,7 @@ class ServerMixin(TransactionState):
             self._enter_transaction(transaction, isolation_level)
 
     def _enter_transaction(self, transaction: Atomic, isolation_level: str | None) -> None:
-        state, pool = self._state, self.pool
+        state, pool = self.local, self.pool
         self.require_outside_of_others()
         self._forget_given_up()
         position = transaction.position = len(state.transactions)
@@ -406,7 +392,7 @@ class ServerMixin(TransactionState):
                 self._leave_transaction(transaction, roll_back=roll_back)
 
     def _leave_transaction(self, transaction: Atomic, *, roll_back: bool) -> None:
-        state, pool, connection = self._state, self.pool, transaction.connection()
+        state, pool, connection = self.local, self.pool, transaction.connection()
         if connection is None or state.conn is not connection:
             self._give_up(transaction, connection)
             return
@@ -444,16 +430,16 @@ class ServerMixin(TransactionState):
         except _LostError:
             self.close()
             self._translating(begin, NOTHING)  # nothing was in it yet: another connection will do
-        self._state.has_write_lock = False
+        self.local.has_write_lock = False
 
     def commit(self) -> None:
         self._commit()
-        if not self._state.transactions:
+        if not self.local.transactions:
             self.close()
 
     def rollback(self) -> None:
         self._roll_back()
-        if not self._state.transactions:
+        if not self.local.transactions:
             self.close()
 
     def _commit(self) -> None:
@@ -467,12 +453,12 @@ class ServerMixin(TransactionState):
         self._translating(super().commit, NOT_KNOWN)  # type: ignore[misc]
 
     def _roll_back(self) -> None:
-        status = self._state.conn.pgconn.transaction_status
+        status = self.local.conn.pgconn.transaction_status
         if self.unusable is None and status in (INTRANS, INERROR):
             self._translating(super().rollback, NOTHING)  # type: ignore[misc]
 
     def is_connection_usable(self) -> bool:
-        return not self.is_closed() and bool(self._adapter.is_connection_usable(self._state.conn))
+        return not self.is_closed() and self.local.conn.pgconn.transaction_status < INERROR
 
     def acquire_write_lock(self, sql: str) -> None:
         """Queue before what must not be outrun; engines that see to it by themselves do nothing."""
@@ -485,20 +471,20 @@ class ServerMixin(TransactionState):
 
     def _lost(self) -> bool:
         """Return whether this thread's connection turned out to be gone."""
-        return not self.is_closed() and self._is_gone(self._state.conn)
+        return not self.is_closed() and self._is_gone(self.local.conn)
 
     def _is_gone(self, connection: ServerConnection) -> bool:
-        return bool(self._adapter.txn_status(connection) == self._adapter.txn_unknown)
+        return connection.pgconn.transaction_status == UNKNOWN
 
     def _translating(self, call: Callable[[], R], outcome: str) -> R:
         """Raise what the server reports under a name; `outcome` is for a lost connection."""
         self._require_usable()
-        state = self._state
+        state = self.local
         try:
             state.in_call = True
             return call()
         except (peewee.DatabaseError, peewee.InterfaceError) as error:
-            named = self.lost_or_translated(error, self._state.conn, outcome)
+            named = self.lost_or_translated(error, self.local.conn, outcome)
             if named is error:
                 raise
             raise named from error
@@ -552,7 +538,7 @@ class ServerMixin(TransactionState):
         self, sql: str, rows: Iterable[Sequence[Any]], fields: Sequence[peewee.Field[Any]]
     ) -> int:
         def insert() -> int:
-            with __exception_wrapper__, self.connection().cursor() as cursor:
+            with peewee_errors, self.connection().cursor() as cursor:
                 cursor.executemany(sql, rows)
                 return int(cursor.rowcount)
 

@@ -8,12 +8,13 @@ from typing import Any, TypeVar
 
 import peewee
 import psycopg.sql
-from peewee import __exception_wrapper__, fn  # type: ignore[attr-defined]
+from peewee import fn
 from playhouse import cockroachdb
 from playhouse.postgres_ext import PostgresqlExtDatabase, ServerSideQuery
 
 from ...config import Config
 from ...errors import StorageError
+from ..peewee_internals import driver_cursor, peewee_errors
 from . import health
 from .base import ServerMixin
 from .pool import IDLE, ServerConnection
@@ -63,7 +64,7 @@ class PostgresBackend(ServerMixin, PostgresqlExtDatabase):  # type: ignore[misc]
             )
 
     def acquire_write_lock(self, sql: str) -> None:
-        state = self._state
+        state = self.local
         if state.has_write_lock or self.config.read_only:
             return
         if sql.startswith(("SELECT", "UPDATE", "DELETE", "DECLARE", "WITH", "(")):
@@ -76,7 +77,7 @@ class PostgresBackend(ServerMixin, PostgresqlExtDatabase):  # type: ignore[misc]
         connection = self.another_connection()
         try:
             try:
-                with __exception_wrapper__:
+                with peewee_errors:
                     connection.execute("SELECT pg_advisory_lock(%s)", (MIGRATION,))
             except peewee.DatabaseError as error:
                 raise self.lost_or_translated(error, connection, "nothing was changed") from error
@@ -98,7 +99,7 @@ class PostgresBackend(ServerMixin, PostgresqlExtDatabase):  # type: ignore[misc]
         )
 
         def copy_rows() -> int:
-            with __exception_wrapper__, self.connection().cursor() as cursor:
+            with peewee_errors, self.connection().cursor() as cursor:
                 with cursor.copy(copy_in) as copy:
                     for row in rows:
                         copy.write_row(row)
@@ -135,14 +136,14 @@ class PostgresBackend(ServerMixin, PostgresqlExtDatabase):  # type: ignore[misc]
         on_server = ServerSideQuery(query, array_size=ROWS_PER_FETCH)
         try:
             rows = iter(on_server)
-            cursor: psycopg.ServerCursor[Any] = on_server._cursor_wrapper.cursor.cursor
+            cursor: psycopg.ServerCursor[Any] = driver_cursor(on_server)
         except BaseException:
             self.release()
             raise
         if self.in_transaction():
             yield from self._while_it_lasts(rows, cursor)
             return
-        state, pool = self._state, self.pool
+        state, pool = self.local, self.pool
         own, state.conn, state.closed = state.conn, None, True
         is_used_up = False
         try:
@@ -166,7 +167,7 @@ class PostgresBackend(ServerMixin, PostgresqlExtDatabase):  # type: ignore[misc]
         """Yield rows in the transaction that is open: later its connection is somebody else's."""
         transaction = self.top_transaction()
         try:
-            for row in self._fetched(rows, self._state.conn):
+            for row in self._fetched(rows, self.local.conn):
                 yield row
                 if self.top_transaction() is not transaction:
                     raise StorageError(
@@ -183,7 +184,7 @@ class PostgresBackend(ServerMixin, PostgresqlExtDatabase):  # type: ignore[misc]
 
     def _fetched(self, rows: Iterator[Row], connection: ServerConnection) -> Iterator[Row]:
         try:
-            with __exception_wrapper__:
+            with peewee_errors:
                 yield from rows
         except (peewee.DatabaseError, peewee.InterfaceError) as error:
             raise self.lost_or_translated(error, connection, "read it again") from error

@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import peewee
-from peewee import __exception_wrapper__  # type: ignore[attr-defined]
 
 from ...config import MEMORY, Config
 from ...errors import BotMemoryError, DatabaseBusyError, StorageError, ValidationError
 from ..base import Backend, Finding
 from ..fork import fork_gate, open_backends
 from ..living import LivingObjects
+from ..peewee_internals import peewee_errors, prepare_connection
 from ..transactions import Atomic, TransactionState
 from . import dialect, health
 from .connection import (
@@ -83,13 +83,6 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
     field_types = peewee.SqliteDatabase.field_types | {"TIMESTAMPTZ": "TEXT"}
 
     if TYPE_CHECKING:
-        _timeout: float
-
-        _run_commit_callbacks: Callable[[], None]
-        _clear_commit_callbacks: Callable[[], None]
-
-        def _add_conn_hooks(self, connection: sqlite3.Connection) -> None: ...
-
         connection: Callable[[], Any]
 
         def execute_sql(self, sql: str, params: Any = None) -> Any: ...
@@ -104,6 +97,7 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         self._history: set[tuple[str, str]] = set()
         self.connections: LivingObjects[Connection] = LivingObjects()
         super().__init__(
+            State(),
             config.sqlite_path,
             pragmas={
                 "foreign_keys": 1,
@@ -114,10 +108,6 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
             # a transaction that reads first and writes later must not find itself outrun
             lock_type=None if config.read_only else "IMMEDIATE",
         )
-        self._state = State()
-        # Peewee's lock guards what belongs to a thread here; whoever wrote and whoever connected
-        # could each wait for the other's
-        self._lock = nullcontext()
         self._locks = self.database != MEMORY and not config.read_only
         open_backends.add(self)
 
@@ -166,20 +156,20 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         self._remember_files()
 
     def connect(self, reuse_if_open: bool = False) -> bool:
-        state = self._state
+        state = self.local
         if not state.closed:
             if reuse_if_open:
                 return False
             raise peewee.OperationalError("Connection already opened.")
         with translate_errors(self.database, "cannot be opened"):
-            held = self._retry_while_busy(self._new_connection, self._timeout)
+            held = self._retry_while_busy(self._new_connection, self.config.busy_timeout)
         # at once: a signal handler that connects too must not leave one half of each
         state.held, state.conn, state.closed = held, held.raw, False
         state.transactions, state.commit_callbacks, state.ctx = [], [], []
         return True
 
     def _new_connection(self) -> Connection:
-        with __exception_wrapper__:
+        with peewee_errors:
             return self._open_connection()
 
     def _open_connection(self) -> Connection:
@@ -223,7 +213,7 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
             check_same_thread=False,  # the last reference may go in another thread
         )
         try:
-            self._add_conn_hooks(raw)
+            prepare_connection(self, raw)
             raw.execute("PRAGMA schema_version").fetchone()  # opens the -wal
         except BaseException:
             raw.close()
@@ -232,7 +222,7 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
 
     def close(self) -> bool:
         """Close this thread's connection and return whether there was one."""
-        state = self._state
+        state = self.local
         self.require_no_transaction()
         held, was_open = state.held, not state.closed
         # forgotten before it is closed: an interrupt leaves no closed connection in use
@@ -260,13 +250,13 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
 
     def release(self) -> None:
         """Close this thread's connection, unless that would lose something."""
-        if self.database != MEMORY and not (self._state.transactions and self.in_transaction()):
+        if self.database != MEMORY and not (self.local.transactions and self.in_transaction()):
             self.close()
 
     @contextmanager
     def used_by_worker(self) -> Iterator[None]:
         """Use this thread's connection for one call; a fork between two calls closes it."""
-        state = self._state
+        state = self.local
         with fork_gate:
             if state.held is not None:
                 state.held.is_idle = False
@@ -298,7 +288,7 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         _inherited.clear()
 
     def after_fork_in_child(self) -> None:
-        state = self._state
+        state = self.local
         self.forget_transactions()
         if state.held is not None:
             state.held.lock.close()
@@ -318,9 +308,8 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
 
     # --- statements and transactions --------------------------------------------------------
 
-    def _execute_cursor(self, sql: str, params: Any, **options: Any) -> Any:
-        run = partial(super()._execute_cursor, sql, params, **options)  # type: ignore[misc]
-        state = self._state
+    def run_statement(self, run: Callable[[], Any], sql: str, options: dict[str, Any]) -> Any:
+        state = self.local
         if (state.transactions or state.rolled_back) and self.is_in_transaction():
             if state.conn.in_transaction:
                 return self._translating(run)
@@ -329,11 +318,11 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
             raise self._rolled_back()
         if sql.startswith(READS):
             self._reopen_if_changed()
-            return self._retry_while_busy(run, self._timeout)
+            return self._retry_while_busy(run, self.config.busy_timeout)
         held = self._held()
         is_locked = held.is_locked
         try:
-            left = self._timeout if is_locked else self._acquire_write_lock(held)
+            left = self.config.busy_timeout if is_locked else self._acquire_write_lock(held)
             self._require_same_files(held, "nothing was written by this call")
             cursor = self._retry_while_busy(run, left)
         finally:
@@ -343,7 +332,7 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         return cursor
 
     def has_begun(self) -> bool:
-        conn = self._state.conn
+        conn = self.local.conn
         return conn is not None and bool(conn.in_transaction)
 
     def is_in_transaction(self) -> bool:
@@ -351,11 +340,11 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         if not self.may_use_transaction():
             return False
         # manual_commit() begins one when it is told to
-        return isinstance(self._state.transactions[0], Atomic) or self.has_begun()
+        return isinstance(self.local.transactions[0], Atomic) or self.has_begun()
 
     def enter_transaction(self, transaction: Atomic, lock_type: str | None) -> None:
         """Take the write lock and begin; where that fails or is interrupted, undo both."""
-        held, transactions = self._held(), self._state.transactions
+        held, transactions = self._held(), self.local.transactions
         transaction.connection = weakref.ref(held)
         position = transaction.position = len(transactions)
         is_locked = transaction.is_in_lock = held.is_locked
@@ -377,7 +366,7 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
 
     def leave_transaction(self, transaction: Atomic, *, roll_back: bool) -> None:
         """Commit or roll back, and give the write lock back whatever happens."""
-        held, state = transaction.connection(), self._state
+        held, state = transaction.connection(), self.local
         if held is None:  # its thread has ended
             transaction.is_open = False
             return
@@ -400,10 +389,10 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
                 held.is_locked = False
                 held.lock.release()
         if roll_back:
-            self._clear_commit_callbacks()
+            self.clear_commit_callbacks()
         else:
             self._require_same_files(held, "whether this call is stored is not known")
-            self._run_commit_callbacks()
+            self.run_commit_callbacks()
 
     def begin(self, lock_type: str | None = None) -> None:
         held, begun = self._held(), False
@@ -443,7 +432,7 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
                 f"{self.config.label}: this thread is beginning a transaction already; a signal "
                 "handler cannot begin another one inside it"
             )
-        left = self._timeout if held.is_locked else self._acquire_write_lock(held)
+        left = self.config.busy_timeout if held.is_locked else self._acquire_write_lock(held)
         self._require_same_files(held, "nothing was written by this call")
         self._retry_while_busy(lambda: super(SqliteBackend, self).begin(lock_type), left)
 
@@ -489,8 +478,8 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
 
     def translated(self, error: BaseException) -> BotMemoryError | None:
         """Return the botmemory error for one of SQLite's, None where there is none."""
-        translated = translated_error(error, self.database, self._timeout)
-        held = self._state.held
+        translated = translated_error(error, self.database, self.config.busy_timeout)
+        held = self.local.held
         if is_read_only(error) and held is not None and os.access(self.database, os.W_OK):
             # SQLite opens a file read-only where it could not open it to write at that moment
             held.must_reopen = True
@@ -515,7 +504,7 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
 
     def _held(self) -> Connection:
         """Return this thread's connection, which is made where there is none."""
-        state = self._state
+        state = self.local
         if state.held is not None and state.held.must_reopen and not state.transactions:
             self.close()
         if state.closed:
@@ -532,13 +521,13 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         held.is_locked = True
         self._require_usable()
         if not self._locks:
-            return self._timeout
+            return self.config.busy_timeout
         self.require_outside_of_others()
         try:
             lock = held.lock
             if isinstance(lock, NoLock):
                 lock = held.open_lock()
-            acquired = lock.acquire(self._timeout)
+            acquired = lock.acquire(self.config.busy_timeout)
         except OSError as error:
             raise StorageError(
                 f"{self.database}-lock: cannot be opened or locked: {error.strerror}; check the "
@@ -552,8 +541,8 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
                 lock.problem,
             )
         if not acquired:
-            raise busy(self.database, self._timeout)
-        return self._timeout - lock.waited
+            raise busy(self.database, self.config.busy_timeout)
+        return self.config.busy_timeout - lock.waited
 
     def find_lock_problem(self) -> str | None:
         """Return why writers of several processes do not queue; None where they do."""
@@ -567,10 +556,12 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
 
     def _remember_files(self) -> None:
         """Remember what tells whether the file is another one, or holds another database."""
-        held = self._state.held
+        held = self.local.held
         if held is not None and self._locks:
             held.files = files_of(self.database)
-            self._history = self._retry_while_busy(partial(history_of, held.raw), self._timeout)
+            self._history = self._retry_while_busy(
+                partial(history_of, held.raw), self.config.busy_timeout
+            )
 
     def _require_same_files(self, held: Connection, outcome: str) -> None:
         """Raise before a commit is acknowledged that went into a file nobody will find.
@@ -643,7 +634,7 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         make: Callable[[Iterable[tuple[Any, ...]]], Iterable[R]],
     ) -> list[R]:
         """Run a compiled question and return what `make` makes of its rows."""
-        state = self._state
+        state = self.local
         fixed = self._reads_fixed_file
         if state.closed:
             self.connect()
@@ -661,15 +652,15 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         self, sql: str, params: Sequence[Any], make: Callable[[Any], Iterable[R]]
     ) -> list[R]:
         while True:
-            with __exception_wrapper__:
+            with peewee_errors:
                 rows = list(make(self.execute_sql(sql, params).fetchall()))
             if not self._reopen_if_changed():
                 return rows
 
     def _reopen_if_changed(self) -> bool:
         """Connect again where a file was written that SQLite takes as fixed; return whether."""
-        held = self._state.held
-        if held is None or not held.reads_fixed_file or self._state.transactions:
+        held = self.local.held
+        if held is None or not held.reads_fixed_file or self.local.transactions:
             return False
         if held.reads_fixed_file == content_of(self.database):
             return False
@@ -686,7 +677,7 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         return int(self._insert_one(sql, params).lastrowid)
 
     def _insert_one(self, sql: str, params: Sequence[Any]) -> Any:
-        state = self._state
+        state = self.local
         if state.closed or self._is_watched():
             return self.execute_sql(sql, params)
         held = cast(Connection, state.held)
@@ -723,8 +714,8 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         return self._translating(lambda: self._insert_rows(sql, rows))
 
     def _insert_rows(self, sql: str, rows: Iterable[Sequence[Any]]) -> int:
-        with __exception_wrapper__:
-            return int(self._state.conn.executemany(sql, rows).rowcount)
+        with peewee_errors:
+            return int(self.local.conn.executemany(sql, rows).rowcount)
 
     def stage(self, table: str) -> Stage | None:
         """Return where many new rows of a table wait; None where recording them is in no one's way.
@@ -815,7 +806,7 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
 
     def damage(self, check: str = "quick_check") -> list[str]:
         """Return what is broken in the file, by `quick_check` or `integrity_check`."""
-        return self._retry_while_busy(lambda: health.damage(self, check), self._timeout)
+        return self._retry_while_busy(lambda: health.damage(self, check), self.config.busy_timeout)
 
     def findings(self) -> Iterator[Finding]:
         return iter(()) if self.file is None else health.findings(self, self.file)

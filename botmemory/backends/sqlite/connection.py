@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 
-import peewee
-
 from ...errors import StorageError
-from ..transactions import Atomic
+from ..transactions import ThreadState
 from .errors import is_busy, is_no_database, translate_errors
 from .lock import FileLock
 
@@ -94,12 +92,10 @@ class Connection:
             self.close()
 
 
-class State(peewee._ConnectionLocal):
+class State(ThreadState):
     """What each thread has of its own."""
 
     held: Connection | None = None
-    rolled_back: Sequence[Atomic] = ()
-    next_block: Atomic | None = None
 
 
 def uri_of(path: str, mode: str) -> str:

@@ -26,7 +26,8 @@ def json_match(
             f"key: {show('.'.join(keys))} holds a double quote, which SQLite cannot look up",
             field="key",
         )
-    path = field._helper._path(keys)  # type: ignore[attr-defined]
+    names = [key.replace("\\", "\\\\") for key in keys]
+    path = Value("".join(["$", *(f'."{name}"' for name in names)]), converter=False)
     kind = fn.json_type(field, path)
     value = fn.json_extract(field, path)
     number = Case(None, [(kind.in_(("integer", "real")), value)])

@@ -12,6 +12,7 @@ from typing import Any
 import peewee
 
 from ..base import Finding
+from ..peewee_internals import peewee_errors
 from .errors import is_damage, translate_errors, translated
 from .file_system import mount_of, other_names, problem_of, read_mounts
 
@@ -27,7 +28,7 @@ def damage(database: peewee.SqliteDatabase, check: str = "quick_check") -> list[
     """Return what is broken in the file, by `quick_check` or `integrity_check`."""
     raw: Any = database.connection()  # type: ignore[no-untyped-call]
     try:
-        with peewee.__exception_wrapper__:  # type: ignore[attr-defined]
+        with peewee_errors:
             lines = raw.execute(f"PRAGMA {check}(100)").fetchall()
     except peewee.DatabaseError as error:
         if not is_damage(error):

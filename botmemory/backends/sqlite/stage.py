@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import IO, Any
 
 import peewee
-from peewee import __exception_wrapper__  # type: ignore[attr-defined]
 
 from ...errors import StorageError
+from ..peewee_internals import peewee_errors
 
 __all__ = ["Stage", "open_stage"]
 
@@ -164,7 +164,7 @@ class Stage:
     @contextmanager
     def _translating(self) -> Iterator[None]:
         try:
-            with __exception_wrapper__:
+            with peewee_errors:
                 yield
         except peewee.OperationalError as error:
             raise StorageError(
