@@ -371,7 +371,7 @@ def test_on_a_full_disk_nothing_is_recorded(tmp_path: Path) -> None:
     if found is None:
         pytest.skip("mounting a disk needs root's rights")
     (no_room, none), (full, none_too) = found
-    assert "has no room for the rows of the table trade (No space left on device)" in no_room
+    assert "has no space for the rows of the table trade (No space left on device)" in no_room
     assert "the disk is full" in full
     assert (none, none_too) == (0, 0)
 

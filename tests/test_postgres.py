@@ -172,7 +172,7 @@ def test_a_full_commit_waits_for_the_disk_and_a_normal_one_does_not(url: str) ->
 
 def test_a_database_that_does_not_keep_all_text_is_refused(new_database: Any) -> None:
     url = new_database("ENCODING 'LATIN1' TEMPLATE template0 LOCALE 'C'")
-    with pytest.raises(StorageError, match="keeps its text in LATIN1; create one WITH ENCODING"):
+    with pytest.raises(StorageError, match="stores its text in LATIN1; create one WITH ENCODING"):
         init_db(url)
 
 

@@ -198,7 +198,7 @@ def test_iterate_outlives_no_transaction(url: str) -> None:
         rows = trades.iterate()
         assert next(rows).timestamp == at(-1)  # it sees what the transaction has done
     with session_scope():
-        with pytest.raises(StorageError, match="transaction .* is over; use up iterate"):
+        with pytest.raises(StorageError, match="transaction .* is over; finish it inside"):
             next(rows)
         trade()  # and the transaction after it is none the worse
     with session_scope():
@@ -315,7 +315,7 @@ def test_a_question_whose_answer_was_lost_is_asked_again(proxy: Proxy) -> None:
 def test_a_connection_that_was_idle_for_long_is_asked_first(
     proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("botmemory.backends.server.base.TRUSTED", 0.0)
+    monkeypatch.setattr("botmemory.backends.server.base.IDLE_BEFORE_CHECK", 0.0)
     trade()
     proxy.lose_answer_to = b"\0"  # gone without a word, as behind a router that forgot it
     trade()
