@@ -187,7 +187,7 @@ def test_closing_a_read_only_database_in_a_thread_creates_no_file(path: Path) ->
 
 @contextmanager
 def unwritable(folder: Path) -> Iterator[None]:
-    """Let nobody write in this folder, nor the files in it."""
+    """Make this folder and its files read-only for every user."""
     modes = {file: file.stat().st_mode & 0o777 for file in (*folder.iterdir(), folder)}
     for file, mode in modes.items():
         file.chmod(mode & 0o555)
@@ -376,11 +376,11 @@ def test_a_reader_of_a_read_only_folder_is_never_shown_wrong_data(open_folder: P
             trades.create_many([trade_values(trade_metadata={"n": "x" * 2000})] * 300)
             acknowledged += 300
             for what in ("read", "open", "read"):
-                answer = ask(what)  # while the writer is there
-                if answer[0] != "refused":
-                    assert int(answer[0]) == int(answer[1])
-                    assert int(answer[0]) in (acknowledged, acknowledged - 300), answer
-                    assert what == "read" or int(answer[0]) == acknowledged, answer
+                counts = ask(what)  # while the writer is there
+                if counts[0] != "refused":
+                    assert int(counts[0]) == int(counts[1])
+                    assert int(counts[0]) in (acknowledged, acknowledged - 300), counts
+                    assert what == "read" or int(counts[0]) == acknowledged, counts
             close_db()
             still_open = ask("read")
             if still_open[0] != "refused":

@@ -1,4 +1,4 @@
-"""Tasks, greenlets, signal handlers and forks: each has transactions of its own, nobody hangs."""
+"""Tasks, greenlets, signal handlers and forks: each has its own transactions, and none hangs."""
 
 from __future__ import annotations
 
@@ -775,8 +775,8 @@ def test_a_signal_handler_records_while_the_main_thread_waits(path: Path) -> Non
         with writer_elsewhere(path):
             waiter.stdin.write("\n")
             waiter.stdin.flush()
-            answer = timed(waiter.stdout.readline)
-            assert answer.value == "1 True\n"
-            assert answer.seconds < SOON
+            outcome = timed(waiter.stdout.readline)
+            assert outcome.value == "1 True\n"
+            assert outcome.seconds < SOON
         waiter.communicate("\n", timeout=20)
     assert stored(path, "strategy") == ["later"]
