@@ -66,7 +66,10 @@ class Connection:
         if self.must_remove_wal and self.path is not None:
             # a writable connection removes an empty -wal, if it is the last one to close
             target = uri_of(self.path, "rw")
-            with suppress(sqlite3.Error), closing(sqlite3.connect(target, 0, uri=True)) as last:
+            with (
+                suppress(sqlite3.Error),
+                closing(sqlite3.connect(target, timeout=0, uri=True)) as last,
+            ):
                 last.execute("PRAGMA schema_version")
 
     def leak_on_purpose(self) -> None:

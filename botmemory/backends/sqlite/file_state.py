@@ -116,7 +116,7 @@ def _has_lost_data(path: str, history: set[tuple[str, str]], *, is_smaller: bool
         in_file = set()  # a checkpoint of another process may be writing it
     try:
         # a new connection: an old one has pages in its cache
-        with closing(sqlite3.connect(uri, 5, uri=True)) as connection:
+        with closing(sqlite3.connect(uri, timeout=5, uri=True)) as connection:
             is_another = bool(in_file) and history.isdisjoint(in_file)
             if history and (is_another or history.isdisjoint(history_of(connection))):
                 return True
