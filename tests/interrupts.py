@@ -159,8 +159,8 @@ class Interrupter:
             (events.JUMP, self._jumped),
         ):
             monitoring.register_callback(monitoring.DEBUGGER_ID, event, callback)
-        wanted = events.PY_START | events.PY_RESUME | events.CALL | events.JUMP
-        monitoring.set_events(monitoring.DEBUGGER_ID, wanted)
+        selected = events.PY_START | events.PY_RESUME | events.CALL | events.JUMP
+        monitoring.set_events(monitoring.DEBUGGER_ID, selected)
 
     def _stop_monitoring(self) -> None:
         monitoring: Any = sys.monitoring  # type: ignore[attr-defined]
@@ -287,19 +287,19 @@ class SqliteFile:
         return init_db(self.path, busy_timeout=0.5, synchronous="normal")
 
     def held(self) -> list[str]:
-        found: list[str] = []
+        problems: list[str] = []
         if not self.path.exists():
-            return found
+            return problems
         with self._lock_file() as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                found.append("write lock held")
+                problems.append("write lock held")
         try:
             self._run("BEGIN IMMEDIATE", "ROLLBACK")
         except sqlite3.OperationalError as error:
-            found.append(f"SQLite: {error}")
-        return found
+            problems.append(f"SQLite: {error}")
+        return problems
 
     def left(self) -> list[str]:
         return self.held()
@@ -318,13 +318,13 @@ class SqliteFile:
 
     def handles(self) -> Counter[str]:
         self.part()
-        found: Counter[str] = Counter()
+        handles: Counter[str] = Counter()
         for descriptor in os.listdir("/proc/self/fd"):  # noqa: PTH208  (twice as quick)
             with suppress(FileNotFoundError):  # that of the listing itself
                 file = os.readlink(f"/proc/self/fd/{descriptor}")  # noqa: PTH115
                 if file.startswith(f"{self.path}-"):  # the file itself SQLite may close later
-                    found[file.removeprefix(f"{self.path}")] += 1
-        return found
+                    handles[file.removeprefix(f"{self.path}")] += 1
+        return handles
 
     def pool_problems(self) -> list[str]:
         return []  # each thread has its own connection
@@ -384,11 +384,11 @@ class Server:
 
     def left(self) -> list[str]:
         for _ in range(50):
-            found = self.held()
-            if not found:
+            problems = self.held()
+            if not problems:
                 break
             time.sleep(0.02)
-        return found
+        return problems
 
     def rows(self) -> Rows:
         return {(table, key.replace("-", "")): rest for table, key, *rest in self._run(ROWS)}
@@ -860,7 +860,7 @@ class _Attempt:
             if ("trade", stored.id.hex) in self._acknowledged:
                 read = trades.get_by_id(stored.id)
                 if read is None or read.strategy != "outside":
-                    raise LookupError("an earlier trade is not found as it is stored")
+                    raise LookupError("an earlier trade is not problems as it is stored")
 
         for name, call in (
             ("next create", create_next),

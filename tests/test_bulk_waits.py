@@ -341,7 +341,7 @@ def test_a_killed_import_is_completed_by_repeating_it(path: Path, tmp_path: Path
     assert 0 < there < ROWS
     found = import_file(Trade, file)
     assert (found.created, found.skipped) == (ROWS - there, there)
-    assert [one.price for one in trades.iterate()] == [n + 1 for n in range(ROWS)]
+    assert [trade.price for trade in trades.iterate()] == [n + 1 for n in range(ROWS)]
 
 
 @needs_fork
@@ -399,7 +399,7 @@ def test_a_file_without_ids_is_recorded_once(new_target: Callable[[], str], tmp_
     assert (again.created, again.skipped) == (0, 2)
     file.write_text(f"{row}\n")
     assert import_file(Trade, file).created == 1  # another file
-    assert {one.id.version for one in trades.iterate()} == {7}
+    assert {trade.id.version for trade in trades.iterate()} == {7}
 
 
 def test_fills_of_one_timestamp_keep_the_order_of_the_file(
@@ -410,7 +410,7 @@ def test_fills_of_one_timestamp_keep_the_order_of_the_file(
     file = tmp_path / "t.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     import_file(Trade, file)
-    assert [one.price for one in trades.iterate()] == [n + 1 for n in range(300)]
+    assert [trade.price for trade in trades.iterate()] == [n + 1 for n in range(300)]
 
 
 def test_signals_get_ids_in_the_order_of_the_file(path: Path, tmp_path: Path) -> None:
@@ -421,7 +421,7 @@ def test_signals_get_ids_in_the_order_of_the_file(path: Path, tmp_path: Path) ->
     rows[1]["id"] = 20_000
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert import_file(Signal, file).created == 3000
-    ids = {one.symbol: one.id for one in Signal.select()}
+    ids = {signal.symbol: signal.id for signal in Signal.select()}
     assert ids.pop("1") == 20_000
     assert sorted(ids, key=ids.__getitem__) == [str(n) for n in range(3000) if n != 1]
     assert min(ids.values()) == 20_001  # an id that was given is not given again
@@ -455,7 +455,7 @@ def test_metadata_that_are_too_large_are_refused_by_their_line(
     file = tmp_path / "s.jsonl"
     row = {"symbol": "X", "signal_value": 1}
     large = row | {"signal_metadata": "x" * 200}
-    file.write_text("".join(json.dumps(one) + "\n" for one in (row, large, row)))
+    file.write_text("".join(json.dumps(values) + "\n" for values in (row, large, row)))
     with pytest.raises(ValidationError, match="line 2: signal_metadata: .* takes 202 bytes"):
         import_file(Signal, file)
     found = import_file(Signal, file, keep_going=True)

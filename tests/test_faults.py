@@ -1,4 +1,4 @@
-"""The worst days: full disks, lost files, damage, missing rights, made for real."""
+"""Full disks, lost files, damage and missing rights, caused for real."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def sound(path: Path) -> bool:
         return connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
-# --- no room ------------------------------------------------------------------------------
+# --- no space -----------------------------------------------------------------------------
 
 
 def test_a_full_disk(tmp_path: Path) -> None:
@@ -183,11 +183,11 @@ def test_a_file_of_another_user(open_folder: Path) -> None:
         assert "permissions" in text
 
 
-# --- the file is not what it was ------------------------------------------------------------
+# --- lost and replaced files ----------------------------------------------------------------
 
 
 def lose(what: str, path: Path) -> None:
-    """Do to the open file what people and scripts do."""
+    """Delete or replace the open file, as people and scripts do."""
     if what == "deleted":
         path.unlink()
     elif what == "replaced":

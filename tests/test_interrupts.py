@@ -207,13 +207,13 @@ def test_storm_of_interrupts_on_sqlite_stops_nobody(
     """What returned is stored, all or nothing; and another process records all the time."""
 
     def look() -> list[str]:
-        found = sqlite_file.left()  # the other process writes, and releases its lock soon
+        problems = sqlite_file.left()  # the other process writes, and releases its lock soon
         for _ in range(100):
-            if not found:
+            if not problems:
                 break
             time.sleep(0.005)
-            found = sqlite_file.left()
-        return found
+            problems = sqlite_file.left()
+        return problems
 
     def read() -> Counter[str]:
         with closing(sqlite3.connect(path)) as connection:
@@ -234,15 +234,15 @@ def test_storm_of_interrupts_on_postgres_stops_no_process(
 
     def look() -> list[str]:
         for _ in range(100):
-            found = run(
+            problems = run(
                 other,
                 "SELECT state || ': ' || query FROM pg_stat_activity "
                 "WHERE application_name = 'storm' AND state <> 'idle'",
             )
-            if not found:
+            if not problems:
                 break
             time.sleep(0.005)  # the server sees later that a connection was closed
-        return [text for (text,) in found]
+        return [text for (text,) in problems]
 
     def read() -> Counter[str]:
         return Counter(row for (row,) in run(other, "SELECT symbol FROM trade"))

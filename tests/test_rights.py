@@ -36,7 +36,7 @@ def lock_of(path: Path) -> Path:
 
 @contextmanager
 def warnings_logged() -> Iterator[list[str]]:
-    """Yield the list of what the logger "botmemory" warns of."""
+    """Yield the list of warnings of the logger "botmemory"."""
     messages: list[str] = []
 
     class Collector(logging.Handler):
@@ -146,7 +146,7 @@ def test_a_healthy_lock_file_is_no_warning(path: Path) -> None:
     assert logged == []
 
 
-# --- reading only -------------------------------------------------------------------------
+# --- read-only ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("what", ["moved", "deleted", "replaced"])
@@ -223,7 +223,7 @@ def test_a_read_only_folder_is_read_after_the_bot_has_stopped(open_folder: Path)
 
 
 def count_or_refusal(path: Path) -> int | str:
-    """Open for reading and return how many trades there are, or why that is refused."""
+    """Open read-only and return the number of trades, or the error message."""
     try:
         init_db(path, read_only=True)
         return trades.get_trade_count()
@@ -234,7 +234,7 @@ def count_or_refusal(path: Path) -> int | str:
 
 
 def leave_wal(path: Path, count: int, lose: str) -> None:
-    """Be killed after recording, and lose one of the files that are left."""
+    """Record, get killed, and delete one of the files that remain."""
 
     def bot(acknowledge: Callable[[object], None]) -> None:
         init_db(path)

@@ -606,17 +606,17 @@ print(json.dumps([acknowledged, errors]))
 
 
 def require_what_was_acknowledged(target: str, mode: str, output: str) -> dict[str, int]:
-    """Compare what a program says it has recorded with what is there; return the former."""
+    """Require that the rows a program has reported are stored; return their counts."""
     acknowledged, errors = json.loads(output.splitlines()[-1])
     assert [error for error in errors if not error.startswith("refused")] == []
     rows = stored(target, "strategy")
-    found = {where: rows.count(where) for where in ("main", "outside", "inside")}
-    assert found["main"] == acknowledged["main"]
-    assert found["outside"] == acknowledged["outside"]
+    counts = {where: rows.count(where) for where in ("main", "outside", "inside")}
+    assert counts["main"] == acknowledged["main"]
+    assert counts["outside"] == acknowledged["outside"]
     if mode == "rollback":
-        assert found["inside"] <= acknowledged["inside"]
+        assert counts["inside"] <= acknowledged["inside"]
     else:
-        assert found["inside"] == acknowledged["inside"]
+        assert counts["inside"] == acknowledged["inside"]
     return acknowledged
 
 

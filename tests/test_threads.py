@@ -58,7 +58,7 @@ every_holder = pytest.mark.parametrize("by", ["botmemory", "sqlite3"])
 
 
 def require_no_stall(outcomes: list[Outcome], limit: float = SOON) -> None:
-    """Fail on the first call that raised, or that took about as long as one that waits in vain."""
+    """Fail on the first call that raised, or that took about as long as `busy_timeout`."""
     for outcome in outcomes:
         if outcome.error is not None:
             raise outcome.error
@@ -674,7 +674,7 @@ class TestMore:
 
 
 def threads_and_descriptors() -> tuple[int, ...]:
-    """Return how many this process has, as the operating system counts them."""
+    """Return the numbers of threads and open descriptors of this process."""
     found: list[tuple[int, ...]] = []
     while (
         len(found) < 5 or len(set(found[-5:])) > 1
@@ -815,7 +815,7 @@ def test_waiting_can_be_interrupted_at_once(path: Path, by: str, call: str) -> N
         assert outcome.value == "interrupted 1\n"
         assert outcome.seconds < AT_ONCE
         end()
-        require_no_stall([timed(trade)])  # who was interrupted does not hold it later
+        require_no_stall([timed(trade)])  # an interrupted waiter does not hold the lock later
         waiter.stdin.write("\n")
         waiter.stdin.flush()
         assert waiter.stdout.readline() == "recorded\n"
