@@ -46,7 +46,7 @@ class _Proxy(peewee.DatabaseProxy):
         return backend
 
     def __getattr__(self, name: str) -> Any:
-        if self.obj is None and (name == "_Model" or name.startswith("__")):
+        if self.obj is None and name.startswith("_"):
             raise AttributeError(name)  # Peewee, copy and inspect only ask whether it is there
         return getattr(self.current(), name)
 

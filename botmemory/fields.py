@@ -223,7 +223,7 @@ class ReferenceField(peewee.ForeignKeyField):
         return getattr(self.rel_field, "from_driver", self.rel_field.python_value)
 
     def clean(self, value: object) -> Any:
-        key = value._pk if isinstance(value, self.rel_model) else value
+        key = value.get_id() if isinstance(value, self.rel_model) else value
         if key is None:
             refuse(
                 self.name, value, f"is not stored yet; record the {self.rel_model.__name__} first"
@@ -239,7 +239,7 @@ class ReferenceField(peewee.ForeignKeyField):
         return None if value is None else self.rel_field.db_value(self.clean(value))
 
     def to_driver(self, value: Any) -> Any:
-        key = value._pk if isinstance(value, self.rel_model) else value
+        key = value.get_id() if isinstance(value, self.rel_model) else value
         convert = getattr(self.rel_field, "to_driver", self.rel_field.db_value)
         return key if convert is None else convert(key)
 

@@ -11,6 +11,7 @@ import peewee
 from peewee import Check, Field
 
 from ._values import plain_text
+from .backends.peewee_internals import NO_DEFAULTS, assigned_names, values_of
 from .database import db
 from .errors import NotFoundError, ValidationError, show
 from .fields import (
@@ -83,10 +84,8 @@ class BaseModel(peewee.Model):
     """
 
     if TYPE_CHECKING:
-        _dirty: set[str]
-        _pk: Any
 
-        def _pk_expr(self) -> Any: ...
+        def get_id(self) -> Any: ...
 
     class Meta:
         database = db
@@ -95,7 +94,7 @@ class BaseModel(peewee.Model):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         for name in kwargs:
-            if not hasattr(type(self), name) and name != "__no_default__":
+            if not hasattr(type(self), name) and name != NO_DEFAULTS:
                 raise ValidationError(
                     f"{name}: {type(self).__name__} has no such field; it has "
                     f"{', '.join(self._meta.sorted_field_names)}",
@@ -107,14 +106,17 @@ class BaseModel(peewee.Model):
         """Write the assigned fields and return the number of rows written, 0 or 1."""
         key: str = self._meta.primary_key.name  # type: ignore[union-attr]
         # an id that was assigned, not loaded: Peewee would UPDATE a row that is not there
-        new = force_insert or key in self._dirty or self._pk is None
-        changed, data = bool(self._dirty), self.__data__
-        for name in self._meta.sorted_field_names if new else list(self._dirty):
+        assigned, data = assigned_names(self), values_of(self)
+        new = force_insert or key in assigned or self.get_id() is None
+        changed = bool(assigned)
+        for name in self._meta.sorted_field_names if new else list(assigned):
             if name != key or data.get(name) is not None:
                 data[name] = clean_field(self._meta.fields[name], data.get(name))
         rows = super().save(force_insert=new, only=only)
         if not rows and changed:
-            raise NotFoundError(f"{type(self).__name__} {show(self._pk)} is not in the database")
+            raise NotFoundError(
+                f"{type(self).__name__} {show(self.get_id())} is not in the database"
+            )
         return int(rows)
 
 

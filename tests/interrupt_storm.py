@@ -1,7 +1,7 @@
-"""A program that records while it is interrupted, catches what comes and goes on.
+"""A program that records while it is interrupted, catches the exceptions and goes on.
 
-python tests/interrupt_storm.py KIND TARGET COUNT LONGEST. It writes a line for each call that has
-returned. After some interrupts it says "idle", and waits for a byte before it goes on. It ends at
+python tests/interrupt_storm.py KIND TARGET COUNT LONGEST. It prints a line for each call that has
+returned. After some interrupts it prints "idle", and waits for a byte before it goes on. It ends at
 SIGTERM. The name of a group of rows says how many they are.
 """
 
@@ -22,7 +22,7 @@ from types import FrameType
 from botmemory import BotMemoryError, close_db, init_db, run_transaction, session_scope
 from botmemory.repositories import trades
 
-HANGS = 20.0  # seconds without a call that returns: say where each thread is, and exit
+HANGS = 20.0  # seconds without a call that returns: print each thread's stack, and exit
 IDLE_EACH = 10  # interrupts
 SHORTEST = 0.0005  # seconds from one interrupt to the next
 
@@ -88,7 +88,7 @@ class Recorder:
         self._kept: BaseException | None = None
 
     def run(self, around: Callable[[Callable[[], None]], None] = lambda call: call()) -> None:
-        say("ready")
+        report("ready")
         while not self.ended:
             try:
                 self.is_recording = True
@@ -105,24 +105,24 @@ class Recorder:
                 return
             group = f"{os.getpid()}-{next(self._numbers)}"
             around(lambda call=call, group=group: call(group))  # type: ignore[misc]
-            say(f"stored {group}/{SIZES[call]}")
+            report(f"stored {group}/{SIZES[call]}")
             faulthandler.dump_traceback_later(HANGS, exit=True)
 
     def _go_on(self, error: BaseException) -> None:
         self._interrupted += 1
         # with its traceback, as a notebook keeps it; or let go
         self._kept = error if self._interrupted % 2 else None
-        say("interrupted")
+        report("interrupted")
         if self._interrupted % IDLE_EACH == 0:
-            say("idle")
+            report("idle")
             os.read(0, 1)
 
 
 SIZES = {one: 1, read: 1, scope: 2, nested: 2, many: 3, repeated: 2}
 
 
-def say(word: str) -> None:
-    os.write(1, f"{word}\n".encode())  # whole, whatever comes meanwhile
+def report(word: str) -> None:
+    os.write(1, f"{word}\n".encode())  # one write, which no interrupt splits
 
 
 # --- how it is interrupted ------------------------------------------------------------------
@@ -183,9 +183,9 @@ def handler(recorder: Recorder, count: int, longest: float) -> None:
         group = f"{os.getpid()}-handler-{next(numbers)}/1"
         try:
             create(group)
-            say(f"stored {group}")
+            report(f"stored {group}")
         except BotMemoryError as error:
-            say(f"refused {error}")
+            report(f"refused {error}")
         finally:
             is_running = False
 
@@ -224,7 +224,7 @@ def main() -> None:
     init_db(target, busy_timeout=10 if kind == "quiet" else 5)
     run(recorder, int(count), float(longest))
     close_db()
-    say("closed")
+    report("closed")
 
 
 if __name__ == "__main__":

@@ -159,8 +159,8 @@ class Interrupter:
             (events.JUMP, self._jumped),
         ):
             monitoring.register_callback(monitoring.DEBUGGER_ID, event, callback)
-        wanted = events.PY_START | events.PY_RESUME | events.CALL | events.JUMP
-        monitoring.set_events(monitoring.DEBUGGER_ID, wanted)
+        selected = events.PY_START | events.PY_RESUME | events.CALL | events.JUMP
+        monitoring.set_events(monitoring.DEBUGGER_ID, selected)
 
     def _stop_monitoring(self) -> None:
         monitoring: Any = sys.monitoring  # type: ignore[attr-defined]
@@ -204,7 +204,7 @@ def _instructions(code: types.CodeType) -> dict[int, str]:
 
 
 def _is_python_call(entered: list[types.CodeType]) -> bool:
-    """Return whether a call went straight into one Python function, by the functions entered."""
+    """Return whether a call entered one Python function directly."""
     return (
         len(entered) == 1
         and entered[0].co_name not in ("__init__", "__new__", "__call__")
@@ -212,9 +212,9 @@ def _is_python_call(entered: list[types.CodeType]) -> bool:
     )
 
 
-# --- the databases, seen from outside -------------------------------------------------------
+# --- the databases, observed from outside ---------------------------------------------------
 
-# each stored row by its table and key, with what an operation may change
+# each row by its table and key, with the columns that an operation may change
 Rows = dict[tuple[str, str], tuple[Any, ...]]
 ROWS = """
 SELECT 'trade', CAST(id AS TEXT), symbol, strategy FROM trade
@@ -223,21 +223,21 @@ UNION ALL SELECT 'signal', CAST(id AS TEXT), symbol, strategy FROM signal
 
 
 class Target(Protocol):
-    """A database, and what other connections and the operating system say of it."""
+    """A database, observed by other connections and the operating system."""
 
     def name(self) -> str: ...
 
     def fresh(self) -> None:
-        """Name a database that is not there yet."""
+        """Switch to a new database that does not exist yet."""
 
     def open(self) -> object:
-        """Open it, creating it where it is missing."""
+        """Open it; create it if it is missing."""
 
     def held(self) -> list[str]:
-        """Say which locks are held and which transactions are open at this moment."""
+        """Return the locks that are held and the transactions that are open now."""
 
     def left(self) -> list[str]:
-        """Say the same, after the time that it takes to see that a connection was closed."""
+        """Return the same, after a server has had time to notice closed connections."""
 
     def rows(self) -> Rows: ...
 
@@ -248,19 +248,19 @@ class Target(Protocol):
         """Give each trade the strategy "outside"."""
 
     def disconnect(self) -> None:
-        """See to it that the next call of this thread has to connect."""
+        """Close this thread's connection, so that its next call must connect."""
 
     def part(self) -> None:
-        """Close the connection from outside, until it is needed again."""
+        """Close the observing connection until it is needed again."""
 
     def handles(self) -> Counter[str]:
-        """Return what this process has open of it: files or connections."""
+        """Return the files or connections that this process has open."""
 
     def pool_problems(self) -> list[str]:
-        """Use every connection at once."""
+        """Use every connection of the pool together; return the errors."""
 
     def hold_lock(self, seconds: float) -> threading.Thread:
-        """Hold the lock that a writer waits for; return the thread that gives it back."""
+        """Hold the lock that a writer waits for; return the thread that releases it."""
 
 
 class SqliteFile:
@@ -287,19 +287,19 @@ class SqliteFile:
         return init_db(self.path, busy_timeout=0.5, synchronous="normal")
 
     def held(self) -> list[str]:
-        found: list[str] = []
+        problems: list[str] = []
         if not self.path.exists():
-            return found
+            return problems
         with self._lock_file() as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                found.append("write lock held")
+                problems.append("write lock held")
         try:
             self._run("BEGIN IMMEDIATE", "ROLLBACK")
         except sqlite3.OperationalError as error:
-            found.append(f"SQLite: {error}")
-        return found
+            problems.append(f"SQLite: {error}")
+        return problems
 
     def left(self) -> list[str]:
         return self.held()
@@ -318,13 +318,13 @@ class SqliteFile:
 
     def handles(self) -> Counter[str]:
         self.part()
-        found: Counter[str] = Counter()
+        handles: Counter[str] = Counter()
         for descriptor in os.listdir("/proc/self/fd"):  # noqa: PTH208  (twice as quick)
             with suppress(FileNotFoundError):  # that of the listing itself
                 file = os.readlink(f"/proc/self/fd/{descriptor}")  # noqa: PTH115
                 if file.startswith(f"{self.path}-"):  # the file itself SQLite may close later
-                    found[file.removeprefix(f"{self.path}")] += 1
-        return found
+                    handles[file.removeprefix(f"{self.path}")] += 1
+        return handles
 
     def pool_problems(self) -> list[str]:
         return []  # each thread has its own connection
@@ -384,11 +384,11 @@ class Server:
 
     def left(self) -> list[str]:
         for _ in range(50):
-            found = self.held()
-            if not found:
+            problems = self.held()
+            if not problems:
                 break
             time.sleep(0.02)
-        return found
+        return problems
 
     def rows(self) -> Rows:
         return {(table, key.replace("-", "")): rest for table, key, *rest in self._run(ROWS)}
@@ -470,7 +470,7 @@ def do_nothing(target: Target) -> None:
 
 @dataclass(frozen=True)
 class Operation:
-    """What is interrupted: it is given a trade that was stored before."""
+    """What is interrupted; `call` gets a trade that was stored before."""
 
     call: Callable[[Trade], object] | None  # None: open the database
     before: Callable[[Target], object] = do_nothing
@@ -541,7 +541,7 @@ def session_scope_that_changes(stored: Trade) -> None:
         record("A")
 
 
-def session_scope_undone(stored: Trade) -> None:
+def session_scope_rolled_back(stored: Trade) -> None:
     with suppress(LookupError), scope():
         record("A")
         raise LookupError
@@ -555,7 +555,7 @@ def nested(stored: Trade) -> None:
         record("A")
 
 
-def nested_undone(stored: Trade) -> None:
+def nested_rolled_back(stored: Trade) -> None:
     with scope():
         record("A")
         with suppress(LookupError), scope():
@@ -640,9 +640,9 @@ OPERATIONS = {
     "delete": Operation(delete),
     "session_scope": Operation(session_scope),
     "session_scope_that_changes": Operation(session_scope_that_changes),
-    "session_scope_undone": Operation(session_scope_undone),
+    "session_scope_rolled_back": Operation(session_scope_rolled_back),
     "nested": Operation(nested),
-    "nested_undone": Operation(nested_undone),
+    "nested_rolled_back": Operation(nested_rolled_back),
     "atomic": Operation(atomic),
     "transaction": Operation(transaction),
     "plain_peewee": Operation(plain_peewee),
@@ -693,7 +693,7 @@ class Report:
 
 
 CLOSED_EACH = 7  # attempts: closing and opening takes longer than all the other checks
-MOST_FAILURES = 60  # each takes seconds where it waits for what is not given back
+MOST_FAILURES = 60  # each may take seconds, waiting for a lock that is not released
 KINDS = tuple(itertools.product((KeyboardInterrupt, TimeLimit), (False, True)))
 
 
@@ -708,9 +708,9 @@ def sweep(
     """Interrupt an operation at each of its places and report what was left behind.
 
     The exception is Ctrl-C's or a time limit's, and it is dropped at once or kept, as a notebook
-    keeps the last one. These four take turns from place to place; with `all_kinds` each place has
-    all four. Places whose stacks are in `tried` are left out and the others added; of what is
-    left, each n-th one is taken with `every`.
+    keeps the last one. The places get these four kinds in turn; with `all_kinds` each place gets
+    all four. Places whose stacks are in `tried` are skipped and the others added; of the rest,
+    `every` selects each n-th one.
     """
     operation = OPERATIONS[name]
     report = Report(name)
@@ -724,7 +724,7 @@ def sweep(
                 raise AssertionError(f"{name}, not interrupted: {'; '.join(whole.problems)}")
         report.points = len(whole.stacks)
         gc.collect()
-        gc.freeze()  # a collection is quicker by what is there already
+        gc.freeze()  # later collections skip the objects that exist now
         for at in _chosen(whole.stacks, tried)[::every]:
             kinds = KINDS if all_kinds else [KINDS[report.tried % len(KINDS)]]
             for kind, keep in kinds:
@@ -860,7 +860,7 @@ class _Attempt:
             if ("trade", stored.id.hex) in self._acknowledged:
                 read = trades.get_by_id(stored.id)
                 if read is None or read.strategy != "outside":
-                    raise LookupError("an earlier trade is not found as it is stored")
+                    raise LookupError("an earlier trade is not problems as it is stored")
 
         for name, call in (
             ("next create", create_next),

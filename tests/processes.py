@@ -1,4 +1,4 @@
-"""Run a function in another process, for real, and bring back what it returned or raised."""
+"""Run a function in another process, and return what it returned or raise what it raised."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="the platform ha
 
 
 def in_child(function: Callable[[], T], *, as_nobody: bool = False) -> T:
-    """Fork, run `function` in the child (without root's rights if asked), return its result."""
+    """Fork, run `function` in the child (optionally without root's rights), return its result."""
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
@@ -29,17 +29,17 @@ def in_child(function: Callable[[], T], *, as_nobody: bool = False) -> T:
             if as_nobody and os.getuid() == 0:
                 os.setgid(NOBODY)
                 os.setuid(NOBODY)
-            answer = (True, function())
+            result = (True, function())
         except BaseException:
-            answer = (False, traceback.format_exc())
+            result = (False, traceback.format_exc())
         with os.fdopen(write, "wb") as pipe:
-            pickle.dump(answer, pipe)
+            pickle.dump(result, pipe)
         os._exit(0)
     os.close(write)
     with os.fdopen(read, "rb") as pipe:
         content = pipe.read()
     os.waitpid(child, 0)
-    assert content, "the child died without a word"
+    assert content, "the child died without a result"
     good, value = pickle.loads(content)
     assert good, value
     return value

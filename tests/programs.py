@@ -35,9 +35,9 @@ __all__ = [
 ]
 
 TESTS = Path(__file__).parent
-SOON = 8.0  # seconds: far above what a call takes on a busy machine, and far below what it may wait
+SOON = 8.0  # seconds: far more than a call takes on a busy machine, and far less than busy_timeout
 
-# what holds the write lock until it is told to end; both end with nothing stored
+# programs that hold the write lock until stdin is closed, and store nothing
 HOLDERS = {
     "botmemory": """
         import sys
@@ -45,7 +45,7 @@ HOLDERS = {
         from botmemory.repositories import trades
         from samples import trade
 
-        class Undo(Exception):
+        class Rollback(Exception):
             pass
 
         init_db(sys.argv[1])
@@ -55,8 +55,8 @@ HOLDERS = {
                 trade(symbol="HELD")
                 print("held", flush=True)
                 sys.stdin.read()
-                raise Undo
-        except Undo:
+                raise Rollback
+        except Rollback:
             pass
         """,
     "sqlite3": """
@@ -90,7 +90,7 @@ def timed(call: Callable[[], Any]) -> Outcome:
 
 
 def in_threads(*calls: Callable[[], Any], timeout: float = 40) -> list[Outcome]:
-    """Start each call at the same moment in a new thread; return the outcomes in this order."""
+    """Start the calls together, each in a new thread; return the outcomes in this order."""
     barrier = threading.Barrier(len(calls))
     outcomes: dict[int, Outcome] = {}
 
@@ -98,7 +98,7 @@ def in_threads(*calls: Callable[[], Any], timeout: float = 40) -> list[Outcome]:
         barrier.wait(timeout)
         outcomes[number] = timed(call)
 
-    # daemons: one that hangs must not keep the test suite from ending
+    # daemons, so that a thread that hangs does not keep the tests from ending
     threads = [
         threading.Thread(target=work, args=(number, call), daemon=True)
         for number, call in enumerate(calls)
@@ -150,7 +150,7 @@ def program(code: str, *arguments: object, timeout: float = 40) -> str:
 
 @contextmanager
 def writer_elsewhere(target: object, by: str = "botmemory") -> Iterator[Callable[[], None]]:
-    """Let another process be inside a transaction; yield what makes it end, as the block does."""
+    """Run another process inside a transaction; yield a function that ends it early."""
     with start_program(HOLDERS[by], target) as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -176,13 +176,13 @@ def stored(target: object, column: str = "price") -> list[Any]:
 
 @pytest.fixture
 def watchdog() -> Iterator[None]:
-    """Fail a test that hangs in the main thread, and show where every thread is."""
+    """Fail a test that hangs in the main thread, and print the stack of every thread."""
 
-    def bark(*_: object) -> NoReturn:
+    def fail(*_: object) -> NoReturn:
         faulthandler.dump_traceback()
         raise TimeoutError("the test hangs")
 
-    before = signal.signal(signal.SIGALRM, bark)
+    before = signal.signal(signal.SIGALRM, fail)
     signal.setitimer(signal.ITIMER_REAL, 120)
     try:
         yield
@@ -193,7 +193,7 @@ def watchdog() -> Iterator[None]:
 
 @pytest.fixture
 def released() -> Iterator[None]:
-    """Forget a database that a failed test has left in a transaction, for the tests after it."""
+    """Drop a database that a failed test has left in a transaction."""
     yield
     try:
         close_db()

@@ -1,4 +1,4 @@
-"""A network between the bot and its server that a test can cut: a TCP proxy, with TLS if asked."""
+"""A TCP proxy between the bot and its server that a test can cut; optionally with TLS."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class Proxy:
     def __init__(self, url: str, tls: ssl.SSLContext | None = None) -> None:
         self.parameters = server_parameters(url)
         self.tls = tls
-        self.lose_answer_to: bytes | None = (
-            None  # pass this on, and lose the line before the answer
+        self.lose_response_to: bytes | None = (
+            None  # pass this on, and close the connection before the response
         )
-        self.silent = False  # pass nothing on any more, and say nothing
+        self.silent = False  # drop all data
         self.tls_connections = 0
         self.connections: list[socket.socket] = []
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -44,10 +44,10 @@ class Proxy:
         return f"postgresql://{user}@{host}:{self.port}/{name}?{rest}"
 
     def cut(self) -> None:
-        """Cut every line; new ones can be opened."""
-        for one in self.connections:
+        """Cut every connection; new ones can be opened."""
+        for connection in self.connections:
             with contextlib.suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
+                connection.shutdown(socket.SHUT_RDWR)
         self.connections.clear()
 
     def _accept(self) -> None:
@@ -84,13 +84,13 @@ class Proxy:
         while True:
             waiting = isinstance(client, ssl.SSLSocket) and client.pending()
             readable = [client] if waiting else select.select([client, server], [], [])[0]
-            for one in readable:
-                data = one.recv(65536)
+            for source in readable:
+                data = source.recv(65536)
                 if self.silent:
                     continue
-                if not data or (lost and one is server):
+                if not data or (lost and source is server):
                     return
-                if one is client and self.lose_answer_to and self.lose_answer_to in data:
+                if source is client and self.lose_response_to and self.lose_response_to in data:
                     lost = True
-                    self.lose_answer_to = None
-                (server if one is client else client).sendall(data)
+                    self.lose_response_to = None
+                (server if source is client else client).sendall(data)

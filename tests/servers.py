@@ -19,14 +19,14 @@ from psycopg import sql
 
 from botmemory._url import server_parameters
 
-OTHERS = "BOTMEMORY_TEST_POSTGRES"
+SERVER_VARIABLE = "BOTMEMORY_TEST_POSTGRES"
 _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of the server's maintenance database, as a superuser."""
-    url = os.environ.get(OTHERS)
+    url = os.environ.get(SERVER_VARIABLE)
     if url:
         yield url
         return
@@ -36,14 +36,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 class Restartable:
-    """A server of the test's own, which may be stopped and killed."""
+    """A server that a test may stop and kill."""
 
     def __init__(self, folder: Path) -> None:
         self._server = _start(folder)
         self.url: str = self._server.get_uri()
 
     def restart(self, *, kill: bool = False) -> None:
-        """Stop it as an administrator does, or kill it, and start it again."""
+        """Stop or kill the server and start it again."""
         if kill:
             process = self._server.get_postmaster_info().process
             process.kill()
@@ -72,7 +72,10 @@ def restartable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Restartabl
 
 def _start(folder: Path) -> Any:
     # one at a time: as root, the package adds a system user and changes permissions
-    with _quiet(), (Path(tempfile.gettempdir()) / f"botmemory_test_{os.getuid()}").open("w") as lock:
+    with (
+        _quiet(),
+        (Path(tempfile.gettempdir()) / f"botmemory_test_{os.getuid()}").open("w") as lock,
+    ):
         fcntl.flock(lock, fcntl.LOCK_EX)
         return _package().get_server(folder, cleanup_mode="stop")
 
@@ -87,7 +90,7 @@ def programs() -> Path:
 @contextmanager
 def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the packages, not ours
+        warnings.simplefilter("ignore")  # of other packages
         yield
 
 
@@ -99,22 +102,23 @@ def _package() -> Any:
 
 @pytest.fixture(scope="session")
 def new_database(server: str) -> Iterator[Callable[[str], str]]:
-    """A function that makes an empty database, with these options, and returns its URL."""
-    made: list[sql.Identifier] = []
+    """A function that creates an empty database with these options and returns its URL."""
+    names: list[sql.Identifier] = []
 
-    def make(options: str = "") -> str:
+    def create(options: str = "") -> str:
         name = f"botmemory_test_{os.getpid()}_{next(_numbers)}"
-        made.append(sql.Identifier(name))
-        run(server, sql.SQL("CREATE DATABASE {} " + options).format(made[-1]))
+        names.append(sql.Identifier(name))
+        run(server, sql.SQL("CREATE DATABASE {} " + options).format(names[-1]))
         return changed(server, dbname=name)
 
-    yield make
-    for name in made if OTHERS in os.environ else []:  # ours is thrown away as it is
+    yield create
+    # a server of pip's is deleted as a whole
+    for name in names if SERVER_VARIABLE in os.environ else []:
         run(server, sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name))
 
 
 def run(url: str, *statements: str | sql.Composed, **values: Any) -> list[tuple[Any, ...]]:
-    """Run SQL as another program would; return the rows of the last statement."""
+    """Run SQL on a connection of its own; return the rows of the last statement."""
     with psycopg.connect(**server_parameters(url), autocommit=True) as connection:
         for statement in statements:
             cursor = connection.execute(statement, values or None)

@@ -94,7 +94,7 @@ def imported() -> int:
     return trades.get_trade_count("BTC/USDT")
 
 
-# --- nobody waits for long ----------------------------------------------------------------------
+# --- waits are short ----------------------------------------------------------------------------
 
 
 def test_a_bot_records_while_a_file_is_imported(path: Path, tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_a_bot_records_while_a_file_is_imported(path: Path, tmp_path: Path) -> N
     file = write_csv(tmp_path / "t.csv", ROWS)
     with recording_bot(path):
         assert import_file(Trade, file).created == ROWS
-        # what is there already is looked up in short transactions too
+        # existing rows are looked up in short transactions too
         assert import_file(Trade, file).skipped == ROWS
 
 
@@ -211,7 +211,7 @@ def test_the_lock_is_free_while_the_source_of_rows_is_waited_for(path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "expected"),
     [
         ({"price": "-1"}, "line 4002: price: -1.0 is not greater than 0"),
         ({"signal_id": "7"}, "line 4002: signal: there is no such Signal; record it first"),
@@ -227,7 +227,7 @@ def test_the_lock_is_free_while_the_source_of_rows_is_waited_for(path: Path) -> 
     ],
 )
 def test_the_last_row_is_refused_and_no_other_is_recorded(
-    path: Path, tmp_path: Path, line: dict[str, str], said: str
+    path: Path, tmp_path: Path, line: dict[str, str], expected: str
 ) -> None:
     init_db(path)
     trade(exchange="okx", exchange_trade_id="recorded", id="0" * 32)
@@ -239,7 +239,7 @@ def test_the_last_row_is_refused_and_no_other_is_recorded(
         writer.writerow(trade_values(exchange="okx", exchange_trade_id="in the file"))
         writer.writerows(trade_values(timestamp=at(n)) for n in range(3999))
         writer.writerow(trade_values(timestamp=at(1)) | line)
-    with pytest.raises(ValidationError, match=said):
+    with pytest.raises(ValidationError, match=expected):
         import_file(Trade, file)
     assert trades.get_trade_count() == 1
     found = import_file(Trade, file, keep_going=True)
@@ -256,7 +256,7 @@ def meanwhile(function: Callable[[], object]) -> Callable[[int, int], None]:
     return progress
 
 
-def test_what_another_program_has_recorded_meanwhile_is_there_already(
+def test_rows_that_another_program_recorded_meanwhile_already_exist(
     path: Path, tmp_path: Path
 ) -> None:
     init_db(path)
@@ -341,7 +341,7 @@ def test_a_killed_import_is_completed_by_repeating_it(path: Path, tmp_path: Path
     assert 0 < there < ROWS
     found = import_file(Trade, file)
     assert (found.created, found.skipped) == (ROWS - there, there)
-    assert [one.price for one in trades.iterate()] == [n + 1 for n in range(ROWS)]
+    assert [trade.price for trade in trades.iterate()] == [n + 1 for n in range(ROWS)]
 
 
 @needs_fork
@@ -350,7 +350,7 @@ def test_on_a_full_disk_nothing_is_recorded(tmp_path: Path) -> None:
 
     def child() -> list[tuple[str, int]] | None:
         found = []
-        # there is no room at all, and too little of it
+        # there is no space, or too little
         for size in ("1m", "10m"):
             disk = tmp_path / size
             disk.mkdir()
@@ -371,7 +371,7 @@ def test_on_a_full_disk_nothing_is_recorded(tmp_path: Path) -> None:
     if found is None:
         pytest.skip("mounting a disk needs root's rights")
     (no_room, none), (full, none_too) = found
-    assert "has no room for the rows of the table trade (No space left on device)" in no_room
+    assert "has no space for the rows of the table trade (No space left on device)" in no_room
     assert "the disk is full" in full
     assert (none, none_too) == (0, 0)
 
@@ -399,10 +399,10 @@ def test_a_file_without_ids_is_recorded_once(new_target: Callable[[], str], tmp_
     assert (again.created, again.skipped) == (0, 2)
     file.write_text(f"{row}\n")
     assert import_file(Trade, file).created == 1  # another file
-    assert {one.id.version for one in trades.iterate()} == {7}
+    assert {trade.id.version for trade in trades.iterate()} == {7}
 
 
-def test_fills_of_one_moment_keep_the_order_of_the_file(
+def test_fills_of_one_timestamp_keep_the_order_of_the_file(
     new_target: Callable[[], str], tmp_path: Path
 ) -> None:
     init_db(new_target())
@@ -410,7 +410,7 @@ def test_fills_of_one_moment_keep_the_order_of_the_file(
     file = tmp_path / "t.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     import_file(Trade, file)
-    assert [one.price for one in trades.iterate()] == [n + 1 for n in range(300)]
+    assert [trade.price for trade in trades.iterate()] == [n + 1 for n in range(300)]
 
 
 def test_signals_get_ids_in_the_order_of_the_file(path: Path, tmp_path: Path) -> None:
@@ -421,7 +421,7 @@ def test_signals_get_ids_in_the_order_of_the_file(path: Path, tmp_path: Path) ->
     rows[1]["id"] = 20_000
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert import_file(Signal, file).created == 3000
-    ids = {one.symbol: one.id for one in Signal.select()}
+    ids = {signal.symbol: signal.id for signal in Signal.select()}
     assert ids.pop("1") == 20_000
     assert sorted(ids, key=ids.__getitem__) == [str(n) for n in range(3000) if n != 1]
     assert min(ids.values()) == 20_001  # an id that was given is not given again
@@ -455,7 +455,7 @@ def test_metadata_that_are_too_large_are_refused_by_their_line(
     file = tmp_path / "s.jsonl"
     row = {"symbol": "X", "signal_value": 1}
     large = row | {"signal_metadata": "x" * 200}
-    file.write_text("".join(json.dumps(one) + "\n" for one in (row, large, row)))
+    file.write_text("".join(json.dumps(values) + "\n" for values in (row, large, row)))
     with pytest.raises(ValidationError, match="line 2: signal_metadata: .* takes 202 bytes"):
         import_file(Signal, file)
     found = import_file(Signal, file, keep_going=True)

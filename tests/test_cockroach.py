@@ -1,7 +1,8 @@
 """The CockroachDB backend, on PostgreSQL: the same protocol, not the same engine.
 
 No CockroachDB comes from pip. What is its own is tested as far as PostgreSQL can show it: which
-statements are sent, which are not, and that a transaction undone with code 40001 is repeated.
+statements are sent, which are not, and that a transaction is repeated that was rolled back with
+SQLSTATE 40001.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ def test_the_functions_work_on_it(database: Any) -> None:
     assert trades.get_total_pnl() == 2.0
 
 
-def test_a_part_of_a_transaction_can_be_undone(database: Any) -> None:
+def test_a_part_of_a_transaction_can_be_rolled_back(database: Any) -> None:
     with session_scope():
         kept = trade()
         with pytest.raises(LookupError), session_scope():
@@ -88,7 +89,7 @@ def test_a_part_of_a_transaction_can_be_undone(database: Any) -> None:
     assert trades.get_all() == [kept]
 
 
-def test_nothing_is_sent_that_it_does_not_know(url: str) -> None:
+def test_no_statement_is_sent_that_cockroachdb_does_not_know(url: str) -> None:
     plain = url.replace("cockroachdb://", "postgresql://")
     name = plain.rpartition("/")[2].partition("?")[0]
     # PostgreSQL refuses here what CockroachDB has not: advisory locks

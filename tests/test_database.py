@@ -417,7 +417,7 @@ def test_a_closed_memory_is_never_silently_empty() -> None:
     database = init_db(":memory:")
     trade()
     database.close()
-    with pytest.raises(StorageError, match="what it held is gone"):
+    with pytest.raises(StorageError, match="its rows are gone"):
         trades.get_trade_count()
     close_db()
     init_db(":memory:")

@@ -1,4 +1,4 @@
-"""The worst days: full disks, lost files, damage, missing rights, made for real."""
+"""Full disks, lost files, damage and missing rights, caused for real."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def sound(path: Path) -> bool:
         return connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
-# --- no room ------------------------------------------------------------------------------
+# --- no space -----------------------------------------------------------------------------
 
 
 def test_a_full_disk(tmp_path: Path) -> None:
@@ -65,9 +65,9 @@ def test_a_full_disk(tmp_path: Path) -> None:
         init_db(path)
         trade()
         filler.write_bytes(b"x" * 300_000)
-        count, said = record_until_refused()
-        assert said.startswith(f"{path}: the disk is full (database or disk is full); ")
-        assert "free some space" in said
+        count, text = record_until_refused()
+        assert text.startswith(f"{path}: the disk is full (database or disk is full); ")
+        assert "free some space" in text
         # in a transaction the cause is not hidden by the rollback
         assert "the disk is full" in message(
             lambda: trades.create_many(
@@ -98,9 +98,9 @@ def test_a_limit_on_the_size_of_files(path: Path) -> None:
         init_db(path)
         trade()
         resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, resource.RLIM_INFINITY))
-        count, said = record_until_refused()
-        assert said.startswith(f"{path}: the system refused to read or write it (disk I/O error)")
-        assert "limit on the size of files" in said
+        count, text = record_until_refused()
+        assert text.startswith(f"{path}: the system refused to read or write it (disk I/O error)")
+        assert "limit on the size of files" in text
         with pytest.raises(StorageError, match="refused to read or write"), session_scope():
             for _ in range(1_000):
                 trade(trade_metadata={"note": "x" * 500})
@@ -124,11 +124,11 @@ def test_out_of_file_descriptors(path: Path) -> None:
         with contextlib.suppress(OSError):
             while True:
                 taken.append(os.open("/dev/null", os.O_RDONLY))
-        said = message(lambda: init_db(path))
+        text = message(lambda: init_db(path))
         for descriptor in taken:
             os.close(descriptor)
-        assert str(path) in said
-        assert "open files" in said
+        assert str(path) in text
+        assert "open files" in text
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         init_db(path)
         trade()
@@ -165,29 +165,29 @@ def test_a_read_only_file(open_folder: Path) -> None:
 def test_a_folder_that_cannot_be_written(open_folder: Path) -> None:
     def child() -> None:
         open_folder.chmod(0o500)
-        said = message(lambda: init_db(open_folder / "bot.db"))
-        assert f"{open_folder}/bot.db: cannot be created: Permission denied; check" in said
+        text = message(lambda: init_db(open_folder / "bot.db"))
+        assert f"{open_folder}/bot.db: cannot be created: Permission denied; check" in text
         open_folder.chmod(0o700)
 
     in_child(child, as_nobody=True)
 
 
-def test_a_file_of_somebody_else(open_folder: Path) -> None:
+def test_a_file_of_another_user(open_folder: Path) -> None:
     path = open_folder / "bot.db"
     init_db(path)
     trade()
     close_db()
     if os.getuid() == 0:
-        said = in_child(lambda: message(lambda: init_db(path)), as_nobody=True)
-        assert f"{path}: it cannot be opened" in said
-        assert "permissions" in said
+        text = in_child(lambda: message(lambda: init_db(path)), as_nobody=True)
+        assert f"{path}: it cannot be opened" in text
+        assert "permissions" in text
 
 
-# --- the file is not what it was ------------------------------------------------------------
+# --- lost and replaced files ----------------------------------------------------------------
 
 
 def lose(what: str, path: Path) -> None:
-    """Do to the open file what people and scripts do."""
+    """Delete or replace the open file, as people and scripts do."""
     if what == "deleted":
         path.unlink()
     elif what == "replaced":
@@ -216,13 +216,13 @@ def test_a_commit_into_a_lost_file_is_not_acknowledged(path: Path, what: str, ho
                 trade()
 
     lose(what, path)
-    said = message(record)
-    assert said.startswith(
+    text = message(record)
+    assert text.startswith(
         f"{path}: the file or its -wal was deleted or replaced while it was open"
     )
-    assert "nothing was written by this call" in said
+    assert "nothing was written by this call" in text
     # and it stays refused, so that no later call pretends
-    assert message(record) == said
+    assert message(record) == text
     close_db()
     if what in ("deleted", "moved away"):
         init_db(path)
@@ -246,7 +246,7 @@ def test_another_thread_notices_too(path: Path) -> None:
     assert "deleted or replaced" in message(trade)
 
 
-def test_a_bot_that_opens_its_own_file_is_told(path: Path) -> None:
+def test_a_bot_that_opens_its_lost_file_gets_an_error(path: Path) -> None:
     """Opening the file drops SQLite's locks, and the next process to close ends the -wal."""
     init_db(path)
     trade()
@@ -284,9 +284,9 @@ def test_a_damaged_file_is_refused_at_the_door(path: Path) -> None:
     filled(path)
     overwrite(path, 4096 * 40)
     before = path.read_bytes()
-    said = message(lambda: init_db(path))
-    assert said.startswith(f"{path}: the file is damaged (")
-    assert "restore the latest backup" in said
+    text = message(lambda: init_db(path))
+    assert text.startswith(f"{path}: the file is damaged (")
+    assert "restore the latest backup" in text
     assert path.read_bytes() == before
 
 
@@ -298,9 +298,9 @@ def test_damage_that_is_met_stops_all_writing(path: Path) -> None:
     overwrite(path, 4096 * 60)
 
     with ThreadPoolExecutor(1) as pool:  # a connection that has no page in its cache
-        said = message(lambda: pool.submit(lambda: list(trades.iterate())).result())
-    assert "the file is damaged" in said
-    assert message(trade) == said
+        text = message(lambda: pool.submit(lambda: list(trades.iterate())).result())
+    assert "the file is damaged" in text
+    assert message(trade) == text
 
 
 @pytest.mark.parametrize(
@@ -308,19 +308,19 @@ def test_damage_that_is_met_stops_all_writing(path: Path) -> None:
 )
 def test_what_is_no_database_is_refused_and_left_alone(path: Path, content: bytes) -> None:
     path.write_bytes(content)
-    said = message(lambda: init_db(path))
-    assert str(path) in said
+    text = message(lambda: init_db(path))
+    assert str(path) in text
     assert path.read_bytes() == content
 
 
-def test_an_empty_file_becomes_a_memory(path: Path) -> None:
+def test_an_empty_file_becomes_a_database(path: Path) -> None:
     path.touch()
     init_db(path)
     trade()
     assert trades.get_trade_count() == 1
 
 
-def test_a_table_that_went_missing_is_named(path: Path) -> None:
+def test_a_missing_table_is_named(path: Path) -> None:
     database = init_db(path)
     database.execute_sql("DROP TABLE trade")
     assert "no such table: trade; look at" in message(trades.get_all, SchemaError)

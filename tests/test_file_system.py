@@ -111,7 +111,7 @@ def test_this_systems_mounts_are_known(tmp_path: Path) -> None:
         (None, "ext4 xfs btrfs zfs tmpfs overlay fuseblk apfs vfat f2fs ecryptfs bcachefs"),
     ],
 )
-def test_each_kind_of_file_system_is_judged(severity: str | None, kinds: str) -> None:
+def test_each_kind_of_file_system_has_its_problem(severity: str | None, kinds: str) -> None:
     for kind in kinds.split():
         problem = problem_of(kind)
         assert (None if problem is None else problem.severity) == severity, kind
@@ -129,7 +129,7 @@ def test_a_hard_link_is_another_name(tmp_path: Path) -> None:
     assert other_names(file) == other_names(link) == ["has 2 hard links"]
 
 
-def test_what_is_no_file_has_no_other_name(tmp_path: Path) -> None:
+def test_a_folder_or_missing_file_has_no_other_name(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()  # a folder has a link for each folder in it
     with socket.socket(socket.AF_UNIX) as opened:
         opened.bind(str(tmp_path / "socket"))

@@ -19,7 +19,7 @@ def file(tmp_path: Path) -> str:
     return str(tmp_path / "bot.db-lock")
 
 
-def test_one_holds_it_at_a_time(file: str) -> None:
+def test_one_thread_holds_the_lock_at_a_time(file: str) -> None:
     first, second = FileLock(file), FileLock(file)
     assert first.acquire(0)
     assert not second.acquire(0)
@@ -28,7 +28,7 @@ def test_one_holds_it_at_a_time(file: str) -> None:
     assert Path(file).stat().st_mode & 0o777 == 0o600
 
 
-def test_a_waiter_gets_it_as_soon_as_it_is_free(file: str) -> None:
+def test_a_waiter_acquires_the_lock_as_soon_as_it_is_released(file: str) -> None:
     first, second = FileLock(file), FileLock(file)
     assert first.acquire(0)
     threading.Timer(0.05, first.release).start()
@@ -36,7 +36,7 @@ def test_a_waiter_gets_it_as_soon_as_it_is_free(file: str) -> None:
     assert not first.acquire(0)
 
 
-def test_who_gave_up_does_not_hold_it_later(file: str) -> None:
+def test_a_waiter_that_timed_out_does_not_hold_the_lock_later(file: str) -> None:
     first, second = FileLock(file), FileLock(file)
     assert first.acquire(0)
     assert not second.acquire(0.05)
@@ -44,7 +44,7 @@ def test_who_gave_up_does_not_hold_it_later(file: str) -> None:
     assert FileLock(file).acquire(5)
 
 
-def test_it_can_be_waited_for_again_after_giving_up(file: str) -> None:
+def test_the_lock_can_be_acquired_after_a_timeout(file: str) -> None:
     first, second = FileLock(file), FileLock(file)
     assert first.acquire(0)
     assert not second.acquire(0.05)
@@ -53,7 +53,7 @@ def test_it_can_be_waited_for_again_after_giving_up(file: str) -> None:
     assert not first.acquire(0)
 
 
-def test_an_interrupted_waiter_does_not_hold_it_later(file: str) -> None:
+def test_an_interrupted_waiter_does_not_hold_the_lock_later(file: str) -> None:
     class InterruptedByUserError(Exception):
         pass
 
@@ -73,12 +73,12 @@ def test_an_interrupted_waiter_does_not_hold_it_later(file: str) -> None:
     assert FileLock(file).acquire(5)
 
 
-def test_it_goes_with_the_object_that_holds_it(file: str) -> None:
+def test_the_lock_is_released_with_its_object(file: str) -> None:
     assert FileLock(file).acquire(0)
     assert FileLock(file).acquire(5)
 
 
-def test_many_threads_take_turns(file: str) -> None:
+def test_many_threads_acquire_the_lock_in_turn(file: str) -> None:
     inside: list[int] = []
     most = []
 

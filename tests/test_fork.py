@@ -1,4 +1,4 @@
-"""After a fork both processes record, or the child refuses; nobody loses anything."""
+"""After a fork both processes record, or the child refuses; nothing is lost."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_both_record(path: Path) -> None:
 def test_a_child_that_goes_on_after_its_parent_has_closed_loses_nothing(path: Path) -> None:
     init_db(path)
     trade(price=1)
-    parent_closed, told = os.pipe()
+    parent_closed, closing = os.pipe()
     child = os.fork()
     if child == 0:
         code = 1
@@ -52,16 +52,16 @@ def test_a_child_that_goes_on_after_its_parent_has_closed_loses_nothing(path: Pa
             os._exit(code)
     trade(price=3)
     close_db()
-    os.write(told, b"x")
+    os.write(closing, b"x")
     assert os.waitpid(child, 0)[1] == 0
     os.close(parent_closed)
-    os.close(told)
+    os.close(closing)
     init_db(path)
     assert trades.get_trade_count() == 53
 
 
 def refused() -> str:
-    """Return what the child is told, whatever it tries."""
+    """Return the message of the error that each call in the child raises."""
     with pytest.raises(StorageError, match="this process was forked while") as first:
         trade()
     with pytest.raises(StorageError):
@@ -75,9 +75,9 @@ def test_a_transaction_of_the_parent_cannot_be_used_in_the_child(path: Path) -> 
     init_db(path)
     with session_scope():
         trade()
-        said = in_child(refused)
+        text = in_child(refused)
         trade()
-    assert "spawn" in said
+    assert "spawn" in text
     assert trades.get_trade_count() == 2
 
 
@@ -142,7 +142,7 @@ def hold(acknowledge: Callable[[object], None]) -> None:
         threading.Event().wait(30)
 
 
-def test_a_fork_waits_for_a_thread_that_is_opening_the_memory(path: Path) -> None:
+def test_a_fork_waits_for_a_thread_that_opens_the_database(path: Path) -> None:
     opening = threading.Event()
 
     def work() -> None:
@@ -181,7 +181,7 @@ def work_in_pool(number: int) -> None:
     trade(price=number + 1)
 
 
-def test_memory_goes_with_the_child(path: Path) -> None:
+def test_an_in_memory_database_is_copied_to_the_child(path: Path) -> None:
     init_db(":memory:")
     trade()
 

@@ -22,7 +22,7 @@ from servers import changed, run
 
 from botmemory import close_db, init_db
 
-# psycopg warns of a cursor that nobody has closed
+# psycopg warns of a cursor that was not closed
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 
 STORM = str(Path(__file__).with_name("interrupt_storm.py"))
@@ -100,14 +100,14 @@ def test_postgres_operation_interrupted_anywhere_leaves_nothing(
 
 
 class Program:
-    """The program of interrupt_storm.py, and what it says."""
+    """The program of interrupt_storm.py, and the words that it prints."""
 
     def __init__(
         self, kind: str, target: str, count: int, longest: float, look: Callable[[], list[str]]
     ) -> None:
         self._look = look
         self.left: list[str] = []  # by an interrupt, while the program did nothing
-        self.said: Counter[str] = Counter()
+        self.words: Counter[str] = Counter()
         self.stored: list[str] = []
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  (a pipe would fill up)
         self.process = subprocess.Popen(
@@ -127,7 +127,7 @@ class Program:
         assert self.process.stdin is not None
         for line in self.process.stdout:
             word, _, rest = line.rstrip("\n").partition(" ")
-            self.said[word] += 1
+            self.words[word] += 1
             if word == "stored":
                 self.stored.append(rest)
             elif word == "idle":
@@ -186,16 +186,16 @@ def storm(
     finally:
         errors = program.end(), other.end()
     for ended in (program, other):
-        # Python itself may have said there that it ignores what a generator raises as it goes
+        # Python itself may report there that it ignores an exception in a generator that it closes
         assert ended.process.returncode == 0, "\n".join(errors)
-        assert ended.said["closed"] == 1, "\n".join(errors)
+        assert ended.words["closed"] == 1, "\n".join(errors)
     assert program.left == []
     assert len(other.stored) > 10
     if kind == "handler":
-        assert sum("handler" in group for group in program.stored) > count / 10, program.said
+        assert sum("handler" in group for group in program.stored) > count / 10, program.words
     else:
-        assert program.said["interrupted"] > count / 10, program.said
-        assert program.said["idle"] > 1
+        assert program.words["interrupted"] > count / 10, program.words
+        assert program.words["idle"] > 1
     require_whole(read(), program, other)
 
 
@@ -207,13 +207,13 @@ def test_storm_of_interrupts_on_sqlite_stops_nobody(
     """What returned is stored, all or nothing; and another process records all the time."""
 
     def look() -> list[str]:
-        found = sqlite_file.left()  # the other process writes: its lock is given back soon
+        problems = sqlite_file.left()  # the other process writes, and releases its lock soon
         for _ in range(100):
-            if not found:
+            if not problems:
                 break
             time.sleep(0.005)
-            found = sqlite_file.left()
-        return found
+            problems = sqlite_file.left()
+        return problems
 
     def read() -> Counter[str]:
         with closing(sqlite3.connect(path)) as connection:
@@ -226,7 +226,7 @@ def test_storm_of_interrupts_on_sqlite_stops_nobody(
 
 @pytest.mark.parametrize("kind", ["ctrl_c", "alarm", "thread", "handler"])
 @pytest.mark.parametrize("count", [100, pytest.param(2000, marks=pytest.mark.long)])
-def test_storm_of_interrupts_on_postgres_stops_nobody(
+def test_storm_of_interrupts_on_postgres_stops_no_process(
     kind: str, count: int, new_database: Callable[[], str]
 ) -> None:
     """What returned is stored, all or nothing; and another process records all the time."""
@@ -234,18 +234,18 @@ def test_storm_of_interrupts_on_postgres_stops_nobody(
 
     def look() -> list[str]:
         for _ in range(100):
-            found = run(
+            problems = run(
                 other,
                 "SELECT state || ': ' || query FROM pg_stat_activity "
                 "WHERE application_name = 'storm' AND state <> 'idle'",
             )
-            if not found:
+            if not problems:
                 break
             time.sleep(0.005)  # the server sees later that a connection was closed
-        return [text for (text,) in found]
+        return [text for (text,) in problems]
 
     def read() -> Counter[str]:
         return Counter(row for (row,) in run(other, "SELECT symbol FROM trade"))
 
-    # a connection that is interrupted is made anew, which takes its time
+    # an interrupted connection is replaced by a new one, which takes time
     storm(kind, count, 0.04, changed(other, application_name="storm"), other, look, read)

@@ -1,4 +1,4 @@
-"""Many processes on one memory: nothing lost, nobody starved, nothing torn."""
+"""Many processes on one database: no row is lost, no process starves, no transaction is torn."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ spawn = multiprocessing.get_context("spawn")
 
 
 def at_once(work: Callable[..., Any], *arguments: Any, processes: int = PROCESSES) -> list[Any]:
-    """Run `work` in processes that begin at the same moment; return what they answered."""
-    start, answers = spawn.Barrier(processes), spawn.Queue()
+    """Run `work` in processes that start together; return their results."""
+    start, results = spawn.Barrier(processes), spawn.Queue()
     started = [
-        spawn.Process(target=work, args=(start, answers, number, *arguments))
+        spawn.Process(target=work, args=(start, results, number, *arguments))
         for number in range(processes)
     ]
     for process in started:
@@ -41,7 +41,7 @@ def at_once(work: Callable[..., Any], *arguments: Any, processes: int = PROCESSE
     try:
         while len(found) < processes:
             try:
-                found.append(answers.get(timeout=1))
+                found.append(results.get(timeout=1))
             except Empty:
                 assert not any(process.exitcode for process in started), "a process failed"
     except BaseException:
@@ -54,7 +54,7 @@ def at_once(work: Callable[..., Any], *arguments: Any, processes: int = PROCESSE
     return found
 
 
-def record(start: Barrier, answers: Any, number: int, target: str, count: int) -> None:
+def record(start: Barrier, results: Any, number: int, target: str, count: int) -> None:
     init_db(target)
     start.wait(60)
     ids, seconds = [], []
@@ -63,7 +63,7 @@ def record(start: Barrier, answers: Any, number: int, target: str, count: int) -
         ids.append(trade(strategy=str(number)).id)
         seconds.append(time.perf_counter() - began)
     close_db()
-    answers.put((ids, seconds))
+    results.put((ids, seconds))
 
 
 @pytest.mark.parametrize("count", [25, pytest.param(500, marks=pytest.mark.long)])
@@ -94,14 +94,14 @@ def test_eight_processes_record_on_a_slow_disk(
     assert max(seconds) < 60 * statistics.median(seconds)
 
 
-def read_then_write(start: Barrier, answers: Any, number: int, target: str, count: int) -> None:
+def read_then_write(start: Barrier, results: Any, number: int, target: str, count: int) -> None:
     init_db(target)
     start.wait(60)
     for _ in range(count):
         with session_scope():
             [last] = trades.get_latest(limit=1)
             trades.update(last, quantity=last.quantity + 1)
-    answers.put(number)
+    results.put(number)
 
 
 @pytest.mark.parametrize("count", [20, pytest.param(100, marks=pytest.mark.long)])
@@ -114,13 +114,13 @@ def test_eight_processes_read_then_write(target: str, count: int) -> None:
     assert [t.quantity for t in trades.get_all()] == [1.0 + PROCESSES * count]
 
 
-def open_and_record(start: Barrier, answers: Any, number: int, targets: list[str]) -> None:
+def open_and_record(start: Barrier, results: Any, number: int, targets: list[str]) -> None:
     for target in targets:
         start.wait(60)
         init_db(target)
         trade(strategy=str(number))
         close_db()
-    answers.put(number)
+    results.put(number)
 
 
 @pytest.mark.parametrize("rounds", [8, pytest.param(100, marks=pytest.mark.long)])
@@ -135,14 +135,14 @@ def test_eight_processes_open_a_new_memory_at_the_same_moment(
         close_db()
 
 
-def fills(start: Barrier, answers: Any, number: int, target: str, count: int) -> None:
+def fills(start: Barrier, results: Any, number: int, target: str, count: int) -> None:
     init_db(target)
     start.wait(60)
     created = 0
     for fill in range(count):
         values = trade_values(exchange="okx", exchange_trade_id=str(fill), timestamp=at(fill))
         created += trades.get_or_create(**values)[1]
-    answers.put(created)
+    results.put(created)
 
 
 @pytest.mark.parametrize("count", [50, pytest.param(1000, marks=pytest.mark.long)])

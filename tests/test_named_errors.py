@@ -77,7 +77,7 @@ def test_an_integer_of_5000_digits_is_refused_by_name(recorded: Trade, name: str
     assert (trades.get_trade_count(), signals.get_signal_count()) == (1, 1)
 
 
-def test_what_no_argument_takes_is_shown_all_the_same(recorded: Trade) -> None:
+def test_a_value_of_a_wrong_type_is_shown(recorded: Trade) -> None:
     with pytest.raises(ConfigError, match=r"busy_timeout: <int of 16,610 bits>"):
         Config(busy_timeout=HUGE)
     with pytest.raises(ValidationError, match="trade"):
@@ -131,12 +131,12 @@ def test_a_path_that_no_file_has_is_refused(empty_folder: Path, name: str) -> No
 @needs_fork
 @pytest.mark.parametrize("name", PATH_ARGUMENTS)
 def test_a_relative_path_where_the_working_folder_is_gone(tmp_path: Path, name: str) -> None:
-    gone = tmp_path / "gone"
-    gone.mkdir()
+    removed = tmp_path / "removed"
+    removed.mkdir()
 
     def child() -> str:
-        os.chdir(gone)
-        gone.rmdir()
+        os.chdir(removed)
+        removed.rmdir()
         return refused(name, "x.csv")
 
     assert "the working folder is gone" in in_child(child)
@@ -147,16 +147,16 @@ def test_a_relative_path_where_the_working_folder_is_gone(tmp_path: Path, name: 
 def test_a_program_that_is_told_where_the_database_is_needs_no_working_folder(
     tmp_path: Path, program: str
 ) -> None:
-    gone, path = tmp_path / "gone", tmp_path / "bot.db"
-    gone.mkdir()
+    removed, path = tmp_path / "removed", tmp_path / "bot.db"
+    removed.mkdir()
     init_db(path)
     close_db()
     call = f"import sys; from {program} import main; sys.exit(main())"
     command = [sys.executable, "-c", call, "--db", str(path), "status"]
 
     def child() -> tuple[int, str]:
-        os.chdir(gone)
-        gone.rmdir()
+        os.chdir(removed)
+        removed.rmdir()
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         return done.returncode, done.stderr
 
@@ -184,7 +184,7 @@ def test_a_disk_that_is_full_when_a_file_is(tmp_path: Path, what: str) -> None:
         if not mount_small_disk(tmp_path):
             return None
         path = tmp_path / "bot.db"
-        said = []
+        messages = []
         for room in (0, 4_096, 16_384, 32_768, 65_536, 131_072):
             for file in tmp_path.iterdir():
                 file.unlink()
@@ -196,19 +196,19 @@ def test_a_disk_that_is_full_when_a_file_is(tmp_path: Path, what: str) -> None:
             try:
                 init_db(path)
             except StorageError as error:
-                said.append(str(error))
+                messages.append(str(error))
             close_db()
             filler.unlink()
             init_db(path)  # and once there is room, it is
             trade()
             close_db()
-        return said
+        return messages
 
-    said = in_child(child)
-    if said is None:
-        pytest.skip("this system lets nobody mount a disk here")
-    assert len(said) >= 4
-    assert [line for line in said if "the disk is full" not in line] == []
+    messages = in_child(child)
+    if messages is None:
+        pytest.skip("this system does not let a test mount a disk")
+    assert len(messages) >= 4
+    assert [line for line in messages if "the disk is full" not in line] == []
 
 
 # --- a package that is not on the disk ----------------------------------------------------------

@@ -83,7 +83,7 @@ NULLABLE = {
 
 
 @pytest.mark.parametrize("model", [Signal, Trade])
-def test_the_types_and_rules_in_the_catalog(url: str, model: Any) -> None:
+def test_the_types_and_checks_in_the_catalog(url: str, model: Any) -> None:
     init_db(url)
     table = model._meta.table_name
     columns = run(
@@ -94,13 +94,13 @@ def test_the_types_and_rules_in_the_catalog(url: str, model: Any) -> None:
     )
     assert {name: kind for name, kind, _ in columns} == TYPES[table]
     assert {name for name, _, required in columns if not required} == NULLABLE[table]
-    rules = run(
+    checks = run(
         url,
         "SELECT conname FROM pg_constraint WHERE conrelid = %(table)s::regclass "
         "AND contype = 'c' AND convalidated",
         table=table,
     )
-    assert {name for (name,) in rules} == {f"{table}_{column}_check" for column in CHECKED[table]}
+    assert {name for (name,) in checks} == {f"{table}_{column}_check" for column in CHECKED[table]}
     references = run(
         url,
         "SELECT pg_get_constraintdef(oid) FROM pg_constraint "
@@ -131,34 +131,34 @@ def test_what_a_role_or_a_database_sets_changes_nothing(url: str, setting: str) 
     name = url.rpartition("/")[2].partition("?")[0]
     run(url, f'ALTER DATABASE "{name}" SET {setting}')
     init_db(url)
-    moments = [
+    times = [
         datetime(2024, 3, 10, 7, 30, 0, 123456, UTC),  # the clocks of New York go forward
         datetime(1, 1, 2, tzinfo=UTC),
         datetime(9999, 12, 31, 23, 59, 59, 999999, UTC),
         datetime(1850, 1, 1, tzinfo=UTC),  # a zone with seconds in its offset
     ]
-    for moment in moments:
-        made = trade(timestamp=moment, price=0.1 + 0.2, pnl=1e-300, symbol="Ω/€🔑")
-        read = trades.get_by_id(made.id)
-        assert (read.timestamp, read.price, read.pnl) == (moment, 0.1 + 0.2, 1e-300)
+    for timestamp in times:
+        created = trade(timestamp=timestamp, price=0.1 + 0.2, pnl=1e-300, symbol="Ω/€🔑")
+        read = trades.get_by_id(created.id)
+        assert (read.timestamp, read.price, read.pnl) == (timestamp, 0.1 + 0.2, 1e-300)
         assert read.symbol == "Ω/€🔑"
-        assert trades.get_by_date_range(None, moment, moment) == [made]
-        assert list(trades.iterate(start_date=moment, end_date=moment)) == [made]
+        assert trades.get_by_date_range(None, timestamp, timestamp) == [created]
+        assert list(trades.iterate(start_date=timestamp, end_date=timestamp)) == [created]
         [(stored,)] = run(
             url,
             "SELECT to_char(timestamp AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US') "
             "FROM trade WHERE id = %(id)s",
-            id=made.id,
+            id=created.id,
         )
-        assert stored == f"{moment.replace(tzinfo=None).isoformat(' ', 'microseconds')}"
+        assert stored == f"{timestamp.replace(tzinfo=None).isoformat(' ', 'microseconds')}"
 
 
 def test_a_time_zone_set_in_the_session_changes_nothing(url: str) -> None:
     init_db(url)
     with session_scope() as database:
         database.execute_sql("SET LOCAL TIME ZONE 'Asia/Kathmandu'")
-        made = trade(timestamp=at(5))
-        read = trades.get_by_id(made.id)
+        created = trade(timestamp=at(5))
+        read = trades.get_by_id(created.id)
         assert (read.timestamp, read.timestamp.tzinfo) == (at(5), UTC)
 
 
@@ -172,11 +172,11 @@ def test_a_full_commit_waits_for_the_disk_and_a_normal_one_does_not(url: str) ->
 
 def test_a_database_that_does_not_keep_all_text_is_refused(new_database: Any) -> None:
     url = new_database("ENCODING 'LATIN1' TEMPLATE template0 LOCALE 'C'")
-    with pytest.raises(StorageError, match="keeps its text in LATIN1; create one WITH ENCODING"):
+    with pytest.raises(StorageError, match="stores its text in LATIN1; create one WITH ENCODING"):
         init_db(url)
 
 
-def test_reading_only_writes_nothing_and_sees_one_moment(url: str) -> None:
+def test_read_only_writes_nothing_and_sees_one_snapshot(url: str) -> None:
     with pytest.raises(SchemaError, match="pending"):
         init_db(url, read_only=True)
     init_db(url)
@@ -193,7 +193,7 @@ def test_reading_only_writes_nothing_and_sees_one_moment(url: str) -> None:
     assert trades.get_trade_count() == 2
 
 
-def test_the_alphabet_of_the_database_does_not_matter(new_database: Any) -> None:
+def test_the_collation_of_the_database_does_not_matter(new_database: Any) -> None:
     init_db(new_database("TEMPLATE template0 LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8'"))
     for symbol in ("b", "B", "a", "Ä"):
         trade(symbol=symbol)
@@ -207,14 +207,14 @@ def test_create_many_goes_through_copy(url: str) -> None:
     init_db(url)
     run(
         url,
-        "CREATE TABLE said (statement text)",
+        "CREATE TABLE statements (statement text)",
         "CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS "
-        "$$ BEGIN INSERT INTO said VALUES (current_query()); RETURN NULL; END $$",
+        "$$ BEGIN INSERT INTO statements VALUES (current_query()); RETURN NULL; END $$",
         "CREATE TRIGGER note AFTER INSERT ON trade FOR EACH STATEMENT EXECUTE FUNCTION note()",
     )
     assert trades.create_many(trade_values(signal=signal()) for _ in range(3)) == 3
-    [(said,)] = run(url, "SELECT statement FROM said")
-    assert said.startswith('COPY "trade"')
+    [(statements,)] = run(url, "SELECT statement FROM statements")
+    assert statements.startswith('COPY "trade"')
 
 
 def test_create_many_in_one_copy_names_the_row_that_is_there(url: str) -> None:
@@ -274,7 +274,7 @@ def test_transactions_that_read_or_change_take_turns(url: str, change: Any) -> N
         assert trades.get_total_pnl() == 1.0  # what was read is still true
 
 
-def test_a_turn_is_taken_again_after_a_savepoint_was_undone(url: str) -> None:
+def test_the_write_lock_is_acquired_again_after_a_savepoint_was_rolled_back(url: str) -> None:
     init_db(url, busy_timeout=0.3)
     held = trade()
 
@@ -329,7 +329,7 @@ def test_a_deadlock_is_a_named_error(url: str) -> None:
     assert trades.get_trade_count() == 2
 
 
-def test_run_transaction_repeats_what_was_undone(url: str) -> None:
+def test_run_transaction_repeats_what_was_rolled_back(url: str) -> None:
     init_db(url)
     meeting, calls = Meeting(), []
 
@@ -384,7 +384,7 @@ def test_run_transaction_inside_another_one_is_not_repeated(
     assert trades.get_trade_count() == 0
 
 
-def test_run_transaction_hands_over_what_happens_inside(memory: peewee.Database) -> None:
+def test_run_transaction_returns_or_raises_as_the_function_does(memory: peewee.Database) -> None:
     def double(quantity: float, *, fail: bool) -> float:
         trade(quantity=quantity)
         if fail:
@@ -476,13 +476,13 @@ def test_the_check_finds_what_another_program_changed(url: str) -> None:
         "DROP INDEX trade_symbol",
     )
     found = "\n".join(finding.what for finding in check())
-    for said in (
+    for statements in (
         "trade_price_check",
         "pnl is real NULL, not double",
         "signal_value is smallint NULL",
         "symbol",
     ):
-        assert said in found
+        assert statements in found
 
 
 def test_a_server_is_not_backed_up_as_a_file(url: str, tmp_path: Any) -> None:
@@ -507,7 +507,7 @@ def test_signals_are_streamed_in_order(url: str) -> None:
     assert [s.timestamp for s in signals.iterate()] == [at(-n) for n in reversed(range(1500))]
 
 
-def test_a_counter_is_not_set_behind_what_others_have_counted_meanwhile(
+def test_a_sequence_is_not_set_behind_ids_that_others_got_meanwhile(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backend: Any = init_db(url)

@@ -142,7 +142,7 @@ def test_waiting_too_long_for_a_row_is_a_named_error(url: str) -> None:
     assert trades.get_total_pnl() == 1.0
 
 
-def test_get_db_gives_its_connection_back(url: str) -> None:
+def test_get_db_releases_its_connection(url: str) -> None:
     init_db(url, pool_size=1)
     for database in get_db():
         database.connection()
@@ -198,7 +198,7 @@ def test_iterate_outlives_no_transaction(url: str) -> None:
         rows = trades.iterate()
         assert next(rows).timestamp == at(-1)  # it sees what the transaction has done
     with session_scope():
-        with pytest.raises(StorageError, match="transaction .* is over; use up iterate"):
+        with pytest.raises(StorageError, match="transaction .* is over; finish it inside"):
             next(rows)
         trade()  # and the transaction after it is none the worse
     with session_scope():
@@ -283,7 +283,7 @@ def test_a_cut_between_two_calls_is_survived(proxy: Proxy) -> None:
 
 
 def test_a_record_whose_answer_was_lost_is_never_repeated(proxy: Proxy) -> None:
-    proxy.lose_answer_to = b"INSERT"
+    proxy.lose_response_to = b"INSERT"
     with pytest.raises(StorageError, match=r"whether it is stored is not known: .* id= or"):
         trade()
     assert trades.get_trade_count() == 1  # it was stored, and once
@@ -293,12 +293,12 @@ def test_a_transaction_whose_answer_was_lost_is_never_repeated(proxy: Proxy) -> 
     with pytest.raises(StorageError, match="whether it is stored is not known"), session_scope():
         trade()
         trade()
-        proxy.lose_answer_to = b"COMMIT"
+        proxy.lose_response_to = b"COMMIT"
     assert trades.get_trade_count() == 2
 
 
 def test_a_record_with_an_id_is_safe_to_repeat(proxy: Proxy) -> None:
-    proxy.lose_answer_to = b"INSERT"
+    proxy.lose_response_to = b"INSERT"
     fill = {"exchange": "okx", "exchange_trade_id": "1"} | trade_values()
     with pytest.raises(StorageError, match="get_or_create"):
         trades.get_or_create(**fill)
@@ -306,18 +306,18 @@ def test_a_record_with_an_id_is_safe_to_repeat(proxy: Proxy) -> None:
     assert trades.get_trade_count() == 1
 
 
-def test_a_question_whose_answer_was_lost_is_asked_again(proxy: Proxy) -> None:
+def test_a_query_whose_result_was_lost_is_repeated(proxy: Proxy) -> None:
     there = trade()
-    proxy.lose_answer_to = b"SELECT"
+    proxy.lose_response_to = b"SELECT"
     assert trades.get_all() == [there]
 
 
-def test_a_connection_that_was_idle_for_long_is_asked_first(
+def test_a_connection_that_was_idle_for_long_is_tested_first(
     proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("botmemory.backends.server.base.TRUSTED", 0.0)
+    monkeypatch.setattr("botmemory.backends.server.base.IDLE_BEFORE_CHECK", 0.0)
     trade()
-    proxy.lose_answer_to = b"\0"  # gone without a word, as behind a router that forgot it
+    proxy.lose_response_to = b"\0"  # gone without a word, as behind a router that forgot it
     trade()
     assert trades.get_trade_count() == 2
 
@@ -398,7 +398,7 @@ def test_any_password_works_and_appears_nowhere(
 # --- transactions ---------------------------------------------------------------------------
 
 
-def test_what_fails_inside_a_transaction_undoes_no_more_than_itself(url: str) -> None:
+def test_a_failed_call_inside_a_transaction_undoes_only_itself(url: str) -> None:
     init_db(url)
     with session_scope():
         kept = trade()

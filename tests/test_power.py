@@ -1,4 +1,4 @@
-"""A power cut: what was not written through to the disk is gone."""
+"""A power cut: data that was not synced to the disk is lost."""
 
 from __future__ import annotations
 

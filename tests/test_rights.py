@@ -36,7 +36,7 @@ def lock_of(path: Path) -> Path:
 
 @contextmanager
 def warnings_logged() -> Iterator[list[str]]:
-    """Yield the list of what the logger "botmemory" warns of."""
+    """Yield the list of warnings of the logger "botmemory"."""
     messages: list[str] = []
 
     class Collector(logging.Handler):
@@ -146,7 +146,7 @@ def test_a_healthy_lock_file_is_no_warning(path: Path) -> None:
     assert logged == []
 
 
-# --- reading only -------------------------------------------------------------------------
+# --- read-only ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("what", ["moved", "deleted", "replaced"])
@@ -187,7 +187,7 @@ def test_closing_a_read_only_database_in_a_thread_creates_no_file(path: Path) ->
 
 @contextmanager
 def unwritable(folder: Path) -> Iterator[None]:
-    """Let nobody write in this folder, nor the files in it."""
+    """Make this folder and its files read-only for every user."""
     modes = {file: file.stat().st_mode & 0o777 for file in (*folder.iterdir(), folder)}
     for file, mode in modes.items():
         file.chmod(mode & 0o555)
@@ -223,7 +223,7 @@ def test_a_read_only_folder_is_read_after_the_bot_has_stopped(open_folder: Path)
 
 
 def count_or_refusal(path: Path) -> int | str:
-    """Open for reading and return how many trades there are, or why that is refused."""
+    """Open read-only and return the number of trades, or the error message."""
     try:
         init_db(path, read_only=True)
         return trades.get_trade_count()
@@ -234,7 +234,7 @@ def count_or_refusal(path: Path) -> int | str:
 
 
 def leave_wal(path: Path, count: int, lose: str) -> None:
-    """Be killed after recording, and lose one of the files that are left."""
+    """Record, get killed, and delete one of the files that remain."""
 
     def bot(acknowledge: Callable[[object], None]) -> None:
         init_db(path)
@@ -376,11 +376,11 @@ def test_a_reader_of_a_read_only_folder_is_never_shown_wrong_data(open_folder: P
             trades.create_many([trade_values(trade_metadata={"n": "x" * 2000})] * 300)
             acknowledged += 300
             for what in ("read", "open", "read"):
-                answer = ask(what)  # while the writer is there
-                if answer[0] != "refused":
-                    assert int(answer[0]) == int(answer[1])
-                    assert int(answer[0]) in (acknowledged, acknowledged - 300), answer
-                    assert what == "read" or int(answer[0]) == acknowledged, answer
+                counts = ask(what)  # while the writer is there
+                if counts[0] != "refused":
+                    assert int(counts[0]) == int(counts[1])
+                    assert int(counts[0]) in (acknowledged, acknowledged - 300), counts
+                    assert what == "read" or int(counts[0]) == acknowledged, counts
             close_db()
             still_open = ask("read")
             if still_open[0] != "refused":

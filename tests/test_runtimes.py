@@ -1,4 +1,4 @@
-"""Tasks, greenlets, signal handlers and forks: each has transactions of its own, nobody hangs."""
+"""Tasks, greenlets, signal handlers and forks: each has its own transactions, and none hangs."""
 
 from __future__ import annotations
 
@@ -606,17 +606,17 @@ print(json.dumps([acknowledged, errors]))
 
 
 def require_what_was_acknowledged(target: str, mode: str, output: str) -> dict[str, int]:
-    """Compare what a program says it has recorded with what is there; return the former."""
+    """Require that the rows a program has reported are stored; return their counts."""
     acknowledged, errors = json.loads(output.splitlines()[-1])
     assert [error for error in errors if not error.startswith("refused")] == []
     rows = stored(target, "strategy")
-    found = {where: rows.count(where) for where in ("main", "outside", "inside")}
-    assert found["main"] == acknowledged["main"]
-    assert found["outside"] == acknowledged["outside"]
+    counts = {where: rows.count(where) for where in ("main", "outside", "inside")}
+    assert counts["main"] == acknowledged["main"]
+    assert counts["outside"] == acknowledged["outside"]
     if mode == "rollback":
-        assert found["inside"] <= acknowledged["inside"]
+        assert counts["inside"] <= acknowledged["inside"]
     else:
-        assert found["inside"] == acknowledged["inside"]
+        assert counts["inside"] == acknowledged["inside"]
     return acknowledged
 
 
@@ -775,8 +775,8 @@ def test_a_signal_handler_records_while_the_main_thread_waits(path: Path) -> Non
         with writer_elsewhere(path):
             waiter.stdin.write("\n")
             waiter.stdin.flush()
-            answer = timed(waiter.stdout.readline)
-            assert answer.value == "1 True\n"
-            assert answer.seconds < SOON
+            outcome = timed(waiter.stdout.readline)
+            assert outcome.value == "1 True\n"
+            assert outcome.seconds < SOON
         waiter.communicate("\n", timeout=20)
     assert stored(path, "strategy") == ["later"]

@@ -77,8 +77,11 @@ def wrong(found: list[dict[str, Any]]) -> list[str]:
 def sample(
     syscalls: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, list[dict[str, Any]]]:
-    found = reports(syscalls, tmp_path_factory.mktemp("sample"), POINTS, *OPERATIONS)
-    return {name: [one for one in found if one["operation"] == name] for name in OPERATIONS}
+    all_reports = reports(syscalls, tmp_path_factory.mktemp("sample"), POINTS, *OPERATIONS)
+    return {
+        name: [report for report in all_reports if report["operation"] == name]
+        for name in OPERATIONS
+    }
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
@@ -92,9 +95,9 @@ def test_a_system_call_fails(sample: dict[str, list[dict[str, Any]]], operation:
 @pytest.mark.long
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_each_system_call_fails(syscalls: Path, tmp_path: Path, operation: str) -> None:
-    found = reports(syscalls, tmp_path / "each", "each", operation)
-    assert len(found) == 1 + found[0]["calls"]
-    assert wrong(found) == []
+    all_reports = reports(syscalls, tmp_path / "each", "each", operation)
+    assert len(all_reports) == 1 + all_reports[0]["calls"]
+    assert wrong(all_reports) == []
 
 
 def test_the_driver_sees_the_calls_and_the_errors(

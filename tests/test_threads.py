@@ -1,4 +1,4 @@
-"""Threads and processes that read and write at once: nobody stalls, nobody waits in vain."""
+"""Threads and processes that read and write at once: no call stalls, no wait is in vain."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ __all__ = ["released", "watchdog"]  # fixtures
 pytestmark = pytest.mark.usefixtures("watchdog", "released")
 
 OLD_FILE = Path(__file__).parent / "data" / "version_0001.db"
-AT_ONCE = 4.0  # seconds: what waits for nobody takes milliseconds on an idle machine
+AT_ONCE = 4.0  # seconds: without waiting it takes milliseconds on an idle machine
 many_rounds = pytest.mark.parametrize("rounds", [30, pytest.param(300, marks=pytest.mark.long)])
 every_crowd = pytest.mark.parametrize("threads", [2, 8, 32])
 every_holder = pytest.mark.parametrize("by", ["botmemory", "sqlite3"])
 
 
 def require_no_stall(outcomes: list[Outcome], limit: float = SOON) -> None:
-    """Fail on the first call that raised, or that took about as long as one that waits in vain."""
+    """Fail on the first call that raised, or that took about as long as `busy_timeout`."""
     for outcome in outcomes:
         if outcome.error is not None:
             raise outcome.error
@@ -176,7 +176,7 @@ def test_closing_while_threads_read_and_write_stalls_nobody(path: Path, rounds: 
 
 
 @many_rounds
-def test_threads_connect_while_another_one_asks_to_close(target: str, rounds: int) -> None:
+def test_threads_connect_while_another_one_closes(target: str, rounds: int) -> None:
     init_db(target)
     stop = threading.Event()
 
@@ -207,7 +207,7 @@ def test_threads_connect_while_another_one_asks_to_close(target: str, rounds: in
     assert stored(target) == [100]
 
 
-# --- reading waits for nobody -------------------------------------------------------------
+# --- reading never waits ------------------------------------------------------------------
 
 
 READS: dict[str, Callable[[], object]] = {
@@ -335,7 +335,7 @@ def test_reading_through_aio_does_not_wait_for_many_that_wait_to_write(target: s
 
 
 def require_free(target: str, price: float) -> None:
-    """Let another process record: it waits for nobody."""
+    """Let another process record, which must not wait."""
     another = """
         import sys
         from botmemory import init_db, session_scope
@@ -502,7 +502,7 @@ def test_reading_beside_a_suspended_generator_shows_nothing_uncommitted(target: 
     assert read.seconds < SOON
 
 
-def test_a_generator_whose_scope_nobody_disturbs_is_stored(target: str) -> None:
+def test_a_generator_whose_scope_is_undisturbed_is_stored(target: str) -> None:
     init_db(target)
     assert list(recording_scope(1, 2, 3)) == [1, 2, 3]
 
@@ -674,9 +674,11 @@ class TestMore:
 
 
 def threads_and_descriptors() -> tuple[int, ...]:
-    """Return how many this process has, as the operating system counts them."""
+    """Return the numbers of threads and open descriptors of this process."""
     found: list[tuple[int, ...]] = []
-    while len(found) < 5 or len(set(found[-5:])) > 1:  # a thread that has ended goes a little later
+    while (
+        len(found) < 5 or len(set(found[-5:])) > 1
+    ):  # a thread that has ended disappears a little later
         time.sleep(0.02)
         folders = Path("/proc/self/task"), Path("/proc/self/fd")
         found.append(tuple(len(list(folder.iterdir())) for folder in folders))
@@ -703,7 +705,7 @@ def test_waiting_in_vain_leaves_no_thread_and_no_descriptor(
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="the platform has no /proc")
-def test_many_threads_that_wait_in_vain_leave_nothing(path: Path) -> None:
+def test_many_threads_that_time_out_leave_nothing(path: Path) -> None:
     init_db(path, busy_timeout=0.02)
     trade()
 
@@ -809,11 +811,11 @@ def test_waiting_can_be_interrupted_at_once(path: Path, by: str, call: str) -> N
         waiter.stdin.flush()
         time.sleep(0.5)
         waiter.send_signal(signal.SIGINT)
-        answer = timed(waiter.stdout.readline)
-        assert answer.value == "interrupted 1\n"
-        assert answer.seconds < AT_ONCE
+        outcome = timed(waiter.stdout.readline)
+        assert outcome.value == "interrupted 1\n"
+        assert outcome.seconds < AT_ONCE
         end()
-        require_no_stall([timed(trade)])  # who was interrupted does not hold it later
+        require_no_stall([timed(trade)])  # an interrupted waiter does not hold the lock later
         waiter.stdin.write("\n")
         waiter.stdin.flush()
         assert waiter.stdout.readline() == "recorded\n"
@@ -879,18 +881,18 @@ def record_in_loops(path: Path, *pauses: float) -> list[tuple[int, float]]:
         for recorder in recorders:
             recorder.stdin.write(f"{until}\n")
             recorder.stdin.flush()
-        answers = [recorder.communicate(timeout=30)[0].split() for recorder in recorders]
-    return [(int(number), float(longest)) for number, longest in answers]
+        results = [recorder.communicate(timeout=30)[0].split() for recorder in recorders]
+    return [(int(number), float(longest)) for number, longest in results]
 
 
-def test_of_processes_that_record_all_the_time_none_starves(path: Path) -> None:
+def test_no_process_starves_while_all_record_continuously(path: Path) -> None:
     init_db(path)
     counts = [number for number, _ in record_in_loops(path, 0, 0, 0, 0)]
     assert min(counts) > 0.05 * sum(counts)
     assert len(stored(path)) == sum(counts)
 
 
-def test_long_transactions_do_not_starve_who_records_single_trades(path: Path) -> None:
+def test_long_transactions_do_not_starve_a_bot_that_records_single_trades(path: Path) -> None:
     init_db(path)
     (long_ones, _), (single, longest) = record_in_loops(path, 0.05, 0)
     assert single > long_ones / 4

@@ -472,7 +472,7 @@ def test_a_large_wal(path: Path) -> None:
                 for _ in range(500)
             )
         [finding] = found("warning")
-    assert "a reader holds an old state of the memory" in finding.what
+    assert "reads an old state of the database" in finding.what
 
 
 @needs_fork
@@ -494,7 +494,9 @@ def test_a_file_with_two_names(path: Path) -> None:
     init_db(path)
     path.with_name("same.db").hardlink_to(path)
     [finding] = found("warning")
-    assert finding.what.startswith(f"{path} has 2 hard links: who opens it by another name")
+    assert finding.what.startswith(
+        f"{path} has 2 hard links: a program that opens it by another name"
+    )
 
 
 @needs_fork

@@ -1,10 +1,11 @@
-"""What a backend must do: whoever writes another one reads this file alone.
+"""The interface of a backend: all that is needed to write another one.
 
 A backend is a Peewee `Database` for one engine, with the members below. No module above the
-backends asks which one it has: what differs between engines is a member here. The class
-`transactions.TransactionState`, its other base, brings `atomic()`, `in_transaction()` and what
-blocks need; it calls the members of the section "Transactions". `database.open_database` chooses
-the backend of a `Config`, and `tests/backends/contract.py` holds the tests that each must pass.
+backends asks which one is open: each difference between engines is a member here. Its other base
+class, `transactions.TransactionState`, has `atomic()` and `in_transaction()` and calls the members
+of the section "Transactions". `database.open_database` chooses the backend for a `Config`. The
+contract suite is each test that takes the `memory` fixture of `tests/conftest.py`, which runs once
+for each backend; `tests/test_backends.py` compares the backends with this file.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ Row = TypeVar("Row", bound=peewee.Model)
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that `upkeep.check.check()` found: how bad it is, what it is, and what to do."""
+    """A problem that `upkeep.check.check()` reports: its severity, what it is, what to do."""
 
     severity: Literal["error", "warning", "info"]
     what: str
@@ -38,41 +39,41 @@ class Finding:
 
 
 class Backend(Protocol):
-    """A database of one engine, opened as its config says; each thread has a connection."""
+    """A database of one engine, opened as its `config` says; each thread has a connection."""
 
-    # --- what it is -------------------------------------------------------------------------
+    # --- state ------------------------------------------------------------------------------
 
     config: Config
-    """The settings it was made from; `config.label` names it in messages, without a password."""
+    """Its settings; `config.label` names the database in messages, without a password."""
 
     unusable: str | None
-    """Why nothing can be done with it any more (a damaged file, a fork); None while it works."""
+    """Why it cannot be used any more (a damaged file, a fork); None while it works."""
 
     at_close: list[Callable[[], object]]
-    """What is called after `close()` when the database is closed for good."""
+    """Functions to call after `close()` when the database is closed for good."""
 
     @property
     def file(self) -> Path | None:
-        """The path of the file that the database is; None for a server and for `:memory:`."""
+        """The path of the database file; None for a server and for `:memory:`."""
 
     # --- opening and closing ----------------------------------------------------------------
 
     def open(self) -> None:
-        """Connect once and verify that this is a database botmemory can work with.
+        """Connect once and verify that botmemory can work with this database.
 
         Raises:
-            StorageError: It cannot be opened, is damaged, or its engine is too old.
+            StorageError: It cannot be opened, it is damaged, or its engine is too old.
         """
 
     def close(self) -> bool:
-        """Close this thread's connection, or give it back; return whether there was one.
+        """Close or release this thread's connection and return whether there was one.
 
         Raises:
             DatabaseBusyError: A transaction is open in this thread.
         """
 
     def release(self) -> None:
-        """Close this thread's connection, or give it back, unless that would lose something."""
+        """Close or release this thread's connection, unless that would lose data."""
 
     def used_by_worker(self) -> AbstractContextManager[object]:
         """Return a block around one call on a worker thread; the process may fork between two."""
@@ -81,39 +82,44 @@ class Backend(Protocol):
         """Return whether any thread of this process has a transaction open."""
 
     def before_fork(self) -> None:
-        """Close what can be closed before the process forks."""
+        """Close the connections that can be closed before the process forks."""
 
     def after_fork_in_parent(self) -> None:
-        """Go on in the parent process."""
+        """Go on in the parent process after a fork."""
 
     def after_fork_in_child(self) -> None:
-        """Leave what the child has inherited to the parent, which goes on with it."""
+        """Drop the inherited connections in a child process without closing them."""
 
     def close_at_exit(self) -> None:
-        """Close what a program left open when it ends."""
+        """Close the connections that are open when the program ends."""
 
     # --- transactions -----------------------------------------------------------------------
 
-    def atomic(self) -> Atomic:
-        """Return a block that is a transaction, or a savepoint inside another one."""
+    def atomic(self, mode: str | None = None) -> Atomic:
+        """Return a block that is a transaction, or a savepoint inside another one.
+
+        Args:
+            mode: The lock type of SQLite's BEGIN, or the isolation level of a server.
+        """
 
     def in_transaction(self) -> bool:
-        """Return whether a transaction is open that the caller may go on with."""
+        """Return whether a transaction is open that the caller may use.
+
+        Raises:
+            DatabaseBusyError: It belongs to another task, greenlet or function.
+        """
 
     def has_begun(self) -> bool:
         """Return whether the driver says that this thread's connection is in a transaction."""
 
-    def enter_transaction(self, transaction: Atomic, how: str | None) -> None:
-        """Take the locks and begin; where that fails or is interrupted, undo both.
-
-        `how` is what `atomic(how)` was given: a lock type or an isolation level.
-        """
+    def enter_transaction(self, transaction: Atomic, mode: str | None) -> None:
+        """Acquire the locks and begin; undo both if that fails or is interrupted."""
 
     def leave_transaction(self, transaction: Atomic, *, roll_back: bool) -> None:
         """Commit or roll back, and release locks and connection whatever happens."""
 
     def statement(self) -> AbstractContextManager[object]:
-        """Return a block that undoes one statement alone when it fails, not its transaction."""
+        """Return a block that undoes a failed statement, but not its whole transaction."""
 
     def exclusive(self) -> AbstractContextManager[None]:
         """Return a block that keeps other processes from changing the schema."""
@@ -126,43 +132,46 @@ class Backend(Protocol):
         params: Sequence[Any],
         make: Callable[[Iterable[tuple[Any, ...]]], Iterable[R]],
     ) -> list[R]:
-        """Run a compiled SELECT and return what `make` makes of its rows."""
+        """Run a compiled SELECT and return the objects that `make` makes from its rows."""
 
     def insert_row(self, sql: str, params: Sequence[Any]) -> int:
         """Run a compiled INSERT of one row and return how many rows were stored, 0 or 1."""
 
     def insert_autoincrement(self, sql: str, params: Sequence[Any]) -> int:
-        """Run a compiled INSERT of one row and return the id that the database gave it."""
+        """Run a compiled INSERT of one row and return its new id."""
 
     def insert_rows(
         self, sql: str, rows: Iterable[Sequence[Any]], fields: Sequence[peewee.Field[Any]]
     ) -> int:
-        """Store many rows in the transaction that is open and return how many were stored.
+        """Store many rows in the open transaction and return how many were stored.
 
-        `sql` is the compiled INSERT of one row, `fields` are those it names.
+        Args:
+            sql: The compiled INSERT of one row.
+            rows: The values of each row, in the order of `fields`.
+            fields: The fields that the INSERT names.
         """
 
     @property
     def null_in_sql(self) -> bool:
-        """Whether `insert_rows` may leave out columns in which no row has a value."""
+        """Whether `insert_rows` may leave out columns that are NULL in each row."""
 
     @property
     def streams(self) -> bool:
-        """Whether `stream` reads in constant memory; otherwise rows are asked for page by page."""
+        """Whether `stream` reads in constant memory; if not, rows are read page by page."""
 
     def stream(self, query: peewee.ModelSelect[Row]) -> Iterator[Row]:
-        """Yield the rows of a query, some at a time where the driver can."""
+        """Yield the rows of a query, some at a time if the driver can."""
 
     def stage(self, table: str) -> Any:
-        """Return where many new rows of a table wait, a `sqlite.stage.Stage`, or None.
+        """Return a `sqlite.stage.Stage` for new rows of a table, which the caller closes.
 
-        None where storing many rows keeps no other program from writing.
+        None if storing many rows keeps no other program from writing.
         """
 
-    # --- what an engine writes in its own way -----------------------------------------------
+    # --- SQL of the engine ------------------------------------------------------------------
 
     def json_text(self, text: str) -> str:
-        """Return JSON text as the database must get it to give the same values back."""
+        """Return JSON text in the form that the database returns with the same values."""
 
     def json_match(
         self,
@@ -172,98 +181,132 @@ class Backend(Protocol):
         minimum: float | None,
         maximum: float | None,
     ) -> peewee.Expression:
-        """Return the condition on a value inside a JSON column; numbers compare as numbers."""
+        """Return the condition on a value in a JSON column; only numbers compare as numbers.
+
+        Args:
+            field: The JSON column.
+            keys: The path to the value: the keys of nested objects.
+            equals: The value, or None for any.
+            minimum: The least number, inclusive; None for no limit.
+            maximum: The greatest number, inclusive; None for no limit.
+        """
 
     def hour_of(self, field: peewee.Field[Any]) -> Any:
-        """Return an expression that is equal for timestamps of the same hour, UTC."""
+        """Return an expression that is equal for timestamps of the same hour in UTC."""
 
     # --- errors -----------------------------------------------------------------------------
 
     def translated(self, error: BaseException) -> BotMemoryError | None:
-        """Return the botmemory error for one of the driver's or Peewee's; None where none fits."""
+        """Return the botmemory error for one of the driver's or Peewee's; None if there is none."""
 
     def violated_constraint(self, error: peewee.IntegrityError) -> str:
-        """Return the kind of constraint: `unique`, `reference`, `check` or `null`."""
+        """Return the kind of the constraint: `unique`, `reference`, `check` or `null`."""
 
     # --- ids --------------------------------------------------------------------------------
 
     def last_id(self, model: type[peewee.Model]) -> int:
-        """Return the highest id the table ever had; 0 where the engine keeps none."""
+        """Return the highest id that the table ever had; 0 if the engine does not keep it."""
 
     def advance_sequence(self, model: type[peewee.Model], least: int = 0) -> None:
-        """Let ids go on after `least` and after the highest one in the table, never back."""
+        """Let new ids follow `least` and the highest one in the table; never go back."""
 
     # --- schema -----------------------------------------------------------------------------
 
     @property
     def check_options(self) -> tuple[str, ...]:
-        """The options of a model's `Meta` whose CHECKs its table has on this engine."""
+        """The options of a model's `Meta` with the CHECK constraints for this engine."""
 
     def read_checks(self, table: str, schema: str | None = None) -> dict[str, str]:
-        """Return the CHECKs of a table by their names, or by themselves where they have none."""
+        """Return the CHECK constraints of a table by name; one without a name by its condition."""
 
     def is_partitioned(self, table: str) -> bool:
-        """Return whether a table is cut into partitions, whose keys differ from the model's."""
+        """Return whether a table is partitioned, so that its keys may differ from the model's."""
 
     def can_make_scratch(self) -> bool:
         """Return whether this user may use `scratch`."""
 
     def scratch(self, *, with_tables: bool) -> AbstractContextManager[Backend]:
-        """Return a block that yields a database in which nothing that is done stays.
+        """Return a block that yields a database whose changes are not kept.
 
-        `with_tables`: it has the tables of this one (on SQLite without their rows). It may be this
-        database itself, in a transaction that is rolled back.
+        It may be this database itself, in a transaction that is rolled back.
+
+        Args:
+            with_tables: Whether it has the tables of this one; on SQLite, without their rows.
         """
 
     def temporary_schema(self) -> str | None:
-        """Return the schema of this connection's temporary tables; None where there is none."""
+        """Return the schema of this connection's temporary tables; None if there is none."""
 
     def orphans(self) -> list[tuple[str, str]]:
-        """Return the table of each row that refers to a missing one, and the table it refers to.
+        """Return, for each row that refers to a missing one, its table and the other table.
 
-        Nothing where the engine itself always prevents that.
+        An empty list if the engine always prevents that.
         """
 
     def back_up(self, number: str) -> None:
-        """Copy a file beside itself before migration `number` changes it; keep the newest copies.
+        """Copy the file before migration `number` changes it, and keep the newest copies.
 
-        Does nothing on a server, and in memory.
+        It does nothing on a server and for `:memory:`.
         """
 
     # --- health -----------------------------------------------------------------------------
 
     def damage(self, check: str = "quick_check") -> list[str]:
-        """Return what is broken in the file, by `quick_check` or the slower `integrity_check`."""
+        """Return what `quick_check`, or the slower `integrity_check`, reports of the file."""
 
     def findings(self) -> Iterator[Finding]:
-        """Yield what is wrong with where the database is: lock, journal, disk, file system."""
+        """Yield problems of the lock, the journal, the disk and the file system."""
 
     def size(self) -> int:
-        """Return the bytes that the database takes on the disk."""
+        """Return the size of the database on the disk, in bytes."""
 
     def snapshot(self) -> AbstractContextManager[sqlite3.Connection]:
-        """Return a block that yields a connection which sees a file as it is now.
+        """Return a block that yields a connection which sees the file as it is now.
 
         Raises:
-            ConfigError: A server is copied by its own tool.
+            ConfigError: The database is on a server, which is copied by its own tool.
         """
 
-    # --- what Peewee's Database has and modules above use -----------------------------------
+    # --- members of Peewee's Database -------------------------------------------------------
 
     @property
-    def param(self) -> str: ...
-    @property
-    def Model(self) -> Any: ...  # noqa: N802  (Peewee's name)
-    @property
-    def query_hooks(self) -> list[Any]: ...
+    def param(self) -> str:
+        """The placeholder of a value in SQL."""
 
-    def connection(self) -> Any: ...
-    def execute(self, query: Any) -> Any: ...
-    def execute_sql(self, sql: str, params: Any = None) -> Any: ...
-    def get_sql_context(self) -> Any: ...
-    def top_transaction(self) -> Any: ...
-    def get_tables(self) -> list[str]: ...
-    def get_columns(self, table: str, schema: str | None = None) -> list[Any]: ...
-    def get_indexes(self, table: str, schema: str | None = None) -> list[Any]: ...
-    def get_foreign_keys(self, table: str, schema: str | None = None) -> list[Any]: ...
-    def get_primary_keys(self, table: str, schema: str | None = None) -> list[str]: ...
+    @property
+    def Model(self) -> Any:  # noqa: N802  (Peewee's name)
+        """A base class for models of this database."""
+
+    @property
+    def query_hooks(self) -> list[Any]:
+        """Functions to call after each statement."""
+
+    def connection(self) -> Any:
+        """Return the driver's connection of this thread; connect if there is none."""
+
+    def execute(self, query: Any) -> Any:
+        """Execute a query and return the driver's cursor."""
+
+    def execute_sql(self, sql: str, params: Any = None) -> Any:
+        """Execute SQL and return the driver's cursor."""
+
+    def get_sql_context(self) -> Any:
+        """Return what compiles queries to the SQL of this engine."""
+
+    def top_transaction(self) -> Any:
+        """Return the innermost open transaction of this thread; None if there is none."""
+
+    def get_tables(self) -> list[str]:
+        """Return the names of the tables."""
+
+    def get_columns(self, table: str, schema: str | None = None) -> list[Any]:
+        """Return the columns of a table."""
+
+    def get_indexes(self, table: str, schema: str | None = None) -> list[Any]:
+        """Return the indexes of a table."""
+
+    def get_foreign_keys(self, table: str, schema: str | None = None) -> list[Any]:
+        """Return the foreign keys of a table."""
+
+    def get_primary_keys(self, table: str, schema: str | None = None) -> list[str]:
+        """Return the columns of the primary key of a table."""

@@ -1,9 +1,8 @@
-"""What happens to open databases when the process forks, and when it ends.
+"""Open databases when the process forks, and when it ends.
 
-A connection cannot be shared by two processes: SQLite's locks do not survive a fork, but its notes
-about them do, so that later commits of a child vanish; two processes on one socket mix their
-answers. So both sides open new connections, and what belongs to the parent is never closed in the
-child.
+Two processes cannot share a connection. On SQLite the child does not inherit the file locks, but
+SQLite's record of them, so that its commits are lost; on a server two processes would read each
+other's results from one socket. So the child opens new connections and never closes the parent's.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["fork_gate", "open_backends"]
 
 open_backends: LivingObjects[Backend] = LivingObjects()
-fork_gate = threading.RLock()  # held by a fork, and where a worker begins or ends its use
+fork_gate = threading.RLock()  # held during a fork, and while a worker begins or ends a call
 
 
 def _before_fork() -> None:
@@ -45,7 +44,7 @@ def _after_fork_in_child() -> None:
 
 def _close_at_exit() -> None:
     for database in open_backends.all():
-        with suppress(Exception):  # the program is over: nobody could do anything about it
+        with suppress(Exception):  # the program ends: nobody could handle an error
             database.close_at_exit()
 
 

@@ -1,4 +1,4 @@
-"""Objects that are known for as long as they live, whichever thread makes or drops them."""
+"""A thread-safe collection of weak references."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ T = TypeVar("T")
 
 
 class LivingObjects(Generic[T]):
-    """What is alive of the objects that were added.
+    """Weak references to objects that any thread may add.
 
-    Other threads may add while one asks: a `weakref.WeakSet` fails then ("Set changed size during
-    iteration").
+    Unlike in a `weakref.WeakSet`, objects may be added while another thread lists them: that raises
+    "Set changed size during iteration" there.
     """
 
     def __init__(self) -> None:
         self._by_id: weakref.WeakValueDictionary[int, T] = weakref.WeakValueDictionary()
 
-    def add(self, one: T) -> None:
-        self._by_id[id(one)] = one
+    def add(self, item: T) -> None:
+        self._by_id[id(item)] = item
 
-    def discard(self, one: T) -> None:
-        self._by_id.pop(id(one), None)
+    def discard(self, item: T) -> None:
+        self._by_id.pop(id(item), None)
 
     def all(self) -> list[T]:
-        """Return the living ones, in the order in which they were added."""
-        references = self._by_id.valuerefs()  # one call into C: no thread comes between
-        return [one for reference in references if (one := reference()) is not None]
+        """Return the objects that are alive, in the order in which they were added."""
+        references = self._by_id.valuerefs()  # one call into C, which no other thread interrupts
+        return [item for reference in references if (item := reference()) is not None]

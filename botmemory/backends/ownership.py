@@ -1,7 +1,7 @@
-"""Whose a transaction is: nobody else of the same thread may get into it.
+"""The owner of a transaction: the thread, the task and the greenlet that began it.
 
-A transaction belongs to the thread that began it, and there to the asyncio or trio task or to the
-greenlet. A generator that is suspended inside a block owns it too.
+Other code of the same thread must not write into it: another asyncio or trio task, another
+greenlet, or the caller of a generator that is suspended inside the block.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from ..errors import DatabaseBusyError
 
 __all__ = ["Suspension", "current_owner", "is_inside_a_call", "is_owner", "suspension_of"]
 
-_OURS = frozenset({"botmemory.database", "botmemory.backends.transactions"})
-# what runs the functions that a pool of threads is given
-_POOLS = frozenset(
+_OWN_MODULES = frozenset({"botmemory.database", "botmemory.backends.transactions"})
+# the modules that run functions on the threads of a pool
+_POOL_MODULES = frozenset(
     {
         "anyio._backends._asyncio",
         "asgiref.sync",
@@ -31,9 +31,9 @@ _POOLS = frozenset(
 
 
 def current_owner() -> tuple[object, object] | None:
-    """Return the task and the greenlet that run now, None outside of both.
+    """Return the current task and greenlet; None outside of both.
 
-    Only modules that the program has imported itself are asked.
+    It imports no module: a program that uses one of them has imported it.
     """
     task = greenlet = None
     modules = sys.modules
@@ -49,9 +49,10 @@ def current_owner() -> tuple[object, object] | None:
 
 
 def is_owner(owner: tuple[object, object] | None) -> bool:
-    """Return whether what runs now is what `current_owner` has returned earlier.
+    """Return whether the caller is `owner`, an earlier result of `current_owner`.
 
-    What was begun outside of every task is everybody's: a block around a whole event loop.
+    A block that was entered outside of every task belongs to all of them: it is around the event
+    loop.
     """
     if owner is None:
         return True
@@ -60,9 +61,9 @@ def is_owner(owner: tuple[object, object] | None) -> bool:
 
 
 def is_inside_a_call(frame: FrameType | None) -> bool:
-    """Return whether a frame runs inside a call of this library, as a finalizer may.
+    """Return whether a frame runs inside a call of botmemory, as a finalizer may.
 
-    The garbage collector ends an abandoned generator between any two instructions of any thread.
+    The garbage collector may close a generator between any two instructions of any thread.
     """
     while frame is not None:
         package = str(frame.f_globals.get("__name__")).partition(".")[0]
@@ -75,9 +76,8 @@ def is_inside_a_call(frame: FrameType | None) -> bool:
 class Suspension:
     """A generator that has entered a block, and the function that drives it.
 
-    While that function runs and the generator does not, the generator is suspended inside the
-    block, and what the function does is not part of it. A generator that `contextlib` drives is
-    none: what runs meanwhile is the block.
+    While the generator is suspended inside the block, what the driver does is not part of the
+    block. (A generator that `contextlib` drives is not one: there the block is what runs.)
     """
 
     def __init__(self, generator: FrameType, driver: FrameType) -> None:
@@ -85,7 +85,7 @@ class Suspension:
         self.driver = driver
 
     def is_outside(self) -> bool:
-        """Return whether the caller is outside of the block."""
+        """Return whether the caller runs outside of the block."""
         frame: FrameType | None = sys._getframe(1)
         while frame is not None and frame is not self.generator:
             if frame is self.driver:
@@ -95,10 +95,10 @@ class Suspension:
 
 
 def suspension_of(entered: FrameType, database: Any) -> Suspension | None:
-    """Return the generator that enters a block in this frame, None where no generator does.
+    """Return the generator that enters a block in this frame; None if no generator does.
 
-    Raises `DatabaseBusyError` where a thread of a pool itself drives the generator: it will go on
-    with other work, and another thread will leave the block.
+    Raises `DatabaseBusyError` if a thread pool drives the generator: its thread will do other work
+    inside the block, and another thread will leave it.
     """
     frame: FrameType | None = entered
     generator = None
@@ -107,14 +107,14 @@ def suspension_of(entered: FrameType, database: Any) -> Suspension | None:
         module = frame.f_globals.get("__name__")
         if module == "contextlib":
             wrapped = True
-        elif module in _OURS:
+        elif module in _OWN_MODULES:
             pass
         elif frame.f_code.co_flags & (CO_GENERATOR | CO_ASYNC_GENERATOR):
             generator, wrapped = frame, False
         else:
             break
         frame = frame.f_back
-    is_pool = frame is not None and frame.f_globals.get("__name__") in _POOLS
+    is_pool = frame is not None and frame.f_globals.get("__name__") in _POOL_MODULES
     if generator is not None and is_pool:
         raise DatabaseBusyError(
             f"{database.config.label}: a generator enters session_scope() on a thread of a pool, "

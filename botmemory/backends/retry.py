@@ -1,4 +1,4 @@
-"""Repeat what the database has rolled back because of a conflict with another transaction."""
+"""Retry a transaction that the database rolled back because of a conflict with another one."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ R = TypeVar("R")
 
 
 def retry_on_conflict(call: Callable[[], R]) -> R:
-    """Return what `call` returns, calling it up to ten times in all while it is rolled back."""
+    """Return the result of `call`, which is called up to ten times while it is rolled back."""
     for attempt in range(1, ATTEMPTS):
         try:
             return call()
         except DatabaseBusyError as error:
             if not error.retryable:
                 raise
-        import random  # late: most programs never get here
+        import random  # here: most programs never need it
 
-        # at random, so that those in conflict part
+        # a random pause, so that two transactions do not conflict again
         time.sleep(random.uniform(0, min(LONGEST_PAUSE, 0.005 * 2**attempt)))  # noqa: S311
     return call()

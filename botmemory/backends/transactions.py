@@ -1,10 +1,10 @@
 """The one place where a transaction begins and ends, on every backend and at every interrupt.
 
-CPython looks for signals where a Python function is entered, after a call into C, and at a
-backward jump; an exception of a handler (KeyboardInterrupt, a timeout) may be raised there and
-nowhere else. So what gives a lock or a connection back stands in a `finally`, as one call into C
-with nothing but assignments before it: there is no such place in between. What is left is the
-entry of the function that `with` calls at the end of a block; `_Exit` sees to that.
+CPython runs signal handlers where a Python function is entered, after a call into C, and at a
+backward jump; an exception of a handler (KeyboardInterrupt, a timeout) can be raised there and
+nowhere else. So the code that releases a lock or a connection is in a `finally`: one call into C,
+with only assignments before it, so that no handler runs in between. One place remains, the entry of
+the function that `with` calls at the end of a block; `_Exit` handles it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import sys
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from contextvars import ContextVar
 from functools import partial, wraps
@@ -21,17 +21,19 @@ from typing import Any, ParamSpec, TypeVar
 
 import peewee
 
+from ..config import Config
 from ..errors import BotMemoryError, DatabaseBusyError, StorageError, ValidationError
 from .ownership import current_owner, is_owner, suspension_of
+from .peewee_internals import ConnectionLocal, DatabaseInternals
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-__all__ = ["Atomic", "ExitOfDatabase", "TransactionState"]
+__all__ = ["Atomic", "ExitOfDatabase", "ThreadState", "TransactionState"]
 
 
-# the block whose context runs now: asyncio, anyio and trio hand it on to the threads they use
-_block: ContextVar[Atomic | None] = ContextVar("botmemory block", default=None)
+# the block of the current context, which asyncio, anyio and trio copy to their worker threads
+_current_block: ContextVar[Atomic | None] = ContextVar("botmemory block", default=None)
 
 
 def _nothing() -> None:
@@ -39,11 +41,12 @@ def _nothing() -> None:
 
 
 class _Exit:
-    """What `with` calls at the end of a block.
+    """The descriptor of `Atomic.__exit__`.
 
-    `with` alone refers to the object it gets here. Where an interrupt is raised as `_exit` is
-    entered, that object goes without having done its work, and its going leaves the block; the
-    method itself would be kept by the traceback, which a notebook keeps for long.
+    Only the `with` statement refers to the object that it gets here. If an interrupt is raised as
+    `_exit` is entered, that object is deleted without having been called, and its weak reference
+    rolls the block back. A bound method would not do: the traceback refers to it, and a notebook
+    keeps tracebacks.
     """
 
     def __get__(self, block: Atomic | None, kind: type[Atomic]) -> Callable[..., None]:
@@ -51,27 +54,27 @@ class _Exit:
             return kind._exit  # contextlib.ExitStack asks the class
         leave = [partial(block._exit)]
         if not block.is_open:
-            block.held_by_with = weakref.ref(leave[0], block._interrupted)
-        return leave.pop()  # this frame, which a debugger may keep, refers to it no more
+            block.exit_reference = weakref.ref(leave[0], block._interrupted)
+        return leave.pop()  # this frame, which a debugger may keep, no longer refers to it
 
 
 class ExitOfDatabase:
-    """What `with database:` calls at its end: a block, which closes the connection as well."""
+    """The descriptor of a database's `__exit__`: leaves a block and closes the connection."""
 
     def __get__(self, database: Any, kind: Any) -> Callable[..., None]:
         if database is None:
             leave: Callable[..., None] = kind.leave_context  # contextlib.ExitStack asks the class
             return leave
         current = database.current()
-        block = current._state.next_block = Atomic(lambda: current, closes_connection=True)
+        block = current.local.next_block = Atomic(lambda: current, closes_connection=True)
         return block.__exit__
 
 
 class Atomic:
     """A block that is one transaction, or a savepoint inside another one.
 
-    It is what `session_scope()` and Peewee's `atomic()` return; as a decorator it makes a block of
-    a function. `current` returns the database when the block is entered.
+    `session_scope()` and Peewee's `atomic()` return it; it is a decorator too. `current` returns
+    the database when the block is entered.
     """
 
     __exit__ = _Exit()
@@ -79,25 +82,25 @@ class Atomic:
     def __init__(
         self,
         current: Callable[[], Any],
-        lock_type: str | None = None,
+        mode: str | None = None,
         *,
         gives_database: bool = False,
         closes_connection: bool = False,
     ) -> None:
         self._current = current
-        self._lock_type = lock_type
+        self._mode = mode
         self._gives_database = gives_database
         self._closes_connection = closes_connection
-        self.held_by_with: weakref.ref[Any] | None = None
+        self.exit_reference: weakref.ref[Any] | None = None
         self.is_open = False
-        self.is_changing = False  # it is being begun or ended: a signal handler may come between
-        self.aside: ExitStack | None = None  # gives back what a signal handler had to put aside
-        self.is_in_lock = False  # somebody further out in this thread holds the write lock
-        self.position = 0  # among Peewee's transactions of the thread
+        self.is_changing = False  # it begins or ends now, and a signal handler may interrupt that
+        self.aside: ExitStack | None = None  # restores the connection that the handler interrupted
+        self.had_write_lock = False  # an outer call of this thread holds the write lock
+        self.position = 0  # in the list of the thread's transactions
         self.is_outermost = False
-        self.rollback_reason: str | None = None  # why it cannot be committed any more
-        self.inner: list[Atomic] = []  # the savepoints that are open in it
-        # the one it is on, whichever thread leaves it; it goes with the thread that began
+        self.rollback_reason: str | None = None  # why it cannot be committed
+        self.inner: list[Atomic] = []  # its open savepoints
+        # a weak reference to its connection, which lives as long as the thread that began it
         self.connection: Callable[[], Any] = _nothing
 
     def __enter__(self) -> Any:
@@ -111,8 +114,8 @@ class Atomic:
         else:
             self.is_outermost = True
             self.inner = []
-            database.enter_transaction(self, self._lock_type)
-            _block.set(self)
+            database.enter_transaction(self, self._mode)
+            _current_block.set(self)
         return database if self._gives_database else self
 
     def _enter_savepoint(self, outermost: object) -> None:
@@ -146,7 +149,7 @@ class Atomic:
             if kind is None and self.rollback_reason is not None:
                 raise DatabaseBusyError(f"{self.database.config.label}: {self.rollback_reason}")
             return
-        if not self._is_mine():
+        if not self._is_owned_by_caller():
             self.roll_back(
                 "session_scope() was entered by one thread or task and left by another, and all of "
                 "it was rolled back; enter and leave it in one function"
@@ -169,21 +172,21 @@ class Atomic:
                 released = True
         finally:
             if not released:
-                self._undo_savepoint()
+                self._roll_back_savepoint()
         self._forget_savepoint()
 
     def _forget_savepoint(self) -> None:
-        """Close this block, and what was opened inside it and is open still."""
-        self.is_open, self.held_by_with = False, None
+        """Mark this block and the open ones inside it as closed."""
+        self.is_open, self.exit_reference = False, None
         inner = self.outermost.inner
         if self in inner:
             del inner[inner.index(self) :]
 
-    def _undo_savepoint(self) -> None:
+    def _roll_back_savepoint(self) -> None:
         rolled_back = False
         self._forget_savepoint()
         try:
-            # what was raised in the block is what the caller is to see
+            # the caller must see the error that was raised in the block
             with suppress(BotMemoryError, peewee.PeeweeException):
                 self.database.execute_sql(f"ROLLBACK TO SAVEPOINT {self._savepoint}")
                 rolled_back = True
@@ -194,43 +197,43 @@ class Atomic:
                     "outer one was rolled back; leave it and begin again"
                 )
 
-    def _is_mine(self) -> bool:
+    def _is_owned_by_caller(self) -> bool:
         return self.thread == threading.get_ident() and is_owner(self.owner)
 
     def _interrupted(self, _: object) -> None:
-        """Leave a block whose end was interrupted before it began."""
+        """Roll back a block whose `_exit` was interrupted as it was entered."""
         if self.is_open:
             self.roll_back("an interrupt ended session_scope(), and all of it was rolled back")
 
-    def roll_back(self, because: str) -> None:
-        """Roll back, from whichever thread, and say why when the block is left."""
-        self.rollback_reason = because
+    def roll_back(self, reason: str) -> None:
+        """Roll back, from any thread; leaving the block then raises with this reason."""
+        self.rollback_reason = reason
         if not self.is_outermost:
-            if self._is_mine():
-                self._undo_savepoint()
+            if self._is_owned_by_caller():
+                self._roll_back_savepoint()
             else:
                 self._forget_savepoint()
-                self.outermost.roll_back(because)
+                self.outermost.roll_back(reason)
         elif self.is_open:
             self.database.leave_transaction(self, roll_back=True)
 
-    def forget(self, because: str) -> None:
-        """Let go of a block in a child process: the parent goes on with its transaction."""
+    def forget(self, reason: str) -> None:
+        """Mark the block as closed in a child process: its transaction is the parent's."""
         for block in (self, *self.inner):
             block.is_open, block.is_changing = False, False
-            block.held_by_with, block.rollback_reason = None, because
+            block.exit_reference, block.rollback_reason = None, reason
 
     def may_be_used(self) -> bool:
         """Return whether the transaction is open, for a statement that is about to run in it.
 
-        Raises `DatabaseBusyError` where somebody else has opened it.
+        Raises `DatabaseBusyError` if another task or function has opened it.
         """
         for block in tuple(self.inner):
             block._require_use()
         return self._require_use()
 
     def _require_use(self) -> bool:
-        if self.held_by_with is not None and self.held_by_with() is None:
+        if self.exit_reference is not None and self.exit_reference() is None:
             self.roll_back("an interrupt ended session_scope(), and all of it was rolled back")
             return False
         if self.owner is not None and not is_owner(self.owner):
@@ -250,102 +253,108 @@ class Atomic:
         return True
 
     def require_outside(self) -> None:
-        """Refuse a generator's calls inside a block that was rolled back while it was suspended."""
+        """Refuse a generator's calls in a block that was rolled back while it was suspended."""
         if self.suspension is not None and not self.suspension.is_outside():
             raise DatabaseBusyError(f"{self.database.config.label}: {self.rollback_reason}")
 
-    # --- what Peewee's transactions have ----------------------------------------------------
+    # --- methods of Peewee's transactions ---------------------------------------------------
 
     def commit(self, begin: bool = True) -> None:
-        """Commit what was written so far, and go on in a new transaction."""
+        """Commit, and begin a new transaction."""
         if self.is_outermost:
             self.database.commit()
-            self.database._run_commit_callbacks()
+            self.database.run_commit_callbacks()
             if begin:
-                self.database.begin(self._lock_type)
+                self.database.begin(self._mode)
         else:
             self.database.execute_sql(f"RELEASE SAVEPOINT {self._savepoint}")
             if begin:
                 self.database.execute_sql(f"SAVEPOINT {self._savepoint}")
 
     def rollback(self, begin: bool = True) -> None:
-        """Roll back what was written so far, and go on in a new transaction."""
+        """Roll back, and begin a new transaction."""
         if self.is_outermost:
             self.database.rollback()
-            self.database._clear_commit_callbacks()
+            self.database.clear_commit_callbacks()
             if begin:
-                self.database.begin(self._lock_type)
+                self.database.begin(self._mode)
         else:
             self.database.execute_sql(f"ROLLBACK TO SAVEPOINT {self._savepoint}")
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         @wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
-            with Atomic(self._current, self._lock_type):
+            with Atomic(self._current, self._mode):
                 return function(*args, **kwargs)
 
         return call
 
 
-class TransactionState:
-    """What a backend knows of the transactions of the thread that runs; it has a `_state`."""
+class ThreadState(ConnectionLocal):
+    """What each thread has of its own."""
 
-    _state: Any
-    config: Any
+    rolled_back: Sequence[Atomic] = ()  # blocks in which a generator is suspended
+    next_block: Atomic | None = None  # the one that `with database:` is about to enter
+
+
+class TransactionState(DatabaseInternals):
+    """The transactions of each thread: the part that all backends share."""
+
+    config: Config
 
     def current(self) -> Any:
         """Return this database, as the proxy does."""
         return self
 
     def __enter__(self) -> Any:
-        block = self._state.next_block or Atomic(self.current, closes_connection=True)
-        self._state.next_block = None
+        block = self.local.next_block or Atomic(self.current, closes_connection=True)
+        self.local.next_block = None
         block.__enter__()
-        self._state.ctx.append(block)
+        self.local.ctx.append(block)
         return self
 
     __exit__ = ExitOfDatabase()
 
     def leave_context(self, *error: Any) -> None:
-        """Leave the block of `with database:`, for who calls it without `with`."""
-        self._state.ctx[-1]._exit(*error)
+        """Leave the block of `with database:`, for a call without `with`."""
+        self.local.ctx[-1]._exit(*error)
 
     def leave_connection(self, block: Atomic) -> None:
         """Close this thread's connection, unless another block needs it."""
-        self._state.ctx = [one for one in self._state.ctx if one is not block]
-        if not (self._state.ctx or self._state.transactions):
+        self.local.ctx = [other for other in self.local.ctx if other is not block]
+        if not (self.local.ctx or self.local.transactions):
             self.close()
 
     def close(self) -> bool:
         raise NotImplementedError
 
-    def atomic(self, how: str | None = None) -> Atomic:
+    def atomic(self, mode: str | None = None) -> Atomic:
         """Return a block that is a transaction, or a savepoint inside another one.
 
-        `how` is the lock type of SQLite's BEGIN, or the isolation level of a server.
+        `mode` is the lock type of SQLite's BEGIN, or the isolation level of a server.
         """
-        return Atomic(lambda: self, how)
+        return Atomic(lambda: self, mode)
 
     transaction = savepoint = atomic
 
     def may_use_transaction(self) -> bool:
-        """Return whether a transaction is open that the caller may go on with.
+        """Return whether a transaction is open that the caller may use.
 
-        Raises `DatabaseBusyError` where it is somebody else's.
+        Raises `DatabaseBusyError` if it belongs to another task or function.
         """
-        state = self._state
-        for block in state.rolled_back:
+        local = self.local
+        for block in local.rolled_back:
             block.require_outside()
-        if not state.transactions:
+        if not local.transactions:
             return False
-        outermost = state.transactions[0]
+        outermost = local.transactions[0]
         if not isinstance(outermost, Atomic):
             return True  # inside manual_commit()
         if outermost.is_changing:
             return self.has_begun()
         if outermost.is_open:
             return outermost.may_be_used()
-        del state.transactions[:]  # another thread has ended it
+        del local.transactions[:]  # another thread has ended it
         return False
 
     def has_begun(self) -> bool:
@@ -356,22 +365,22 @@ class TransactionState:
         return self.may_use_transaction()
 
     def roll_back_leftover(self) -> None:
-        """Roll back a transaction of this thread that an interrupt has left open in a generator."""
-        for transaction in self._state.transactions[:1]:
+        """Roll back a transaction that an interrupt has left open in a generator of this thread."""
+        for transaction in self.local.transactions[:1]:
             if isinstance(transaction, Atomic):
                 transaction.roll_back("an interrupt ended it, and all of it was rolled back")
 
     def require_no_transaction(self) -> None:
-        """Refuse to close this thread's connection inside a transaction."""
-        if self._state.transactions and self.may_use_transaction():
+        """Raise `DatabaseBusyError` inside a transaction, for `close`."""
+        if self.local.transactions and self.may_use_transaction():
             raise DatabaseBusyError(
                 f"{self.config.label}: a transaction is open in this thread; leave session_scope() "
                 "before closing the database"
             )
 
-    def require_outside_of_others(self) -> None:
-        """Refuse to wait for a block that waits for what runs now, on a thread of a pool."""
-        block = _block.get()
+    def refuse_self_deadlock(self) -> None:
+        """Refuse to wait, on a worker thread, for a block that itself waits for this thread."""
+        block = _current_block.get()
         if block is not None and block.is_open and block.thread != threading.get_ident():
             raise DatabaseBusyError(
                 f"{self.config.label}: the caller's own session_scope() is open on another thread, "
@@ -379,18 +388,28 @@ class TransactionState:
                 "the function that records"
             )
 
+    def run_commit_callbacks(self) -> None:
+        callbacks, self.local.commit_callbacks = self.local.commit_callbacks, []
+        for callback in callbacks:
+            callback()
+
+    def clear_commit_callbacks(self) -> None:
+        self.local.commit_callbacks = []
+
     def remember_rolled_back(self, block: Atomic) -> None:
-        """Remember a block that was rolled back while a generator is suspended in it."""
-        self._state.rolled_back = [*self._state.rolled_back, block]
+        """Keep a block that was rolled back until the generator suspended in it leaves it."""
+        self.local.rolled_back = [*self.local.rolled_back, block]
 
     def forget_rolled_back(self, block: Atomic) -> None:
-        """Forget such a block, which was left."""
-        if self._state.rolled_back:
-            self._state.rolled_back = [one for one in self._state.rolled_back if one is not block]
+        """Drop such a block when it is left."""
+        if self.local.rolled_back:
+            self.local.rolled_back = [
+                other for other in self.local.rolled_back if other is not block
+            ]
 
     def forget_transactions(self) -> bool:
-        """Let go of what is open in a child process; return whether a transaction was."""
-        transactions, self._state.transactions = self._state.transactions, []
+        """Mark all blocks as closed in a child process; return whether one was open."""
+        transactions, self.local.transactions = self.local.transactions, []
         for transaction in transactions:
             if isinstance(transaction, Atomic):
                 transaction.forget("this process was forked inside session_scope()")

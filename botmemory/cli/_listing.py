@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from ..backends.peewee_internals import values_of
 from ..models import BaseModel, Signal, Trade
 from ..queries import read
 from ..repositories import positions
@@ -102,7 +103,8 @@ def _rows(model: type[BaseModel], limit: int, filters: dict[str, Any]) -> list[d
 def row_of(row: BaseModel) -> dict[str, Any]:
     """Return the fields of a row by the names of their columns."""
     fields: Sequence[Any] = row._meta.sorted_fields
-    return {field.column_name: row.__data__[field.name] for field in fields}
+    values = values_of(row)
+    return {field.column_name: values[field.name] for field in fields}
 
 
 def in_currencies(fees: dict[str | None, float]) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from typing import Any
 
+from ..backends.peewee_internals import FILL_ROW
 from ..models import BaseModel
 
 __all__ = ["maker", "tuple_maker"]
@@ -30,7 +31,7 @@ def _reader(field: Any) -> Callable[[Any], Any] | None:
 def maker(model: type[BaseModel]) -> Callable[[Iterable[tuple[Any, ...]]], Iterator[Any]]:
     """Return what makes models of rows that hold every field in the order of the model.
 
-    It does `made.__data__ = {name: read(value), ...}` for each row.
+    It does what `new_row(model, {name: read(value), ...}, {})` does for each row.
     """
     known: dict[str, Any] = {"new": model.__new__, "model": model}
     fields: list[Any] = model._meta.sorted_fields
@@ -40,11 +41,9 @@ def maker(model: type[BaseModel]) -> Callable[[Iterable[tuple[Any, ...]]], Itera
         f"""
 def generated(rows):
     for ({columns}) in rows:
-        made = new(model)
-        made.__data__ = {{{", ".join(items)}}}
-        made.__rel__ = {{}}
-        made._dirty = set()
-        yield made
+        row = new(model)
+        {FILL_ROW.format(values=f"{{{', '.join(items)}}}")}
+        yield row
 """,
         known,
     )

@@ -19,17 +19,18 @@ __all__ = ["Compiled", "Param", "compiled"]
 P = ParamSpec("P")
 
 
-class Param(peewee.Node):
-    """A value that each run brings along: by this name, and as this field stores it."""
-
-    def __init__(self, name: str, field: Any = None) -> None:
+class _Slot:
+    def __init__(self, name: str, field: Any) -> None:
         self.name = name
         # None: the value is what the driver takes already
         self.convert = None if field is None else getattr(field, "to_driver", field.db_value)
 
-    def __sql__(self, ctx: Any) -> Any:
-        ctx._values.append(self)
-        return ctx.literal(ctx.state.param or "?")
+
+class Param(peewee.Value):
+    """A value that each run brings along: by this name, and as this field stores it."""
+
+    def __init__(self, name: str, field: Any = None) -> None:
+        super().__init__(_Slot(name, field), converter=False)
 
 
 class Compiled:
@@ -39,7 +40,7 @@ class Compiled:
         self.sql, values = db.get_sql_context().sql(query).query()
         # a constant of the query stands for itself
         self._params = [
-            (p.name, p.convert, None) if isinstance(p, Param) else (None, None, p) for p in values
+            (v.name, v.convert, None) if isinstance(v, _Slot) else (None, None, v) for v in values
         ]
         self.names = [name for name, _, _ in self._params if name is not None]
 

@@ -9,9 +9,10 @@ from itertools import islice
 from typing import Any, TypeVar, cast
 
 import peewee
-from peewee import SQL, Tuple, __exception_wrapper__, fn  # type: ignore[attr-defined]
+from peewee import SQL, Tuple, fn
 
 from .._values import to_utc
+from ..backends.peewee_internals import peewee_errors
 from ..database import db
 from ..errors import BotMemoryError, StorageError, ValidationError, show
 from ..fields import UtcDateTimeField
@@ -141,7 +142,7 @@ def each(query: peewee.ModelSelect[Row]) -> Iterator[Row]:
 def _readable() -> Iterator[None]:
     """Say what is wrong with a page, or with a row that another program has written."""
     try:
-        with __exception_wrapper__:
+        with peewee_errors:
             yield
     except peewee.DatabaseError as error:
         named: BotMemoryError | None = db.translated(error)

@@ -11,6 +11,7 @@ import peewee
 from peewee import SQL
 
 from .._arguments import suggestion
+from ..backends.peewee_internals import ROW_ATTRIBUTES, assigned_names, new_row, values_of
 from ..database import db, session_scope
 from ..errors import (
     DuplicateError,
@@ -185,13 +186,11 @@ def _refers(model: type[BaseModel], values: dict[str, Any]) -> bool:
 
 def _stored(model: type[Row], values: dict[str, Any]) -> Row:
     """Return the model of a row that was stored; a row it refers to needs no look-up."""
-    made: Any = model.__new__(model)
-    made.__data__, made.__rel__, made._dirty = values, {}, set()
+    related: dict[str, Any] = {}
     for field in model._meta.refs:
         if isinstance(row := values[field.name], BaseModel):
-            values[field.name], made.__rel__[field.name] = row._pk, row
-    stored: Row = made
-    return stored
+            values[field.name], related[field.name] = row.get_id(), row
+    return new_row(model, values, related)
 
 
 def insert_many(
@@ -290,9 +289,10 @@ def update(row: Row, changes: Mapping[str, Any]) -> None:
     """Write the named fields and those assigned on `row` since it was loaded, and no others."""
     model = type(row)
     key = key_of(model).name
-    for name in vars(row).keys() - {"__data__", "__rel__", "_dirty"}:
+    for name in vars(row).keys() - ROW_ATTRIBUTES:
         refuse_name(model, name, getattr(row, name))
-    values = {name: row.__data__[name] for name in row._dirty} | dict(changes)
+    loaded = values_of(row)
+    values = {name: loaded[name] for name in assigned_names(row)} | dict(changes)
     for name, value in values.items():
         if name not in model._meta.fields:
             refuse_name(model, name, value)
@@ -304,23 +304,24 @@ def update(row: Row, changes: Mapping[str, Any]) -> None:
             f"nothing to change; name a field, as in update({name}, strategy='a')"
         )
     ready = {name: check(model._meta.fields[name], value) for name, value in values.items()}
-    query = model.update(ready).where(row._pk_expr())
+    query = model.update(ready).where(key_of(model) == row.get_id())
     if not _write(model, True, query.execute):
         raise _gone(row)
     for name, value in ready.items():
         setattr(row, name, value)
-    row._dirty.clear()
+    assigned_names(row).clear()
 
 
 def delete(row: BaseModel) -> None:
     """Delete one row; raise `NotFoundError` if it is gone already."""
-    if not type(row).delete().where(row._pk_expr()).execute():
+    model = type(row)
+    if not model.delete().where(key_of(model) == row.get_id()).execute():
         raise _gone(row)
 
 
 def _gone(row: BaseModel) -> NotFoundError:
     return NotFoundError(
-        f"{type(row).__name__} {row._pk} is not in {db.config.label}: deleted, or never stored"
+        f"{type(row).__name__} {row.get_id()} is not in {db.config.label}: deleted, or never stored"
     )
 
 

@@ -9,6 +9,7 @@ import peewee
 from peewee import SQL, fn
 
 from ..backends.base import Backend, Finding
+from ..backends.peewee_internals import values_of
 from ..backends.sqlite.errors import RESTORE
 from ..database import db
 from ..errors import SchemaError, ValidationError
@@ -110,9 +111,9 @@ def _unreadable() -> Iterator[Finding]:
         for row in stream():
             for name, field in model._meta.fields.items():
                 try:
-                    clean_field(field, row.__data__.get(name))
+                    clean_field(field, values_of(row).get(name))
                 except ValidationError as error:
-                    bad.append(f"{row._pk} ({error})")
+                    bad.append(f"{row.get_id()} ({error})")
         yield from _rows(model, "hold what could not be stored", bad, "correct or delete them")
 
 

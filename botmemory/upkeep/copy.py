@@ -19,6 +19,7 @@ import peewee
 
 from .._arguments import checked_call
 from ..backends.base import Backend
+from ..backends.peewee_internals import values_of
 from ..config import Config, Target, config_of
 from ..database import db, lifecycle, open_temporarily, session_scope
 from ..errors import ConfigError, DuplicateError, StorageError, ValidationError, show
@@ -271,8 +272,8 @@ def _pages(model: type[BaseModel], database: Backend) -> Iterator[list[Values]]:
             rows = read.fetch_all(model, _page(model, not after), after)
         if not rows:
             return
-        yield [row.__data__ for row in rows]
-        after = {"after": rows[-1]._pk}
+        yield [values_of(row) for row in rows]
+        after = {"after": rows[-1].get_id()}
 
 
 def _found(model: type[BaseModel], database: Backend, rows: list[Values]) -> dict[Any, Values]:
@@ -280,7 +281,7 @@ def _found(model: type[BaseModel], database: Backend, rows: list[Values]) -> dic
     key = write.key_of(model)
     with _on(database):
         found = read.fetch(model.select().where(key.in_([row[key.name] for row in rows])))
-        return {row._pk: row.__data__ for row in found}
+        return {row.get_id(): values_of(row) for row in found}
 
 
 # --- checksums ----------------------------------------------------------------------------------

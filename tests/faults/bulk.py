@@ -28,7 +28,7 @@ def rows(count: int) -> Iterator[dict[str, Any]]:
         }
 
 
-def most() -> int:
+def peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
@@ -36,10 +36,10 @@ def own_memory_of(pid: int) -> float:
     """Return the bytes that are a process's own, 0 where it is on another machine."""
     try:
         with open(f"/proc/{pid}/smaps_rollup") as file:  # noqa: PTH123
-            found = dict(line.split(":", 1) for line in file if ":" in line)
+            fields = dict(line.split(":", 1) for line in file if ":" in line)
     except OSError:
         return 0
-    return float(found["Anonymous"].split()[0]) * 1024
+    return float(fields["Anonymous"].split()[0]) * 1024
 
 
 target, count = sys.argv[1], int(sys.argv[2])
@@ -47,14 +47,14 @@ database: Any = init_db(target)
 trades.create_many(rows(5000))
 assert sum(1 for _ in trades.iterate()) == 5000
 trades.delete(trades.get_all(1)[0])
-before = most()
+before = peak_memory()
 assert trades.create_many(rows(count)) == count
 reading = trades.iterate()
 next(reading)
 server = 0.0
 if "://" in target:
-    asked = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'FETCH%%' AND datname = "
-    [(pid,)] = database.execute_sql(asked + "current_database()").fetchall()
+    query = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'FETCH%%' AND datname = "
+    [(pid,)] = database.execute_sql(query + "current_database()").fetchall()
     server = own_memory_of(pid)
 assert sum(1 for _ in reading) == 5000 + count - 2
-print(most() - before, server)
+print(peak_memory() - before, server)

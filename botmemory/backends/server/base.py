@@ -1,6 +1,6 @@
-"""A memory on a server: its pool of connections, its transactions, what happens when it is gone.
+"""The backend of a database server: connection pool, transactions, lost connections.
 
-Every call takes a connection from the pool and gives it back; a transaction keeps one to its end.
+Each call acquires a connection from the pool and releases it; a transaction keeps one to its end.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import peewee
 import psycopg
-from peewee import __exception_wrapper__  # type: ignore[attr-defined]
 from psycopg.pq import TransactionStatus
 
 from ..._url import server_parameters
@@ -26,19 +25,27 @@ from ...config import Config
 from ...errors import BotMemoryError, ConfigError, StorageError
 from ..base import Backend, Finding
 from ..fork import open_backends
+from ..peewee_internals import peewee_errors, read_server_version
 from ..retry import retry_on_conflict
-from ..transactions import Atomic, TransactionState
+from ..transactions import Atomic, ThreadState, TransactionState
 from . import dialect, health
 from .dialect import ServerJSONMethods
-from .errors import NOTHING, busy, interrupt_behind, translated_error, violated_constraint
+from .errors import (
+    NOTHING_WRITTEN,
+    busy_error,
+    interrupt_behind,
+    translated_error,
+    violated_constraint,
+)
 from .pool import IDLE, Pool, ServerConnection
 
 __all__ = ["ServerMixin"]
 
 INTRANS, INERROR = TransactionStatus.INTRANS, TransactionStatus.INERROR
-TRUSTED = 30.0  # seconds after which an idle connection is asked whether it is still there
-# libpq waits for hours where a network was cut; the URL may say otherwise
-PATIENCE = {
+UNKNOWN = TransactionStatus.UNKNOWN  # of a connection that is lost
+IDLE_BEFORE_CHECK = 30.0  # seconds after which an idle connection is tested before it is used
+# without these, libpq waits for hours on a broken network; the URL overrides them
+CONNECTION_DEFAULTS = {
     "connect_timeout": "10",
     "keepalives_idle": "30",
     "keepalives_interval": "10",
@@ -46,7 +53,7 @@ PATIENCE = {
     "tcp_user_timeout": "60000",
 }
 
-NOT_KNOWN = (
+OUTCOME_UNKNOWN = (
     "whether it is stored is not known: look for it, or record with id= or get_or_create(), which "
     "are safe to repeat"
 )
@@ -54,84 +61,53 @@ NOT_KNOWN = (
 R = TypeVar("R")
 Row = TypeVar("Row", bound=peewee.Model)
 
-_inherited: list[object] = []  # the parent's connections: never closed here, not even by the end
+# in a child process: the connections of its parent, which must never be closed here
+_inherited: list[object] = []
 
 
 class _LostError(StorageError):
-    """The connection was gone."""
+    """The connection to the server was lost."""
 
 
-class _Adapter(peewee.Psycopg3Adapter):
-    """Connect as the config says; nothing but the config knows the password."""
-
-    def connect(self, db: ServerMixin, **_: Any) -> ServerConnection:
-        defaults = PATIENCE | {"application_name": "botmemory", "client_encoding": "UTF8"}
-        parameters: dict[str, Any] = defaults | db.parameters()
-        connection = ServerConnection.connect(**parameters, autocommit=True)
-        try:
-            # no role, database or server decides what the memory holds or how long it waits
-            settings = db.session_settings()
-            calls = ", ".join(["set_config(%s, %s, false)"] * len(settings))
-            connection.execute(
-                f"SELECT {calls}",
-                [text for setting in settings.items() for text in setting],
-            )
-        except BaseException:
-            connection.close()
-            raise
-        connection.used_at = time.monotonic()
-        return connection
-
-
-class State(peewee._ConnectionLocal):
+class State(ThreadState):
     """What each thread has of its own."""
 
     has_write_lock = False
-    in_call = False  # a statement is being sent: a signal handler cannot use the connection now
-    rolled_back: Sequence[Atomic] = ()
-    next_block: Atomic | None = None
+    is_executing = False  # a signal handler cannot use the connection now
 
 
 class ServerMixin(TransactionState):
-    """What PostgreSQL and the engines that speak it have in common, over Peewee's classes."""
+    """The part that PostgreSQL and CockroachDB share; it precedes Peewee's class in the bases."""
 
-    psycopg3_adapter = _Adapter
     json_methods = ServerJSONMethods
     isolation_level: str | None = None
 
     if TYPE_CHECKING:
-        _adapter: peewee.Psycopg3Adapter
         server_version: int | None
         connection: Callable[[], Any]
         execute_sql: Callable[..., Any]
         top_transaction: Callable[[], Any]
-        _set_server_version: Callable[[Any], None]
-        _run_commit_callbacks: Callable[[], None]
-        _clear_commit_callbacks: Callable[[], None]
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self.unusable: str | None = None  # why nothing can be done with it any more
-        self.at_close: list[Callable[[], object]] = [self._shut]
-        self._state = State()  # Peewee asks it for a connection to close
+        self.unusable: str | None = None  # the reason
+        self.at_close: list[Callable[[], object]] = [self._close_pool]
         self.pool = Pool(config.pool_size, self._open_connection, self._is_usable)
-        super().__init__(  # type: ignore[call-arg]
+        super().__init__(
+            State(),
             self.parameters()["dbname"],
             prefer_psycopg3=True,
             isolation_level=self.isolation_level,
         )
-        self._state = State()
-        # Peewee's lock guards what belongs to a thread here; connecting would hold it for long
-        self._lock = nullcontext()
         open_backends.add(cast("Backend", self))
 
     def parameters(self) -> dict[str, str]:
-        """Return what libpq is told, with the password."""
+        """Return the connection parameters of libpq, with the password."""
         return server_parameters(str(self.config.db_path))
 
     def session_settings(self) -> dict[str, str]:
         """Return the settings of every connection, by their names on the server."""
-        timeout = max(1, round(self.config.busy_timeout * 1000))  # 0 would be for ever
+        timeout = max(1, round(self.config.busy_timeout * 1000))  # 0 means no limit
         settings = {
             "TimeZone": "UTC",
             "DateStyle": "ISO",
@@ -145,41 +121,58 @@ class ServerMixin(TransactionState):
     # --- opening and closing ----------------------------------------------------------------
 
     def open(self) -> None:
-        """Connect once, and prove that it is a server this library can work with."""
+        """Connect once, and verify that botmemory can work with this server."""
         encoding = self.connection().info.parameter_status("server_encoding")
         self.release()
         if encoding != "UTF8":
             raise StorageError(
-                f"{self.config.label}: the database keeps its text in {encoding}; create one "
+                f"{self.config.label}: the database stores its text in {encoding}; create one "
                 "WITH ENCODING 'UTF8' TEMPLATE template0"
             )
 
     def connect(self, reuse_if_open: bool = False) -> bool:
-        state = self._state
+        local = self.local
         self._require_usable()
-        self._forget_given_up()
-        if not state.closed:
+        self._drop_terminated()
+        if not local.closed:
             if reuse_if_open:
                 return False
             raise peewee.OperationalError("Connection already opened.")
-        connection = self.pool.take(self.config.busy_timeout)
+        connection = self.pool.acquire(self.config.busy_timeout)
         if connection is None:
-            what = f"all {self.config.pool_size} connections of the pool (pool_size) were in use"
-            raise busy(self.config.label, self.config.busy_timeout, what)
-        state.conn, state.closed = connection, False
-        state.ctx, state.transactions, state.commit_callbacks = [], [], []
+            reason = f"all {self.config.pool_size} connections of the pool (pool_size) were in use"
+            raise busy_error(self.config.label, self.config.busy_timeout, reason)
+        local.conn, local.closed = connection, False
+        local.ctx, local.transactions, local.commit_callbacks = [], [], []
         connection.used_at = time.monotonic()
         if self.server_version is None:
-            self._set_server_version(connection)
+            read_server_version(self, connection)
         return True
 
     def _open_connection(self) -> ServerConnection:
-        with self._connecting(), __exception_wrapper__:
-            connection: ServerConnection = self._connect()  # type: ignore[attr-defined]
+        defaults = CONNECTION_DEFAULTS | {
+            "application_name": "botmemory",
+            "client_encoding": "UTF8",
+        }
+        parameters: dict[str, Any] = defaults | self.parameters()
+        # these override the settings of the role, the database and the server
+        settings = self.session_settings()
+        calls = ", ".join(["set_config(%s, %s, false)"] * len(settings))
+        with self._connecting(), peewee_errors:
+            connection = ServerConnection.connect(**parameters, autocommit=True)
+            try:
+                connection.execute(
+                    f"SELECT {calls}",
+                    [text for setting in settings.items() for text in setting],
+                )
+            except BaseException:
+                connection.close()
+                raise
+        connection.used_at = time.monotonic()
         return connection
 
     def another_connection(self) -> ServerConnection:
-        """Return a connection beside the pool, to be closed by whoever asked for it."""
+        """Return a connection outside of the pool, which the caller closes."""
         return self._open_connection()
 
     @contextmanager
@@ -190,85 +183,88 @@ class ServerMixin(TransactionState):
         except peewee.DatabaseError as error:
             if (interrupt := interrupt_behind(error, handled)) is not None:
                 raise interrupt from None
-            if isinstance(error, peewee.ProgrammingError):  # a parameter that libpq does not know
+            if isinstance(error, peewee.ProgrammingError):  # an unknown parameter
                 raise ConfigError(f"{self.config.label}: {_first_line(error)}") from error
             raise StorageError(
-                f"{self.config.label}: cannot connect ({_first_line(error)}); {NOTHING}: check "
-                "that the server runs and lets this user in"
+                f"{self.config.label}: cannot connect ({_first_line(error)}); {NOTHING_WRITTEN}: "
+                "check that the server runs and accepts this user"
             ) from error
 
     def close(self) -> bool:
-        """Give this thread's connection back to the pool and return whether there was one."""
-        state = self._state
+        """Release this thread's connection to the pool and return whether there was one."""
+        local = self.local
         self.require_no_transaction()
-        idle, was_open = self.pool.idle, not state.closed
-        connection, state.conn, state.closed = state.conn, None, True
-        state.ctx, state.transactions, state.commit_callbacks = [], [], []
+        idle, was_open = self.pool.idle, not local.closed
+        connection, local.conn, local.closed = local.conn, None, True
+        local.ctx, local.transactions, local.commit_callbacks = [], [], []
         if connection is not None:
-            if connection.pgconn.transaction_status == IDLE and not self.pool.is_shut:
+            if connection.pgconn.transaction_status == IDLE and not self.pool.is_closed:
                 idle.append(connection)
             else:
                 connection.pgconn.finish()
         return was_open
 
     def is_closed(self) -> bool:
-        return bool(self._state.closed)
+        return bool(self.local.closed)
 
     def release(self) -> None:
-        """Give this thread's connection back to the pool, unless a transaction is open."""
-        if not (self._state.transactions and self.in_transaction()):
+        """Release this thread's connection to the pool, unless a transaction is open."""
+        if not (self.local.transactions and self.in_transaction()):
             self.close()
 
     def dispose(self) -> None:
         """Forget every connection without closing it."""
-        self._state.reset()
+        self.local.reset()
         self.pool = Pool(self.config.pool_size, self._open_connection, self._is_usable)
 
     def used_by_worker(self) -> AbstractContextManager[object]:
-        """Do nothing: a connection is in the pool between two calls, and a child leaves it."""
-        return nullcontext()
+        return nullcontext()  # between two calls the connection is in the pool
 
     def has_open_transaction(self) -> bool:
         """Return whether any thread of this process has a transaction open."""
-        states = [one.pgconn.transaction_status for one in self.pool.connections()]
-        return INTRANS in states or INERROR in states
+        statuses = [each.pgconn.transaction_status for each in self.pool.connections()]
+        return INTRANS in statuses or INERROR in statuses
 
     def _is_usable(self, conn: ServerConnection) -> bool:
-        """Look whether an idle connection can still be used: mostly without asking the server."""
+        """Return whether an idle connection can be used; mostly without a query."""
         if conn.closed or conn.pgconn.transaction_status != IDLE:
             return False
         try:
-            # a server that went away has left its last words, and after them the end
+            # reads the last message of a server that has closed the connection, then the end
             conn.pgconn.consume_input()
             conn.pgconn.consume_input()
         except psycopg.Error:
             return False
-        if time.monotonic() - conn.used_at < TRUSTED:
+        if time.monotonic() - conn.used_at < IDLE_BEFORE_CHECK:
             return True
-        return not self._adapter.is_connection_closed(conn)
+        try:
+            conn.execute("SELECT 1")
+        except psycopg.Error:
+            return False
+        return True
 
-    def _forget_given_up(self) -> None:
-        """Let go of a connection whose transaction another thread had to end."""
-        state = self._state
-        if not state.closed and state.conn.given_up:
-            connection, state.conn, state.closed = state.conn, None, True
+    def _drop_terminated(self) -> None:
+        """Close a connection whose transaction another thread had to end."""
+        local = self.local
+        if not local.closed and local.conn.is_terminated:
+            connection, local.conn, local.closed = local.conn, None, True
             connection.pgconn.finish()
 
-    def _shut(self) -> None:
-        """Close every connection, those in use as soon as they come back."""
-        self.pool.is_shut = True
+    def _close_pool(self) -> None:
+        """Close idle connections now, and those in use when they are released."""
+        self.pool.is_closed = True
         self.pool.close_idle()
 
     # --- when the process forks or ends -----------------------------------------------------
 
     def before_fork(self) -> None:
-        pass  # the child leaves the connections alone, and the parent goes on with them
+        pass  # the child does not use these connections, and the parent goes on with them
 
     after_fork_in_parent = before_fork
 
     def after_fork_in_child(self) -> None:
         _inherited.extend(self.pool.connections())
-        self._state.conn, self._state.closed = None, True
+        self.local.conn, self.local.closed = None, True
         if self.forget_transactions():
             self.unusable = (
                 f"{self.config.label}: this process was forked inside a transaction and cannot "
@@ -282,122 +278,121 @@ class ServerMixin(TransactionState):
 
     # --- statements and transactions --------------------------------------------------------
 
-    def _execute_cursor(self, sql: str, params: Any, **options: Any) -> Any:
-        if self._state.in_call:
-            with self._set_aside():
-                return self._execute_cursor(sql, params, **options)
-        run = partial(super()._execute_cursor, sql, params, **options)  # type: ignore[misc]
-        if (self._state.transactions or self._state.rolled_back) and self.may_use_transaction():
-            return self._inside(run, sql)
-        self._forget_given_up()
+    def run_statement(self, run: Callable[[], Any], sql: str, options: dict[str, Any]) -> Any:
+        if self.local.is_executing:
+            with self._use_other_connection():
+                return self.run_statement(run, sql, options)
+        if (self.local.transactions or self.local.rolled_back) and self.may_use_transaction():
+            return self._run_in_transaction(run, sql)
+        self._drop_terminated()
         if options.get("named_cursor"):
-            return self._translating(run, "read it again")
+            return self._translate_errors(run, "read it again")
         if sql.startswith(("UPDATE", "DELETE")):
-            with self.atomic():  # in its turn, as they are inside a transaction
-                return self._execute_cursor(sql, params, **options)
+            with self.atomic():  # with the write lock, as inside a transaction
+                return self.run_statement(run, sql, options)
         return self._autocommit(run, sql)
 
-    def _inside(self, call: Callable[[], R], sql: str) -> R:
+    def _run_in_transaction(self, call: Callable[[], R], sql: str) -> R:
         """Run a statement of the transaction that is open."""
         if sql.startswith("ROLLBACK TO"):
-            self._state.has_write_lock = False  # what was locked since the savepoint is free again
+            self.local.has_write_lock = False  # the server releases locks that are newer
         else:
             self.acquire_write_lock(sql)
-        return self._translating(
+        return self._translate_errors(
             call,
             "the transaction is rolled back, nothing of it is stored: leave session_scope() and "
             "begin again",
         )
 
     def _autocommit(self, call: Callable[[], R], sql: str) -> R:
-        """Run a statement that is a transaction of its own; its connection goes back at once."""
+        """Run a statement that is a transaction of its own, and release its connection."""
         if not sql.startswith("SELECT"):
-            self.require_outside_of_others()
-            return retry_on_conflict(lambda: self._run_once(call, NOT_KNOWN))
+            self.refuse_self_deadlock()
+            return retry_on_conflict(lambda: self._run_once(call, OUTCOME_UNKNOWN))
         try:
             return self._run_once(call, "repeat the call")
         except _LostError:
             return self._run_once(call, "repeat the call")  # on another connection
 
     def _run_once(self, call: Callable[[], R], outcome: str) -> R:
-        state, pool = self._state, self.pool
+        local, pool = self.local, self.pool
         try:
-            return self._translating(call, outcome)
+            return self._translate_errors(call, outcome)
         finally:
-            # written out wherever a connection is given back: a function of our own could be
-            # interrupted as it is entered
-            if not state.transactions:
-                connection, state.conn, state.closed = state.conn, None, True
+            # repeated wherever a connection is released: a function of our own could be interrupted
+            # as it is entered
+            if not local.transactions:
+                connection, local.conn, local.closed = local.conn, None, True
                 if connection is not None:
-                    if connection.pgconn.transaction_status == IDLE and not pool.is_shut:
+                    if connection.pgconn.transaction_status == IDLE and not pool.is_closed:
                         pool.idle.append(connection)
                     else:
                         connection.pgconn.finish()
 
     def may_use_transaction(self) -> bool:
-        # what a signal handler does while a statement is being sent is no part of the transaction
-        return not self._state.in_call and super().may_use_transaction()
+        # a signal handler that interrupts a statement is not part of the transaction
+        return not self.local.is_executing and super().may_use_transaction()
 
     def has_begun(self) -> bool:
-        conn = self._state.conn
+        conn = self.local.conn
         return conn is not None and conn.pgconn.transaction_status in (INTRANS, INERROR)
 
     @contextmanager
-    def _set_aside(self) -> Iterator[None]:
-        """Put the connection that is in use aside while a signal handler uses another one."""
-        state = self._state
-        in_use = (
-            state.conn,
-            state.closed,
-            state.transactions,
-            state.commit_callbacks,
-            state.has_write_lock,
+    def _use_other_connection(self) -> Iterator[None]:
+        """Let a signal handler use another connection than the statement it interrupts."""
+        local = self.local
+        interrupted = (
+            local.conn,
+            local.closed,
+            local.transactions,
+            local.commit_callbacks,
+            local.has_write_lock,
         )
-        state.conn, state.closed, state.transactions, state.in_call = None, True, [], False
+        local.conn, local.closed, local.transactions, local.is_executing = None, True, [], False
         try:
             yield
         finally:
-            state.conn, state.closed, state.transactions, callbacks, has_write_lock = in_use
-            state.commit_callbacks, state.has_write_lock, state.in_call = (
+            local.conn, local.closed, local.transactions, callbacks, has_write_lock = interrupted
+            local.commit_callbacks, local.has_write_lock, local.is_executing = (
                 callbacks,
                 has_write_lock,
                 True,
             )
 
-    def enter_transaction(self, transaction: Atomic, isolation_level: str | None) -> None:
-        """Take a connection and begin; where that fails or is interrupted, give it up."""
-        if self._state.in_call:  # only a signal handler gets here while a statement is being sent
+    def enter_transaction(self, transaction: Atomic, mode: str | None) -> None:
+        """Acquire a connection and begin; release it if that fails or is interrupted."""
+        if self.local.is_executing:  # only a signal handler gets here during a statement
             with ExitStack() as aside:
-                aside.enter_context(self._set_aside())
-                self._enter_transaction(transaction, isolation_level)
+                aside.enter_context(self._use_other_connection())
+                self._enter_transaction(transaction, mode)
                 transaction.aside = aside.pop_all()
         else:
-            self._enter_transaction(transaction, isolation_level)
+            self._enter_transaction(transaction, mode)
 
-    def _enter_transaction(self, transaction: Atomic, isolation_level: str | None) -> None:
-        state, pool = self._state, self.pool
-        self.require_outside_of_others()
-        self._forget_given_up()
-        position = transaction.position = len(state.transactions)
+    def _enter_transaction(self, transaction: Atomic, mode: str | None) -> None:
+        local, pool = self.local, self.pool
+        self.refuse_self_deadlock()
+        self._drop_terminated()
+        position = transaction.position = len(local.transactions)
         transaction.is_changing = True
         try:
-            self.begin(isolation_level)
-            state.transactions.append(transaction)
-            transaction.connection = weakref.ref(state.conn)
+            self.begin(mode)
+            local.transactions.append(transaction)
+            transaction.connection = weakref.ref(local.conn)
             transaction.is_open, transaction.is_changing = True, False
         finally:
             if not transaction.is_open:
                 transaction.is_changing = False
-                del state.transactions[position:]
-                connection, state.conn, state.closed = state.conn, None, True
+                del local.transactions[position:]
+                connection, local.conn, local.closed = local.conn, None, True
                 if connection is not None:
-                    if connection.pgconn.transaction_status == IDLE and not pool.is_shut:
+                    if connection.pgconn.transaction_status == IDLE and not pool.is_closed:
                         pool.idle.append(connection)
                     else:
                         connection.pgconn.finish()
 
     def leave_transaction(self, transaction: Atomic, *, roll_back: bool) -> None:
-        """Commit or roll back, and give the connection back whatever happens."""
+        """Commit or roll back, and release the connection whatever happens."""
         aside, transaction.aside = transaction.aside, None
         if aside is None:
             self._leave_transaction(transaction, roll_back=roll_back)
@@ -406,9 +401,9 @@ class ServerMixin(TransactionState):
                 self._leave_transaction(transaction, roll_back=roll_back)
 
     def _leave_transaction(self, transaction: Atomic, *, roll_back: bool) -> None:
-        state, pool, connection = self._state, self.pool, transaction.connection()
-        if connection is None or state.conn is not connection:
-            self._give_up(transaction, connection)
+        local, pool, connection = self.local, self.pool, transaction.connection()
+        if connection is None or local.conn is not connection:
+            self._terminate(transaction, connection)
             return
         position = transaction.position
         try:
@@ -417,115 +412,114 @@ class ServerMixin(TransactionState):
             else:
                 self._commit()
         finally:
-            transaction.is_open, transaction.held_by_with = False, None
-            del state.transactions[position:]
-            state.conn, state.closed = None, True
-            if connection.pgconn.transaction_status == IDLE and not pool.is_shut:
+            transaction.is_open, transaction.exit_reference = False, None
+            del local.transactions[position:]
+            local.conn, local.closed = None, True
+            if connection.pgconn.transaction_status == IDLE and not pool.is_closed:
                 pool.idle.append(connection)
             else:
                 connection.pgconn.finish()
-        callbacks = [] if roll_back else state.commit_callbacks
-        state.commit_callbacks = []
-        for callback in callbacks:
-            callback()
+        if roll_back:
+            self.clear_commit_callbacks()
+        else:
+            self.run_commit_callbacks()
 
-    def _give_up(self, transaction: Atomic, connection: ServerConnection | None) -> None:
-        """End the transaction of another thread, which may be using the connection right now."""
-        transaction.is_open, transaction.held_by_with = False, None
-        if connection is not None:  # or its thread has ended, and the connection with it
-            connection.given_up = True
-            with suppress(OSError), socket.socket(fileno=os.dup(connection.fileno())) as wire:
-                wire.shutdown(socket.SHUT_RDWR)  # the server rolls back
+    def _terminate(self, transaction: Atomic, connection: ServerConnection | None) -> None:
+        """End the transaction of another thread, which may be using the connection now."""
+        transaction.is_open, transaction.exit_reference = False, None
+        if connection is not None:  # None: its thread has ended, and closed the connection
+            connection.is_terminated = True
+            with suppress(OSError), socket.socket(fileno=os.dup(connection.fileno())) as duplicate:
+                duplicate.shutdown(socket.SHUT_RDWR)  # the server rolls back
 
     def begin(self, *args: Any) -> None:
         begin = partial(super().begin, *args)  # type: ignore[misc]
         try:
-            self._translating(begin, NOTHING)
+            self._translate_errors(begin, NOTHING_WRITTEN)
         except _LostError:
-            self.close()
-            self._translating(begin, NOTHING)  # nothing was in it yet: another connection will do
-        self._state.has_write_lock = False
+            self.close()  # nothing was written yet, so another connection can be used
+            self._translate_errors(begin, NOTHING_WRITTEN)
+        self.local.has_write_lock = False
 
     def commit(self) -> None:
         self._commit()
-        if not self._state.transactions:
+        if not self.local.transactions:
             self.close()
 
     def rollback(self) -> None:
         self._roll_back()
-        if not self._state.transactions:
+        if not self.local.transactions:
             self.close()
 
     def _commit(self) -> None:
         if not self.is_connection_usable():
-            # the server would roll back and call it a success
-            what = "the connection was lost" if self._lost() else "an earlier statement failed"
+            # the server would roll back and report success
+            reason = "the connection was lost" if self._is_lost() else "an earlier statement failed"
             raise StorageError(
-                f"{self.config.label}: {what} inside this transaction, and all of it is rolled "
+                f"{self.config.label}: {reason} inside this transaction, and all of it is rolled "
                 "back; leave session_scope() when a call raises, and begin again"
             )
-        self._translating(super().commit, NOT_KNOWN)  # type: ignore[misc]
+        self._translate_errors(super().commit, OUTCOME_UNKNOWN)  # type: ignore[misc]
 
     def _roll_back(self) -> None:
-        status = self._state.conn.pgconn.transaction_status
+        status = self.local.conn.pgconn.transaction_status
         if self.unusable is None and status in (INTRANS, INERROR):
-            self._translating(super().rollback, NOTHING)  # type: ignore[misc]
+            self._translate_errors(super().rollback, NOTHING_WRITTEN)  # type: ignore[misc]
 
     def is_connection_usable(self) -> bool:
-        return not self.is_closed() and bool(self._adapter.is_connection_usable(self._state.conn))
+        return not self.is_closed() and self.local.conn.pgconn.transaction_status < INERROR
 
     def acquire_write_lock(self, sql: str) -> None:
-        """Queue before what must not be outrun; engines that see to it by themselves do nothing."""
+        """Acquire the write lock if this statement needs it; nothing on CockroachDB."""
 
     def statement(self) -> AbstractContextManager[object]:
-        """Return what undoes one statement alone when it fails, and not its whole transaction."""
         return self.atomic() if self.in_transaction() else nullcontext()
 
     # --- errors -----------------------------------------------------------------------------
 
-    def _lost(self) -> bool:
-        """Return whether this thread's connection turned out to be gone."""
-        return not self.is_closed() and self._is_gone(self._state.conn)
+    def _is_lost(self) -> bool:
+        """Return whether this thread's connection was lost."""
+        return not self.is_closed() and self.local.conn.pgconn.transaction_status == UNKNOWN
 
-    def _is_gone(self, connection: ServerConnection) -> bool:
-        return bool(self._adapter.txn_status(connection) == self._adapter.txn_unknown)
+    def _translate_errors(self, call: Callable[[], R], outcome: str) -> R:
+        """Call, and raise the botmemory error for an error of the server.
 
-    def _translating(self, call: Callable[[], R], outcome: str) -> R:
-        """Raise what the server reports under a name; `outcome` is for a lost connection."""
+        `outcome` ends the message for a lost connection.
+        """
         self._require_usable()
-        state = self._state
+        local = self.local
         try:
-            state.in_call = True
+            local.is_executing = True
             return call()
         except (peewee.DatabaseError, peewee.InterfaceError) as error:
-            named = self.lost_or_translated(error, self._state.conn, outcome)
-            if named is error:
+            translated = self.lost_or_translated(error, local.conn, outcome)
+            if translated is error:
                 raise
-            raise named from error
+            raise translated from error
         except BaseException:
-            # an interrupt may leave psycopg inside a COPY or a pipeline, and the traceback keep it
-            # there: the next statement would wait for its lock, which is this thread's own
-            connection = state.conn
+            # an interrupt may leave psycopg inside a COPY or a pipeline with its lock held, for
+            # which the next statement of this thread would wait for ever
+            connection = local.conn
             if connection is not None and (
                 connection.lock.locked() or connection.pgconn.pipeline_status
             ):
                 connection.pgconn.finish()
             raise
         finally:
-            state.in_call = False
+            local.is_executing = False
 
     def lost_or_translated(
         self, error: Exception, connection: ServerConnection | None, outcome: str
     ) -> Exception:
-        """Return the error to raise for one of the driver's: itself where it needs no name."""
-        if connection is not None and self._is_gone(connection):
+        """Return the botmemory error for one of the driver's; the same error if there is none."""
+        if connection is not None and connection.pgconn.transaction_status == UNKNOWN:
             return _LostError(
                 f"{self.config.label}: the connection was lost ({_first_line(error)}); {outcome}"
             )
         return self.translated(error) or error
 
     def translated(self, error: BaseException) -> BotMemoryError | None:
-        """Return the botmemory error for one of the server's, None where there is none."""
+        """Return the botmemory error for one of the server's; None if there is none."""
         return translated_error(error, self.config.label, self.config.busy_timeout)
 
     def _require_usable(self) -> None:
@@ -552,13 +546,13 @@ class ServerMixin(TransactionState):
         self, sql: str, rows: Iterable[Sequence[Any]], fields: Sequence[peewee.Field[Any]]
     ) -> int:
         def insert() -> int:
-            with __exception_wrapper__, self.connection().cursor() as cursor:
+            with peewee_errors, self.connection().cursor() as cursor:
                 cursor.executemany(sql, rows)
                 return int(cursor.rowcount)
 
-        return self._inside(insert, "INSERT")
+        return self._run_in_transaction(insert, "INSERT")
 
-    null_in_sql = False  # not of many rows: COPY gives a column that is not named its default
+    null_in_sql = False  # COPY stores the default in a column that is not named
     streams = False
 
     def stream(self, query: peewee.ModelSelect[Row]) -> Iterator[Row]:
@@ -567,13 +561,20 @@ class ServerMixin(TransactionState):
     def stage(self, table: str) -> None:
         return None
 
-    # --- what a server writes in its own way, and what it reports ----------------------------
+    # --- SQL and errors of the engine ---------------------------------------------------------
 
     def json_text(self, text: str) -> str:
         return dialect.json_text(text)
 
-    def json_match(self, *condition: Any) -> peewee.Expression:
-        return dialect.json_match(*condition)
+    def json_match(
+        self,
+        field: peewee.JSONField,
+        keys: Sequence[str],
+        equals: Any,
+        minimum: float | None,
+        maximum: float | None,
+    ) -> peewee.Expression:
+        return dialect.json_match(field, keys, equals, minimum, maximum)
 
     def hour_of(self, field: peewee.Field[Any]) -> Any:
         return dialect.hour_of(field)
@@ -587,7 +588,7 @@ class ServerMixin(TransactionState):
         return 0
 
     def advance_sequence(self, model: type[peewee.Model], least: int = 0) -> None:
-        pass  # ids of CockroachDB are not counted
+        pass  # CockroachDB has no sequences
 
     # --- schema -----------------------------------------------------------------------------
 
@@ -617,7 +618,7 @@ class ServerMixin(TransactionState):
         return []
 
     def back_up(self, number: str) -> None:
-        pass  # that is the administrator's, with the server's own tools
+        pass  # a server is backed up by its own tools
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""Expressions that a server writes in its own way: JSON, conditions inside it, hours."""
+"""SQL expressions that are the server's own: JSON, JSON conditions, hours."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _TEXT_OR_POWER = re.compile(r'"(?:[^"\\]|\\.)*"|-?[\d.]+e\+\d+')
 
 
 class ServerJSONMethods(PostgresqlJSONMethods):  # type: ignore[misc]
-    """Write numbers so that jsonb, which keeps them as decimals, gives a float back as a float."""
+    """Write numbers so that a float stays one in jsonb, which stores decimals."""
 
     def make_value_wrapper(self, dumps: Callable[[object], str]) -> Callable[[object], Any]:
         wrapper: Callable[[object], Any] = super().make_value_wrapper(
@@ -34,10 +34,10 @@ class ServerJSONMethods(PostgresqlJSONMethods):  # type: ignore[misc]
 
 
 def json_text(text: str) -> str:
-    """Return JSON as jsonb is to get it: 1e+16 as 10000000000000000.0, or it would be an int."""
+    """Return JSON text with 1e+16 as 10000000000000000.0, which jsonb would return as an int."""
     if "e+" not in text:
         return text
-    return _TEXT_OR_POWER.sub(lambda found: _number(found[0]), text)
+    return _TEXT_OR_POWER.sub(lambda match: _number(match[0]), text)
 
 
 def _number(text: str) -> str:
@@ -51,8 +51,8 @@ def json_match(
     minimum: float | None,
     maximum: float | None,
 ) -> Expression:
-    """Return the condition on a value inside a JSON column; numbers compare as numbers."""
-    # -> and ->> with a text look into objects only
+    """Return the condition on a value in a JSON column; only numbers compare as numbers."""
+    # -> and ->> with a text find keys of objects, not elements of arrays
     names = [Cast(Value(key, converter=False), "text") for key in keys]
     parent: Any = field
     for name in names[:-1]:
@@ -60,25 +60,25 @@ def json_match(
     kind = fn.jsonb_typeof(Expression(parent, "->", names[-1]))
     text = Expression(parent, "->>", names[-1])
     number = Case(None, [(kind == "number", Cast(text, "numeric"))])
-    found = kind.is_null(False)
+    condition = kind.is_null(False)
     if minimum is not None:
-        found &= number >= _exact(minimum)
+        condition &= number >= _exact(minimum)
     if maximum is not None:
-        found &= number <= _exact(maximum)
+        condition &= number <= _exact(maximum)
     if isinstance(equals, bool):
-        found &= (kind == "boolean") & (text == str(equals).lower())
+        condition &= (kind == "boolean") & (text == str(equals).lower())
     elif isinstance(equals, str):
-        found &= (kind == "string") & (text == Value(equals, converter=False))
+        condition &= (kind == "string") & (text == Value(equals, converter=False))
     elif equals is not None:
-        found &= number == _exact(equals)
-    return found
+        condition &= number == _exact(equals)
+    return condition
 
 
 def _exact(number: float) -> Value:
-    # a double would be rounded to 15 digits on its way to numeric
+    # PostgreSQL rounds a double to 15 digits when it casts it to numeric
     return Value(Decimal(repr(number)), converter=False)
 
 
 def hour_of(field: Field[Any]) -> Any:
-    """Return the timestamp at which a timestamp's hour began: sessions are in UTC."""
+    """Return the start of a timestamp's hour; the sessions' time zone is UTC."""
     return fn.DATE_TRUNC("hour", field)

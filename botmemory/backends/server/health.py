@@ -1,4 +1,4 @@
-"""What a server says of the tables of a memory."""
+"""What a server says of its tables and rights."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ __all__ = ["is_partitioned", "may_make_temporary_tables", "read_checks", "tempor
 
 
 def read_checks(database: Any, table: str, schema: str | None = None) -> dict[str, str]:
-    """Return the CHECKs that hold for every row of a table, by their names.
+    """Return the validated CHECK constraints of a table by name.
 
-    Without casts and parentheses: a dump that was restored has others of them.
+    Without casts and parentheses, which a restored dump writes in another way.
     """
     quoted = ".".join(f'"{name}"' for name in (schema, table) if name is not None)
     cursor = database.execute_sql(
@@ -19,8 +19,10 @@ def read_checks(database: Any, table: str, schema: str | None = None) -> dict[st
         "WHERE conrelid = to_regclass(%s) AND contype = 'c' AND convalidated",
         (quoted,),
     )
-    plain = re.compile(r"::(?:double precision|character varying|[a-z]+)(?:\[\])?|[()']")
-    return {name: plain.sub("", rule).removeprefix("CHECK ") for name, rule in cursor.fetchall()}
+    ignored = re.compile(r"::(?:double precision|character varying|[a-z]+)(?:\[\])?|[()']")
+    return {
+        name: ignored.sub("", check).removeprefix("CHECK ") for name, check in cursor.fetchall()
+    }
 
 
 def may_make_temporary_tables(database: Any) -> bool:
@@ -35,7 +37,7 @@ def temporary_schema(database: Any) -> str:
 
 
 def is_partitioned(database: Any, table: str) -> bool:
-    """Return whether a table was cut into partitions, whose keys cannot be those of one table."""
+    """Return whether a table is partitioned."""
     cursor = database.execute_sql(
         "SELECT relkind = 'p' FROM pg_class WHERE oid = to_regclass(%s)", (f'"{table}"',)
     )

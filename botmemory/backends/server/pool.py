@@ -1,7 +1,7 @@
-"""The connections to a server: at most so many, opened when they are needed, used again.
+"""A pool of connections to a server, opened when they are needed and reused.
 
-There is no lock and no count that an interrupt could leave wrong: idle connections are in a deque,
-and a connection counts for as long as it exists and is open.
+It has no lock and no counter that an interrupt could leave wrong: idle connections are in a deque,
+and the number of connections is that of the open connection objects.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ __all__ = ["Pool", "ServerConnection"]
 
 IDLE = TransactionStatus.IDLE
 _BAD = ConnStatus.BAD
-_PAUSE = 0.002  # seconds between two looks for a connection that has come back
+_PAUSE = 0.002  # seconds between two attempts to acquire a connection
 
 
 class _ServerCursor(psycopg.ServerCursor[Any]):
-    """A cursor on the server that never waits as it is closed.
+    """A cursor on the server whose `close` never waits.
 
-    The garbage collector closes an abandoned one inside another call of its connection, which
-    holds the lock: it is forgotten then, and the server closes it with the transaction.
+    The garbage collector may close it inside another call of its connection, which holds the
+    connection's lock: then it is closed locally, and on the server with the transaction.
     """
 
     def close(self) -> None:
@@ -38,10 +38,10 @@ class _ServerCursor(psycopg.ServerCursor[Any]):
 
 
 class ServerConnection(psycopg.Connection[Any]):
-    """A connection that remembers when it was taken from the pool, and closes as it goes."""
+    """A connection that is closed when it is garbage collected."""
 
-    used_at = 0.0
-    given_up = False  # another thread had to end its transaction
+    used_at = 0.0  # time.monotonic() when it was last acquired
+    is_terminated = False  # another thread had to end its transaction
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -49,20 +49,20 @@ class ServerConnection(psycopg.Connection[Any]):
         self.process = os.getpid()
 
     def __del__(self) -> None:  # type: ignore[override]
-        # a child must not close what it has inherited: the parent goes on with it
+        # a child process must not close what it inherited: the parent goes on with it
         if getattr(self, "process", None) == os.getpid():
             self.pgconn.finish()
 
 
 class _Opening:
-    """Stands for a connection that is being opened."""
+    """A placeholder for a connection that is being opened."""
 
 
 class Pool:
-    """At most `size` connections, opened by `connect` and looked at by `is_usable`.
+    """At most `size` connections, opened by `connect` and tested by `is_usable`.
 
-    Who is done with a connection calls `idle.append`, or closes it where a transaction is open on
-    it: as one call into C in a `finally`, so that no interrupt can lose it.
+    To release a connection, call `idle.append`, or close it if a transaction is open on it: one
+    call into C in a `finally`, so that no interrupt can lose the connection.
     """
 
     def __init__(
@@ -73,29 +73,29 @@ class Pool:
     ) -> None:
         self.size = size
         self.idle: deque[ServerConnection] = deque()
-        self.is_shut = False
+        self.is_closed = False
         self._connect = connect
         self._is_usable = is_usable
-        self._made: dict[int, weakref.ref[Any]] = {}
+        self._references: dict[int, weakref.ref[Any]] = {}
 
-    def take(self, seconds: float) -> ServerConnection | None:
-        """Return a connection, None where all were in use for so many seconds."""
+    def acquire(self, seconds: float) -> ServerConnection | None:
+        """Return a connection; None if all are in use for longer than `seconds`."""
         began = time.monotonic()
-        while (connection := self._take_idle() or self._open()) is None:
+        while (connection := self._acquire_idle() or self._open()) is None:
             if time.monotonic() - began >= seconds:
                 return None
             time.sleep(_PAUSE)
         return connection
 
     def connections(self) -> list[ServerConnection]:
-        """Return every connection that is open, idle or in use."""
-        return [one for one in self._living() if isinstance(one, ServerConnection)]
+        """Return all open connections, idle or in use."""
+        return [each for each in self._open_objects() if isinstance(each, ServerConnection)]
 
     def close_idle(self) -> None:
         while self.idle:
             self.idle.pop().close()
 
-    def _take_idle(self) -> ServerConnection | None:
+    def _acquire_idle(self) -> ServerConnection | None:
         while self.idle:
             connection, usable = None, False
             try:
@@ -103,7 +103,7 @@ class Pool:
                 usable = self._is_usable(connection)
                 if usable:
                     return connection
-            except IndexError:  # another thread was faster
+            except IndexError:  # another thread has acquired the last one
                 return None
             finally:
                 if connection is not None and not usable:
@@ -113,31 +113,32 @@ class Pool:
     def _open(self) -> ServerConnection | None:
         opening = _Opening()
         key = id(opening)
-        self._made[key] = weakref.ref(opening)
+        self._references[key] = weakref.ref(opening)
         connection = None
-        is_handed_over = False
+        is_returned = False
         try:
-            if len(self._living()) > self.size:
+            if len(self._open_objects()) > self.size:
                 return None
             connection = self._connect()
-            self._made[id(connection)] = weakref.ref(connection)
-            self._made.pop(key, None)
-            is_handed_over = True  # from here on nothing is called, so no interrupt loses it
+            self._references[id(connection)] = weakref.ref(connection)
+            self._references.pop(key, None)
+            is_returned = True  # nothing is called after this, so no interrupt loses it
             return connection
         finally:
-            if not is_handed_over:
-                # a traceback may keep this frame, and so what it refers to
-                self._made.pop(key, None)
+            if not is_returned:
+                # a traceback may keep this frame, and with it the placeholder
+                self._references.pop(key, None)
                 if connection is not None:
                     connection.pgconn.finish()
 
-    def _living(self) -> list[Any]:
-        living = []
-        for key, reference in self._made.copy().items():
-            one = reference()
-            if one is None or (isinstance(one, ServerConnection) and one.pgconn.status == _BAD):
-                if self._made.get(key) is reference:
-                    del self._made[key]
+    def _open_objects(self) -> list[Any]:
+        """Return all open connections and placeholders."""
+        opened = []
+        for key, reference in self._references.copy().items():
+            item = reference()
+            if item is None or (isinstance(item, ServerConnection) and item.pgconn.status == _BAD):
+                if self._references.get(key) is reference:
+                    del self._references[key]
             else:
-                living.append(one)
-        return living
+                opened.append(item)
+        return opened

@@ -1,4 +1,4 @@
-"""The backends of PostgreSQL and of CockroachDB, and what each has of its own."""
+"""The backends of PostgreSQL and of CockroachDB."""
 
 from __future__ import annotations
 
@@ -8,43 +8,45 @@ from typing import Any, TypeVar
 
 import peewee
 import psycopg.sql
-from peewee import __exception_wrapper__, fn  # type: ignore[attr-defined]
+from peewee import fn
 from playhouse import cockroachdb
 from playhouse.postgres_ext import PostgresqlExtDatabase, ServerSideQuery
 
 from ...config import Config
 from ...errors import StorageError
+from ..peewee_internals import driver_cursor, peewee_errors
 from . import health
 from .base import ServerMixin
 from .pool import IDLE, ServerConnection
 
 __all__ = ["CockroachBackend", "PostgresBackend"]
 
-OLDEST_POSTGRES = 12
-# keys of advisory locks, which belong to one database: any numbers, as long as they never change
-TURN = 0x626F746D656D0001
-MIGRATION = 0x626F746D656D0002
+MINIMUM_POSTGRES = 12
+# keys of advisory locks, which are per database; they must never change
+WRITE_LOCK = 0x626F746D656D0001
+MIGRATION_LOCK = 0x626F746D656D0002
 ROWS_PER_FETCH = 1000
 
 Row = TypeVar("Row", bound=peewee.Model)
 
 
 def _sequence_of(key: Any) -> Any:
-    """Return the name of the sequence that counts a key up."""
+    """Return the name of the sequence of a key."""
     return fn.PG_GET_SERIAL_SEQUENCE(key.model._meta.table_name, key.column_name)
 
 
 class PostgresBackend(ServerMixin, PostgresqlExtDatabase):  # type: ignore[misc]
     """A PostgreSQL database, opened as `config` says.
 
-    Transactions that read, change or delete take turns, from the first such statement to their
-    end, so that what one has read is still true when it writes. Plain inserts wait for nobody.
+    A transaction acquires an advisory lock, the write lock, at its first statement that reads,
+    changes or deletes, and holds it to the end: what it has read is still true when it writes. An
+    INSERT needs no lock.
     """
 
     streams = True
 
     def __init__(self, config: Config) -> None:
-        # after its turn has come, a transaction must see what the one before it has written
+        # after waiting for the write lock, a transaction must see what was committed meanwhile
         self.isolation_level = "REPEATABLE READ" if config.read_only else "READ COMMITTED"
         super().__init__(config)
 
@@ -56,28 +58,28 @@ class PostgresBackend(ServerMixin, PostgresqlExtDatabase):  # type: ignore[misc]
 
     def open(self) -> None:
         super().open()
-        if (self.server_version or 0) < OLDEST_POSTGRES * 10_000:
+        if (self.server_version or 0) < MINIMUM_POSTGRES * 10_000:
             raise StorageError(
-                f"{self.config.label}: the server is older than PostgreSQL {OLDEST_POSTGRES}; "
+                f"{self.config.label}: the server is older than PostgreSQL {MINIMUM_POSTGRES}; "
                 "use a newer one"
             )
 
     def acquire_write_lock(self, sql: str) -> None:
-        state = self._state
-        if state.has_write_lock or self.config.read_only:
+        local = self.local
+        if local.has_write_lock or self.config.read_only:
             return
         if sql.startswith(("SELECT", "UPDATE", "DELETE", "DECLARE", "WITH", "(")):
-            state.has_write_lock = True
-            self.execute_sql("SELECT pg_advisory_xact_lock(%s)", (TURN,))
+            local.has_write_lock = True
+            self.execute_sql("SELECT pg_advisory_xact_lock(%s)", (WRITE_LOCK,))
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
-        """Hold off other processes that would change the schema; the end of one frees the lock."""
+        """Keep other processes from changing the schema; the lock ends with its connection."""
         connection = self.another_connection()
         try:
             try:
-                with __exception_wrapper__:
-                    connection.execute("SELECT pg_advisory_lock(%s)", (MIGRATION,))
+                with peewee_errors:
+                    connection.execute("SELECT pg_advisory_lock(%s)", (MIGRATION_LOCK,))
             except peewee.DatabaseError as error:
                 raise self.lost_or_translated(error, connection, "nothing was changed") from error
             yield
@@ -90,7 +92,6 @@ class PostgresBackend(ServerMixin, PostgresqlExtDatabase):  # type: ignore[misc]
     def insert_rows(
         self, sql: str, rows: Iterable[Sequence[Any]], fields: Sequence[peewee.Field[Any]]
     ) -> int:
-        """Store rows by COPY and return how many were stored."""
         table, schema = fields[0].model._meta.table_name, fields[0].model._meta.schema
         copy_in = psycopg.sql.SQL("COPY {} ({}) FROM STDIN").format(
             psycopg.sql.Identifier(*filter(None, (schema, table))),
@@ -98,30 +99,30 @@ class PostgresBackend(ServerMixin, PostgresqlExtDatabase):  # type: ignore[misc]
         )
 
         def copy_rows() -> int:
-            with __exception_wrapper__, self.connection().cursor() as cursor:
+            with peewee_errors, self.connection().cursor() as cursor:
                 with cursor.copy(copy_in) as copy:
                     for row in rows:
                         copy.write_row(row)
                 return int(cursor.rowcount)
 
-        return self._inside(copy_rows, "COPY")
+        return self._run_in_transaction(copy_rows, "COPY")
 
     def last_id(self, model: type[peewee.Model]) -> int:
         key: Any = model._meta.primary_key
         if not isinstance(key, peewee.AutoField):
             return 0
-        given = fn.PG_SEQUENCE_LAST_VALUE(_sequence_of(key).cast("regclass"))
-        highest = fn.GREATEST(given, model.select(fn.MAX(key)), 0)
+        last_value = fn.PG_SEQUENCE_LAST_VALUE(_sequence_of(key).cast("regclass"))
+        highest = fn.GREATEST(last_value, model.select(fn.MAX(key)), 0)
         return int(peewee.Select(columns=[highest]).bind(self).scalar())
 
     def advance_sequence(self, model: type[peewee.Model], least: int = 0) -> None:
         last = max(least, self.last_id(model))
         if last:
             sequence = _sequence_of(model._meta.primary_key)
-            # never back: an id that was deleted is not given again
-            behind = fn.COALESCE(fn.PG_SEQUENCE_LAST_VALUE(sequence.cast("regclass")), 0) < last
-            raised = peewee.Select(columns=[fn.SETVAL(sequence, last)]).where(behind)
-            raised.bind(self).execute()
+            # never back: the id of a deleted row is not used again
+            is_behind = fn.COALESCE(fn.PG_SEQUENCE_LAST_VALUE(sequence.cast("regclass")), 0) < last
+            query = peewee.Select(columns=[fn.SETVAL(sequence, last)]).where(is_behind)
+            query.bind(self).execute()
 
     def can_make_scratch(self) -> bool:
         return not self.config.read_only and health.may_make_temporary_tables(self)
@@ -129,49 +130,52 @@ class PostgresBackend(ServerMixin, PostgresqlExtDatabase):  # type: ignore[misc]
     def stream(self, query: peewee.ModelSelect[Row]) -> Iterator[Row]:
         """Yield the rows of a query through a cursor on the server, some at a time.
 
-        Outside a transaction it has a connection to itself, and holds neither a lock nor a
-        snapshot: the server has put the answer aside.
+        Outside a transaction it uses a connection of its own, without a lock or a snapshot: the
+        cursor is WITH HOLD, and the server has materialized the result.
         """
         on_server = ServerSideQuery(query, array_size=ROWS_PER_FETCH)
         try:
             rows = iter(on_server)
-            cursor: psycopg.ServerCursor[Any] = on_server._cursor_wrapper.cursor.cursor
+            cursor: psycopg.ServerCursor[Any] = driver_cursor(on_server)
         except BaseException:
             self.release()
             raise
         if self.in_transaction():
-            yield from self._while_it_lasts(rows, cursor)
+            yield from self._stream_in_transaction(rows, cursor)
             return
-        state, pool = self._state, self.pool
-        own, state.conn, state.closed = state.conn, None, True
-        is_used_up = False
+        local, pool = self.local, self.pool
+        connection, local.conn, local.closed = local.conn, None, True
+        is_closed = False
         try:
-            yield from self._fetched(rows, own)
+            yield from self._translate_fetch_errors(rows, connection)
         finally:
             try:
                 with suppress(psycopg.Error):
-                    is_free = not own.lock.locked()  # a cursor is not closed inside another call
+                    is_free = (
+                        not connection.lock.locked()
+                    )  # False inside another call of the connection
                     cursor.close()
-                    is_used_up = is_free
+                    is_closed = is_free
             finally:
-                # a connection with an open cursor does not go back to the pool
-                if is_used_up and own.pgconn.transaction_status == IDLE and not pool.is_shut:
-                    pool.idle.append(own)
+                # a connection with an open cursor must not return to the pool
+                status = connection.pgconn.transaction_status
+                if is_closed and status == IDLE and not pool.is_closed:
+                    pool.idle.append(connection)
                 else:
-                    own.pgconn.finish()
+                    connection.pgconn.finish()
 
-    def _while_it_lasts(
+    def _stream_in_transaction(
         self, rows: Iterator[Row], cursor: psycopg.ServerCursor[Any]
     ) -> Iterator[Row]:
-        """Yield rows in the transaction that is open: later its connection is somebody else's."""
+        """Yield rows while the open transaction lasts; then its connection is used by others."""
         transaction = self.top_transaction()
         try:
-            for row in self._fetched(rows, self._state.conn):
+            for row in self._translate_fetch_errors(rows, self.local.conn):
                 yield row
                 if self.top_transaction() is not transaction:
                     raise StorageError(
-                        f"{self.config.label}: the transaction in which this was being read is "
-                        "over; use up iterate() inside session_scope(), or call it outside"
+                        f"{self.config.label}: the transaction of this iterate() is over; "
+                        "finish it inside session_scope(), or call it outside"
                     )
         finally:
             try:
@@ -179,11 +183,13 @@ class PostgresBackend(ServerMixin, PostgresqlExtDatabase):  # type: ignore[misc]
                     with suppress(psycopg.Error):
                         cursor.close()
             finally:
-                psycopg.Cursor.close(cursor)  # forgets it, without a word to the server
+                psycopg.Cursor.close(cursor)  # closes it locally, without a statement
 
-    def _fetched(self, rows: Iterator[Row], connection: ServerConnection) -> Iterator[Row]:
+    def _translate_fetch_errors(
+        self, rows: Iterator[Row], connection: ServerConnection
+    ) -> Iterator[Row]:
         try:
-            with __exception_wrapper__:
+            with peewee_errors:
                 yield from rows
         except (peewee.DatabaseError, peewee.InterfaceError) as error:
             raise self.lost_or_translated(error, connection, "read it again") from error
@@ -192,7 +198,7 @@ class PostgresBackend(ServerMixin, PostgresqlExtDatabase):  # type: ignore[misc]
 class CockroachBackend(ServerMixin, cockroachdb.CockroachDatabase):  # type: ignore[misc]
     """A CockroachDB cluster, opened as its config says.
 
-    Its transactions are serializable by themselves: one that was outrun is rolled back with code
+    Its transactions are serializable without a lock: on a conflict one is rolled back with SQLSTATE
     40001, a `DatabaseBusyError`, and `run_transaction` repeats it.
     """
 

@@ -1,4 +1,4 @@
-"""The SQLite backend: how one file is opened, written, waited for and watched."""
+"""The SQLite backend: connections, transactions and statements on one file."""
 
 from __future__ import annotations
 
@@ -10,44 +10,41 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import peewee
-from peewee import __exception_wrapper__  # type: ignore[attr-defined]
 
 from ...config import MEMORY, Config
 from ...errors import BotMemoryError, DatabaseBusyError, StorageError, ValidationError
 from ..base import Backend, Finding
 from ..fork import fork_gate, open_backends
 from ..living import LivingObjects
+from ..peewee_internals import peewee_errors, prepare_connection
 from ..transactions import Atomic, TransactionState
 from . import dialect, health
-from .connection import (
-    NO_LOCK,
-    Connection,
-    NoLock,
-    State,
-    content_of,
-    files_of,
-    has_lost,
-    history_of,
-    prepare_file,
-    uri_of,
-)
+from .connection import NO_LOCK, Connection, NoLock, State, open_raw, open_read_only
 from .copy import back_up, snapshot
 from .errors import (
     RESTORE,
-    busy,
-    is_busy,
+    busy_error,
     is_damage,
     is_read_only,
-    is_unopened,
     translate_errors,
     translated_error,
-    unreadable,
+    unreadable_error,
+    violated_constraint,
+)
+from .file_state import (
+    content_of,
+    describe_loss,
+    files_of,
+    history_of,
+    is_damaged,
+    prepare_file,
+    uri_of,
 )
 from .file_system import other_names
 from .lock import FileLock
@@ -55,77 +52,71 @@ from .stage import Stage, open_stage
 
 __all__ = ["SqliteBackend"]
 
-OLDEST_SQLITE = (3, 38, 0)  # the first one whose JSON operators Peewee can use
-WAL_KEPT = 16 * 1024 * 1024  # bytes of the -wal file that stay after a checkpoint
-CHECKED_AT_OPEN = 64 * 1024 * 1024  # a larger file is checked by upkeep.check alone
+MINIMUM_SQLITE = (3, 38, 0)  # the first one whose JSON operators Peewee can use
+MAX_WAL_SIZE = 16 * 1024 * 1024  # bytes of the -wal file that stay after a checkpoint
+MAX_SIZE_CHECKED_AT_OPEN = 64 * 1024 * 1024  # bytes; upkeep.check checks a larger file
+NOTHING_WRITTEN = "nothing was written by this call"
+OUTCOME_UNKNOWN = "whether this call is stored is not known"
+# statements that need no write lock
 READS = ("SELECT", "PRAGMA", "WITH", "EXPLAIN", "SAVEPOINT", "RELEASE", "ROLLBACK")
 
 R = TypeVar("R")
 Row = TypeVar("Row", bound=peewee.Model)
 
-# where SQLite itself keeps the counters of tables
+# SQLite's own table of the highest AUTOINCREMENT ids
 _Sequence: Any = peewee.Table("sqlite_sequence", ("name", "seq"))
-# of a child: the connections of its parent, which must never be closed here, not even by the end
+# in a child process: the connections of its parent, which must never be closed here
 _inherited: list[Connection] = []
-_unusable_after_fork: dict[str, str] = {}  # path -> why
-_logger = logging.getLogger("peewee")  # which shows every statement at its level DEBUG
+_unusable_after_fork: dict[str, str] = {}  # path -> reason
+_logger = logging.getLogger("peewee")  # logs each statement at level DEBUG
 _warnings = logging.getLogger("botmemory")
 
 
 class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[misc]
     """One SQLite file, or `:memory:`, opened as `config` says; each thread has a connection.
 
-    Writers of all processes queue at a lock file beside the database, because SQLite's own
-    waiting is a lottery that starves some of them. This write lock is the only lock there is: who
-    reads, connects or closes takes none, so there is no order of locks to keep.
+    Writers of all processes queue for a lock file beside the database, because SQLite's own waiting
+    is not fair and starves some of them. This write lock is the only lock: reading, connecting and
+    closing acquire none, so no lock order has to be kept.
     """
 
     field_types = peewee.SqliteDatabase.field_types | {"TIMESTAMPTZ": "TEXT"}
 
     if TYPE_CHECKING:
-        _timeout: float
-
-        _run_commit_callbacks: Callable[[], None]
-        _clear_commit_callbacks: Callable[[], None]
-
-        def _add_conn_hooks(self, connection: sqlite3.Connection) -> None: ...
-
         connection: Callable[[], Any]
 
         def execute_sql(self, sql: str, params: Any = None) -> Any: ...
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self.unusable: str | None = None  # why nothing can be done with it any more
+        self.busy_timeout = config.busy_timeout
+        self.unusable: str | None = None  # the reason
         self.at_close: list[Callable[[], object]] = []
-        self.lock_problem: str | None = None  # why writers do not queue, where they do not
-        self._memory_thread: int | None = None
-        self._reads_fixed_file = False
+        self.lock_problem: str | None = None  # the reason why writers do not queue
+        self._memory_thread: int | None = None  # that opened `:memory:`
+        self._is_immutable = False  # opened with immutable=1
         self._history: set[tuple[str, str]] = set()
         self.connections: LivingObjects[Connection] = LivingObjects()
         super().__init__(
+            State(),
             config.sqlite_path,
             pragmas={
                 "foreign_keys": 1,
                 "synchronous": config.synchronous,
-                "journal_size_limit": WAL_KEPT,
+                "journal_size_limit": MAX_WAL_SIZE,
             },
             timeout=config.busy_timeout,
-            # a transaction that reads first and writes later must not find itself outrun
+            # a transaction that reads first and writes later must not fail because of another one
             lock_type=None if config.read_only else "IMMEDIATE",
         )
-        self._state = State()
-        # Peewee's lock guards what belongs to a thread here; whoever wrote and whoever connected
-        # could each wait for the other's
-        self._lock = nullcontext()
         self._locks = self.database != MEMORY and not config.read_only
         open_backends.add(self)
 
     # --- opening and closing ----------------------------------------------------------------
 
     def open(self) -> None:
-        """Create the file if it may be created, connect, and prove that it is a sound database."""
-        if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        """Create the file if it may be created, connect, and verify that it is not damaged."""
+        if sqlite3.sqlite_version_info < MINIMUM_SQLITE:
             raise StorageError(
                 f"this Python comes with SQLite {sqlite3.sqlite_version}; "
                 "botmemory needs 3.38 or newer: use a newer Python"
@@ -161,86 +152,54 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
                     f"{path}: SQLite uses its '{mode}' journal here instead of WAL; "
                     "keep the file on a local disk"
                 )
-        if path.stat().st_size <= CHECKED_AT_OPEN and (said := self.damage()):
-            raise StorageError(f"{path}: the file is damaged ({said[0]}); {RESTORE}")
+        if path.stat().st_size <= MAX_SIZE_CHECKED_AT_OPEN and (problems := self.damage()):
+            raise StorageError(f"{path}: the file is damaged ({problems[0]}); {RESTORE}")
         self._remember_files()
 
     def connect(self, reuse_if_open: bool = False) -> bool:
-        state = self._state
-        if not state.closed:
+        local = self.local
+        if not local.closed:
             if reuse_if_open:
                 return False
             raise peewee.OperationalError("Connection already opened.")
         with translate_errors(self.database, "cannot be opened"):
-            held = self._retry_while_busy(self._new_connection, self._timeout)
-        # at once: a signal handler that connects too must not leave one half of each
-        state.held, state.conn, state.closed = held, held.raw, False
-        state.transactions, state.commit_callbacks, state.ctx = [], [], []
+            connection = self._retry_while_busy(self._new_connection, self.busy_timeout)
+        # in one statement each: a signal handler that connects too must not mix two connections
+        local.connection, local.conn, local.closed = connection, connection.raw, False
+        local.transactions, local.commit_callbacks, local.ctx = [], [], []
         return True
 
     def _new_connection(self) -> Connection:
-        with __exception_wrapper__:
+        with peewee_errors:
             return self._open_connection()
 
     def _open_connection(self) -> Connection:
+        prepare = partial(prepare_connection, self)
         if self.database == MEMORY:
             self._claim_memory()
-            held = Connection(self._open_raw(MEMORY))
+            connection = Connection(open_raw(MEMORY, prepare))
         elif self.config.read_only:
-            held = self._connect_to_read()
+            connection = open_read_only(self.database, prepare)
+            self._is_immutable |= bool(connection.immutable_content)
         else:
             # never "create": a file that was deleted must not come back empty
-            held = Connection(self._open_raw(uri_of(self.database, "rw")), self.database)
+            connection = Connection(open_raw(uri_of(self.database, "rw"), prepare), self.database)
         if self._locks:
-            held.files = files_of(self.database)
-        self.connections.add(held)
-        return held
-
-    def _connect_to_read(self) -> Connection:
-        wal = Path(self.database + "-wal")
-        has_wal = wal.exists() and wal.stat().st_size > 0
-        target = uri_of(self.database, "ro")
-        try:
-            held = Connection(self._open_raw(target), self.database)
-        except sqlite3.OperationalError as error:
-            if has_wal or not is_unopened(error):
-                raise
-            # in a folder that cannot be written SQLite reads the file alone, and never looks again
-            # whether another program writes it: that is done here
-            content = content_of(self.database)
-            held = Connection(self._open_raw(f"{target}&immutable=1"), self.database)
-            held.reads_fixed_file = content
-            self._reads_fixed_file = True
-        held.leaves_wal = not has_wal
-        return held
-
-    def _open_raw(self, target: str) -> sqlite3.Connection:
-        raw = sqlite3.connect(
-            target,
-            timeout=0,  # waiting is done here, where it can be interrupted and has one time limit
-            isolation_level=None,
-            uri=True,
-            check_same_thread=False,  # the last reference may go in another thread
-        )
-        try:
-            self._add_conn_hooks(raw)
-            raw.execute("PRAGMA schema_version").fetchone()  # opens the -wal
-        except BaseException:
-            raw.close()
-            raise
-        return raw
+            connection.files = files_of(self.database)
+        self.connections.add(connection)
+        return connection
 
     def close(self) -> bool:
         """Close this thread's connection and return whether there was one."""
-        state = self._state
+        local = self.local
         self.require_no_transaction()
-        held, was_open = state.held, not state.closed
-        # forgotten before it is closed: an interrupt leaves no closed connection in use
-        state.held, state.conn, state.closed = None, None, True
-        state.transactions, state.commit_callbacks, state.ctx = [], [], []
-        if held is not None:
-            self.connections.discard(held)
-            held.close()
+        connection, was_open = local.connection, not local.closed
+        # removed before it is closed: an interrupt must not leave a closed connection in use
+        local.connection, local.conn, local.closed = None, None, True
+        local.transactions, local.commit_callbacks, local.ctx = [], [], []
+        if connection is not None:
+            self.connections.discard(connection)
+            connection.close()
         return was_open
 
     def _claim_memory(self) -> None:
@@ -249,39 +208,40 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
             self._memory_thread = here
         elif self._memory_thread == here:
             raise StorageError(
-                "the ':memory:' database was closed and what it held is gone; "
+                "the ':memory:' database was closed and its rows are gone; "
                 "call close_db() and init_db(':memory:') for a new one"
             )
         else:
             raise StorageError(
                 "a ':memory:' database belongs to the thread that opened it; "
-                "use a file when several threads share one memory"
+                "use a file when several threads share one database"
             )
 
     def release(self) -> None:
         """Close this thread's connection, unless that would lose something."""
-        if self.database != MEMORY and not (self._state.transactions and self.in_transaction()):
+        if self.database != MEMORY and not (self.local.transactions and self.in_transaction()):
             self.close()
 
     @contextmanager
     def used_by_worker(self) -> Iterator[None]:
         """Use this thread's connection for one call; a fork between two calls closes it."""
-        state = self._state
+        local = self.local
         with fork_gate:
-            if state.held is not None:
-                state.held.is_idle = False
-                if state.held.closed:
-                    state.held, state.conn, state.closed = None, None, True
+            if local.connection is not None:
+                local.connection.is_idle = False
+                if local.connection.closed:
+                    local.connection, local.conn, local.closed = None, None, True
         try:
             yield
         finally:
             with fork_gate:
-                if state.held is not None and not state.transactions:
-                    state.held.is_idle = True
+                if local.connection is not None and not local.transactions:
+                    local.connection.is_idle = True
 
     def has_open_transaction(self) -> bool:
         """Return whether any thread of this process has a transaction open."""
-        return any(one.raw.in_transaction for one in self.connections.all() if not one.closed)
+        connections = self.connections.all()
+        return any(each.raw.in_transaction for each in connections if not each.closed)
 
     # --- when the process forks or ends -----------------------------------------------------
 
@@ -298,13 +258,13 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         _inherited.clear()
 
     def after_fork_in_child(self) -> None:
-        state = self._state
+        local = self.local
         self.forget_transactions()
-        if state.held is not None:
-            state.held.lock.close()
-            state.held.lock = NO_LOCK
+        if local.connection is not None:
+            local.connection.lock.close()
+            local.connection.lock = NO_LOCK
         if self.database != MEMORY:
-            state.held, state.conn, state.closed = None, None, True
+            local.connection, local.conn, local.closed = None, None, True
         known = self.connections.all()
         if any(connection in known for connection in _inherited):
             self.unusable = _unusable_after_fork[self.database] = (
@@ -318,139 +278,142 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
 
     # --- statements and transactions --------------------------------------------------------
 
-    def _execute_cursor(self, sql: str, params: Any, **options: Any) -> Any:
-        run = partial(super()._execute_cursor, sql, params, **options)  # type: ignore[misc]
-        state = self._state
-        if (state.transactions or state.rolled_back) and self.is_in_transaction():
-            if state.conn.in_transaction:
-                return self._translating(run)
+    def run_statement(self, run: Callable[[], Any], sql: str, options: dict[str, Any]) -> Any:
+        local = self.local
+        if (local.transactions or local.rolled_back) and self.is_in_transaction():
+            if local.conn.in_transaction:
+                return self._translate_errors(run)
             if sql.startswith("ROLLBACK"):
-                return state.conn.cursor()  # SQLite has rolled back all of it by itself
+                return local.conn.cursor()  # SQLite has rolled back all of it by itself
             raise self._rolled_back()
         if sql.startswith(READS):
             self._reopen_if_changed()
-            return self._retry_while_busy(run, self._timeout)
-        held = self._held()
-        is_locked = held.is_locked
+            return self._retry_while_busy(run, self.busy_timeout)
+        connection = self._thread_connection()
+        had_write_lock = connection.has_write_lock
         try:
-            left = self._timeout if is_locked else self._acquire_write_lock(held)
-            self._require_same_files(held, "nothing was written by this call")
+            left = self.busy_timeout if had_write_lock else self._acquire_write_lock(connection)
+            self._require_same_files(connection, NOTHING_WRITTEN)
             cursor = self._retry_while_busy(run, left)
         finally:
-            if not is_locked:
-                held.is_locked = False
-                held.lock.release()
+            if not had_write_lock:
+                connection.has_write_lock = False
+                connection.lock.release()
         return cursor
 
     def has_begun(self) -> bool:
-        conn = self._state.conn
+        conn = self.local.conn
         return conn is not None and bool(conn.in_transaction)
 
     def is_in_transaction(self) -> bool:
         """Return whether what runs now is part of a transaction that is open."""
         if not self.may_use_transaction():
             return False
-        # manual_commit() begins one when it is told to
-        return isinstance(self._state.transactions[0], Atomic) or self.has_begun()
+        # inside manual_commit() the program itself begins one
+        return isinstance(self.local.transactions[0], Atomic) or self.has_begun()
 
-    def enter_transaction(self, transaction: Atomic, lock_type: str | None) -> None:
-        """Take the write lock and begin; where that fails or is interrupted, undo both."""
-        held, transactions = self._held(), self._state.transactions
-        transaction.connection = weakref.ref(held)
+    def enter_transaction(self, transaction: Atomic, mode: str | None) -> None:
+        """Acquire the write lock and begin; undo both if that fails or is interrupted."""
+        connection, transactions = self._thread_connection(), self.local.transactions
+        transaction.connection = weakref.ref(connection)
         position = transaction.position = len(transactions)
-        is_locked = transaction.is_in_lock = held.is_locked
+        had_write_lock = transaction.had_write_lock = connection.has_write_lock
         transaction.is_changing = True
         try:
             transactions.append(transaction)
-            self._begin(held, lock_type)
+            self._begin(connection, mode)
             transaction.is_open, transaction.is_changing = True, False
         finally:
             if not transaction.is_open:
                 try:
-                    held.raw.rollback()
+                    connection.raw.rollback()
                 finally:
                     transaction.is_changing = False
                     del transactions[position:]
-                    if not is_locked:
-                        held.is_locked = False
-                        held.lock.release()
+                    if not had_write_lock:
+                        connection.has_write_lock = False
+                        connection.lock.release()
 
     def leave_transaction(self, transaction: Atomic, *, roll_back: bool) -> None:
-        """Commit or roll back, and give the write lock back whatever happens."""
-        held, state = transaction.connection(), self._state
-        if held is None:  # its thread has ended
+        """Commit or roll back, and release the write lock whatever happens."""
+        connection, local = transaction.connection(), self.local
+        if connection is None:  # its thread has ended, and SQLite has rolled back
             transaction.is_open = False
             return
-        is_ours, position = held is state.held, transaction.position
+        is_of_this_thread, position = connection is local.connection, transaction.position
         try:
             try:
                 transaction.is_changing = True
                 if not roll_back:
-                    self._commit(held)
+                    self._commit(connection)
             finally:
-                held.raw.rollback()  # does nothing after a commit
+                connection.raw.rollback()  # does nothing after a commit
         except sqlite3.Error as error:
             raise self.translated(error) or error from error
         finally:
             transaction.is_open, transaction.is_changing = False, False
-            transaction.held_by_with = None
-            if is_ours:
-                del state.transactions[position:]
-            if not transaction.is_in_lock:
-                held.is_locked = False
-                held.lock.release()
+            transaction.exit_reference = None
+            if is_of_this_thread:
+                del local.transactions[position:]
+            if not transaction.had_write_lock:
+                connection.has_write_lock = False
+                connection.lock.release()
         if roll_back:
-            self._clear_commit_callbacks()
+            self.clear_commit_callbacks()
         else:
-            self._require_same_files(held, "whether this call is stored is not known")
-            self._run_commit_callbacks()
+            self._require_same_files(connection, OUTCOME_UNKNOWN)
+            self.run_commit_callbacks()
 
     def begin(self, lock_type: str | None = None) -> None:
-        held, begun = self._held(), False
-        is_locked = held.is_locked
+        connection, begun = self._thread_connection(), False
+        had_write_lock = connection.has_write_lock
         try:
-            self._begin(held, lock_type)
+            self._begin(connection, lock_type)
             begun = True
         finally:
-            if not (begun or is_locked):
-                held.is_locked = False
-                held.lock.release()
+            if not (begun or had_write_lock):
+                connection.has_write_lock = False
+                connection.lock.release()
 
     def commit(self) -> None:
-        held = self._held()
+        connection = self._thread_connection()
         try:
-            self._commit(held)
+            self._commit(connection)
         finally:
-            if not (held.is_kept or held.raw.in_transaction):
-                held.is_locked = False
-                held.lock.release()
-        self._require_same_files(held, "whether this call is stored is not known")
+            if not (connection.keeps_write_lock or connection.raw.in_transaction):
+                connection.has_write_lock = False
+                connection.lock.release()
+        self._require_same_files(connection, OUTCOME_UNKNOWN)
 
     def rollback(self) -> None:
-        held = self._held()
+        connection = self._thread_connection()
         try:
-            # SQLite rolls back by itself after a full disk; a second try would hide the cause
-            if held.raw.in_transaction:
-                self._translating(super().rollback)
+            # SQLite rolls back by itself when the disk is full; a second one would hide the cause
+            if connection.raw.in_transaction:
+                self._translate_errors(super().rollback)
         finally:
-            if not held.is_kept:
-                held.is_locked = False
-                held.lock.release()
+            if not connection.keeps_write_lock:
+                connection.has_write_lock = False
+                connection.lock.release()
 
-    def _begin(self, held: Connection, lock_type: str | None) -> None:
-        if held.raw.in_transaction:
+    def statement(self) -> AbstractContextManager[object]:
+        return nullcontext()  # SQLite itself undoes a statement that fails
+
+    def _begin(self, connection: Connection, lock_type: str | None) -> None:
+        if connection.raw.in_transaction:
             raise DatabaseBusyError(
                 f"{self.config.label}: this thread is beginning a transaction already; a signal "
                 "handler cannot begin another one inside it"
             )
-        left = self._timeout if held.is_locked else self._acquire_write_lock(held)
-        self._require_same_files(held, "nothing was written by this call")
+        had_write_lock = connection.has_write_lock
+        left = self.busy_timeout if had_write_lock else self._acquire_write_lock(connection)
+        self._require_same_files(connection, NOTHING_WRITTEN)
         self._retry_while_busy(lambda: super(SqliteBackend, self).begin(lock_type), left)
 
-    def _commit(self, held: Connection) -> None:
-        if not held.raw.in_transaction:
+    def _commit(self, connection: Connection) -> None:
+        if not connection.raw.in_transaction:
             raise self._rolled_back()
-        self._translating(super().commit)
+        self._translate_errors(super().commit)
 
     def _rolled_back(self) -> StorageError:
         return StorageError(
@@ -459,11 +422,11 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         )
 
     def _retry_while_busy(self, call: Callable[[], R], seconds: float) -> R:
-        """Repeat for `seconds` what SQLite gives up at once because somebody else is busy."""
+        """Repeat a call for up to `seconds` while another connection has the database locked."""
         deadline = 0.0
         while True:
             try:
-                return self._translating(call)
+                return self._translate_errors(call)
             except DatabaseBusyError:
                 now = time.monotonic()
                 deadline = deadline or now + seconds
@@ -471,8 +434,8 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
                     raise
                 time.sleep(min(0.005, deadline - now))
 
-    def _translating(self, call: Callable[[], R]) -> R:
-        """Raise what SQLite reports as an error that says the file, the cause and the remedy."""
+    def _translate_errors(self, call: Callable[[], R]) -> R:
+        """Call, and raise an error of SQLite as the botmemory error for it."""
         self._require_usable()
         try:
             return call()
@@ -488,57 +451,47 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
             ) from error
 
     def translated(self, error: BaseException) -> BotMemoryError | None:
-        """Return the botmemory error for one of SQLite's, None where there is none."""
-        translated = translated_error(error, self.database, self._timeout)
-        held = self._state.held
-        if is_read_only(error) and held is not None and os.access(self.database, os.W_OK):
-            # SQLite opens a file read-only where it could not open it to write at that moment
-            held.must_reopen = True
+        """Return the botmemory error for one of SQLite's; None if there is none."""
+        translated = translated_error(error, self.database, self.busy_timeout)
+        connection = self.local.connection
+        if is_read_only(error) and connection is not None and os.access(self.database, os.W_OK):
+            # SQLite opens a file read-only if it could not open it for writing at that time
+            connection.must_reopen = True
         if is_damage(error):
-            if not self._is_damaged():
-                return unreadable(error, self.database)
-            self.unusable = str(translated)  # a broken file takes no more writes
+            if self.database != MEMORY and not is_damaged(self.database):
+                return unreadable_error(error, self.database)
+            self.unusable = str(translated)  # a damaged file gets no more writes
         return translated
-
-    def _is_damaged(self) -> bool:
-        """Return whether the file is damaged: SQLite says so of a read that fails once, too."""
-        if self.database == MEMORY:
-            return True
-        try:
-            with closing(sqlite3.connect(uri_of(self.database, "ro"), uri=True)) as look:
-                (verdict,) = look.execute("PRAGMA quick_check(1)").fetchone()
-        except sqlite3.Error as error:
-            return not is_busy(error)
-        return bool(verdict != "ok")
 
     # --- the write lock ---------------------------------------------------------------------
 
-    def _held(self) -> Connection:
-        """Return this thread's connection, which is made where there is none."""
-        state = self._state
-        if state.held is not None and state.held.must_reopen and not state.transactions:
+    def _thread_connection(self) -> Connection:
+        """Return this thread's connection; connect if there is none."""
+        local = self.local
+        if local.connection is not None and local.connection.must_reopen and not local.transactions:
             self.close()
-        if state.closed:
+        if local.closed:
             self.connect()
-        return cast(Connection, state.held)
+        return cast(Connection, local.connection)
 
-    def _acquire_write_lock(self, held: Connection) -> float:
-        """Take the write lock and return the seconds of `busy_timeout` that are left.
+    def _acquire_write_lock(self, connection: Connection) -> float:
+        """Acquire the write lock and return the seconds of `busy_timeout` that are left.
 
-        It is given back by `held.lock.release()` in a `finally` around this call, also where this
-        call is interrupted: giving back what is not held does nothing. `is_locked` says so to a
-        signal handler that records meanwhile: who waited for its turn now would wait for itself.
+        The caller releases it by `connection.lock.release()` in a `finally` around this call, also
+        when this call is interrupted: releasing a lock that is not held does nothing.
+        `has_write_lock` is set first: a signal handler that records during the wait must not wait
+        for the lock of its own thread.
         """
-        held.is_locked = True
+        connection.has_write_lock = True
         self._require_usable()
         if not self._locks:
-            return self._timeout
-        self.require_outside_of_others()
+            return self.busy_timeout
+        self.refuse_self_deadlock()
         try:
-            lock = held.lock
+            lock = connection.lock
             if isinstance(lock, NoLock):
-                lock = held.open_lock()
-            acquired = lock.acquire(self._timeout)
+                lock = connection.open_lock()
+            acquired = lock.acquire(self.busy_timeout)
         except OSError as error:
             raise StorageError(
                 f"{self.database}-lock: cannot be opened or locked: {error.strerror}; check the "
@@ -552,53 +505,68 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
                 lock.problem,
             )
         if not acquired:
-            raise busy(self.database, self._timeout)
-        return self._timeout - lock.waited
+            raise busy_error(self.database, self.busy_timeout)
+        return self.busy_timeout - lock.waited
 
     def find_lock_problem(self) -> str | None:
-        """Return why writers of several processes do not queue; None where they do."""
+        """Return why writers of several processes do not queue; None if they do."""
         if self._locks and self.lock_problem is None:
             lock = FileLock(self.database + "-lock", like=self.database)
             self.lock_problem = lock.problem
             lock.close()
         return self.lock_problem
 
-    # --- the file underneath ----------------------------------------------------------------
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Keep every other writer out while the schema is changed."""
+        connection = self._thread_connection()
+        if connection.has_write_lock:
+            yield
+            return
+        try:
+            self._acquire_write_lock(connection)
+            connection.keeps_write_lock = True
+            yield
+            self._remember_files()
+        finally:
+            try:
+                self.roll_back_leftover()
+            finally:
+                connection.keeps_write_lock = connection.has_write_lock = False
+                connection.lock.release()
+
+    # --- replaced or truncated files ----------------------------------------------------------
 
     def _remember_files(self) -> None:
-        """Remember what tells whether the file is another one, or holds another database."""
-        held = self._state.held
-        if held is not None and self._locks:
-            held.files = files_of(self.database)
-            self._history = self._retry_while_busy(partial(history_of, held.raw), self._timeout)
+        """Remember which file is open, to notice when it is replaced or overwritten."""
+        connection = self.local.connection
+        if connection is not None and self._locks:
+            connection.files = files_of(self.database)
+            read_history = partial(history_of, connection.raw)
+            self._history = self._retry_while_busy(read_history, self.busy_timeout)
 
-    def _require_same_files(self, held: Connection, outcome: str) -> None:
-        """Raise before a commit is acknowledged that went into a file nobody will find.
+    def _require_same_files(self, connection: Connection, outcome: str) -> None:
+        """Raise `StorageError` if the file was deleted, replaced or overwritten.
 
-        Asked before a write, and after a transaction, which may have taken its time: a file that
-        goes during a single statement might as well have gone after it.
+        It is called before a write, and after a transaction, which may have taken long, before the
+        commit is acknowledged. It is not called after a single statement, which is short.
         """
         if not self._locks:
             return
         try:
-            now = files_of(self.database)
+            files = files_of(self.database)
         except StorageError as error:
             raise StorageError(f"{error}; {outcome}") from error
-        if now == held.files:
+        if files == connection.files:
             return
-        how = ""
-        if now[:4] != held.files[:4]:
-            how = "the file or its -wal was deleted or replaced while it was open"
-        elif has_lost(self.database, self._history, is_smaller=now[-1] < held.files[-1]):
-            how = "the file was truncated or overwritten while it was open"
-        if not how:
-            held.files = now
+        loss = describe_loss(self.database, self._history, connection.files, files)
+        if loss is None:
+            connection.files = files
         else:
-            held.leak_on_purpose()
-            lost = f"{self.database}: {how}"
+            connection.leak_on_purpose()
             remedy = "look for the file, put it back, then close_db() and init_db()"
-            self.unusable = f"{lost}; nothing was written by this call: {remedy}"
-            raise StorageError(f"{lost}; {outcome}: {remedy}")
+            self.unusable = f"{self.database}: {loss}; {NOTHING_WRITTEN}: {remedy}"
+            raise StorageError(f"{self.database}: {loss}; {outcome}: {remedy}")
 
     def _require_usable(self) -> None:
         if self.unusable is not None:
@@ -606,35 +574,12 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
 
     # --- compiled queries -------------------------------------------------------------------
 
-    @contextmanager
-    def exclusive(self) -> Iterator[None]:
-        """Hold off every other writer while the schema is changed."""
-        held = self._held()
-        if held.is_locked:
-            yield
-            return
-        try:
-            self._acquire_write_lock(held)
-            held.is_kept = True
-            yield
-            self._remember_files()
-        finally:
-            try:
-                self.roll_back_leftover()
-            finally:
-                held.is_kept = held.is_locked = False
-                held.lock.release()
-
-    def statement(self) -> AbstractContextManager[object]:
-        """Return what undoes one statement alone when it fails: SQLite does so by itself."""
-        return nullcontext()
-
     streams = False
 
     def stream(self, query: peewee.ModelSelect[Row]) -> Iterator[Row]:
         return iter(query.iterator())
 
-    null_in_sql = True  # of many rows too, where none of them has a value
+    null_in_sql = True
 
     def fetch_all(
         self,
@@ -642,128 +587,123 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         params: Sequence[Any],
         make: Callable[[Iterable[tuple[Any, ...]]], Iterable[R]],
     ) -> list[R]:
-        """Run a compiled question and return what `make` makes of its rows."""
-        state = self._state
-        fixed = self._reads_fixed_file
-        if state.closed:
+        local = self.local
+        is_immutable = self._is_immutable
+        if local.closed:
             self.connect()
-        direct = not (self.unusable or fixed or self._is_watched())
-        if direct and (state.transactions or state.rolled_back):
-            direct = self.is_in_transaction() and state.conn.in_transaction
+        direct = not (self.unusable or is_immutable or self._is_observed())
+        if direct and (local.transactions or local.rolled_back):
+            direct = self.is_in_transaction() and local.conn.in_transaction
         if direct:
             try:
-                return list(make(state.conn.execute(sql, params).fetchall()))
+                return list(make(local.conn.execute(sql, params).fetchall()))
             except sqlite3.Error:
-                pass  # the long way waits, or says what it is
-        return self._translating(lambda: self._fetch_all(sql, params, make))
+                pass  # below it is run again, with waiting and with translated errors
+        return self._translate_errors(lambda: self._fetch_all(sql, params, make))
 
     def _fetch_all(
         self, sql: str, params: Sequence[Any], make: Callable[[Any], Iterable[R]]
     ) -> list[R]:
         while True:
-            with __exception_wrapper__:
+            with peewee_errors:
                 rows = list(make(self.execute_sql(sql, params).fetchall()))
             if not self._reopen_if_changed():
                 return rows
 
     def _reopen_if_changed(self) -> bool:
-        """Connect again where a file was written that SQLite takes as fixed; return whether."""
-        held = self._state.held
-        if held is None or not held.reads_fixed_file or self._state.transactions:
+        """Connect again if a file that is open as immutable was written; return whether it was."""
+        connection = self.local.connection
+        if connection is None or not connection.immutable_content or self.local.transactions:
             return False
-        if held.reads_fixed_file == content_of(self.database):
+        if connection.immutable_content == content_of(self.database):
             return False
         self.close()
         self.connect()
         return True
 
     def insert_row(self, sql: str, params: Sequence[Any]) -> int:
-        """Run a compiled INSERT of one row and return how many were stored."""
         return int(self._insert_one(sql, params).rowcount)
 
     def insert_autoincrement(self, sql: str, params: Sequence[Any]) -> int:
-        """Run a compiled INSERT of one row and return the id it was given."""
         return int(self._insert_one(sql, params).lastrowid)
 
     def _insert_one(self, sql: str, params: Sequence[Any]) -> Any:
-        state = self._state
-        if state.closed or self._is_watched():
+        local = self.local
+        if local.closed or self._is_observed():
             return self.execute_sql(sql, params)
-        held = cast(Connection, state.held)
-        if (state.transactions or state.rolled_back) and self.is_in_transaction():
+        connection = cast(Connection, local.connection)
+        if (local.transactions or local.rolled_back) and self.is_in_transaction():
             self._require_usable()
-            if not held.raw.in_transaction:
+            if not connection.raw.in_transaction:
                 raise self._rolled_back()
             try:
-                return held.raw.execute(sql, params)
+                return connection.raw.execute(sql, params)
             except sqlite3.Error:
-                return self.execute_sql(sql, params)  # the long way says what it is
-        if held.must_reopen:
+                return self.execute_sql(sql, params)  # fails again, with a translated error
+        if connection.must_reopen:
             return self.execute_sql(sql, params)
-        is_locked = held.is_locked
+        had_write_lock = connection.has_write_lock
         try:
-            if not is_locked:
-                self._acquire_write_lock(held)
-            self._require_same_files(held, "nothing was written by this call")
+            if not had_write_lock:
+                self._acquire_write_lock(connection)
+            self._require_same_files(connection, NOTHING_WRITTEN)
             try:
-                cursor = held.raw.execute(sql, params)
+                cursor = connection.raw.execute(sql, params)
             except sqlite3.Error:
                 cursor = self.execute_sql(sql, params)
         finally:
-            if not is_locked:
-                held.is_locked = False
-                held.lock.release()
+            if not had_write_lock:
+                connection.has_write_lock = False
+                connection.lock.release()
         return cursor
 
     def insert_rows(
         self, sql: str, rows: Iterable[Sequence[Any]], fields: Sequence[peewee.Field[Any]]
     ) -> int:
-        """Run a compiled INSERT for each row and return how many were stored."""
         self.may_use_transaction()
-        return self._translating(lambda: self._insert_rows(sql, rows))
+        return self._translate_errors(lambda: self._insert_rows(sql, rows))
 
     def _insert_rows(self, sql: str, rows: Iterable[Sequence[Any]]) -> int:
-        with __exception_wrapper__:
-            return int(self._state.conn.executemany(sql, rows).rowcount)
+        with peewee_errors:
+            return int(self.local.conn.executemany(sql, rows).rowcount)
 
     def stage(self, table: str) -> Stage | None:
-        """Return where many new rows of a table wait; None where recording them is in no one's way.
-
-        The caller closes it.
-        """
         return open_stage(self, table) if self._locks else None
 
-    def _is_watched(self) -> bool:
-        """Return whether somebody wants to see every statement."""
+    def _is_observed(self) -> bool:
+        """Return whether a hook or the log must be given each statement."""
         return bool(self.query_hooks) or _logger.isEnabledFor(logging.DEBUG)
 
-    # --- what SQLite writes in its own way, and what it reports -----------------------------
+    # --- SQL and errors of the engine -------------------------------------------------------
 
     def json_text(self, text: str) -> str:
         return text
 
-    def json_match(self, *condition: Any) -> peewee.Expression:
-        return dialect.json_match(*condition)
+    def json_match(
+        self,
+        field: peewee.JSONField,
+        keys: Sequence[str],
+        equals: Any,
+        minimum: float | None,
+        maximum: float | None,
+    ) -> peewee.Expression:
+        return dialect.json_match(field, keys, equals, minimum, maximum)
 
     def hour_of(self, field: peewee.Field[Any]) -> Any:
         return dialect.hour_of(field)
 
     def violated_constraint(self, error: peewee.IntegrityError) -> str:
-        """Return which kind of rule a write broke: `unique`, `reference`, `check` or `null`."""
-        name: str = getattr(getattr(error, "orig", error), "sqlite_errorname", "")
-        kinds = {"FOREIGNKEY": "reference", "CHECK": "check", "NOTNULL": "null"}
-        return kinds.get(name.removeprefix("SQLITE_CONSTRAINT_"), "unique")
+        return violated_constraint(error)
 
     # --- ids --------------------------------------------------------------------------------
 
     def last_id(self, model: type[peewee.Model]) -> int:
-        """Return the highest id that the table has had, 0 where it counts none."""
         sequence = _Sequence.bind(self)
-        mine = sequence.name == model._meta.table_name
-        return sequence.select(sequence.seq).where(mine).scalar() or 0
+        is_of_table = sequence.name == model._meta.table_name
+        return sequence.select(sequence.seq).where(is_of_table).scalar() or 0
 
     def advance_sequence(self, model: type[peewee.Model], least: int = 0) -> None:
-        """Count on from `least`, or from the highest id that was given: the latter SQLite does."""
+        # SQLite itself goes on after the highest id in the table
         if least > self.last_id(model):
             sequence = _Sequence.bind(self)
             table = model._meta.table_name
@@ -788,14 +728,14 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         config = dataclasses.replace(
             self.config, db_path=MEMORY, read_only=False, backup_before_migrate=False
         )
-        beside = SqliteBackend(config)
+        scratch = SqliteBackend(config)
         try:
-            beside.open()
+            scratch.open()
             for sql in health.table_statements(self) if with_tables else ():
-                beside.execute_sql(sql)
-            yield beside
+                scratch.execute_sql(sql)
+            yield scratch
         finally:
-            beside.close()
+            scratch.close()
 
     def temporary_schema(self) -> str | None:
         return None
@@ -814,14 +754,12 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         return None if self.config.in_memory else Path(self.database)
 
     def damage(self, check: str = "quick_check") -> list[str]:
-        """Return what is broken in the file, by `quick_check` or `integrity_check`."""
-        return self._retry_while_busy(lambda: health.damage(self, check), self._timeout)
+        return self._retry_while_busy(lambda: health.damage(self, check), self.busy_timeout)
 
     def findings(self) -> Iterator[Finding]:
         return iter(()) if self.file is None else health.findings(self, self.file)
 
     def size(self) -> int:
-        """Return the bytes of the file and its -wal."""
         files = (Path(self.database), Path(self.database + "-wal"))
         with translate_errors(self.database, "cannot be looked at"):
             return sum(file.stat().st_size for file in files if file.exists())

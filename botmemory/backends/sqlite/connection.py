@@ -1,36 +1,23 @@
-"""The connection of one thread to one file: how it is made, kept and closed."""
+"""The connection of one thread to one file: how it is opened and closed."""
 
 from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 
-import peewee
-
-from ...errors import StorageError
-from ..transactions import Atomic
-from .errors import is_busy, is_no_database, translate_errors
+from ..transactions import ThreadState
+from .errors import cannot_open
+from .file_state import content_of, uri_of
 from .lock import FileLock
 
-__all__ = [
-    "Connection",
-    "State",
-    "content_of",
-    "files_of",
-    "has_lost",
-    "history_of",
-    "prepare_file",
-    "uri_of",
-]
-
-SMALLEST_FILE = 512  # one page of the smallest size
+__all__ = ["NO_LOCK", "Connection", "NoLock", "State", "open_raw", "open_read_only"]
 
 
 class NoLock:
-    """Stands for the lock file until it is opened for the first write."""
+    """A placeholder for the lock file until the first write opens it."""
 
     release: Callable[[], object] = bool
     close: Callable[[], object] = bool
@@ -45,22 +32,23 @@ class Connection:
     `path` is None for `:memory:`.
     """
 
-    process: int | None = None  # also of an object that an interrupt has left half made
+    # defaults for `__del__`: an interrupt may end `__init__` early
+    process: int | None = None
     closed = True
 
     def __init__(self, raw: sqlite3.Connection, path: str | None = None) -> None:
         self.raw = raw
         self.path = path
-        # `lock.release()` gives the write lock back, if it is held: one call into C
+        # `lock.release()` releases the write lock if it is held, as one call into C
         self.lock: FileLock | NoLock = NO_LOCK
         self.is_idle = False  # the connection of a worker between two calls: a fork closes it
-        self.is_locked = False  # somebody further out in this thread holds the write lock
-        self.is_kept = False  # and keeps it beyond a transaction, while the schema is changed
+        self.has_write_lock = False  # an outer call of this thread holds the write lock
+        self.keeps_write_lock = False  # beyond a transaction, while the schema is changed
         self.process = os.getpid()
         self.must_reopen = False  # before the next write
         self.files: tuple[int, ...] = ()
-        self.leaves_wal = False  # it only reads, and has made a -wal that it cannot take away
-        self.reads_fixed_file: tuple[object, ...] = ()  # what the file was, if SQLite looks no more
+        self.must_remove_wal = False  # it is read-only and created a -wal, which it cannot remove
+        self.immutable_content: tuple[object, ...] = ()  # of a file opened with immutable=1
         self.closed = False
 
     def open_lock(self) -> FileLock:
@@ -75,8 +63,8 @@ class Connection:
         lock, self.lock = self.lock, NO_LOCK
         self.raw.close()
         lock.close()
-        if self.leaves_wal and self.path is not None:
-            # a connection that may write takes an empty -wal away with it, if it is the last one
+        if self.must_remove_wal and self.path is not None:
+            # a writable connection removes an empty -wal, if it is the last one to close
             target = uri_of(self.path, "rw")
             with (
                 suppress(sqlite3.Error),
@@ -85,113 +73,55 @@ class Connection:
                 last.execute("PRAGMA schema_version")
 
     def leak_on_purpose(self) -> None:
-        """Leave it open for good: closing would write an orphaned -wal over newer pages."""
-        import ctypes  # late: hardly anybody needs it, and everybody would wait for it
+        """Never close it: closing would write an orphaned -wal over newer pages."""
+        import ctypes  # here: it is rarely needed and slow to import
 
         self.closed = True
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(self.raw))
 
     def __del__(self) -> None:
-        # a child must not close what it has inherited: the parent goes on with it
+        # a child process must not close what it inherited: the parent goes on with it
         if self.process == os.getpid():
             self.close()
 
 
-class State(peewee._ConnectionLocal):
+class State(ThreadState):
     """What each thread has of its own."""
 
-    held: Connection | None = None
-    rolled_back: Sequence[Atomic] = ()
-    next_block: Atomic | None = None
+    connection: Connection | None = None
 
 
-def uri_of(path: str, mode: str) -> str:
-    """Return the URI that opens a file and never creates one."""
-    return f"{Path(path).as_uri()}?mode={mode}"
-
-
-def files_of(path: str) -> tuple[int, ...]:
-    """Return device and inode of the file and its -wal, and when the file was written and its size.
-
-    As their names lead to them now; nothing, where one of the two is missing.
-    """
+def open_raw(target: str, prepare: Callable[[sqlite3.Connection], object]) -> sqlite3.Connection:
+    """Open a file or URI with the driver; `prepare` sets the pragmas."""
+    raw = sqlite3.connect(
+        target,
+        timeout=0,  # the backend waits itself, interruptibly and with one time limit
+        isolation_level=None,
+        uri=True,
+        check_same_thread=False,  # the last reference may go in another thread
+    )
     try:
-        # half the time of Path.stat, at each commit
-        file, wal = os.stat(path), os.stat(path + "-wal")  # noqa: PTH116
-    except (FileNotFoundError, NotADirectoryError):
-        return ()
-    except OSError as error:
-        raise StorageError(
-            f"{path}: the system does not say whether the file and its -wal are still there: "
-            f"{error.strerror}; check the disk"
-        ) from error
-    return file.st_dev, file.st_ino, wal.st_dev, wal.st_ino, file.st_mtime_ns, file.st_size
+        prepare(raw)
+        raw.execute("PRAGMA schema_version").fetchone()  # opens the -wal
+    except BaseException:
+        raw.close()
+        raise
+    return raw
 
 
-def content_of(path: str) -> tuple[object, ...]:
-    """Return what tells that a file which SQLite takes as fixed has been written all the same."""
-    file, wal = Path(path), Path(path + "-wal")
-    with translate_errors(path, "cannot be looked at"):
-        status = file.stat()
-        written = wal.exists() and wal.stat().st_size > 0
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, written
-
-
-def history_of(connection: sqlite3.Connection) -> set[tuple[str, str]]:
-    """Return which migrations were applied, and when: databases with the same tables differ in it.
-
-    Nothing, where there are no tables yet.
-    """
-    tables = connection.execute("SELECT name FROM sqlite_master").fetchall()
-    if ("schema_migration",) not in tables:
-        return set()
-    return {*connection.execute("SELECT name, applied FROM schema_migration").fetchall()}
-
-
-def has_lost(path: str, history: set[tuple[str, str]], *, is_smaller: bool) -> bool:
-    """Return whether a file that was written has lost what it held.
-
-    By a checkpoint it has not, nor by VACUUM; it has where it was truncated, or another file was
-    copied over it. A new connection has no page of it in its cache.
-    """
-    uri = uri_of(path, "ro")
+def open_read_only(path: str, prepare: Callable[[sqlite3.Connection], object]) -> Connection:
+    wal = Path(path + "-wal")
+    has_wal = wal.exists() and wal.stat().st_size > 0
+    target = uri_of(path, "ro")
     try:
-        # the file alone: what was copied over it is hidden by the pages that the -wal holds
-        with closing(sqlite3.connect(f"{uri}&immutable=1", uri=True)) as file:
-            in_file = history_of(file)
-    except sqlite3.Error as error:
-        if is_no_database(error):
-            return True
-        in_file = set()  # a checkpoint of another process may be writing it
-    try:
-        with closing(sqlite3.connect(uri, timeout=5, uri=True)) as connection:
-            is_another = bool(in_file) and history.isdisjoint(in_file)
-            if history and (is_another or history.isdisjoint(history_of(connection))):
-                return True
-            verdict = connection.execute("PRAGMA quick_check(1)") if is_smaller else [("ok",)]
-            return list(verdict) != [("ok",)]
-    except sqlite3.Error as error:
-        return not is_busy(error)
-
-
-def prepare_file(path: Path, read_only: bool) -> None:
-    """Create the file where it is missing, for its owner only; explain what is in the way."""
-    try:
-        if path.is_dir():
-            raise StorageError(f"{path}: is a folder; name a file inside it")
-        if path.exists() and not path.is_file():
-            raise StorageError(f"{path}: is not a regular file; name a file for the database")
-        if path.exists():
-            # SQLite itself takes a few bytes of something else for nothing at all
-            if 0 < path.stat().st_size < SMALLEST_FILE:
-                raise StorageError(f"{path}: it is not a SQLite database; check the path")
-            return
-        if read_only:
-            raise StorageError(f"{path}: there is no such database to read; check the path")
-        if not path.parent.is_dir():
-            raise StorageError(f"{path}: its folder {path.parent} does not exist; create it first")
-        path.touch(mode=0o600)
-    except OSError as error:
-        raise StorageError(
-            f"{path}: cannot be created: {error.strerror}; check the folder and its permissions"
-        ) from error
+        connection = Connection(open_raw(target, prepare), path)
+    except sqlite3.OperationalError as error:
+        if has_wal or not cannot_open(error):
+            raise
+        # in a folder that is not writable SQLite can open the file as immutable only, and does not
+        # notice that another program writes it: the backend compares the content itself
+        content = content_of(path)
+        connection = Connection(open_raw(f"{target}&immutable=1", prepare), path)
+        connection.immutable_content = content
+    connection.must_remove_wal = not has_wal
+    return connection

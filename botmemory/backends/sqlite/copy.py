@@ -1,4 +1,4 @@
-"""Copy a live SQLite database, so that no half-made copy ever has the final name."""
+"""Copy a live SQLite database; an incomplete copy never has the final name."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from pathlib import Path
 from ..._arguments import from_caller
 from ...atomic_write import replacing
 from ...errors import StorageError
-from .connection import prepare_file
 from .errors import translate_errors, translated
+from .file_state import prepare_file, uri_of
 
 __all__ = ["back_up", "copy_to_file", "snapshot", "sync_folder_of"]
 
@@ -26,11 +26,11 @@ BACKUPS_KEPT = 5
 @contextmanager
 def snapshot(path: Path) -> Iterator[sqlite3.Connection]:
     """Yield a connection that sees the file as it is now, whatever is written meanwhile."""
-    uri = f"{path.as_uri()}?mode=ro"
-    with ExitStack() as opened:
+    with ExitStack() as stack:
         with translate_errors(path, "cannot be read"):
+            uri = uri_of(str(path), "ro")
             connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=30)
-            opened.enter_context(closing(connection))
+            stack.enter_context(closing(connection))
             connection.execute("BEGIN")
             connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         yield connection
@@ -41,10 +41,10 @@ def copy_to_file(
     destination: Path,
     progress: Callable[[int, int], object] | None = None,
 ) -> None:
-    """Copy with SQLite's backup API, verify, write through to the disk, and only then name it.
+    """Copy with SQLite's backup API, verify, sync to the disk, then rename to `destination`.
 
-    `progress` is called with the pages copied and the pages in all. Raises `StorageError`; what
-    was at the destination before is then still there.
+    `progress` is called with the pages copied and all pages. After a `StorageError` the file that
+    was at the destination before is still there.
     """
 
     @from_caller
@@ -52,12 +52,10 @@ def copy_to_file(
         if progress is not None:
             progress(total - remaining, total)
 
-    translation = partial(
-        translate_errors, destination, "the copy failed, what was copied is untouched"
-    )
+    translation = partial(translate_errors, destination, "the copy failed, its source is unchanged")
     with translation():
-        _require_alone(destination)
-        # inside as well: while the unfinished copy is there, one sees that the disk is full
+        _require_no_journal(destination)
+        # translated inside too: a full disk is noticed only while the unfinished copy exists
         with replacing(destination) as unfinished, translation():
             prepare_file(unfinished, read_only=False)
             with closing(sqlite3.connect(unfinished, isolation_level=None)) as copy:
@@ -65,7 +63,7 @@ def copy_to_file(
                 _verify(copy, source, destination)
             with unfinished.open("rb") as file:
                 os.fsync(file.fileno())
-            _require_alone(destination)
+            _require_no_journal(destination)
     sync_folder_of(destination)
 
 
@@ -74,22 +72,22 @@ def _verify(copy: sqlite3.Connection, source: sqlite3.Connection, destination: P
     verdict = copy.execute("PRAGMA integrity_check(1)").fetchone()[0]
     if verdict != "ok":
         raise StorageError(f"{destination}: the copy fails the integrity check: {verdict}")
-    if _rows(copy) != _rows(source):
-        raise StorageError(f"{destination}: the copy has not the rows of its source")
+    if _row_counts(copy) != _row_counts(source):
+        raise StorageError(f"{destination}: the copy does not have the rows of its source")
 
 
-def _require_alone(destination: Path) -> None:
-    """Refuse to replace a file whose journal SQLite would then write into the copy."""
+def _require_no_journal(destination: Path) -> None:
+    """Refuse to replace a file with a journal: SQLite would apply the journal to the copy."""
     for journal in ("-wal", "-journal"):
-        left = destination.with_name(destination.name + journal)
-        if left.exists() and left.stat().st_size:
+        file = destination.with_name(destination.name + journal)
+        if file.exists() and file.stat().st_size:
             raise StorageError(
                 f"{destination}: has a {journal} beside it: a program has it open, or was killed "
-                "while it had; open and close it once, or name another file"
+                "while it had it open; open and close it once, or name another file"
             )
 
 
-def _rows(connection: sqlite3.Connection) -> dict[str, int]:
+def _row_counts(connection: sqlite3.Connection) -> dict[str, int]:
     """Return the number of rows of each table."""
     tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
     quoted = {name: '"' + name.replace('"', '""') + '"' for (name,) in tables}
@@ -100,7 +98,7 @@ def _rows(connection: sqlite3.Connection) -> dict[str, int]:
 
 
 def sync_folder_of(path: Path) -> None:
-    """Write the name of a file through to the disk, where the platform can."""
+    """Sync the folder of a file to the disk, if the platform can."""
     if not hasattr(os, "O_DIRECTORY"):
         return
     try:
@@ -108,31 +106,28 @@ def sync_folder_of(path: Path) -> None:
         try:
             os.fsync(folder)
         finally:
-            with suppress(OSError):  # everything is written by then
+            with suppress(OSError):  # all is synced by then
                 os.close(folder)
     except OSError as error:
-        failed = "is in its place, but whether it survives a power cut is not known"
+        failed = "is written, but whether it survives a power cut is not known"
         raise translated(error, path, failed) from error
 
 
 def back_up(file: Path, number: str) -> None:
-    """Copy a file beside itself, verified, and keep the newest five such copies.
-
-    The copy is named after the migration that is about to change the file, and the time.
-    """
-    before, kind = f"{file.stem}.before-", file.suffix
+    """Copy a file before migration `number` changes it, and keep the newest five such copies."""
+    before, suffix = f"{file.stem}.before-", file.suffix
     name = re.compile(
-        rf"{re.escape(before)}\d+-(\d{{8}}T\d{{12}}Z){re.escape(kind)}(\.unfinished.*)?"
+        rf"{re.escape(before)}\d+-(\d{{8}}T\d{{12}}Z){re.escape(suffix)}(\.unfinished.*)?"
     )
     copies = []
     for sibling in file.parent.iterdir():
         if (match := name.fullmatch(sibling.name)) is None:
             continue
         if match[2]:
-            _remove(sibling)  # of a process that was killed meanwhile
+            _remove(sibling)  # the process that wrote it was killed
         else:
             copies.append((match[1], sibling))
-    copy = file.with_name(f"{before}{number}-{datetime.now(UTC):%Y%m%dT%H%M%S%f}Z{kind}")
+    copy = file.with_name(f"{before}{number}-{datetime.now(UTC):%Y%m%dT%H%M%S%f}Z{suffix}")
     with snapshot(file) as source:
         copy_to_file(source, copy)
     for _, old in sorted(copies)[: 1 - BACKUPS_KEPT]:

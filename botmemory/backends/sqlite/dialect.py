@@ -1,4 +1,4 @@
-"""Expressions that SQLite writes in its own way: conditions inside JSON columns, hours."""
+"""SQL expressions that are SQLite's own: JSON conditions, hours."""
 
 from __future__ import annotations
 
@@ -20,30 +20,31 @@ def json_match(
     minimum: float | None,
     maximum: float | None,
 ) -> Expression:
-    """Return the condition on a value inside a JSON column; numbers compare as numbers."""
+    """Return the condition on a value in a JSON column; only numbers compare as numbers."""
     if any('"' in key for key in keys):
         raise ValidationError(
-            f"key: {show('.'.join(keys))} holds a double quote, which SQLite cannot look up",
+            f"key: {show('.'.join(keys))} contains a double quote, which SQLite cannot look up",
             field="key",
         )
-    path = field._helper._path(keys)  # type: ignore[attr-defined]
+    names = [key.replace("\\", "\\\\") for key in keys]
+    path = Value("".join(["$", *(f'."{name}"' for name in names)]), converter=False)
     kind = fn.json_type(field, path)
     value = fn.json_extract(field, path)
     number = Case(None, [(kind.in_(("integer", "real")), value)])
-    found = kind.is_null(False)
+    condition = kind.is_null(False)
     if minimum is not None:
-        found &= number >= Value(minimum, converter=False)
+        condition &= number >= Value(minimum, converter=False)
     if maximum is not None:
-        found &= number <= Value(maximum, converter=False)
+        condition &= number <= Value(maximum, converter=False)
     if isinstance(equals, bool):
-        found &= kind == ("true" if equals else "false")
+        condition &= kind == ("true" if equals else "false")
     elif isinstance(equals, str):
-        found &= (kind == "text") & (value == Value(equals, converter=False))
+        condition &= (kind == "text") & (value == Value(equals, converter=False))
     elif equals is not None:
-        found &= number == Value(equals, converter=False)
-    return found
+        condition &= number == Value(equals, converter=False)
+    return condition
 
 
 def hour_of(field: Field[Any]) -> Any:
-    """Return the text of a timestamp's hour, `2024-01-31 09`: a timestamp is text of one width."""
+    """Return the text of a timestamp up to its hour, as in `2024-01-31 09`."""
     return fn.SUBSTR(field, 1, 13)

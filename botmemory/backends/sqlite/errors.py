@@ -1,4 +1,4 @@
-"""What SQLite and the system report of a file, said with the path, the cause and what to do."""
+"""Botmemory's errors for what SQLite and the operating system report of a file."""
 
 from __future__ import annotations
 
@@ -14,15 +14,18 @@ from ..._arguments import is_from_caller
 from ...errors import BotMemoryError, DatabaseBusyError, SchemaError, StorageError
 
 __all__ = [
+    "RESTORE",
+    "busy_error",
+    "cannot_open",
     "is_busy",
     "is_damage",
     "is_no_database",
     "is_read_only",
-    "is_unopened",
     "translate_errors",
     "translated",
     "translated_error",
-    "unreadable",
+    "unreadable_error",
+    "violated_constraint",
 ]
 
 _BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
@@ -30,14 +33,14 @@ _DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 RESTORE = "stop the bot, keep a copy of the file and restore the latest backup"
 
 NOTHING_WRITTEN = "nothing was written by this call; "
-ROOM_TO_OPEN = 64 * 1024  # bytes: SQLite makes its -shm 32 KiB large before it writes a page
-NOT_KNOWN = (
+SPACE_TO_OPEN = 64 * 1024  # bytes: SQLite creates a -shm of 32 KiB before it writes a page
+OUTCOME_UNKNOWN = (
     "whether this call is stored is not known: look before you repeat it; check the disk and its "
     "free space"
 )
 _FULL = ("the disk is full", f"{NOTHING_WRITTEN}free some space and repeat the call")
 
-# the low byte of a result code -> what happened, what to do
+# low byte of the result code -> what happened, what to do
 _CAUSES = {
     sqlite3.SQLITE_FULL: _FULL,
     sqlite3.SQLITE_IOERR: (
@@ -83,38 +86,45 @@ _REMEDIES = {
 
 
 def _code(error: BaseException) -> int:
-    """Return the low byte of SQLite's result code, 0 for what is not SQLite's."""
+    """Return the low byte of SQLite's result code; 0 for another error."""
     origin = getattr(error, "orig", error)  # Peewee keeps the driver's exception
     return getattr(origin, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF
 
 
 def is_busy(error: BaseException) -> bool:
-    """Return whether somebody else had the database."""
+    """Return whether another connection had the database locked."""
     return _code(error) in _BUSY
 
 
 def is_no_database(error: BaseException) -> bool:
-    """Return whether the file is not one of SQLite's."""
+    """Return whether the file is not a SQLite database."""
     return _code(error) == sqlite3.SQLITE_NOTADB
 
 
 def is_damage(error: BaseException) -> bool:
-    """Return whether the content of the file is broken."""
+    """Return whether SQLite says that the file is damaged."""
     return _code(error) in _DAMAGE
 
 
 def is_read_only(error: BaseException) -> bool:
-    """Return whether SQLite has the file open only to read."""
+    """Return whether SQLite has the file open read-only."""
     return _code(error) == sqlite3.SQLITE_READONLY
 
 
-def is_unopened(error: BaseException) -> bool:
-    """Return whether SQLite could not open the file, or one of those beside it."""
+def cannot_open(error: BaseException) -> bool:
+    """Return whether SQLite could not open the file, its -wal or its -shm."""
     return _code(error) in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
 
 
-def busy(path: str, timeout: float) -> DatabaseBusyError:
-    """Return the error for having waited in vain."""
+def violated_constraint(error: BaseException) -> str:
+    """Return the kind of the constraint: `unique`, `reference`, `check` or `null`."""
+    name: str = getattr(getattr(error, "orig", error), "sqlite_errorname", "")
+    kinds = {"FOREIGNKEY": "reference", "CHECK": "check", "NOTNULL": "null"}
+    return kinds.get(name.removeprefix("SQLITE_CONSTRAINT_"), "unique")
+
+
+def busy_error(path: str, timeout: float) -> DatabaseBusyError:
+    """Return the error for a wait that took longer than `timeout` seconds."""
     return DatabaseBusyError(
         f"{path}: another writer held it for more than {timeout:g} s; "
         "nothing was written, repeat the whole call or raise busy_timeout"
@@ -122,9 +132,9 @@ def busy(path: str, timeout: float) -> DatabaseBusyError:
 
 
 def translated_error(error: BaseException, path: str, timeout: float) -> BotMemoryError | None:
-    """Return the botmemory error for one of SQLite's, None where there is none."""
+    """Return the botmemory error for one of SQLite's; None if there is none."""
     if is_busy(error):
-        return busy(path, timeout)
+        return busy_error(path, timeout)
     origin = getattr(error, "orig", error)
     if _code(error) in _CAUSES:
         cause, remedy = _cause(origin, path)
@@ -136,38 +146,40 @@ def translated_error(error: BaseException, path: str, timeout: float) -> BotMemo
     return None
 
 
-def unreadable(error: BaseException, path: str) -> StorageError:
-    """Return the error for a read that failed and that SQLite takes for damage."""
+def unreadable_error(error: BaseException, path: str) -> StorageError:
+    """Return the error for a failed read that SQLite reports as damage."""
     return StorageError(
         f"{path}: the system refused to read it ({getattr(error, 'orig', error)}), and it is "
-        f"sound now; {NOTHING_WRITTEN}check the disk and repeat the call"
+        f"not damaged now; {NOTHING_WRITTEN}check the disk and repeat the call"
     )
 
 
 def _cause(origin: BaseException, path: str) -> tuple[str, str]:
-    """Return what happened to a file, and what to do."""
+    """Return what happened, and what to do."""
     code = _code(origin)
     if code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN) and _is_full(path):
-        return _FULL  # SQLite says so of its database alone, and not of its -shm
+        return _FULL  # SQLite reports a full disk for the database file only, not for the -shm
     cause, remedy = _CAUSES[code]
     if getattr(origin, "sqlite_errorcode", 0) == sqlite3.SQLITE_IOERR_FSYNC:
-        remedy = NOT_KNOWN  # a commit that is whole in the -wal, where a later reader may find it
+        remedy = (
+            OUTCOME_UNKNOWN  # the commit is complete in the -wal, where a later reader may find it
+        )
     return cause, remedy
 
 
 def _is_full(path: str) -> bool:
-    """Return whether the disk has no room for what SQLite makes when it opens a file."""
+    """Return whether the disk has no space for the files that SQLite creates on opening."""
     try:
         disk = os.statvfs(os.path.dirname(path) or ".")  # noqa: PTH120
-    except (OSError, AttributeError):  # a platform may have no statvfs
+    except (OSError, AttributeError):  # some platforms have no statvfs
         return False
-    return disk.f_bavail * disk.f_frsize < ROOM_TO_OPEN
+    return disk.f_bavail * disk.f_frsize < SPACE_TO_OPEN
 
 
 def translated(error: Exception, path: str | os.PathLike[str], failed: str) -> BotMemoryError:
-    """Return the botmemory error for what the system, SQLite or Peewee reports of a file.
+    """Return the botmemory error for an error of the system, SQLite or Peewee.
 
-    `failed` says what went wrong, as in "cannot be copied".
+    `failed` says what failed, as in "cannot be copied".
     """
     if isinstance(error, BotMemoryError):
         return error
@@ -178,9 +190,9 @@ def translated(error: Exception, path: str | os.PathLike[str], failed: str) -> B
         return DatabaseBusyError(f"{path}: {failed}: another program is writing it; try again")
     origin = getattr(error, "orig", error)
     cause, remedy = _cause(origin, path) if _code(error) in _CAUSES else ("", _CHECK_DISK)
-    what = f"{cause} ({origin})" if cause else str(origin)
+    reason = f"{cause} ({origin})" if cause else str(origin)
     remedy = remedy.removeprefix(NOTHING_WRITTEN)  # a longer call may have written
-    return StorageError(f"{path}: {failed}: {what}; {remedy}")
+    return StorageError(f"{path}: {failed}: {reason}; {remedy}")
 
 
 def _system_cause(error: OSError, path: str) -> str:
@@ -194,7 +206,7 @@ def _system_cause(error: OSError, path: str) -> str:
 
 @contextmanager
 def translate_errors(path: str | os.PathLike[str], failed: str) -> Iterator[None]:
-    """Raise what the system, SQLite or Peewee reports of a file as a `BotMemoryError`."""
+    """Raise errors of the system, SQLite and Peewee as the botmemory error for them."""
     try:
         yield
     except (OSError, sqlite3.Error, peewee.PeeweeException) as error:

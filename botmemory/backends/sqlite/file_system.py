@@ -1,4 +1,4 @@
-"""What the system says of the file system a file is on, and of the names that lead to the file."""
+"""The file system that a file is on, and other names of the file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = [
     "read_mounts",
 ]
 
-# as the kernel names them; of file systems of programs ("fuse.sshfs") what follows the point
+# names as in the kernel, without the prefix "fuse."
 NETWORK = frozenset(
     {
         *("nfs", "nfs3", "nfs4", "cifs", "smb2", "smb3", "smbfs", "smbnetfs", "ncpfs", "afs"),
@@ -28,13 +28,13 @@ NETWORK = frozenset(
         *("blobfuse2", "lustre", "beegfs", "orangefs", "pvfs2"),
     }
 )
-# folders of the host of a virtual machine, which is what Docker on macOS and Windows runs in too
+# folders shared by the host of a virtual machine, also that of Docker on macOS and Windows
 HOST = frozenset(
     {"9p", "drvfs", "vboxsf", "vmhgfs", "vmhgfs-fuse", "prl_fs", "prl_fsd", "grpcfuse", "osxfs"}
 )
-# of the host too, but the kernel on this side keeps the locks of its own programs
+# shared by the host too, but locks work between programs of this side
 HOST_WITH_LOCKS = frozenset({"virtiofs", "fakeowner"})
-# a disk of several machines, whose locks hold between them; the -shm is memory of one of them
+# cluster file systems: locks work between machines, but the -shm is memory of one machine
 CLUSTER = frozenset({"gfs2", "ocfs2", "gpfs"})
 
 LOCAL_DISK = "move the file to a local disk"
@@ -46,15 +46,15 @@ class Mount:
 
     id: int
     parent: int
-    root: str  # what of the file system is mounted
-    point: str  # where
+    root: str  # the part of the file system that is mounted
+    point: str  # the path where it is mounted
     kind: str
     source: str
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Why SQLite does not work, or may not work, on a file system."""
+    """The reason why SQLite does not work, or may not work, on a file system."""
 
     severity: Literal["error", "warning"]
     what: str
@@ -62,16 +62,16 @@ class Problem:
 
 
 def read_mounts() -> list[Mount]:
-    """Return what is mounted for this process; nothing where the system does not tell."""
+    """Return the mounts of this process; an empty list where the system has no `mountinfo`."""
     try:
         with open("/proc/self/mountinfo", "rb") as file:  # noqa: PTH123  (pathlib is slow to import)
             return parse_mounts(os.fsdecode(file.read()))
-    except (OSError, ValueError):  # the latter of a line that is not as Linux writes them
+    except (OSError, ValueError):  # ValueError: a line in another format
         return []
 
 
 def parse_mounts(text: str) -> list[Mount]:
-    """Return the mounts that the text of a `mountinfo` lists, in its order."""
+    """Return the mounts in the text of a `mountinfo`, in its order."""
     mounts = []
     for line in text.split("\n"):
         left, separator, right = line.partition(" - ")
@@ -86,28 +86,27 @@ def parse_mounts(text: str) -> list[Mount]:
 
 
 def _unescaped(word: str) -> str:
-    """Return a word without the octal codes of spaces, tabs, line feeds and backslashes."""
+    """Return a word with the octal codes of spaces, tabs, line feeds and backslashes decoded."""
     return re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), word)
 
 
 def mount_of(path: str, mounts: Sequence[Mount]) -> Mount | None:
-    """Return the mount that an absolute path without symbolic links is on, None if it is unknown.
+    """Return the mount that an absolute path without symbolic links is on; None if unknown.
 
-    It is found as the kernel finds it, from the root down: a mount that a later one above it hides
-    does not count.
+    The search goes from the root down, as in the kernel: a later mount above another one hides it.
     """
-    found: Mount | None = None
+    current: Mount | None = None
     while True:
         below = [
             mount
-            for mount in reversed(mounts)  # of several in one place, the latest is on top
-            if mount is not found
+            for mount in reversed(mounts)  # the latest mount of one place is on top
+            if mount is not current
             and _is_inside(path, mount.point)
-            and (found is None or mount.parent == found.id)
+            and (current is None or mount.parent == current.id)
         ]
         if not below:
-            return found
-        found = min(below, key=lambda mount: len(mount.point))
+            return current
+        current = min(below, key=lambda mount: len(mount.point))
 
 
 def _is_inside(path: str, folder: str) -> bool:
@@ -115,11 +114,10 @@ def _is_inside(path: str, folder: str) -> bool:
 
 
 def other_names(path: str | os.PathLike[str]) -> list[str]:
-    """Return why a file has more names than this one, as in "has 2 hard links"; [] if it has not.
+    """Return why a file has other names, as in "has 2 hard links"; an empty list if it has none.
 
-    SQLite and botmemory keep the -wal, the -shm and the -lock beside the name by which they open
-    the file. A program that opens it by another name has others: it does not see what is in this
-    -wal, and what both write damages the file.
+    The names of the -wal, the -shm and the -lock follow from the name by which a program opens the
+    file. A program that opens it by another name uses other files, and both damage the database.
     """
     path = os.path.realpath(path)
     try:
@@ -140,7 +138,7 @@ def other_names(path: str | os.PathLike[str]) -> list[str]:
 
 
 def problem_of(kind: str) -> Problem | None:
-    """Return what is wrong with a kind of file system as a place for SQLite, None if nothing is."""
+    """Return why SQLite may not work on a kind of file system; None if it does."""
     name = kind.removeprefix("fuse.")
     if name in NETWORK:
         what = f"a network file system ({kind}), whose locks SQLite cannot rely on"

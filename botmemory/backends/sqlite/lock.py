@@ -1,4 +1,4 @@
-"""The write lock between processes: a lock on a file of its own, waited for without a thread."""
+"""The write lock between processes: an advisory lock on a file, acquired without a thread."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ from functools import partial
 
 try:
     import fcntl
-except ImportError:  # a platform without flock: SQLite's own waiting is all there is
+except ImportError:  # without flock only SQLite's own locks remain
     fcntl = None  # type: ignore[assignment]
 
 __all__ = ["FileLock"]
 
-# the system says with one of these that the file system has no locks
+# the errors of a file system without locks
 _UNSUPPORTED = frozenset({errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK, errno.EINVAL})
-_TRIES_PER_WAIT = (0.0001, 0.001)  # seconds between tries of who is next: the first, the longest
-_SHARE = 0.005  # seconds for which a writer may take the lock again before it looks for others
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.0001, 0.001  # seconds between attempts of the first in line
+_REACQUIRE_FREELY = 0.005  # seconds in which a writer may skip the queue after it has queued
 _nothing: Callable[[], object] = bool  # a call into C that does nothing
-_NEXT_BYTE: tuple[bytes, bytes] | None = None  # what locks and unlocks the place of who is next
+_QUEUE_LOCK: tuple[bytes, bytes] | None = None  # requests that lock and unlock the queue's byte
 if hasattr(fcntl, "F_OFD_SETLK"):
     _LAYOUT = "hhqqi0q"  # struct flock: type, whence, start, length, pid
-    _NEXT_BYTE = (
+    _QUEUE_LOCK = (
         struct.pack(_LAYOUT, fcntl.F_WRLCK, os.SEEK_SET, 0, 1, 0),
         struct.pack(_LAYOUT, fcntl.F_UNLCK, os.SEEK_SET, 0, 1, 0),
     )
 
 
 class FileLock:
-    """An advisory lock on a file; each thread has an object of its own, no two hold it at once.
+    """An exclusive advisory lock on a file; each thread has an object of its own.
 
-    The file is made when it is missing, with the mode and the owner of the file `like`, and stays.
-    Waiting is trying again and again, because `flock` has no time limit and a thread that waits in
-    it cannot be ended; it costs neither a thread nor a descriptor and works in a greenlet. Whoever
-    waits first takes the place of who is next, and a writer that goes on and on lets that one go
-    first. `problem` says why nothing is locked, where that is so.
+    The file is created if it is missing, with the mode and the owner of the file `like`, and is
+    never deleted. `acquire` polls, because `flock` has no time limit and a thread that waits in it
+    cannot be ended; polling needs no thread and no descriptor and works in a greenlet. The first
+    one to wait holds a second lock, on a byte of the file, so that a writer that writes without
+    pause queues behind it. `problem` says why nothing is locked; None if the lock works.
     """
 
-    # also of an object that an interrupt has left half made
+    # defaults for `__del__`: an interrupt may end `__init__` early
     _opened: io.FileIO | None = None
     _file: int | None = None
 
@@ -49,9 +49,9 @@ class FileLock:
         self.path = path
         self.problem: str | None = None
         self.waited = 0.0  # seconds, by the last acquire
-        self._looked_at = 0.0  # when this writer last looked for others
-        self._queues = _NEXT_BYTE is not None
-        # one call into C, without a Python function around it: an interrupt cannot come between
+        self._queued_at = 0.0  # when this writer last queued
+        self._queues = _QUEUE_LOCK is not None
+        # one call into C, without a Python function around it: no interrupt can be raised in it
         self.release: Callable[[], object] = _nothing
         if fcntl is None:
             self.problem = "this platform has no flock"
@@ -59,22 +59,22 @@ class FileLock:
         self._open()
         if self._file is not None:
             if like is not None:
-                _share(self._file, like)
+                _copy_permissions(self._file, like)
             self.release = partial(fcntl.flock, self._file, fcntl.LOCK_UN)
 
     def acquire(self, timeout: float) -> bool:
         """Wait up to `timeout` seconds for the lock and return whether it is held now.
 
-        Raises `OSError` for what the system reports. An interrupt may leave it held: `release`
-        does no harm where it is not.
+        An interrupt may leave it held, so call `release` also then; it does nothing if the lock is
+        not held.
         """
         self.waited = 0.0
         if self._file is None:
             return True
         now = time.monotonic()
-        if now - self._looked_at < _SHARE and self._try(self._file):
+        if now - self._queued_at < _REACQUIRE_FREELY and self._try(self._file):
             return True
-        return self._in_turn(self._file, now, timeout)
+        return self._acquire_in_queue(self._file, now, timeout)
 
     def close(self) -> None:
         """Close the file; the lock goes with it."""
@@ -83,14 +83,14 @@ class FileLock:
             try:  # noqa: SIM105
                 self._opened.close()
             except OSError:
-                pass  # it is closed all the same, and the lock is gone with it
+                pass  # it is closed all the same, and the lock released
 
     def __del__(self) -> None:
         self.close()
 
     def _open(self) -> None:
         try:
-            # a file object: an interrupt that loses it closes it, and would leave a number open
+            # a file object: unlike a descriptor, it is closed when an interrupt drops it
             self._opened = io.FileIO(self.path, "a+b", opener=partial(os.open, mode=0o600))
             self._file = self._opened.fileno()
         except PermissionError as error:
@@ -101,26 +101,26 @@ class FileLock:
             except PermissionError:
                 self.problem = f"{self.path}: cannot be opened ({error.strerror})"
 
-    def _in_turn(self, file: int, began: float, timeout: float) -> bool:
+    def _acquire_in_queue(self, file: int, began: float, timeout: float) -> bool:
         deadline = began + timeout
-        leave = _nothing
-        if self._queues and _NEXT_BYTE is not None:
-            leave = partial(fcntl.fcntl, file, fcntl.F_OFD_SETLK, _NEXT_BYTE[1])
+        leave_queue = _nothing
+        if self._queues and _QUEUE_LOCK is not None:
+            leave_queue = partial(fcntl.fcntl, file, fcntl.F_OFD_SETLK, _QUEUE_LOCK[1])
         try:
-            while not self._try_next(file):
-                # who has waited longer tries more often
+            while not self._try_queue(file):
+                # the longer the wait, the more often it tries
                 if not _pause(0.005 / (1.0 + self.waited), deadline):
                     return False
                 self.waited = time.monotonic() - began
-            pause, longest = _TRIES_PER_WAIT
+            pause = _SHORTEST_PAUSE
             while not self._try(file):
                 if not _pause(pause, deadline):
                     return False
-                pause = min(2 * pause, longest)
+                pause = min(2 * pause, _LONGEST_PAUSE)
         finally:
-            leave()
-            self._looked_at = time.monotonic()
-            self.waited = self._looked_at - began
+            leave_queue()
+            self._queued_at = time.monotonic()
+            self.waited = self._queued_at - began
         return True
 
     def _try(self, file: int) -> bool:
@@ -134,19 +134,19 @@ class FileLock:
             self.problem = f"{self.path}: the file system has no locks ({error.strerror})"
         return True
 
-    def _try_next(self, file: int) -> bool:
-        if self._queues and _NEXT_BYTE is not None:
+    def _try_queue(self, file: int) -> bool:
+        if self._queues and _QUEUE_LOCK is not None:
             try:
-                fcntl.fcntl(file, fcntl.F_OFD_SETLK, _NEXT_BYTE[0])
+                fcntl.fcntl(file, fcntl.F_OFD_SETLK, _QUEUE_LOCK[0])
             except BlockingIOError:
                 return False
             except OSError:
-                self._queues = False  # this file system has no such locks: unfair, but correct
+                self._queues = False  # no such locks on this file system: correct, but not fair
         return True
 
 
 def _pause(seconds: float, deadline: float) -> bool:
-    """Sleep, but not beyond the deadline; return whether there was time left for it."""
+    """Sleep, but not beyond the deadline; return whether it had not passed."""
     left = deadline - time.monotonic()
     if left <= 0:
         return False
@@ -154,13 +154,13 @@ def _pause(seconds: float, deadline: float) -> bool:
     return True
 
 
-def _share(file: int, like: str) -> None:
-    """Let everybody use the lock who may write the database, also where root has made it."""
+def _copy_permissions(file: int, like: str) -> None:
+    """Let each user who may write the database use the lock, also if root has created it."""
     try:
-        wanted, has = os.stat(like), os.fstat(file)  # noqa: PTH116
-        if wanted.st_mode & 0o666 != has.st_mode & 0o777:
-            os.fchmod(file, wanted.st_mode & 0o666)
-        if (wanted.st_uid, wanted.st_gid) != (has.st_uid, has.st_gid):
-            os.fchown(file, wanted.st_uid, wanted.st_gid)
+        database, lock = os.stat(like), os.fstat(file)  # noqa: PTH116
+        if database.st_mode & 0o666 != lock.st_mode & 0o777:
+            os.fchmod(file, database.st_mode & 0o666)
+        if (database.st_uid, database.st_gid) != (lock.st_uid, lock.st_gid):
+            os.fchown(file, database.st_uid, database.st_gid)
     except OSError:
-        return  # only the owner and root may
+        return  # only the owner and root may do so

@@ -23,6 +23,7 @@ import peewee
 from ..._arguments import checked_call, from_caller
 from ..._values import to_utc
 from ...atomic_write import replacing
+from ...backends.peewee_internals import values_of
 from ...backends.sqlite.errors import translate_errors
 from ...config import absolute_path
 from ...errors import ConfigError, ValidationError
@@ -73,7 +74,7 @@ def export_file(
     def rows() -> Iterator[dict[str, Any]]:
         for number, row in enumerate(read.stream(model, filters), 1):
             yield {
-                field.column_name: row.__data__[field.name] for field in model._meta.sorted_fields
+                field.column_name: values_of(row)[field.name] for field in model._meta.sorted_fields
             }
             if progress is not None and number % ROWS_PER_REPORT == 0:
                 progress(number, total)

@@ -12,6 +12,7 @@ from typing import Any
 import peewee
 from peewee import Value, fn
 
+from ...backends.peewee_internals import values_of
 from ...database import db, session_scope
 from ...errors import (
     BotMemoryError,
@@ -132,11 +133,11 @@ def _require_same(
         field = model._meta.fields[name]
         if callable(field.default) and field.column_name not in (line[2] or {}):
             continue
-        if there.__data__[name] != value:
+        if values_of(there)[name] != value:
             raise DuplicateError(
                 f"{key}: {values[key]} is there already, and its {name} is "
-                f"{there.__data__[name]!r}, not {value!r}",
-                id=there.__data__[key],
+                f"{values_of(there)[name]!r}, not {value!r}",
+                id=values_of(there)[key],
             )
 
 
