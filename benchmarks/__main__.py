@@ -102,7 +102,7 @@ def postgres(url: str, there: int, rounds: int) -> None:
 
 
 def growing(folder: Path, sizes: list[int], rounds: int, chart: Path) -> None:
-    """Print and draw what a memory costs from the smallest size to the largest."""
+    """Print and draw what a database costs from the smallest size to the largest."""
     files = {size: folder / f"{size}.db" for size in sizes}
     made = [growth.alone("create_many", path, size) for size, path in files.items()]
     largest = sizes[-1]

@@ -1,4 +1,4 @@
-"""How a memory behaves as it grows: the time of a call, and the memory that bulk work takes.
+"""How a database behaves as it grows: the time of a call, and the memory that bulk work takes.
 
 Also a program of its own, which does one thing and prints its seconds and its peak megabytes:
 
@@ -31,7 +31,7 @@ WORKS = ("create, own commit", "get_by_id", "get_latest(symbol, 10)", "get_by_da
 
 
 def grown(files: dict[int, Path], rounds: int) -> dict[str, list[float]]:
-    """Return the median seconds of each work, one for each size of memory."""
+    """Return the median seconds of each work, one for each size of database."""
     seed = random.Random(7)
     times: dict[str, defaultdict[int, list[float]]] = {name: defaultdict(list) for name in WORKS}
     for _ in range(rounds):
@@ -64,7 +64,7 @@ def draw(sizes: list[int], found: dict[str, list[float]], path: Path) -> None:
         axes.plot(sizes, [seconds / times[0] for seconds in times], marker="o", label=name)
     axes.axhline(1.6, color="grey", linestyle="--", linewidth=1)
     axes.annotate("goal: 1.6", (sizes[0], 1.6), (0, 4), textcoords="offset points", color="grey")
-    axes.set(xscale="log", ylim=(0, 2), xlabel="trades in the memory", xticks=sizes)
+    axes.set(xscale="log", ylim=(0, 2), xlabel="trades in the database", xticks=sizes)
     axes.set_xticklabels([f"{size:,}" for size in sizes])
     axes.minorticks_off()
     axes.set_ylabel(f"time of one call, x at {sizes[0]:,}")

@@ -1,4 +1,4 @@
-"""Measure what docs/sizing.md calculates with: bytes a row, and calls a second, of one memory.
+"""Measure what docs/sizing.md calculates with: bytes a row, and calls a second, of one database.
 
     python -m benchmarks.sums TARGET [--rows 200000] [--seconds 5] [--bots 8]
 
@@ -52,7 +52,7 @@ def trade_rows(count: int) -> Iterator[dict[str, Any]]:
 
 
 def bytes_of(target: str) -> int:
-    """Return how much the memory takes on the disk, indexes included."""
+    """Return how much the database takes on the disk, indexes included."""
     config = Config(target)
     if config.backend == "sqlite":
         return Path(config.sqlite_path).stat().st_size
@@ -63,7 +63,7 @@ def bytes_of(target: str) -> int:
 
 
 def grown(target: str, record: Callable[[], object]) -> int:
-    """Return by how many bytes the memory grew."""
+    """Return by how many bytes the database grew."""
     init_db(target)
     close_db()
     before = bytes_of(target)

@@ -1,4 +1,4 @@
-"""The memory of a trading bot: its trades and signals, durable and queryable."""
+"""Record a trading bot's trades and signals in SQLite or PostgreSQL, and read them again."""
 
 from ._version import __version__ as __version__
 from .bootstrap import init_db

@@ -1,4 +1,4 @@
-"""What a value must be before a column takes it: moments, numbers, text and JSON."""
+"""What a value must be before a column takes it: timestamps, numbers, text and JSON."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def plain_json(value: Any, path: str, depth: int) -> Any:
                 refuse(path, key, "is used as a key; JSON keys are text")
             name = _plain_text(plain_text(key), path)
             if name in plain:
-                refuse(path, key, "stands twice among the keys")
+                refuse(path, key, "is a duplicate key")
             plain[name] = plain_json(item, f"{path}.{name}", depth + 1)
         return plain
     if isinstance(value, (list, tuple)):
@@ -156,8 +156,8 @@ def _plain_scalar(value: Any, path: str) -> Any:
         if kind.__name__ in ("bool", "bool_"):
             return bool(value)
         if kind.__name__ == "datetime64":
-            moment = value.astype("datetime64[us]").item()
-            return None if moment is None else to_utc(path, moment).isoformat()
+            timestamp = value.astype("datetime64[us]").item()
+            return None if timestamp is None else to_utc(path, timestamp).isoformat()
     refuse(path, value, f"cannot be stored as JSON ({kind.__name__})")
 
 
@@ -178,7 +178,7 @@ def _plain_text(text: str, path: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
-        refuse(path, text, "holds half of a surrogate pair")
+        refuse(path, text, "contains a lone surrogate")
     return text
 
 

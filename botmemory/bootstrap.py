@@ -32,7 +32,7 @@ def init_db(
     read_only: bool | None = None,
     migrations: str | os.PathLike[str] | None = None,
 ) -> peewee.Database:
-    """Open the memory and bring its schema up to date; return the open database.
+    """Open the database and bring its schema up to date; return the open database.
 
     `target` is a path, a URL, `:memory:`, a `Config`, or None for `Config.from_env()`; the other
     arguments replace single settings of `Config`, which describes them; a relative path is taken

@@ -48,7 +48,7 @@ class Config:
     - `migrate`: bring the schema up to date when opening; otherwise pending steps are an error.
     - `backup_before_migrate`: copy a file that holds tables before its schema is changed.
     - `read_only`: never write and never create a file.
-    - `migrations`: the folder of the migrations of a bot's own tables, made absolute as `db_path`.
+    - `migrations`: the folder of the migrations of custom tables, made absolute as `db_path`.
 
     Raises `ConfigError`, which names the setting and shows the value.
     """

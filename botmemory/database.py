@@ -41,7 +41,7 @@ class _Proxy(peewee.DatabaseProxy):
     def current(self) -> Backend:
         """Return the open database itself, or raise `NotInitializedError`."""
         if self.obj is None:
-            raise NotInitializedError("the memory is not open; call botmemory.init_db() first")
+            raise NotInitializedError("the database is not open; call botmemory.init_db() first")
         backend: Backend = self.obj
         return backend
 
@@ -67,7 +67,7 @@ class _Proxy(peewee.DatabaseProxy):
 
 
 db = _Proxy()
-lifecycle = threading.RLock()  # held while the memory is opened or closed, and so by a fork
+lifecycle = threading.RLock()  # held while the database is opened or closed, and so by a fork
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
         before=lifecycle.acquire,
@@ -131,7 +131,7 @@ def open_temporarily(config: Config) -> Iterator[Backend]:
 
 
 def close_db() -> None:
-    """Close the memory; a second call does nothing.
+    """Close the database; a second call does nothing.
 
     Connections of other threads close when those threads end. Raises `DatabaseBusyError` while
     a transaction is open, in this thread or another one: leave `session_scope()` first.
@@ -168,7 +168,7 @@ def session_scope() -> AbstractContextManager[peewee.Database]:
 def run_transaction(function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
     """Call `function(*args, **kwargs)` in a `session_scope()` and return what it returns.
 
-    Where the database undoes the transaction for the sake of another one (a deadlock, or a
+    Where the database rolls the transaction back because of another one (a deadlock, or a
     serialization failure on CockroachDB), the function is called again, up to ten times in all
     with longer and longer pauses; so it must do nothing but read and record. Inside another
     scope it is called once, because only the whole transaction can be repeated. Raises what the

@@ -25,7 +25,7 @@ class ConfigError(BotMemoryError):
 
 
 class NotInitializedError(BotMemoryError):
-    """The memory was used before `init_db()` or after `close_db()`."""
+    """The database was used before `init_db()` or after `close_db()`."""
 
 
 class ValidationError(BotMemoryError, ValueError):
@@ -44,7 +44,7 @@ class NotFoundError(BotMemoryError):
 
 
 class DuplicateError(BotMemoryError):
-    """The row is there already; `id` is the id of the one that is.
+    """The row already exists; `id` is the id of the one that is.
 
     A `uuid.UUID` for a trade, an int for a signal.
     """
@@ -61,7 +61,7 @@ class SchemaError(BotMemoryError):
 class DatabaseBusyError(BotMemoryError):
     """Somebody else held the database for longer than `busy_timeout`; nothing was written.
 
-    `retryable` is True where the database has undone a transaction for the sake of another one, so
+    `retryable` is True where the database has rolled back a transaction because of another one, so
     that repeating the whole of it soon succeeds; `run_transaction()` does.
     """
 

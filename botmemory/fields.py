@@ -36,12 +36,12 @@ __all__ = [
 
 
 # found once, and not for each of a million rows
-_moment_of = datetime.fromisoformat
+_from_iso_format = datetime.fromisoformat
 _LARGEST = sys.float_info.max
 
 
 class UtcDateTimeField(peewee.Field):
-    """A moment in UTC: text of fixed width on SQLite, `timestamptz` on PostgreSQL."""
+    """A timestamp in UTC: text of fixed width on SQLite, `timestamptz` on PostgreSQL."""
 
     field_type = "TIMESTAMPTZ"
 
@@ -63,8 +63,8 @@ class UtcDateTimeField(peewee.Field):
         return value.isoformat(" ", "microseconds")
 
     def from_driver(self, value: Any) -> datetime:
-        moment: datetime = _moment_of(value) if type(value) is str else value
-        return moment if moment.tzinfo is UTC else to_utc(self.name, moment)
+        timestamp: datetime = _from_iso_format(value) if type(value) is str else value
+        return timestamp if timestamp.tzinfo is UTC else to_utc(self.name, timestamp)
 
 
 class DoubleField(peewee.DoubleField):

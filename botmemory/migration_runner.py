@@ -74,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     source.add_argument("--config", metavar="FILE", help="read the settings from a TOML file")
     options.add_argument(
-        "--migrations", metavar="FOLDER", help="of the bot's own tables (BOTMEMORY_MIGRATIONS)"
+        "--migrations", metavar="FOLDER", help="of custom tables (BOTMEMORY_MIGRATIONS)"
     )
     options.add_argument("--json", action="store_true", help="answer in JSON")
     parser = argparse.ArgumentParser(
@@ -93,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
         one[name].add_argument("name", nargs="?", metavar="NAME", help="a migration, by its name")
     one["down"].add_argument("--yes", action="store_true", help="also where values are dropped")
     one["check"].add_argument(
-        "--models", metavar="MODULE", help="the module with the models of the bot's own tables"
+        "--models", metavar="MODULE", help="the module with the models of custom tables"
     )
     one["create"].add_argument("name", metavar="NAME", help="what it does, as in add_note")
     return parser
@@ -111,7 +111,7 @@ def _run(config: Config, asked: argparse.Namespace) -> tuple[int, Any, list[str]
             if config.backend == "sqlite" and command in ("plan", "check"):
                 return _look(database, asked)
     with open_temporarily(config) as database:
-        if command in ("plan", "check"):  # a server shows it in a transaction that is undone
+        if command in ("plan", "check"):  # a server shows it in a transaction that is rolled back
             return _look(database, asked)
         if command == "up":
             return _done("applied", up(database, asked.name), "up to date")
@@ -172,7 +172,7 @@ def _check(database: Backend, module: str | None) -> tuple[int, Any, list[str]]:
 
 
 def _models(module: str) -> list[type[BaseModel]]:
-    """Return the models that a module defines for a bot's own tables."""
+    """Return the models that a module defines for custom tables."""
     sys.path.insert(0, "")
     try:
         names = vars(importlib.import_module(module))
@@ -194,7 +194,7 @@ def _models(module: str) -> list[type[BaseModel]]:
 
 def _create(config: Config, name: str) -> tuple[int, Any, list[str]]:
     if config.migrations is None:
-        raise SchemaError("create: name the folder of the bot's own migrations with --migrations")
+        raise SchemaError("create: name the folder of the custom migrations with --migrations")
     folder = config.migrations
     with translate_errors(folder, "cannot be written"):
         path = Runner(peewee.SqliteDatabase(None), str(folder)).create(name)

@@ -45,7 +45,7 @@ class OrderSide(enum.StrEnum):
 
 
 def now() -> datetime:
-    """Return this moment in UTC."""
+    """Return the current time in UTC."""
     return datetime.now(UTC)
 
 
@@ -131,7 +131,7 @@ def clean_field(field: Any, value: Any) -> Any:
 
 
 def _converted(field: Any, value: Any) -> Any:
-    """Return a value that one of Peewee's own fields takes, in a bot's own tables."""
+    """Return a value that one of Peewee's own fields takes, in custom tables."""
     if isinstance(value, str):
         value = plain_text(value)
     try:

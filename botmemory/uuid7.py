@@ -61,8 +61,8 @@ def uuid7() -> uuid.UUID:
         numbers = list(_256_numbers.unpack(os.urandom(_256_numbers.size)))
         random = numbers.pop()
         _random.extend(numbers)
-    moment = (nanoseconds << 12) // 1_000_000
-    high = (moment >> 12) << 16 | 0x7000 | (moment & 0xFFF)
+    timestamp = (nanoseconds << 12) // 1_000_000
+    high = (timestamp >> 12) << 16 | 0x7000 | (timestamp & 0xFFF)
     low = 2**63 | (number & _COUNTER) << _RANDOM_BITS | (random & _RANDOM)
     return uuid_of(high << 64 | low)
 

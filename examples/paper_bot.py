@@ -1,7 +1,7 @@
-"""A paper-trading bot with a memory: it is killed half-way and goes on where it was.
+"""A paper-trading bot that records its trades: it is killed half-way and goes on where it was.
 
 It replays daily prices of GOOG through a crossover of two moving averages. Each crossing is a
-signal; each signal that changes the position is a trade. Nothing but the memory says, after the
+signal; each signal that changes the position is a trade. Nothing but the database says, after the
 kill, what the bot holds and what it has earned.
 
     python examples/paper_bot.py [--db FILE] [--stop-after BARS]
@@ -90,7 +90,7 @@ def realized(position: positions.Position, change: float, price: float) -> float
 
 
 def replay(bars: list[Bar], stop_after: int | None) -> None:
-    """Trade the bars the memory does not know yet."""
+    """Trade the bars the database does not know yet."""
     latest = signals.get_latest(SYMBOL, limit=1)
     for bar, direction, averages in crossings(bars[:stop_after]):
         if not latest or bar.timestamp > latest[0].timestamp:
@@ -136,8 +136,8 @@ def report(file: str) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="A paper-trading bot with a memory.")
-    parser.add_argument("--db", default="paper_bot.db", help="the file that is its memory")
+    parser = argparse.ArgumentParser(description="A paper-trading bot that records its trades.")
+    parser.add_argument("--db", default="paper_bot.db", help="the file that is its database")
     parser.add_argument("--stop-after", type=int, metavar="BARS", help="kill it after so many bars")
     arguments = parser.parse_args()
     bars = read_bars()
@@ -148,7 +148,7 @@ def main() -> None:
         subprocess.run([sys.executable, __file__, *half], check=False)
 
     init_db(arguments.db)
-    print("A process starts; from the memory alone it knows")
+    print("A process starts; from the database alone it knows")
     print(f"  {trades.get_trade_count()} trades, total PnL {trades.get_total_pnl():,.2f} USD")
     print(f"  it holds {holding()}")
     replay(bars, arguments.stop_after)

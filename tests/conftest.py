@@ -1,4 +1,4 @@
-"""The memory every test runs against: one contract, one fixture, every backend."""
+"""The database every test runs against: one contract, one fixture, every backend."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def kept(request: pytest.FixtureRequest) -> Iterator[peewee.Database]:
 
 @pytest.fixture
 def memory(kept: peewee.Database) -> Iterator[peewee.Database]:
-    """An open memory without rows, on each backend."""
+    """An open database without rows, on each backend."""
     db.initialize(kept)
     yield kept
     Trade.delete().execute()
@@ -141,7 +141,7 @@ def open_folder() -> Iterator[Path]:
 def new_target(
     request: pytest.FixtureRequest, tmp_path: Path, new_database: Callable[[], str]
 ) -> Callable[[], str]:
-    """A function that names a memory that is not there yet, on each backend."""
+    """A function that names a database that is not there yet, on each backend."""
     if request.param == "postgresql":
         return new_database
     numbers = itertools.count()
@@ -150,7 +150,7 @@ def new_target(
 
 @pytest.fixture
 def target(new_target: Callable[[], str]) -> str:
-    """A memory without rows, closed."""
+    """A database without rows, closed."""
     name = new_target()
     init_db(name)
     close_db()

@@ -1,4 +1,4 @@
-"""A bot's own table beside botmemory's: its model and its folder of migrations."""
+"""custom table beside botmemory's: its model and its folder of migrations."""
 
 from __future__ import annotations
 

@@ -223,7 +223,7 @@ def test_the_lock_is_free_while_the_source_of_rows_is_waited_for(path: Path) -> 
             {"exchange": "okx", "exchange_trade_id": "in the file"},
             "line 4002: another Trade has its unique values already",
         ),
-        ({"id": "0" * 32}, "line 4002: id: 0+-.* is there already, and its .* is"),
+        ({"id": "0" * 32}, "line 4002: id: 0+-.* already exists, and its .* is"),
     ],
 )
 def test_the_last_row_is_refused_and_no_other_is_recorded(
@@ -428,7 +428,7 @@ def test_signals_get_ids_in_the_order_of_the_file(path: Path, tmp_path: Path) ->
     assert signal().id == 23_000
 
 
-# --- a bot's own table --------------------------------------------------------------------------
+# --- custom table --------------------------------------------------------------------------
 
 
 def test_what_only_the_table_forbids_is_refused_by_its_line(path: Path, tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def run() -> Run:
 
 @pytest.fixture
 def filled(target: str) -> str:
-    """A memory of two trades and their signals, closed."""
+    """A database of two trades and their signals, closed."""
     init_db(target)
     bought = signal(
         timestamp=at(0), signal_metadata={"rsi": 27.5, "price": 99.5, "why": "dip"}, strategy="a"

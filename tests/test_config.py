@@ -1,4 +1,4 @@
-"""Where the memory is: every form of target, the environment and the file."""
+"""Where the database is: every form of target, the environment and the file."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def fill() -> None:
 
 
 def moved(target: str, other: str, folder: Path, form: str) -> tuple[Any, Any]:
-    """Move a memory by files, and return what it held before and holds then."""
+    """Move a database by files, and return what it held before and holds then."""
     init_db(target)
     fill()
     before = everything(Signal), everything(Trade)

@@ -781,7 +781,7 @@ def test_a_file_that_never_rests_is_said(bot: Path) -> None:
 
 def test_the_memory_must_be_open(bot: Path) -> None:
     close_db()
-    with pytest.raises(Exception, match="the memory is not open"):
+    with pytest.raises(Exception, match="the database is not open"):
         import_database(bot)
 
 

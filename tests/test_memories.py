@@ -1,4 +1,4 @@
-"""A memory moves house: whole, proven, in either direction, and also after it was interrupted."""
+"""Copying a whole database in either direction, verified, also after an interruption."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def file(tmp_path: Path) -> Place:
 def places(
     request: pytest.FixtureRequest, file: Place, new_database: Callable[[], str]
 ) -> tuple[str, str]:
-    """Where a memory is, and where it is to be; neither is there yet."""
+    """Where a database is, and where it is to be; neither is there yet."""
     makers = {
         "to a server": (file, new_database),
         "from a server": (new_database, file),
@@ -267,7 +267,7 @@ def test_a_row_that_was_changed_since_is_not_taken_for_the_same(places: tuple[st
     assert len(contents(target)["trade"]) == 30
 
 
-def test_a_target_that_is_written_meanwhile_is_no_proven_copy(places: tuple[str, str]) -> None:
+def test_a_target_that_is_written_meanwhile_is_no_verified_copy(places: tuple[str, str]) -> None:
     source, target = places
     fill(source)
     late = "UPDATE trade SET price = price * 2 WHERE exchange_trade_id = '3'"
@@ -294,7 +294,7 @@ def test_a_row_that_the_target_refuses_is_named(file: Place, new_database: Place
     init_db(source)
     [odd] = Trade.select().where(Trade.exchange_trade_id == "12")
     close_db()
-    with pytest.raises(ValidationError, match=f"^Trade {odd.id}: the schema refuses it: "):
+    with pytest.raises(ValidationError, match=f"^Trade {odd.id}: it violates a constraint: "):
         copy_database(source, target)
     assert {name: len(rows) for name, rows in contents(target).items()} == {
         "signal": 30,
@@ -334,7 +334,7 @@ def test_a_source_of_another_version_is_refused_before_anything_is_made(file: Pl
     assert not Path(target).exists()
 
 
-# --- the bot's own tables ------------------------------------------------------------------------
+# --- custom tables ------------------------------------------------------------------------
 
 
 def fill_own(source: str, folder: Path) -> None:
@@ -370,7 +370,7 @@ def test_an_own_table_is_not_left_behind_in_silence(
     source, target = places
     folder = own_folder(tmp_path)
     fill_own(source, folder)
-    with pytest.raises(ConfigError, match="has tables of the bot's own; name the folder"):
+    with pytest.raises(ConfigError, match="has custom tables; name the folder"):
         copy_database(source, target)
     opened = Config(source, migrations=folder)
     with pytest.raises(ConfigError, match="equity_snapshot, remark: no model was named"):

@@ -53,7 +53,7 @@ QUESTIONS = [
 
 @pytest.fixture
 def asked(path: Path) -> list[tuple[str, Any]]:
-    """A memory with rows, and the statements that it is asked from now on."""
+    """A database with rows, and the statements that it is asked from now on."""
     database: Any = init_db(path)
     trades.create_many(
         trade_values(timestamp=at(n), symbol=f"C{n % 30}", strategy=f"{n % 9}", pnl=1.0)

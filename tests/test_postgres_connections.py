@@ -47,7 +47,7 @@ def url(new_database: Callable[[], str]) -> str:
 
 @pytest.fixture
 def proxy(url: str) -> Iterator[Proxy]:
-    """A network in front of an empty memory that is open through it."""
+    """A network in front of an empty database that is open through it."""
     init_db(url)
     close_db()
     with Proxy(url) as network:

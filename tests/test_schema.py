@@ -40,7 +40,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def migrated(target: str, folder: Path) -> Config:
-    """A memory with the bot's own tables, closed."""
+    """A database with custom tables, closed."""
     config = Config(target, migrations=folder)
     init_db(config)
     close_db()

@@ -375,7 +375,7 @@ class TestOtherCommands:
         assert code == 2
         assert err.endswith("file/own: cannot be written: Not a directory; check the path\n")
         code, _, err = script("create", "x")
-        assert (code, "name the folder of the bot's own migrations" in err) == (2, True)
+        assert (code, "name the folder of the custom migrations" in err) == (2, True)
 
     def test_no_password_is_shown(
         self, new_database: Callable[[], str], script: Run, tmp_path: Path

@@ -32,7 +32,7 @@ pytestmark = pytest.mark.usefixtures("opened")
 
 @pytest.fixture
 def opened(new_target: Callable[[], str], tmp_path: Path) -> peewee.Database:
-    """An open memory with the bot's own tables."""
+    """An open database with custom tables."""
     return init_db(new_target(), migrations=own_folder(tmp_path))
 
 
@@ -165,11 +165,11 @@ def test_inside_a_transaction_it_is_part_of_it() -> None:
 
 def test_a_key_that_is_there_is_named() -> None:
     made = snapshot()
-    with pytest.raises(DuplicateError, match=f"EquitySnapshot {made.id} is there already") as told:
+    with pytest.raises(DuplicateError, match=f"EquitySnapshot {made.id} already exists") as told:
         snapshot(id=made.id)
     assert told.value.id == made.id
     records.create(Remark, text="a")
-    with pytest.raises(DuplicateError, match="is there already"):
+    with pytest.raises(DuplicateError, match="already exists"):
         records.create(Remark, text="a")
     assert records.count(Remark) == 1
 

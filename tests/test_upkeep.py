@@ -1,4 +1,4 @@
-"""Copies of the memory, putting them back, and what a look at its health finds."""
+"""Copies of the database, putting them back, and what a look at its health finds."""
 
 from __future__ import annotations
 
@@ -250,12 +250,16 @@ def test_a_memory_in_use_is_not_replaced(path: Path, copy: Path) -> None:
     trade(price=1)
     backup(copy)
     trade(price=2)
-    with pytest.raises(DatabaseBusyError, match=r"this process has the memory open; close_db\(\)"):
+    with pytest.raises(
+        DatabaseBusyError, match=r"this process has the database open; close_db\(\)"
+    ):
         restore(copy, path)
     close_db()
     with closing(sqlite3.connect(path)) as other:
         other.execute("SELECT count(*) FROM trade").fetchone()
-        with pytest.raises(DatabaseBusyError, match="a process has the memory open; stop the bot"):
+        with pytest.raises(
+            DatabaseBusyError, match="a process has the database open; stop the bot"
+        ):
             restore(copy, path)
     assert prices(path) == [1.0, 2.0]
 
@@ -272,7 +276,7 @@ def test_what_cannot_be_restored_is_explained_and_changes_nothing(path: Path, co
     for source, kind, message in (
         (copy, StorageError, "there is no such file to restore"),
         (bad, StorageError, "it is not a SQLite database"),
-        (foreign, SchemaError, "is not a copy of a memory"),
+        (foreign, SchemaError, "is not a copy of a database"),
         (path, StorageError, "is the database itself"),
     ):
         with pytest.raises(kind, match=message):

@@ -100,7 +100,7 @@ class Key(str):
 
 def test_keys_that_become_one_are_refused() -> None:
     assert signal(signal_metadata={Key("rsi"): 1}).signal_metadata == {"rsi": 1}
-    with pytest.raises(ValidationError, match="signal_metadata: .* stands twice among the keys"):
+    with pytest.raises(ValidationError, match="signal_metadata: .* is a duplicate key"):
         signal(signal_metadata={"rsi": 1, Key("rsi"): 2})
 
 

@@ -1,6 +1,6 @@
 """What triggered what: the signal behind a trade, and which signals made the money.
 
-PnL, prices and slippage are in the quote currency of the symbol, moments in UTC, start and end are
+PnL, prices and slippage are in the quote currency of the symbol, times in UTC, start and end are
 included. PnL in different currencies is never added up: see `performance`.
 """
 
@@ -217,13 +217,13 @@ def _by_entry(
     rows = read.stream_values(
         Trade, chosen.filters, "symbol", "strategy", "side", "quantity", "pnl", "signal"
     )
-    for moment, _, symbol, strategy, side, quantity, pnl, signal in rows:
+    for timestamp, _, symbol, strategy, side, quantity, pnl, signal in rows:
         if chosen.symbols is not None and symbol not in chosen.symbols:
             continue
         place = (symbol, strategy)
         change = Decimal(repr(quantity)) * (1 if side is OrderSide.BUY else -1)
         before, after = held[place], held[place] + change
-        inside = span.get("start_date", moment) <= moment <= span.get("end_date", moment)
+        inside = span.get("start_date", timestamp) <= timestamp <= span.get("end_date", timestamp)
         if pnl is not None and before and inside and entries[place] in known:
             yield known[entries[place]], pnl
         if not before or before * after < 0:

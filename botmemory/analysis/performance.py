@@ -3,7 +3,7 @@
 A trade counts as closed when it has a `pnl`: what it has realized, in the quote currency of its
 symbol (`BTC/USDT` in USDT, `BTC/USDT:USDT` in what it settles in), before fees. PnL in different
 currencies is never added up: name a symbol, or one currency with `quote=` (`quote=""` for symbols
-that name none, where all of them are in one). Moments are in UTC, start and end are included. What
+that name none, where all of them are in one). Times are in UTC, start and end are included. What
 is not defined is None.
 """
 

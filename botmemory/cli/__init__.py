@@ -1,4 +1,4 @@
-"""The `botmemory` command: look at a memory, copy it, check it, migrate it."""
+"""The `botmemory` command: look at a database, copy it, check it, migrate it."""
 
 from __future__ import annotations
 

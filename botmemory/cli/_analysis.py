@@ -18,7 +18,14 @@ from ..models import Trade
 from ..queries import read
 from ..repositories import trades
 from ._listing import in_currencies, row_of
-from ._options import Memory, answer, form_options, memory_options, narrowing, reading
+from ._options import (
+    DatabaseOptions,
+    answer,
+    database_options,
+    filter_options,
+    form_options,
+    reading,
+)
 from ._output import Column, amount, console, duration, number, percent, plain, show, timestamp
 
 __all__ = ["ANALYSIS_COMMANDS", "print_pairs"]
@@ -35,7 +42,7 @@ RESULT = (
 
 
 @click.command("pnl")
-@memory_options
+@database_options
 @click.option(
     "--by",
     "dimension",
@@ -43,13 +50,15 @@ RESULT = (
     default="symbol",
     show_default=True,
 )
-@narrowing("symbol", "strategy", "time", "quote")
+@filter_options("symbol", "strategy", "time", "quote")
 @form_options
 @click.pass_obj
 @answer
-def show_pnl(memory: Memory, form: str, dimension: performance.Dimension, **filters: Any) -> None:
+def show_pnl(
+    options: DatabaseOptions, form: str, dimension: performance.Dimension, **filters: Any
+) -> None:
     """Show what was earned, by symbol or something else."""
-    with reading(memory):
+    with reading(options):
         found = performance.by(dimension, **filters)
     # a column of numbers reads best from its right edge
     right = dimension == "hour"
@@ -63,14 +72,16 @@ def show_pnl(memory: Memory, form: str, dimension: performance.Dimension, **filt
 
 
 @click.command("performance")
-@memory_options
-@narrowing("symbol", "strategy", "time", "quote")
+@database_options
+@filter_options("symbol", "strategy", "time", "quote")
 @form_options
 @click.pass_obj
 @answer
-def show_performance(memory: Memory, form: str, quote: str | None, **filters: Any) -> None:
+def show_performance(
+    options: DatabaseOptions, form: str, quote: str | None, **filters: Any
+) -> None:
     """Show how the trades have done, currency by currency."""
-    with reading(memory):
+    with reading(options):
         quotes = performance.quotes(**filters) if quote is None else [quote]
         found = [performance.summarize(**filters, quote=one) for one in quotes]
     if form != "table":
@@ -85,18 +96,18 @@ def show_performance(memory: Memory, form: str, quote: str | None, **filters: An
 
 
 @click.command("explain")
-@memory_options
+@database_options
 @click.option("--price-key", metavar="KEY", help="Where the signal's metadata has its price.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.argument("id")
 @click.pass_obj
 @answer
-def explain_trade(memory: Memory, id: str, price_key: str | None, as_json: bool) -> None:
+def explain_trade(options: DatabaseOptions, id: str, price_key: str | None, as_json: bool) -> None:
     """Show which signal triggered a trade, and the slippage.
 
     ID is the trade's, or its first digits as `trades` shows them.
     """
-    with reading(memory):
+    with reading(options):
         found = attribution.explain(_trade(id), price_key=price_key)
         trade = row_of(found.trade)
         signal = None if found.signal is None else row_of(found.signal)
@@ -127,17 +138,23 @@ def explain_trade(memory: Memory, id: str, price_key: str | None, as_json: bool)
 
 
 @click.command("attribution")
-@memory_options
+@database_options
 @click.option("--bins", type=int, default=10, show_default=True, metavar="N", help="Ranges.")
 @click.option("--ends", metavar="A,B,...", help="The ends of the ranges, instead of --bins.")
 @click.option("--entry", is_flag=True, help="What the entry's signal saw, not the exit's.")
-@narrowing("symbol", "strategy", "time", "quote")
+@filter_options("symbol", "strategy", "time", "quote")
 @form_options
 @click.argument("key")
 @click.pass_obj
 @answer
 def show_attribution(
-    memory: Memory, form: str, key: str, bins: int, ends: str | None, entry: bool, **filters: Any
+    options: DatabaseOptions,
+    form: str,
+    key: str,
+    bins: int,
+    ends: str | None,
+    entry: bool,
+    **filters: Any,
 ) -> None:
     """Show where in the range of an indicator money was made.
 
@@ -148,7 +165,7 @@ def show_attribution(
     except ValueError:
         raise click.BadParameter(f"{ends!r} are not numbers, as in 30,70") from None
     signal_of: Any = "entry" if entry else "trade"
-    with reading(memory):
+    with reading(options):
         found = attribution.pnl_by_metadata(key, ranges, **filters, signal_of=signal_of)
     columns = (
         Column("label", key, right=all(one.category is None for one in found)),
@@ -159,14 +176,14 @@ def show_attribution(
 
 
 @click.command("conversion")
-@memory_options
-@narrowing("symbol", "strategy", "time")
+@database_options
+@filter_options("symbol", "strategy", "time")
 @form_options
 @click.pass_obj
 @answer
-def show_conversion(memory: Memory, form: str, **filters: Any) -> None:
+def show_conversion(options: DatabaseOptions, form: str, **filters: Any) -> None:
     """Show how many signals of each value were acted on."""
-    with reading(memory):
+    with reading(options):
         found = attribution.conversion(**filters)
     columns = (
         Column("signal_value", "value", right=True),

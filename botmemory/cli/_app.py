@@ -1,4 +1,4 @@
-"""The `botmemory` command and what it does to a memory as a whole."""
+"""The `botmemory` command and what it does to a database as a whole."""
 
 from __future__ import annotations
 
@@ -23,7 +23,14 @@ from ..upkeep.backup import backup
 from ..upkeep.check import check
 from ._analysis import ANALYSIS_COMMANDS, print_pairs
 from ._listing import LIST_COMMANDS
-from ._options import Memory, answer, form_options, memory_options, narrowing, reading
+from ._options import (
+    DatabaseOptions,
+    answer,
+    database_options,
+    filter_options,
+    form_options,
+    reading,
+)
 from ._output import plain, progress, show
 from ._transfer import TRANSFER_COMMANDS
 
@@ -37,15 +44,15 @@ refused (import), 2 an error. Nothing but data goes to the standard output.
 
 @click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, message="%(version)s")
-@memory_options
+@database_options
 @click.pass_context
 def cli(context: click.Context) -> None:
-    """Look at the memory of a trading bot, copy it, check it, migrate it.
+    """Look at the database of a trading bot, copy it, check it, migrate it.
 
-    What only reads opens the memory read-only: a running bot is not disturbed, and a file that is
+    What only reads opens the database read-only: a running bot is not disturbed, and a file that is
     not there is an error.
     """
-    context.ensure_object(Memory)
+    context.ensure_object(DatabaseOptions)
 
 
 for command in (*LIST_COMMANDS, *ANALYSIS_COMMANDS, *TRANSFER_COMMANDS):
@@ -53,21 +60,21 @@ for command in (*LIST_COMMANDS, *ANALYSIS_COMMANDS, *TRANSFER_COMMANDS):
 
 
 @cli.command("status")
-@memory_options
+@database_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
 @answer
-def show_status(memory: Memory, as_json: bool) -> None:
-    """Show where the memory is, and what it holds.
+def show_status(options: DatabaseOptions, as_json: bool) -> None:
+    """Show where the database is, and what it holds.
 
     Exit 1 when migrations are pending.
     """
-    with open_temporarily(memory.settings(read_only=True)) as database:  # of any version
+    with open_temporarily(options.settings(read_only=True)) as database:  # of any version
         steps = schema_status(database)
         pending = [step.name for step in steps if not step.applied]
         applied = [step for step in steps if step.applied]
         said: dict[str, Any] = {
-            "memory": database.config.label,
+            "database": database.config.label,
             "backend": database.config.backend,
             "size": database.size(),
             "botmemory": __version__,
@@ -91,8 +98,8 @@ def _counted(database: Backend, model: type[peewee.Model]) -> dict[str, Any]:
     table: Any = peewee.Table(name).bind(cast("peewee.Database", database))
     counted = peewee.fn.COUNT(peewee.SQL("*")), peewee.fn.MAX(table.c.timestamp)
     [(count, last)] = table.select(*counted).tuples()
-    moment = UtcDateTimeField().python_value(last)
-    return {f"{name}s": count, f"last_{name}": moment}
+    timestamp = UtcDateTimeField().python_value(last)
+    return {f"{name}s": count, f"last_{name}": timestamp}
 
 
 def _said(value: Any) -> str:
@@ -115,32 +122,32 @@ def _said(value: Any) -> str:
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_obj
 @answer
-def migrate(memory: Memory, arguments: tuple[str, ...]) -> None:
+def migrate(options: DatabaseOptions, arguments: tuple[str, ...]) -> None:
     """Run the migration runner: up, down, status, plan, ...
 
     `botmemory migrate --help` shows what it takes.
     """
     named: list[str] = []
     for option in ("db", "config", "migrations"):
-        if (value := getattr(memory, option)) is not None:
+        if (value := getattr(options, option)) is not None:
             named += [f"--{option}", value]
     sys.exit(migration_runner.main([*named, *arguments]))
 
 
 @cli.command("backup")
-@memory_options
+@database_options
 @click.argument("destination", type=click.Path(path_type=Path))
 @click.pass_obj
 @answer
-def make_backup(memory: Memory, destination: Path) -> None:
-    """Copy the memory to a file while bots go on writing."""
-    with reading(memory), progress("copying") as report:
+def make_backup(options: DatabaseOptions, destination: Path) -> None:
+    """Copy the database to a file while bots go on writing."""
+    with reading(options), progress("copying") as report:
         path = backup(destination, progress=report)
     click.echo(path)
 
 
 @cli.command("report")
-@memory_options
+@database_options
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -148,31 +155,31 @@ def make_backup(memory: Memory, destination: Path) -> None:
     show_default=True,
     metavar="FILE",
 )
-@narrowing("symbol", "strategy", "time")
+@filter_options("symbol", "strategy", "time")
 @click.pass_obj
 @answer
-def make_report(memory: Memory, out: Path, **filters: Any) -> None:
+def make_report(options: DatabaseOptions, out: Path, **filters: Any) -> None:
     """Write a report with charts, as one HTML file.
 
     It needs no other file and no network. Prints where it is.
     """
-    with reading(memory), progress("drawing") as report:
+    with reading(options), progress("drawing") as report:
         path = write_report(out, **filters, progress=report)
     click.echo(path)
 
 
 @cli.command("check")
-@memory_options
+@database_options
 @click.option("--full", is_flag=True, help="Also every index and every row.")
 @form_options
 @click.pass_obj
 @answer
-def check_memory(memory: Memory, full: bool, form: str) -> None:
+def check_database(options: DatabaseOptions, full: bool, form: str) -> None:
     """Look for damage, drift and broken rows.
 
     Says what to do about each finding. Exit 1 for an error.
     """
-    with reading(memory):
+    with reading(options):
         found = check(full=full)
     if form == "table":
         for one in found:

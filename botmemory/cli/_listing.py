@@ -1,4 +1,4 @@
-"""The commands that list what the memory holds: trades, signals, positions."""
+"""The commands that list what the database holds: trades, signals, positions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,14 @@ from ..backends.peewee_internals import values_of
 from ..models import BaseModel, Signal, Trade
 from ..queries import read
 from ..repositories import positions
-from ._options import Memory, answer, form_options, memory_options, narrowing, reading
+from ._options import (
+    DatabaseOptions,
+    answer,
+    database_options,
+    filter_options,
+    form_options,
+    reading,
+)
 from ._output import Column, amount, number, show, timestamp
 
 __all__ = ["LIST_COMMANDS", "in_currencies", "row_of"]
@@ -22,17 +29,17 @@ SHORT = 13  # digits of an id, with its dash: the millisecond in which it was ma
 
 
 @click.command("trades")
-@memory_options
-@narrowing("symbol", "strategy", "time", "limit")
+@database_options
+@filter_options("symbol", "strategy", "time", "limit")
 @form_options
 @click.pass_obj
 @answer
-def show_trades(memory: Memory, form: str, limit: int, **filters: Any) -> None:
+def show_trades(options: DatabaseOptions, form: str, limit: int, **filters: Any) -> None:
     """List the latest trades, newest first.
 
     The id is shortened; `explain` takes it so.
     """
-    with reading(memory):
+    with reading(options):
         rows = _rows(Trade, limit, filters)
     columns = (
         Column("timestamp", "when (UTC)", timestamp),
@@ -48,14 +55,14 @@ def show_trades(memory: Memory, form: str, limit: int, **filters: Any) -> None:
 
 
 @click.command("signals")
-@memory_options
-@narrowing("symbol", "strategy", "time", "limit")
+@database_options
+@filter_options("symbol", "strategy", "time", "limit")
 @form_options
 @click.pass_obj
 @answer
-def show_signals(memory: Memory, form: str, limit: int, **filters: Any) -> None:
+def show_signals(options: DatabaseOptions, form: str, limit: int, **filters: Any) -> None:
     """List the latest signals, newest first."""
-    with reading(memory):
+    with reading(options):
         rows = _rows(Signal, limit, filters)
     columns = (
         Column("id", "id", right=True),
@@ -69,17 +76,19 @@ def show_signals(memory: Memory, form: str, limit: int, **filters: Any) -> None:
 
 
 @click.command("positions")
-@memory_options
-@narrowing("symbol", "strategy")
+@database_options
+@filter_options("symbol", "strategy")
 @form_options
 @click.pass_obj
 @answer
-def show_positions(memory: Memory, form: str, symbol: str | None, strategy: str | None) -> None:
+def show_positions(
+    options: DatabaseOptions, form: str, symbol: str | None, strategy: str | None
+) -> None:
     """Show what is held, by average cost.
 
     A symbol that is named is shown when nothing of it is held, too.
     """
-    with reading(memory):
+    with reading(options):
         found = [positions.get(symbol, strategy)] if symbol else positions.get_all(strategy)
     columns = (
         Column("symbol", "symbol"),

@@ -1,4 +1,4 @@
-"""Options that commands share: which memory, which rows, and how they are printed."""
+"""Options that commands share: which database, which rows, and how they are printed."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from ..database import close_db
 from ..errors import BotMemoryError
 
 __all__ = [
-    "Memory",
+    "DatabaseOptions",
     "answer",
+    "database_options",
+    "filter_options",
     "form_options",
-    "memory_options",
-    "narrowing",
     "reading",
     "settings_options",
     "writing",
@@ -33,8 +33,8 @@ Command = Callable[..., Any]
 
 
 @dataclasses.dataclass
-class Memory:
-    """Which memory the options name, before the command and after it."""
+class DatabaseOptions:
+    """Which database the options name, before the command and after it."""
 
     db: str | None = None
     config: str | None = None
@@ -46,15 +46,15 @@ class Memory:
         return Config.from_file(self.config, **given) if self.config else Config.from_env(**given)
 
 
-def memory_options(command: Command) -> Command:
-    """Let a command be told which memory it is about."""
-    text = "Path or URL of the memory (BOTMEMORY_DB_PATH, trading_state.db)."
+def database_options(command: Command) -> Command:
+    """Let a command be told which database it is about."""
+    text = "Path or URL of the database (BOTMEMORY_DB_PATH, trading_state.db)."
     return _kept("--db", "TARGET", text)(settings_options(command))
 
 
 def settings_options(command: Command) -> Command:
-    """Let a command be told everything about a memory but where it is."""
-    own = "Migrations of the bot's own tables (BOTMEMORY_MIGRATIONS)."
+    """Let a command be told everything about a database but where it is."""
+    own = "Migrations of custom tables (BOTMEMORY_MIGRATIONS)."
     command = _kept("--migrations", "FOLDER", own)(command)
     return _kept("--config", "FILE", "Read the settings from a TOML file.")(command)
 
@@ -64,7 +64,7 @@ def _kept(name: str, metavar: str, text: str) -> Callable[[Command], Command]:
 
     def keep(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
         if value is not None:
-            setattr(context.ensure_object(Memory), str(parameter.name), value)
+            setattr(context.ensure_object(DatabaseOptions), str(parameter.name), value)
 
     return click.option(name, metavar=metavar, help=text, expose_value=False, callback=keep)
 
@@ -83,16 +83,24 @@ def form_options(command: Command) -> Command:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(with_csv)
 
 
-def narrowing(*names: str) -> Callable[[Command], Command]:
+def filter_options(*names: str) -> Callable[[Command], Command]:
     """Let a command be filters by some of symbol, strategy, time, currency and number."""
     options = {
         "symbol": click.option("--symbol", metavar="SYMBOL", help="Of one symbol alone."),
         "strategy": click.option("--strategy", metavar="NAME", help="Of one strategy alone."),
         "time": lambda command: click.option(
-            "--since", "start_date", metavar="DATE", callback=_moment, help="From then on, in UTC."
+            "--since",
+            "start_date",
+            metavar="DATE",
+            callback=_timestamp,
+            help="From then on, in UTC.",
         )(
             click.option(
-                "--until", "end_date", metavar="DATE", callback=_moment, help="Up to and with then."
+                "--until",
+                "end_date",
+                metavar="DATE",
+                callback=_timestamp,
+                help="Up to and with then.",
             )(command)
         ),
         "quote": click.option(
@@ -111,8 +119,8 @@ def narrowing(*names: str) -> Callable[[Command], Command]:
     return narrow
 
 
-def _moment(context: click.Context, parameter: click.Parameter, text: str | None) -> Any:
-    """Return the moment a text stands for; a day alone is its begin, or its end for --until."""
+def _timestamp(context: click.Context, parameter: click.Parameter, text: str | None) -> Any:
+    """Return the timestamp a text stands for; a day alone is its begin, or its end for --until."""
     if text is None:
         return None
     try:
@@ -127,9 +135,9 @@ def _moment(context: click.Context, parameter: click.Parameter, text: str | None
 
 
 @contextmanager
-def reading(memory: Memory) -> Iterator[None]:
-    """Open the memory to read it alone: a bot that is running is never disturbed."""
-    init_db(memory.settings(read_only=True))
+def reading(options: DatabaseOptions) -> Iterator[None]:
+    """Open the database to read it alone: a bot that is running is never disturbed."""
+    init_db(options.settings(read_only=True))
     try:
         yield
     finally:
@@ -137,9 +145,9 @@ def reading(memory: Memory) -> Iterator[None]:
 
 
 @contextmanager
-def writing(memory: Memory) -> Iterator[None]:
-    """Open the memory to record in it."""
-    init_db(memory.settings())
+def writing(options: DatabaseOptions) -> Iterator[None]:
+    """Open the database to record in it."""
+    init_db(options.settings())
     try:
         yield
     finally:

@@ -108,7 +108,7 @@ def _write_csv(rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def plain(value: Any) -> Any:
-    """Return what JSON can hold of a value: moments in ISO 8601, durations in seconds."""
+    """Return what JSON can hold of a value: timestamps in ISO 8601, durations in seconds."""
     if isinstance(value, Mapping):
         return {"" if key is None else str(key): plain(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):

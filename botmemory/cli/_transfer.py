@@ -18,11 +18,11 @@ from ..interop.freqtrade import import_database
 from ..models import BaseModel, Signal, Trade
 from ..upkeep.copy import copy_database
 from ._options import (
-    Memory,
+    DatabaseOptions,
     answer,
+    database_options,
+    filter_options,
     form_options,
-    memory_options,
-    narrowing,
     reading,
     settings_options,
     writing,
@@ -42,19 +42,21 @@ SHOWN = 10  # of the rows that an import refuses, and of those that need a look
 
 
 @click.command("export")
-@memory_options
-@narrowing("symbol", "strategy", "time")
+@database_options
+@filter_options("symbol", "strategy", "time")
 @click.option("--spreadsheet", is_flag=True, help="CSV for a person: formulas become text.")
 @click.argument("table", type=click.Choice(list(TABLES)))
 @click.argument("file", type=click.Path(path_type=Path))
 @click.pass_obj
 @answer
-def export_rows(memory: Memory, table: str, file: Path, spreadsheet: bool, **filters: Any) -> None:
+def export_rows(
+    options: DatabaseOptions, table: str, file: Path, spreadsheet: bool, **filters: Any
+) -> None:
     """Write trades or signals to a CSV, JSONL or Parquet file.
 
     Its suffix says which: .csv, .jsonl or .parquet. `import` takes it in again to the last bit.
     """
-    with reading(memory), progress("writing") as report:
+    with reading(options), progress("writing") as report:
         count = export_file(
             TABLES[table], file, spreadsheet=spreadsheet, progress=report, **filters
         )
@@ -62,7 +64,7 @@ def export_rows(memory: Memory, table: str, file: Path, spreadsheet: bool, **fil
 
 
 @click.command("import")
-@memory_options
+@database_options
 @click.option("--keep-going", is_flag=True, help="Leave out rows that are refused.")
 @click.option(
     "--rejects", type=click.Path(path_type=Path), metavar="FILE", help="Where they are written."
@@ -72,7 +74,7 @@ def export_rows(memory: Memory, table: str, file: Path, spreadsheet: bool, **fil
 @click.pass_obj
 @answer
 def import_rows(
-    memory: Memory, table: str, file: Path, keep_going: bool, rejects: Path | None
+    options: DatabaseOptions, table: str, file: Path, keep_going: bool, rejects: Path | None
 ) -> None:
     """Record the trades or signals of a file, each once.
 
@@ -80,7 +82,7 @@ def import_rows(
     nothing is recorded; with --keep-going such rows are left out. Exit 1 if some were.
     """
     _require_readable(file)
-    with writing(memory), progress("reading") as report:
+    with writing(options), progress("reading") as report:
         found = import_file(
             TABLES[table], file, keep_going=keep_going, rejects=rejects, progress=report
         )
@@ -88,21 +90,21 @@ def import_rows(
 
 
 @click.command("import-freqtrade")
-@memory_options
+@database_options
 @click.option(
     "--notes", type=click.File("w", lazy=False), metavar="FILE", help="All that is said, as JSONL."
 )
 @click.argument("file", type=click.Path(path_type=Path))
 @click.pass_obj
 @answer
-def import_freqtrade(memory: Memory, file: Path, notes: TextIO | None) -> None:
+def import_freqtrade(options: DatabaseOptions, file: Path, notes: TextIO | None) -> None:
     """Record the filled orders of a freqtrade database.
 
     FILE is its SQLite database of any age; its bot may go on. Each order is recorded once. What
     cannot be recorded is named, and left for the next time. Exit 1 if there was any.
     """
     _require_readable(file)
-    with writing(memory), progress("reading") as report:
+    with writing(options), progress("reading") as report:
         found = import_database(file, progress=report)
     for kind in ("warnings", "rejected") if notes is not None else ():
         for one in getattr(found, kind):
@@ -113,26 +115,26 @@ def import_freqtrade(memory: Memory, file: Path, notes: TextIO | None) -> None:
 
 @click.command("copy")
 @settings_options
-@click.option(
-    "--models", metavar="MODULE", help="Where the models of the bot's own tables are, dotted."
-)
+@click.option("--models", metavar="MODULE", help="Where the models of custom tables are, dotted.")
 @click.argument("source")
 @click.argument("target")
 @form_options
 @click.pass_obj
 @answer
-def copy_all(memory: Memory, source: str, target: str, models: str | None, form: str) -> None:
-    """Copy a whole memory into another, and prove them equal.
+def copy_all(
+    options: DatabaseOptions, source: str, target: str, models: str | None, form: str
+) -> None:
+    """Copy a whole database into another, and verify that they are equal.
 
     SOURCE and TARGET are paths or URLs, of SQLite or PostgreSQL. The source is only read, as it is
-    at one moment; the target is made where it is not there yet. What was interrupted goes on when
+    at one time; the target is made where it is not there yet. What was interrupted goes on when
     it is called again. Ids count on from where the source stopped.
     """
     own = [] if models is None else _models_of(models)
     with progress("copying") as report:
         tables = copy_database(
-            memory.settings(db_path=source),
-            memory.settings(db_path=target),
+            options.settings(db_path=source),
+            options.settings(db_path=target),
             models=own,
             progress=report,
         )
@@ -140,7 +142,7 @@ def copy_all(memory: Memory, source: str, target: str, models: str | None, form:
 
 
 def _models_of(name: str) -> list[type[BaseModel]]:
-    """Return the models of a bot's own tables that a module has."""
+    """Return the models of custom tables that a module has."""
     sys.path.insert(0, "")  # the working folder, where a command that was installed does not look
     try:
         module = importlib.import_module(name)
@@ -156,7 +158,7 @@ def _models_of(name: str) -> list[type[BaseModel]]:
 
 
 def _require_readable(file: Path) -> None:
-    """Refuse a misspelt file before a memory is made for what it does not hold."""
+    """Refuse a misspelt file before a database is made for what it does not hold."""
     try:
         file.open("rb").close()
     except OSError as error:

@@ -18,7 +18,7 @@ def columns_of(model: type[BaseModel]) -> dict[str, str]:
 
 
 def kind_of(field: Any) -> str:
-    """Return what kind of value a column holds: moment, id, json, number, whole or text."""
+    """Return what kind of value a column holds: timestamp, id, json, number, whole or text."""
     if isinstance(field, peewee.ForeignKeyField):
         return kind_of(field.rel_field)
     for kinds, name in (

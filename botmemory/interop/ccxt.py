@@ -95,7 +95,7 @@ def _values(row: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
         "side": row.get("side"),
         "price": _price(row, amount),
         "quantity": amount,
-        "timestamp": _moment(row),
+        "timestamp": _timestamp(row),
         "fee": fee,
         "fee_currency": currency,
         "trade_metadata": metadata,
@@ -121,7 +121,7 @@ def _number(row: Mapping[str, Any], name: str) -> float:
     return float(value)
 
 
-def _moment(row: Mapping[str, Any]) -> datetime:
+def _timestamp(row: Mapping[str, Any]) -> datetime:
     """Return the time of a fill, exact to the millisecond, from `timestamp` or from `datetime`."""
     milliseconds, text = row.get("timestamp"), row.get("datetime")
     try:

@@ -1,7 +1,7 @@
 """Trades and signals as Arrow tables, for pandas and whatever else reads Arrow (extra `frames`).
 
-`frames.trades().to_pandas()` is a data frame: moments are `datetime64[us, UTC]`, numbers doubles,
-ids text. Rows come in time order; moments are in UTC, start and end are included.
+`frames.trades().to_pandas()` is a data frame: times are `datetime64[us, UTC]`, numbers doubles,
+ids text. Rows come in time order; timestamps are in UTC, start and end are included.
 """
 
 from __future__ import annotations
@@ -107,11 +107,11 @@ def _table(
     return table.sort_by([("timestamp", "ascending"), (key.column_name, "ascending")])
 
 
-def _ascends(moments: pa.ChunkedArray) -> bool:
-    """Return whether each moment is later than the one before it."""
+def _ascends(timestamps: pa.ChunkedArray) -> bool:
+    """Return whether each timestamp is later than the one before it."""
     import pyarrow.compute as pc
 
-    later = pc.less(moments.slice(0, max(len(moments) - 1, 0)), moments.slice(1))
+    later = pc.less(timestamps.slice(0, max(len(timestamps) - 1, 0)), timestamps.slice(1))
     return bool(pc.all(later, min_count=0).as_py())
 
 
@@ -134,7 +134,7 @@ def _type(pa: Any, kind: str) -> Any:
 
 
 def _array(pa: Any, field: Any, values: Sequence[Any]) -> Any:
-    """Return a column of what the driver gives: SQLite's moments and ids are text."""
+    """Return a column of what the driver gives: SQLite's timestamps and ids are text."""
     kind = kind_of(field)
     first = next((value for value in values if value is not None), None)
     if kind == "timestamp" and isinstance(first, str):

@@ -69,11 +69,11 @@ def _field(model: type[BaseModel], name: str) -> Any:
 
 
 def _require_timestamps(model: type[BaseModel]) -> None:
-    """Refuse to compare moments with what may be none, or be one of another time zone."""
+    """Refuse to compare timestamps with what may be none, or be one of another time zone."""
     field = _field(model, "timestamp")
     if field.null or not isinstance(field, UtcDateTimeField):
         raise ValidationError(
-            f"timestamp: of a {model.__name__} it is not a moment in UTC; declare it as "
+            f"timestamp: of a {model.__name__} it is not a timestamp in UTC; declare it as "
             "botmemory.fields.UtcDateTimeField()",
             field="timestamp",
         )
@@ -105,12 +105,12 @@ def _select(model: type[BaseModel], where: Sequence[Any], *fields: Any) -> Any:
 
 
 def _in_time(model: type[BaseModel]) -> tuple[Any, ...]:
-    """Return the fields that put rows in order: the moment, and the id for equal ones.
+    """Return the fields that put rows in order: the timestamp, and the id for equal ones.
 
-    The id alone where there is no moment, or may be none.
+    The id alone where there is no timestamp, or may be none.
     """
-    moment = model._meta.fields.get("timestamp")
-    return (key_of(model),) if moment is None or moment.null else (moment, key_of(model))
+    timestamp = model._meta.fields.get("timestamp")
+    return (key_of(model),) if timestamp is None or timestamp.null else (timestamp, key_of(model))
 
 
 def fetch_all(model: type[Row], query: Compiled, values: Mapping[str, Any]) -> list[Row]:
@@ -226,7 +226,7 @@ def stream(model: type[Row], values: dict[str, Any]) -> Iterator[Row]:
 def stream_values(
     model: type[BaseModel], values: dict[str, Any], *chosen: str
 ) -> Iterator[tuple[Any, ...]]:
-    """Yield what `stream` does, as tuples of the moment, the id and the chosen fields."""
+    """Yield what `stream` does, as tuples of the timestamp, the id and the chosen fields."""
     names = tuple(field.name for field in _in_time(model)) + chosen
     if db.streams:
         fields = [model._meta.fields[name] for name in names]
@@ -237,7 +237,7 @@ def stream_values(
 def batches(
     model: type[BaseModel], values: dict[str, Any], size: int
 ) -> Iterator[list[tuple[Any, ...]]]:
-    """Yield rows of one moment in no order, as tuples of what the driver gives for every field."""
+    """Yield rows of one time in no order, as tuples of what the driver gives for every field."""
     query = _select(model, conditions(model, values, values)).tuples()
     with _readable():
         if db.streams:

@@ -169,7 +169,7 @@ def insert_autoincrement(model: type[Row], values: dict[str, Any]) -> Row:
 
 
 def insert_if_new(model: type[Row], values: dict[str, Any]) -> Row | None:
-    """Store one prepared row and return it; None when a row with its keys is there already."""
+    """Store one prepared row and return it; None when a row with its keys already exists."""
     query = insert_query(model, _given(model, values))
     insert = db.current().insert_row
     stored = _write(model, _refers(model, values), insert, query.sql, query.bind(values))
@@ -326,15 +326,19 @@ def _gone(row: BaseModel) -> NotFoundError:
 
 
 def _write(
-    model: type[BaseModel], undone: bool, write: Callable[P, R], *args: P.args, **kwargs: P.kwargs
+    model: type[BaseModel],
+    in_statement: bool,
+    write: Callable[P, R],
+    *args: P.args,
+    **kwargs: P.kwargs,
 ) -> R:
-    """Write, and raise what the schema refuses as the error the caller knows.
+    """Write, and raise a violated constraint as the error the caller knows.
 
     What the database does of a refused write is then undone, and no more than that; it has a
     price, so a row of which nothing can be refused goes without.
     """
     try:
-        if not undone:
+        if not in_statement:
             return write(*args, **kwargs)
         with db.current().statement():
             return write(*args, **kwargs)
@@ -353,5 +357,5 @@ def constraint_error(model: type[BaseModel], error: peewee.PeeweeException) -> E
             f"{', '.join(names)}; record it first", field=names[0].partition(":")[0]
         )
     if kind == "unique":
-        return DuplicateError(f"a {model.__name__} with these keys is there already")
-    return ValidationError(f"the schema refuses it: {error}")
+        return DuplicateError(f"a {model.__name__} with these keys already exists")
+    return ValidationError(f"it violates a constraint: {error}")

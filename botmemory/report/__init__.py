@@ -1,4 +1,4 @@
-"""The report: what a memory says of its trades, as one HTML file that opens offline."""
+"""The report: what a database says of its trades, as one HTML file that opens offline."""
 
 from __future__ import annotations
 

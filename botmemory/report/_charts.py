@@ -1,6 +1,6 @@
 """The charts, as Plotly's figures: plain data, in colours that the page names.
 
-Text of the memory is escaped here, because Plotly reads its text as HTML.
+Text of the database is escaped here, because Plotly reads its text as HTML.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Chart:
 class Fill:
     """A trade on a price chart, with the signal that triggered it."""
 
-    moment: str
+    timestamp: str
     price: float
     is_buy: bool
     text: str
@@ -62,9 +62,9 @@ class Fill:
 def equity(points: Sequence[EquityPoint]) -> tuple[Figure, str]:
     """Return the equity curve above its drawdown, and what was left out of it."""
     kept = [points[place] for place in thinned([point.equity for point in points], MOST_POINTS)]
-    moments = [point.timestamp.isoformat() for point in kept]
+    timestamps = [point.timestamp.isoformat() for point in kept]
     curve = {
-        "x": moments,
+        "x": timestamps,
         "y": [point.equity for point in kept],
         "name": "summed PnL",
         "mode": "lines+markers" if len(kept) < 100 else "lines",
@@ -73,7 +73,7 @@ def equity(points: Sequence[EquityPoint]) -> tuple[Figure, str]:
         "hovertemplate": "%{x|%Y-%m-%d %H:%M}<br>%{y:,.2f}<extra></extra>",
     }
     below = {
-        "x": moments,
+        "x": timestamps,
         "y": [-point.drawdown for point in kept],
         "name": "drawdown",
         "yaxis": "y2",
@@ -154,7 +154,7 @@ def win_rates(buckets: Sequence[Bucket]) -> Figure:
 def prices(fills: Sequence[Fill]) -> Figure:
     """Return the prices of trades over time, buys and sells, with their signals on hover."""
     line = {
-        "x": [fill.moment for fill in fills],
+        "x": [fill.timestamp for fill in fills],
         "y": [fill.price for fill in fills],
         "mode": "lines",
         "line": {"color": "--quiet", "width": 0.5},
@@ -169,7 +169,7 @@ def prices(fills: Sequence[Fill]) -> Figure:
         of_side = [fill for fill in fills if fill.is_buy == (name == "buy")]
         sides.append(
             {
-                "x": [fill.moment for fill in of_side],
+                "x": [fill.timestamp for fill in of_side],
                 "y": [fill.price for fill in of_side],
                 "text": [fill.text for fill in of_side],
                 "name": name,

@@ -153,7 +153,7 @@ def _prices(group: Group, filters: dict[str, Any], charts: int) -> tuple[dict[st
         for trade in read.fetch(query.order_by(Trade.timestamp, Trade.id)):
             fills.append(
                 Fill(
-                    moment=trade.timestamp.isoformat(),
+                    timestamp=trade.timestamp.isoformat(),
                     price=trade.price,
                     is_buy=trade.side is OrderSide.BUY,
                     text=_charts.fill_text(trade),

@@ -69,7 +69,7 @@ def _add_up(symbol: str, trades: Iterable[tuple[Any, ...]]) -> Position:
     held, cost, realized = _FLAT, _FLAT, _FLAT  # cost: what was paid for what is held
     fees: defaultdict[str | None, Decimal] = defaultdict(Decimal)
     opened_at = None
-    for moment, _, side, price_, quantity_, fee, fee_currency in trades:
+    for timestamp, _, side, price_, quantity_, fee, fee_currency in trades:
         price, quantity = _decimal(price_), _decimal(quantity_)
         change = quantity if side is OrderSide.BUY else -quantity
         if fee is not None:
@@ -84,7 +84,7 @@ def _add_up(symbol: str, trades: Iterable[tuple[Any, ...]]) -> Position:
             held, cost, change = _FLAT, _FLAT, held + change
         if change:
             if not held:
-                opened_at = moment
+                opened_at = timestamp
             held, cost = held + change, cost + change * price
     return Position(
         symbol=symbol,

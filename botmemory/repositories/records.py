@@ -1,8 +1,8 @@
-"""Record and ask for the rows of a bot's own tables, as `trades` and `signals` do for theirs.
+"""Record and read the rows of custom tables, as `trades` and `signals` do for theirs.
 
 Each function takes the model first: a class on `BaseModel`, with one primary key. A model with a
 `timestamp` is asked in time order, any other one in the order of its key; `symbol` and `strategy`
-narrow a question where the model has them. The tables themselves are made by the bot's own
+filter a query where the model has them. The tables themselves are made by the bot's own
 migrations.
 """
 
@@ -180,8 +180,8 @@ def _insert(model: type[Row], values: dict[str, Any]) -> Row:
         return row
     there = values[key.name]
     if read.get_by_id(model, there) is None:  # it is another unique value
-        raise DuplicateError(f"a {model.__name__} with these unique values is there already")
-    raise DuplicateError(f"{model.__name__} {there} is there already", id=there)
+        raise DuplicateError(f"a {model.__name__} with these unique values already exists")
+    raise DuplicateError(f"{model.__name__} {there} already exists", id=there)
 
 
 def _model_of(row: BaseModel) -> type[BaseModel]:

@@ -193,7 +193,7 @@ def iterate(
     """Yield signals in time order, any number of them in constant memory, both ends included.
 
     On SQLite signals recorded meanwhile are seen when they come later in time; on PostgreSQL the
-    answer is of one moment. No lock is held between: the loop may record and may take its time.
+    answer is of one time. No lock is held between: the loop may record and may take its time.
     Inside `session_scope()` use it up there. Raises `ValidationError` at the call, `StorageError`.
     """
     return read.stream(Signal, read.filters(Signal, symbol, strategy, start_date, end_date))

@@ -1,4 +1,4 @@
-"""Record trades and ask for them again.
+"""Record trades and read them again.
 
 Prices, PnL and fees are in the quote currency of the symbol (fees in `fee_currency` where given),
 quantities in its base currency, times in UTC. Lists come newest first: by timestamp, then by id.
@@ -242,7 +242,7 @@ def iterate(
     """Yield trades in time order, any number of them in constant memory, both ends included.
 
     On SQLite trades recorded meanwhile are seen when they come later in time; on PostgreSQL the
-    answer is of one moment. No lock is held between: the loop may record and may take its time.
+    answer is of one time. No lock is held between: the loop may record and may take its time.
     Inside `session_scope()` use it up there. Raises `ValidationError` at the call, `StorageError`.
     """
     return read.stream(Trade, read.filters(Trade, symbol, strategy, start_date, end_date))
@@ -310,9 +310,9 @@ def _same_fill(values: dict[str, Any]) -> Trade | None:
 def _duplicate(values: dict[str, Any]) -> DuplicateError:
     there = _same_fill(values)
     if there is None:
-        return DuplicateError(f"trade {values['id']} is there already", id=values["id"])
+        return DuplicateError(f"trade {values['id']} already exists", id=values["id"])
     return DuplicateError(
-        f"{values['exchange']} trade {values['exchange_trade_id']} of {values['symbol']} is there "
-        f"already, as trade {there.id}; get_or_create() returns it",
+        f"{values['exchange']} trade {values['exchange_trade_id']} of {values['symbol']} already "
+        f"exists, as trade {there.id}; get_or_create() returns it",
         id=there.id,
     )

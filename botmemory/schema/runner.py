@@ -53,7 +53,7 @@ class Step:
 
 
 def folders(config: Config) -> list[Folder]:
-    """Return the folder of botmemory itself, and that of the bot's own tables if it has one."""
+    """Return the folder of botmemory itself, and that of custom tables if it has one."""
     found = [Folder(_installed_folder(), "schema_migration", "botmemory")]
     if config.migrations is not None:
         own = absolute_path("migrations", config.migrations)
@@ -176,7 +176,7 @@ class SafeRunner(Runner):  # type: ignore[misc]
             outcome = (
                 "and was rolled back"
                 if atomic
-                else "half-way, and cannot be undone: compare the tables with the file"
+                else "half-way, and cannot be rolled back: compare the tables with the file"
             )
             kind = "" if isinstance(said, peewee.PeeweeException) else f"{type(said).__name__}: "
             raise SchemaError(
@@ -207,7 +207,7 @@ def checked_steps(runner: SafeRunner) -> list[Step]:
         if one.idx == other.idx:
             raise SchemaError(
                 f"{folder.path}: {one.name}.py and {other.name}.py have the same number; rename "
-                f"the one that was applied nowhere yet, as {files[-1].idx + 1:04}_..."
+                f"the one that is not applied, as {files[-1].idx + 1:04}_..."
             )
     records = runner.records()
     names = {file.name for file in files}
@@ -268,5 +268,5 @@ def translate_migration_errors(label: str) -> Iterator[None]:
 
 
 def utc_now() -> datetime:
-    """Return this moment as a naive datetime in UTC."""
+    """Return the current time as a naive datetime in UTC."""
     return datetime.now(UTC).replace(tzinfo=None)

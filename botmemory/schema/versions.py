@@ -128,7 +128,7 @@ def last_applied(database: Backend, target: str | None = None) -> tuple[SafeRunn
             lasts.append((max(str(step.applied) for step in applied), runner, applied[-1].name))
     if not lasts:
         return None
-    # one of the bot's own comes after botmemory's where both are of one moment
+    # one of the bot's own comes after botmemory's where both are of one time
     _, runner, name = max(reversed(lasts), key=lambda last: last[0])
     return runner, name
 

@@ -1,4 +1,4 @@
-"""Keep the memory well: copies of it, and a look at its health."""
+"""Keep the database well: copies of it, and a look at its health."""
 
 from . import backup, check
 

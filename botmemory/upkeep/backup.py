@@ -1,4 +1,4 @@
-"""Copy the memory while it is being written, and put a copy back."""
+"""Copy the database while it is being written, and put a copy back."""
 
 from __future__ import annotations
 
@@ -23,12 +23,22 @@ __all__ = ["backup", "restore"]
 def backup(
     destination: str | os.PathLike[str], *, progress: Callable[[int, int], object] | None = None
 ) -> Path:
-    """Copy the open memory to a file and return its path; bots may go on writing.
+    """Copy the open database to a file; bots may go on writing.
 
-    The copy is the memory of one moment. It is verified and written through to the disk before it
-    gets its name, and replaces what had that name; its mode is 0600. `progress` is called with
-    the pages copied and the pages in all. Raises `StorageError`, and `DatabaseBusyError` inside a
-    transaction, whose end nobody knows yet.
+    The copy holds what the database holds at one time. It is verified and written through to the
+    disk before it gets its name, and replaces what had that name; its mode is 0600.
+
+    Args:
+        destination: The path of the copy.
+        progress: Called with the pages copied so far and the pages in all.
+
+    Returns:
+        The absolute path of the copy.
+
+    Raises:
+        ConfigError: The database is on a server, which is copied by its own tool.
+        DatabaseBusyError: A transaction is open in this thread.
+        StorageError: The copy cannot be made.
     """
     database = db.current()
     path = absolute_path("destination", destination)
@@ -44,12 +54,21 @@ def backup(
 
 
 def restore(source: str | os.PathLike[str], target: Target = None) -> Path | None:
-    """Put a copy in the place of the memory; return where the replaced file is now, if any.
+    """Put a copy in the place of a database that is closed everywhere.
 
-    `target` is what `init_db` takes, None for the environment. The memory must be closed
-    everywhere. The copy is verified first, and what was there before is kept beside it under
-    another name. Raises `DatabaseBusyError` while a process has the memory open, `StorageError`
-    and `SchemaError` for a source that is no sound memory; then nothing is changed.
+    The copy is verified first, and the file it replaces is kept beside it under another name.
+
+    Args:
+        source: The path of the copy.
+        target: What `init_db` takes; None for the environment.
+
+    Returns:
+        Where the replaced file is now; None where there was none.
+
+    Raises:
+        DatabaseBusyError: A process has the database open. Nothing is changed.
+        StorageError: The source is no sound database. Nothing is changed.
+        SchemaError: The source has no trades and signals. Nothing is changed.
     """
     config = config_of(target)
     if config.backend != "sqlite" or config.in_memory:
@@ -58,7 +77,7 @@ def restore(source: str | os.PathLike[str], target: Target = None) -> Path | Non
     if path == source_path:
         raise StorageError(f"{source_path}: is the database itself; name the copy to restore")
     if db.obj is not None and db.config.identity == config.identity:
-        raise DatabaseBusyError(f"{path}: this process has the memory open; close_db() first")
+        raise DatabaseBusyError(f"{path}: this process has the database open; close_db() first")
     with translate_errors(path, "cannot be restored"):
         if not source_path.is_file():
             raise StorageError(f"{source_path}: there is no such file to restore; check the path")
@@ -84,8 +103,8 @@ def _replace(path: Path, source_path: Path) -> Path | None:
 
 @contextlib.contextmanager
 def _exclusive(path: Path) -> Iterator[None]:
-    """Hold the memory's lock while nobody has it open, so that nobody opens it meanwhile."""
-    busy = DatabaseBusyError(f"{path}: a process has the memory open; stop the bot first")
+    """Hold the database's lock while nobody has it open, so that nobody opens it meanwhile."""
+    busy = DatabaseBusyError(f"{path}: a process has the database open; stop the bot first")
     lock = FileLock(f"{path}-lock")
     try:
         if not lock.acquire(5):

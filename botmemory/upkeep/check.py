@@ -1,4 +1,4 @@
-"""Look at the health of the open memory, and say what to do about what is found."""
+"""Look at the health of the open database, and say what to do about what is found."""
 
 from __future__ import annotations
 
@@ -24,12 +24,20 @@ SHOWN = 5
 
 
 def check(*, full: bool = False) -> list[Finding]:
-    """Return what is wrong with the open memory, the worst first; an empty list is a healthy one.
+    """Return what is wrong with the open database; nothing is changed.
 
-    Looks at the file (damage, journal, disk, file system; a server sees to its own), at the
-    schema and at the rows (broken rules, look-alikes, trades before their signal). `full` also
-    compares every index with its table and reads every row as the functions would; it takes as
-    long as reading the file twice. Nothing is changed. Raises `NotInitializedError`.
+    It looks at the file (damage, journal, disk, file system; a server sees to its own), at the
+    schema and at the rows (violated constraints, duplicates, trades before their signal).
+
+    Args:
+        full: Also compare every index with its table, and read every row as the functions would.
+            That takes as long as reading the file twice.
+
+    Returns:
+        The findings, the worst first; an empty list for a healthy database.
+
+    Raises:
+        NotInitializedError: No database is open.
     """
     database = db.current()
     # each look would stumble over what the one before has found
@@ -127,7 +135,7 @@ def _duplicates() -> Iterator[Finding]:
     )
     yield from _rows(
         Trade,
-        "stand there more than once with the same moment, symbol, side, price and quantity",
+        "stand there more than once with the same timestamp, symbol, side, price and quantity",
         _ids(query),
         "delete what was recorded twice; get_or_create() with the exchange's id prevents it",
         severity="warning",

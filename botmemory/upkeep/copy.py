@@ -1,4 +1,4 @@
-"""A whole memory copied into another one: from SQLite to PostgreSQL, back, or anywhere.
+"""A whole database copied into another one: from SQLite to PostgreSQL, back, or anywhere.
 
 Both are open at once, and the models look at one of them at a time. Rows go in the order of their
 keys and some at a time, so that memory is constant and a copy that was interrupted goes on.
@@ -59,19 +59,27 @@ def copy_database(
     models: Iterable[type[BaseModel]] = (),
     progress: Callable[[int, int], object] | None = None,
 ) -> list[CopiedTable]:
-    """Copy a whole memory into another one, and prove that both hold the same.
+    """Copy a whole database into another one, and verify that both hold the same.
 
-    `source` and `target` are what `init_db` takes. The source is only read, as it is at one moment;
-    the target is made, and migrated as `init_db` would. `models` are those of the bot's own
-    tables, with whose migrations (`Config.migrations`) the memories are opened. Returns the tables,
-    parents first. Each has been read again from the target: as many rows as the source has, with
-    the same checksum. Ids count on from where the source stopped. A copy that was interrupted is
-    completed by the same call; `progress` is called with the rows read and the rows to be read.
+    The target is read again: as many rows as the source has, with the same checksum. Ids go on from
+    where those of the source end. A copy that was interrupted is completed by the same call.
 
-    Raises `ConfigError` (this process has a memory open, one is `:memory:` or both are the same,
-    a table without its model), `SchemaError` (a source of another version), `DuplicateError` (the
-    target holds what the source does not, so it is no copy: nothing was copied), `StorageError`
-    (both are not the same in the end) and `ValidationError` for a row that the target refuses.
+    Args:
+        source: What `init_db` takes; it is only read, as it is at one time.
+        target: What `init_db` takes; it is created, and migrated as `init_db` would.
+        models: The models of custom tables, whose migrations `Config.migrations` names.
+        progress: Called with the rows read so far and the rows to be read.
+
+    Returns:
+        The tables, parents first.
+
+    Raises:
+        ConfigError: This process has a database open, one is `:memory:`, both are the same, or a
+            table has no model.
+        SchemaError: The source has another version.
+        DuplicateError: The target has rows that the source has not; nothing was copied.
+        ValidationError: The target refuses a row.
+        StorageError: Both are not the same in the end.
     """
     ordered = _sorted(models)
     source_config = dataclasses.replace(config_of(source), read_only=True)
@@ -140,17 +148,17 @@ def _require_distinct(source_config: Config, target_config: Config) -> None:
         if config.in_memory:
             raise ConfigError(f"{config.label}: is in this process alone; name a file or a server")
     if source_config.identity == target_config.identity:
-        raise ConfigError(f"{target_config.label}: is the source itself; name another memory")
+        raise ConfigError(f"{target_config.label}: is the source itself; name another database")
     if target_config.read_only:
         raise ConfigError(f"{target_config.label}: read_only: nothing could be copied into it")
 
 
 def _require_models(source: Backend, target: Backend, models: list[type[BaseModel]]) -> None:
-    """Refuse to leave out what the bot's own migrations have made."""
+    """Refuse to leave out what the custom migrations have made."""
     theirs = set(source.get_tables())
     if "custom_migration" in theirs and source.config.migrations is None:
         raise ConfigError(
-            f"{source.config.label}: has tables of the bot's own; name the folder of their "
+            f"{source.config.label}: has custom tables; name the folder of their "
             "migrations (Config.migrations, --migrations) and their models (models=, --models)"
         )
     known = {model._meta.table_name for model in models} | HISTORIES

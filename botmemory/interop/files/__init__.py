@@ -2,7 +2,7 @@
 
 The suffix of a file says which it is: `.csv`, `.jsonl` or `.parquet` (extra `frames`). Any number
 of rows goes through in constant memory. A column is called as in the database; in CSV nothing
-stands for NULL, moments are in ISO 8601 and metadata is JSON. Import signals before the trades they
+stands for NULL, times are in ISO 8601 and metadata is JSON. Import signals before the trades they
 led to.
 """
 

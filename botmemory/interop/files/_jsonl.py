@@ -44,7 +44,7 @@ def read(
 
 
 def plain(value: Any) -> Any:
-    """Return a value as JSON holds it: moments in ISO 8601."""
+    """Return a value as JSON holds it: timestamps in ISO 8601."""
     if isinstance(value, datetime):
         return value.isoformat(" ", "microseconds")
     if isinstance(value, uuid.UUID):

@@ -1,4 +1,4 @@
-"""Parquet: typed columns; moments are timestamps in UTC, ids and metadata are text."""
+"""Parquet: typed columns; timestamps are timestamps in UTC, ids and metadata are text."""
 
 from __future__ import annotations
 

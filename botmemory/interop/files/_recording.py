@@ -135,7 +135,7 @@ def _require_same(
             continue
         if values_of(there)[name] != value:
             raise DuplicateError(
-                f"{key}: {values[key]} is there already, and its {name} is "
+                f"{key}: {values[key]} already exists, and its {name} is "
                 f"{values_of(there)[name]!r}, not {value!r}",
                 id=values_of(there)[key],
             )

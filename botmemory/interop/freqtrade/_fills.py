@@ -161,14 +161,14 @@ def _of_order(position: Row, order: Row, side: str, quantity: float, *, only: bo
         cost = _number(order, "cost")
         price = cost / quantity if cost else _number(order, "stop_price")
         warnings.append(f"price: the order has none; {price} is from its cost or stop price")
-    moment = _moment(order, "order_filled_date")
-    if moment is None:
-        moment = _moment(order, "order_date")
+    timestamp = _timestamp(order, "order_filled_date")
+    if timestamp is None:
+        timestamp = _timestamp(order, "order_date")
         warnings.append("timestamp: when it was placed, for it does not say when it was filled")
-    if moment is None:
+    if timestamp is None:
         raise ValidationError("order_filled_date: the order has no time")
     known_by = f"order:{order['order_id']}"
-    values = _values(position, order, known_by, side, price, quantity, moment, only=only)
+    values = _values(position, order, known_by, side, price, quantity, timestamp, only=only)
     return Fill(values, side == _sides(position)[1], order, "; ".join(warnings))
 
 
@@ -178,15 +178,15 @@ def _of_position(position: Row, side: str) -> Fill:
     if waits := _waits(position):
         raise ValidationError(f"open_order_id: {waits} was not filled yet; import again when it is")
     price, quantity = _number(position, f"{name}_rate"), _number(position, "amount")
-    moment, opened = _moment(position, f"{name}_date"), _moment(position, "open_date")
-    if not price or not quantity or moment is None or opened is None:
+    timestamp, opened = _timestamp(position, f"{name}_date"), _timestamp(position, "open_date")
+    if not price or not quantity or timestamp is None or opened is None:
         raise ValidationError(
             f"no order tells of its {what}, and neither does it: {name}_rate {price}, amount "
             f"{quantity}, {name}_date {show(position.get(f'{name}_date'))}"
         )
-    # its number is counted up in every database: the moment tells them apart
+    # its number is counted up in every database: the timestamp tells them apart
     known_by = f"trade:{position['id']}:{opened.isoformat()}:{what}"
-    values = _values(position, {}, known_by, side, price, quantity, moment, only=True)
+    values = _values(position, {}, known_by, side, price, quantity, timestamp, only=True)
     computed = is_exit and position.get("close_profit_abs") is None
     warning = "pnl: computed from rates and fees, for freqtrade has kept none" if computed else ""
     return Fill(values, is_exit, position, warning)
@@ -205,7 +205,7 @@ def _values(
     side: str,
     price: float | None,
     quantity: float,
-    moment: datetime,
+    timestamp: datetime,
     *,
     only: bool,
 ) -> Row:
@@ -225,7 +225,7 @@ def _values(
         "side": side,
         "price": price,
         "quantity": quantity,
-        "timestamp": moment,
+        "timestamp": timestamp,
         "strategy": position.get("strategy") or None,
         "fee": fee,
         "fee_currency": currency,
@@ -271,13 +271,13 @@ def _exact(number: float) -> Decimal:
     return Decimal(repr(number))
 
 
-def _moment(row: Row, name: str) -> datetime | None:
-    """Return a moment, which freqtrade writes in UTC and without saying so."""
+def _timestamp(row: Row, name: str) -> datetime | None:
+    """Return a timestamp, which freqtrade writes in UTC and without saying so."""
     text = row.get(name)
     if text is None:
         return None
     try:
         found = datetime.fromisoformat(text)
     except (TypeError, ValueError):
-        raise ValidationError(f"{name}: {show(text)} is not a moment") from None
+        raise ValidationError(f"{name}: {show(text)} is not a timestamp") from None
     return found if found.tzinfo else found.replace(tzinfo=UTC)

@@ -63,7 +63,7 @@ def _copied_by_sqlite(path: Path, copy: Path, *, in_wal: bool) -> bool:
 
 
 def _copy_files(path: Path, copy: Path) -> None:
-    """Copy the file and what a killed program left beside it, as they were at one moment."""
+    """Copy the file and what a killed program left beside it, as they were at one time."""
     for _ in range(ATTEMPTS):
         before = _state(path)
         for suffix in ("", *JOURNALS):
