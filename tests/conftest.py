@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from processes import NOBODY
 from quick import (
-    pytest_collection_modifyitems,
+    is_quick,
     pytest_runtest_call,
     pytest_runtest_setup,
     pytest_runtest_teardown,
@@ -30,7 +30,7 @@ from botmemory import Signal, Trade, close_db, db, init_db
 from botmemory.database import close_database
 
 __all__ = ["new_database", "restartable", "server"]  # fixtures
-__all__ += ["pytest_collection_modifyitems", "pytest_runtest_call"]  # hooks
+__all__ += ["pytest_runtest_call"]  # hooks
 __all__ += ["pytest_runtest_setup", "pytest_runtest_teardown"]
 
 ROOT = Path(__file__).parent.parent
@@ -53,13 +53,22 @@ settings.register_profile(
 settings.load_profile("botmemory")
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest chooses by -m
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if is_quick(item):
+            item.add_marker("quick")
+        if item.get_closest_marker("long"):
+            item.add_marker(pytest.mark.timeout(1800))
+
+
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Share all tests between workers, and run a choice of them in this process: it starts faster.
 
-    Most tests wait for other processes, so that there are twice as many workers as processors.
+    Many tests wait for other processes, so that there is one worker more than there are processors.
     """
     chosen = config.args != config.getini("testpaths") or config.option.markexpr == "quick"
-    return 0 if chosen else 2 * (os.cpu_count() or 1)
+    return 0 if chosen else 1 + (os.cpu_count() or 1)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -163,7 +163,7 @@ def test_a_full_disk_leaves_the_database_untouched(tmp_path: Path) -> None:
     if answer is None:
         pytest.skip("this system lets nobody mount a disk here")
     said, names, count = answer
-    assert re.search("before-0004-.*: the copy failed, .* untouched: the disk is full", said)
+    assert re.search("before-0004-.*: the copy failed, .* unchanged: the disk is full", said)
     assert [name for name in names if "before" in name] == []
     assert count == 600
 

@@ -24,7 +24,7 @@ from processes import needs_fork
 from servers import run
 
 from botmemory import Config, close_db, init_db
-from botmemory.database import open_database, opened
+from botmemory.database import open_database, open_temporarily
 from botmemory.migration_runner import down, status, up
 
 pytestmark = [
@@ -123,7 +123,7 @@ def schema(database: Any) -> Any:
 
 
 def with_database(config: Config, function: Callable[[Any], Any]) -> Any:
-    with opened(config) as database:
+    with open_temporarily(config) as database:
         return function(database)
 
 
