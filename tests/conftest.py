@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from processes import NOBODY
 from quick import (
-    pytest_collection_modifyitems,
+    is_quick,
     pytest_runtest_call,
     pytest_runtest_setup,
     pytest_runtest_teardown,
@@ -30,14 +30,18 @@ from botmemory import Signal, Trade, close_db, db, init_db
 from botmemory.database import close_database
 
 __all__ = ["new_database", "restartable", "server"]  # fixtures
-__all__ += ["pytest_collection_modifyitems", "pytest_runtest_call"]  # hooks
-__all__ += ["pytest_runtest_setup", "pytest_runtest_teardown"]
+__all__ += ["pytest_runtest_call", "pytest_runtest_setup", "pytest_runtest_teardown"]  # hooks
 
 ROOT = Path(__file__).parent.parent
+LONG = 1200  # seconds that a test marked `long` may take
 
 # a shell that runs the tests in the background has them ignore it, and every program they start
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# without it, each of the hundreds of programs that the tests start compiles the package again
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 settings.register_profile(
     "botmemory",
@@ -47,6 +51,27 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("botmemory")
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest chooses by -m
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if is_quick(item):
+            item.add_marker("quick")
+        if item.get_closest_marker("long"):
+            item.add_marker(pytest.mark.timeout(LONG))
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Share all tests between workers, and run a choice of them in this process: it starts faster.
+
+    Most tests wait for other processes, so that there are twice as many workers as processors.
+    """
+    option = config.option
+    chosen = (
+        config.args != config.getini("testpaths") or option.keyword or option.markexpr == "quick"
+    )
+    return 0 if chosen else min(8, 2 * (os.cpu_count() or 1))
 
 
 @pytest.fixture(scope="session", autouse=True)

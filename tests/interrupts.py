@@ -54,7 +54,7 @@ GENERATOR = 0x20  # the flag of its code
 POOL = 2  # connections
 DEPTH = 3  # functions: places that differ in none of them count as one
 Stack = tuple[tuple[types.CodeType, int], ...]
-PATIENCE = 5.0  # seconds after which a call counts as hanging
+PATIENCE = 20.0  # seconds after which a call counts as hanging, on a busy machine too
 
 
 class TimeLimit(Exception):  # noqa: N818  (task queues name theirs like this)

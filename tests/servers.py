@@ -72,9 +72,15 @@ def restartable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Restartabl
 
 def _start(folder: Path) -> Any:
     # one at a time: as root, the package adds a system user and changes permissions
-    with _quiet(), (Path(tempfile.gettempdir()) / f"botmemory_test_{os.getuid()}").open("w") as lock:
+    with (
+        _quiet(),
+        (Path(tempfile.gettempdir()) / f"botmemory_test_{os.getuid()}").open("w") as lock,
+    ):
         fcntl.flock(lock, fcntl.LOCK_EX)
-        return _package().get_server(folder, cleanup_mode="stop")
+        started = _package().get_server(folder, cleanup_mode="stop")
+    # a process that is killed loses nothing by it, and no test cuts the power of the server
+    run(started.get_uri(), "ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")
+    return started
 
 
 def programs() -> Path:
