@@ -30,10 +30,10 @@ from botmemory import Signal, Trade, close_db, db, init_db
 from botmemory.database import close_database
 
 __all__ = ["new_database", "restartable", "server"]  # fixtures
-__all__ += ["pytest_runtest_call"]  # hooks
-__all__ += ["pytest_runtest_setup", "pytest_runtest_teardown"]
+__all__ += ["pytest_runtest_call", "pytest_runtest_setup", "pytest_runtest_teardown"]  # hooks
 
 ROOT = Path(__file__).parent.parent
+LONG = 1200  # seconds that a test marked `long` may take
 
 # a shell that runs the tests in the background has them ignore it, and every program they start
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
@@ -59,16 +59,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if is_quick(item):
             item.add_marker("quick")
         if item.get_closest_marker("long"):
-            item.add_marker(pytest.mark.timeout(1800))
+            item.add_marker(pytest.mark.timeout(LONG))
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Share all tests between workers, and run a choice of them in this process: it starts faster.
 
-    Many tests wait for other processes, so that there is one worker more than there are processors.
+    Most tests wait for other processes, so that there are twice as many workers as processors.
     """
-    chosen = config.args != config.getini("testpaths") or config.option.markexpr == "quick"
-    return 0 if chosen else 1 + (os.cpu_count() or 1)
+    option = config.option
+    chosen = (
+        config.args != config.getini("testpaths") or option.keyword or option.markexpr == "quick"
+    )
+    return 0 if chosen else min(8, 2 * (os.cpu_count() or 1))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -77,7 +77,10 @@ def _start(folder: Path) -> Any:
         (Path(tempfile.gettempdir()) / f"botmemory_test_{os.getuid()}").open("w") as lock,
     ):
         fcntl.flock(lock, fcntl.LOCK_EX)
-        return _package().get_server(folder, cleanup_mode="stop")
+        started = _package().get_server(folder, cleanup_mode="stop")
+    # a process that is killed loses nothing by it, and no test cuts the power of the server
+    run(started.get_uri(), "ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")
+    return started
 
 
 def programs() -> Path:

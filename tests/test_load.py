@@ -5,10 +5,12 @@ from __future__ import annotations
 import multiprocessing
 import os
 import random
+import select
 import signal
 import statistics
 import time
 from collections.abc import Callable
+from multiprocessing.context import BaseContext
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from queue import Empty
@@ -26,13 +28,21 @@ __all__ = ["disk"]
 
 PROCESSES = 8
 spawn = multiprocessing.get_context("spawn")
+# its processes are forked by one that has imported this and opened nothing
+forkserver = multiprocessing.get_context("forkserver") if hasattr(os, "fork") else spawn
+forkserver.set_forkserver_preload(["pytest", "botmemory.bootstrap", "botmemory.repositories"])
 
 
-def at_once(work: Callable[..., Any], *arguments: Any, processes: int = PROCESSES) -> list[Any]:
+def at_once(
+    work: Callable[..., Any],
+    *arguments: Any,
+    processes: int = PROCESSES,
+    context: BaseContext = forkserver,
+) -> list[Any]:
     """Run `work` in processes that start together; return their results."""
-    start, results = spawn.Barrier(processes), spawn.Queue()
+    start, results = context.Barrier(processes), context.Queue()
     started = [
-        spawn.Process(target=work, args=(start, results, number, *arguments))
+        context.Process(target=work, args=(start, results, number, *arguments))
         for number in range(processes)
     ]
     for process in started:
@@ -83,7 +93,7 @@ def test_eight_processes_record_on_a_slow_disk(
     close_db()
     monkeypatch.setenv("LD_PRELOAD", str(disk))
     monkeypatch.setenv("DISK_DELAY_MS", "5")
-    found = at_once(record, str(path), count)
+    found = at_once(record, str(path), count, context=spawn)  # in this environment
     monkeypatch.undo()
     init_db(path)
     acknowledged = {key for ids, _ in found for key in ids}
@@ -171,11 +181,11 @@ def test_a_killed_process_tears_no_transaction(target: str, rounds: int) -> None
 
         return work
 
-    number = 0
-    # on a busy machine many are killed before they have recorded anything
-    while number < rounds or (len(acknowledged) <= rounds and number < 50 * rounds):
-        number += 1
+    for number in range(rounds):
         writers = [fork_writer(writer(f"{number}{who}")) for who in "ab"]
+        if number % 2:  # the others may be killed while they open the database
+            for _, words in writers:
+                select.select([words], [], [], 30)
         time.sleep(chance.uniform(0.02, 0.15))
         for child, words in writers:
             acknowledged.update(kill(child, words))
@@ -184,7 +194,7 @@ def test_a_killed_process_tears_no_transaction(target: str, rounds: int) -> None
     for kept in trades.iterate():
         assert kept.strategy is not None
         stored[kept.strategy] = stored.get(kept.strategy, 0) + 1
-    assert len(acknowledged) > rounds
+    assert len(acknowledged) >= rounds
     assert acknowledged <= stored.keys()
     assert set(stored.values()) == {10}
     if isinstance(database, SqliteBackend):
