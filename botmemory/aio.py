@@ -32,16 +32,23 @@ if hasattr(os, "register_at_fork"):
 
 
 async def run(function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
-    """Call `function(*args, **kwargs)` on a worker thread and return what it returns.
+    """Call a function on a worker thread and return what it returns.
 
-    For any repository function, and for a function of the caller's with its own
-    `session_scope()`; the event loop never waits for the disk. Calls of different tasks are
-    transactions of their own. There are as many workers as calls that run or wait at once, at most
-    `async_workers`. A call that was cancelled while it waited for a worker does nothing; one that
-    had begun goes on to its end. A `:memory:` database, which has no disk and one thread, is used
-    on the thread of the loop. Raises what the function raises, `NotInitializedError`,
-    `ValidationError` for what is no plain function, and `DatabaseBusyError` inside the caller's own
-    `session_scope()`, for which the worker would wait.
+    The event loop never waits for the disk. Calls of different tasks are transactions of their own.
+    There are as many workers as calls that run or wait at once, at most `async_workers`. A call
+    that was cancelled while it waited for a worker does nothing; one that had begun goes on to its
+    end. A `:memory:` database, which has no disk and one thread, is used on the thread of the loop.
+
+    Args:
+        function: Any repository function, or one of the caller's with its own `session_scope()`.
+        args: Its positional arguments.
+        kwargs: Its keyword arguments.
+
+    Raises:
+        NotInitializedError: No database is open.
+        ValidationError: `function` is no plain function.
+        DatabaseBusyError: The caller's own `session_scope()` is open, for which the worker would
+            wait.
     """
     if inspect.iscoroutinefunction(function) or not callable(function):
         raise ValidationError(f"function: {show(function)} is not a plain function")

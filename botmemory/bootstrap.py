@@ -34,14 +34,30 @@ def init_db(
 ) -> peewee.Database:
     """Open the database and bring its schema up to date; return the open database.
 
-    `target` is a path, a URL, `:memory:`, a `Config`, or None for `Config.from_env()`; the other
-    arguments replace single settings of `Config`, which describes them; a relative path is taken
-    from the current working folder. With `migrate=False` or
-    `read_only=True` the schema is only looked at. Called again with the same target it returns
-    the same object; another target or other settings are an error until `close_db()`.
+    With `migrate=False` or `read_only=True` the schema is only checked. Called again with the same
+    target it returns the same object; another target or other settings are an error until
+    `close_db()`.
 
-    Raises `ConfigError` (a target or setting that cannot be), `StorageError` (a file that cannot
-    be opened), `SchemaError` (pending, foreign or newer tables), `DatabaseBusyError`.
+    Args:
+        target: A path, a URL, `:memory:`, a `Config`, or None for `Config.from_env()`. A relative
+            path is taken from the current working folder.
+        synchronous: Replaces this setting of the target, as the other arguments do; `Config`
+            describes them.
+        busy_timeout: As in `Config`.
+        pool_size: As in `Config`.
+        async_workers: As in `Config`.
+        max_metadata_bytes: As in `Config`.
+        migrate: As in `Config`.
+        backup_before_migrate: As in `Config`.
+        read_only: As in `Config`.
+        migrations: As in `Config`.
+
+    Raises:
+        ConfigError: A target or a setting does not fit, or another database is open.
+        StorageError: The database cannot be opened.
+        SchemaError: Migrations are pending, or the tables are those of another program or a newer
+            version.
+        DatabaseBusyError: Another process held the database for longer than `busy_timeout`.
     """
     settings: dict[str, Any] = {
         name: value

@@ -133,8 +133,10 @@ def open_temporarily(config: Config) -> Iterator[Backend]:
 def close_db() -> None:
     """Close the database; a second call does nothing.
 
-    Connections of other threads close when those threads end. Raises `DatabaseBusyError` while
-    a transaction is open, in this thread or another one: leave `session_scope()` first.
+    Connections of other threads close when those threads end.
+
+    Raises:
+        DatabaseBusyError: A transaction is open, in this thread or another one.
     """
     with lifecycle:
         database = db.obj
@@ -153,26 +155,39 @@ def close_db() -> None:
 def session_scope() -> AbstractContextManager[peewee.Database]:
     """Run a block as one transaction: committed at its end, rolled back on an exception.
 
-    Inside another scope it is a savepoint: an exception caught outside the inner block undoes the
-    inner block alone. What was read is still true when it is written: on SQLite the write lock is
-    taken at the start, on PostgreSQL scopes that read, change or delete take turns; on
-    CockroachDB see `run_transaction`. A transaction belongs to the thread, the task and the
-    greenlet that began it: left or used by another one, it is rolled back and refused. Yields the
-    open database. Raises `NotInitializedError`, and `DatabaseBusyError` after waiting
-    `busy_timeout` seconds for another writer, where the database has rolled the block
-    back because of a deadlock or a serialization conflict, or where it is somebody else's.
+    Inside another scope it is a savepoint: an exception caught outside the inner block rolls back
+    the inner block alone. What was read is still true when it is written: on SQLite the write lock
+    is acquired at the start; on PostgreSQL scopes that read, update or delete run one after
+    another; on CockroachDB see `run_transaction`. A transaction belongs to the thread, the task and
+    the greenlet that began it: left or used by another one, it is rolled back and refused.
+
+    Returns:
+        A context manager that yields the open database.
+
+    Raises:
+        NotInitializedError: No database is open.
+        DatabaseBusyError: Another writer held the database for longer than `busy_timeout`, the
+            database rolled the block back because of a conflict, or the transaction belongs to
+            another thread or task.
     """
     return Atomic(db.current, gives_database=True)
 
 
 def run_transaction(function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
-    """Call `function(*args, **kwargs)` in a `session_scope()` and return what it returns.
+    """Call a function in a `session_scope()` and return what it returns.
 
     Where the database rolls the transaction back because of another one (a deadlock, or a
-    serialization failure on CockroachDB), the function is called again, up to ten times in all
-    with longer and longer pauses; so it must do nothing but read and record. Inside another
-    scope it is called once, because only the whole transaction can be repeated. Raises what the
-    function raises, and `DatabaseBusyError` after the last attempt.
+    serialization conflict on CockroachDB), the function is called again, up to ten times in all
+    with longer and longer pauses; so it must do nothing but read and record. Inside another scope
+    it is called once, because only the whole transaction can be repeated.
+
+    Args:
+        function: What to call.
+        args: Its positional arguments.
+        kwargs: Its keyword arguments.
+
+    Raises:
+        DatabaseBusyError: The last attempt was rolled back as well.
     """
 
     def once() -> R:
@@ -183,9 +198,12 @@ def run_transaction(function: Callable[P, R], /, *args: P.args, **kwargs: P.kwar
 
 
 def get_db() -> Iterator[peewee.Database]:
-    """Yield the open database and close this thread's connection after (FastAPI's `Depends`).
+    """Yield the open database, then close this thread's connection: for FastAPI's `Depends`.
 
-    A `:memory:` database stays open, because closing would erase it. Raises `NotInitializedError`.
+    A `:memory:` database stays open, because closing would erase it.
+
+    Raises:
+        NotInitializedError: No database is open.
     """
     database = db.current()
     is_abandoned = False

@@ -207,7 +207,7 @@ def test_create_many_stores_nothing_when_a_row_is_refused(position: int) -> None
 def test_create_many_names_the_row_that_is_there_already() -> None:
     there = trade()
     rows = [trade_values(id=uuid.uuid4()), trade_values(id=there.id)]
-    with pytest.raises(DuplicateError, match=rf"rows\[1\]: trade {there.id} is there") as caught:
+    with pytest.raises(DuplicateError, match=rf"rows\[1\]: trade {there.id} already") as caught:
         trades.create_many(rows)
     assert caught.value.id == there.id
     assert trades.get_all() == [there]

@@ -24,11 +24,13 @@ _FLAT = Decimal(0)
 class Position:
     """What is held of one symbol, and what its trades have earned by average cost.
 
-    - `quantity`: net, in base currency; above 0 long, below 0 short, 0.0 flat.
-    - `average_entry_price`: of what is open, in quote currency; None when flat.
-    - `realized_pnl`: of everything that was closed, in quote currency, before fees.
-    - `fees`: what all trades of the symbol have paid, by `fee_currency` (None where not given).
-    - `opened_at`: the trade that opened what is held, UTC; None when flat.
+    Attributes:
+        symbol: The symbol.
+        quantity: Net, in the base currency; above 0 long, below 0 short, 0.0 flat.
+        average_entry_price: Of what is open, in the quote currency; None when flat.
+        realized_pnl: Of everything that was closed, in the quote currency, before fees.
+        fees: What all trades of the symbol have paid, by `fee_currency` (None where not given).
+        opened_at: The time of the trade that opened what is held, UTC; None when flat.
     """
 
     symbol: str
@@ -41,14 +43,16 @@ class Position:
 
 @checked_call
 def get(symbol: str, strategy: str | None = None) -> Position:
-    """Return the position in one symbol, flat when nothing is held or nothing was ever traded.
+    """Return the position in one symbol, flat where nothing is held or nothing was ever traded.
 
-    With `strategy` from the trades of that strategy alone. The trades are taken in time order:
-    those in the direction of the position change its average entry price, those against it
-    realize PnL at that price (average cost), and what goes beyond flat opens the other side.
+    The trades are taken in time order: those in the direction of the position change its average
+    entry price, those against it realize PnL at that price (average cost), and what goes beyond
+    flat opens the other side. All trades of the symbol are read, a few at a time: the result is
+    never a stored one, which a late fill or another program could leave behind.
 
-    All trades of the symbol are read, a few at a time: the answer is never a stored one, which a
-    late fill or another program could leave behind.
+    Args:
+        symbol: The symbol.
+        strategy: Only the trades of this strategy; None for every strategy.
     """
     filters = read.filters(Trade, write.required("symbol", symbol), strategy)
     trades = read.stream_values(Trade, filters, "side", "price", "quantity", "fee", "fee_currency")
@@ -58,7 +62,11 @@ def get(symbol: str, strategy: str | None = None) -> Position:
 
 @checked_call
 def get_all(strategy: str | None = None) -> list[Position]:
-    """Return the open positions, by symbol in alphabetical order, each as `get` does."""
+    """Return the open positions, by symbol in alphabetical order, each as `get` does.
+
+    Args:
+        strategy: Only the trades of this strategy; None for every strategy.
+    """
     # sorted here: each database has an alphabet of its own
     symbols = sorted(read.distinct(Trade, "symbol", read.filters(Trade, strategy=strategy)))
     positions = [get(symbol, strategy) for symbol in symbols]

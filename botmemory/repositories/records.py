@@ -40,9 +40,16 @@ Row = TypeVar("Row", bound=BaseModel)
 def create(model: type[Row], /, **values: Any) -> Row:
     """Record one row and return it as it is stored, with its key and its defaults.
 
-    Raises `ValidationError` naming the field, `DuplicateError` when a row with its key or another
-    unique value is there, `SchemaError` when the table is not, `DatabaseBusyError` and
-    `StorageError`; then nothing is stored.
+    Args:
+        model: The model of the table.
+        values: Fields and their values.
+
+    Raises:
+        ValidationError: A value does not fit; the message names the field.
+        DuplicateError: A row with its key or another unique value already exists.
+        SchemaError: The table does not exist.
+        DatabaseBusyError: Another writer held the database for longer than `busy_timeout`.
+        StorageError: The database cannot be written.
     """
     _require_model(model)
     return _insert(model, write.prepare(model, values))
@@ -50,12 +57,23 @@ def create(model: type[Row], /, **values: Any) -> Row:
 
 @checked_call
 def create_many(model: type[BaseModel], rows: Iterable[Mapping[str, Any]]) -> int:
-    """Record any number of rows in one transaction, all or none; return how many.
+    """Record any number of rows in one transaction, all or none.
 
-    Each row is a mapping of field names. A generator is read as it goes: its first
-    5,000 rows before the transaction begins, the others while it is open, and on SQLite every other
-    writer waits for it. Raises the errors of `create`, which then name the row:
-    `rows[2]: equity: ...`.
+    A generator is read as it goes: its first 5,000 rows before the transaction begins, the others
+    while it is open, and on SQLite every other writer waits for it.
+
+    Args:
+        model: The model of the table.
+        rows: Mappings of field names to values.
+
+    Returns:
+        How many were recorded.
+
+    Raises:
+        ValidationError: As from `create`, naming the row: `rows[2]: equity: ...`.
+        DuplicateError: As from `create`, naming the row.
+        DatabaseBusyError: As from `create`.
+        StorageError: As from `create`.
     """
     _require_model(model)
     return write.insert_many(
@@ -68,7 +86,11 @@ def create_many(model: type[BaseModel], rows: Iterable[Mapping[str, Any]]) -> in
 
 @checked_call
 def get_by_id(model: type[Row], id: Any) -> Row | None:
-    """Return the row with this primary key, or None. Raises `ValidationError`."""
+    """Return the row with this primary key, or None.
+
+    Raises:
+        ValidationError: The key does not fit its field.
+    """
     _require_model(model)
     return read.get_by_id(model, id)
 
@@ -77,7 +99,13 @@ def get_by_id(model: type[Row], id: Any) -> Row | None:
 def get_all(
     model: type[Row], limit: int | None = None, *, strategy: str | None = None
 ) -> list[Row]:
-    """Return the rows, newest first; `limit=None` is all of them."""
+    """Return the rows, newest first.
+
+    Args:
+        model: The model of the table.
+        limit: At most so many; None for all.
+        strategy: Only the rows of this strategy; None for every strategy.
+    """
     _require_model(model)
     return read.newest_first(model, read.filters(model, strategy=strategy), limit)
 
@@ -86,7 +114,14 @@ def get_all(
 def get_by_symbol(
     model: type[Row], symbol: str, limit: int | None = None, *, strategy: str | None = None
 ) -> list[Row]:
-    """Return the rows of one symbol, newest first; `limit=None` is all of them."""
+    """Return the rows of one symbol, newest first.
+
+    Args:
+        model: The model of the table.
+        symbol: The symbol.
+        limit: At most so many; None for all.
+        strategy: Only the rows of this strategy; None for every strategy.
+    """
     _require_model(model)
     filters = read.filters(model, write.required("symbol", symbol), strategy)
     return read.newest_first(model, filters, limit)
@@ -100,7 +135,14 @@ def get_latest(
     *,
     strategy: str | None = None,
 ) -> list[Row]:
-    """Return the latest rows, newest first, whatever the order they were recorded in."""
+    """Return the latest rows, newest first, whatever the order they were recorded in.
+
+    Args:
+        model: The model of the table.
+        symbol: Only the rows of this symbol; None for every symbol.
+        limit: At most so many; None for all.
+        strategy: Only the rows of this strategy; None for every strategy.
+    """
     _require_model(model)
     return read.newest_first(model, read.filters(model, symbol, strategy), limit)
 
@@ -114,10 +156,17 @@ def get_by_date_range(
     *,
     strategy: str | None = None,
 ) -> list[Row]:
-    """Return the rows of a time span in their order, both ends included.
+    """Return the rows of a time span in time order, both ends included.
 
-    `symbol=None` is every symbol; naive dates are taken as UTC. Raises `ValidationError` when the
-    end is before the start, or when the model has no `timestamp`.
+    Args:
+        model: The model of the table, which has a `timestamp`.
+        symbol: Only the rows of this symbol; None for every symbol.
+        start_date: The first time; naive datetimes are taken as UTC.
+        end_date: The last time; naive datetimes are taken as UTC.
+        strategy: Only the rows of this strategy; None for every strategy.
+
+    Raises:
+        ValidationError: The end is before the start, or the model has no `timestamp`.
     """
     _require_model(model)
     write.required("start_date", start_date)
@@ -135,10 +184,18 @@ def iterate(
     start_date: datetime | None = None,
     end_date: datetime | None = None,
 ) -> Iterator[Row]:
-    """Yield rows in time order, any number of them in constant memory, both ends included.
+    """Yield rows in time order, any number of them in constant memory, as `trades.iterate` does.
 
-    No lock is held between, as in `trades.iterate`. Raises `ValidationError` at the call,
-    `StorageError`.
+    Args:
+        model: The model of the table.
+        symbol: Only the rows of this symbol; None for every symbol.
+        strategy: Only the rows of this strategy; None for every strategy.
+        start_date: The first time, included; None for the beginning.
+        end_date: The last time, included; None for the end.
+
+    Raises:
+        ValidationError: An argument does not fit; raised by the call, not by the loop.
+        StorageError: The database cannot be read.
     """
     _require_model(model)
     return read.stream(model, read.filters(model, symbol, strategy, start_date, end_date))
@@ -146,7 +203,13 @@ def iterate(
 
 @checked_call
 def count(model: type[BaseModel], symbol: str | None = None, *, strategy: str | None = None) -> int:
-    """Return how many rows there are."""
+    """Return how many rows there are.
+
+    Args:
+        model: The model of the table.
+        symbol: Only the rows of this symbol; None for every symbol.
+        strategy: Only the rows of this strategy; None for every strategy.
+    """
     _require_model(model)
     return read.count(model, read.filters(model, symbol, strategy))
 
@@ -155,9 +218,16 @@ def count(model: type[BaseModel], symbol: str | None = None, *, strategy: str | 
 def update(row: Row, /, **changes: Any) -> Row:
     """Write the named fields, and those assigned on `row` since it was read; return `row`.
 
-    No other field is written: a stale copy does not revert what others changed. Raises
-    `ValidationError` (also for an unknown name and for the key), `NotFoundError` when the row is
-    gone, `DuplicateError` when another row has a unique value.
+    No other field is written: a stale copy does not revert what others changed.
+
+    Args:
+        row: A row that was recorded.
+        changes: Fields and their new values; the key cannot change.
+
+    Raises:
+        ValidationError: A value does not fit, or there is no such field.
+        NotFoundError: The row was deleted.
+        DuplicateError: Another row has a unique value.
     """
     write.require(_model_of(row), row)
     write.update(row, changes)
@@ -166,7 +236,11 @@ def update(row: Row, /, **changes: Any) -> Row:
 
 @checked_call
 def delete(row: BaseModel) -> None:
-    """Delete one row. Raises `NotFoundError` when it is gone already."""
+    """Delete one row.
+
+    Raises:
+        NotFoundError: It was deleted before.
+    """
     write.require(_model_of(row), row)
     write.delete(row)
 

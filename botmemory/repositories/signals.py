@@ -65,10 +65,17 @@ def create(
 ) -> Signal:
     """Record one signal and return it as it is stored.
 
-    `signal_value` is 1 (buy), -1 (sell) or 0; `signal_metadata` is any JSON value, such as the
-    indicators the bot saw; `timestamp` is now unless given, naive ones are taken as UTC. Raises
-    `ValidationError` naming the field, `DatabaseBusyError` and `StorageError`; then nothing is
-    stored.
+    Args:
+        symbol: 1 to 64 printable characters, as the exchange writes it.
+        signal_value: 1 (buy), -1 (sell) or 0 (nothing).
+        signal_metadata: Any JSON value, such as the indicators the bot saw.
+        timestamp: Now unless given; naive datetimes are taken as UTC.
+        strategy: The name of the strategy.
+
+    Raises:
+        ValidationError: A value does not fit; the message names the field.
+        DatabaseBusyError: Another writer held the database for longer than `busy_timeout`.
+        StorageError: The database cannot be written.
     """
     return _insert(
         _prepare(
@@ -85,25 +92,43 @@ def create(
 
 @checked_call
 def create_many(rows: Iterable[NewSignal]) -> int:
-    """Record any number of signals in one transaction, all or none; return how many.
+    """Record any number of signals in one transaction, all or none.
 
-    Each row is a mapping with the arguments of `create`. A generator is read as it goes: its first
-    5,000 rows before the transaction begins, the others while it is open, and on SQLite every other
-    writer waits for it. Raises the errors of `create`, which then name the row:
-    `rows[2]: symbol: ...`.
+    A generator is read as it goes: its first 5,000 rows before the transaction begins, the others
+    while it is open, and on SQLite every other writer waits for it.
+
+    Args:
+        rows: Mappings with the arguments of `create`.
+
+    Returns:
+        How many were recorded.
+
+    Raises:
+        ValidationError: As from `create`, naming the row: `rows[2]: symbol: ...`.
+        DatabaseBusyError: As from `create`.
+        StorageError: As from `create`.
     """
     return write.insert_many(Signal, rows, _prepare, _insert)
 
 
 @checked_call
 def get_by_id(id: int) -> Signal | None:
-    """Return the signal with this id, or None. Raises `ValidationError` for what is no int."""
+    """Return the signal with this id, or None.
+
+    Raises:
+        ValidationError: The id is no int.
+    """
     return read.get_by_id(Signal, id)
 
 
 @checked_call
 def get_all(limit: int | None = None, *, strategy: str | None = None) -> list[Signal]:
-    """Return the signals, newest first; `limit=None` is all of them."""
+    """Return the signals, newest first.
+
+    Args:
+        limit: At most so many; None for all.
+        strategy: Only the signals of this strategy; None for every strategy.
+    """
     return read.newest_first(Signal, read.filters(Signal, strategy=strategy), limit)
 
 
@@ -111,7 +136,13 @@ def get_all(limit: int | None = None, *, strategy: str | None = None) -> list[Si
 def get_by_symbol(
     symbol: str, limit: int | None = None, *, strategy: str | None = None
 ) -> list[Signal]:
-    """Return the signals of one symbol, newest first; `limit=None` is all of them."""
+    """Return the signals of one symbol, newest first.
+
+    Args:
+        symbol: The symbol.
+        limit: At most so many; None for all.
+        strategy: Only the signals of this strategy; None for every strategy.
+    """
     filters = read.filters(Signal, write.required("symbol", symbol), strategy)
     return read.newest_first(Signal, filters, limit)
 
@@ -120,7 +151,13 @@ def get_by_symbol(
 def get_latest(
     symbol: str | None = None, limit: int | None = 10, *, strategy: str | None = None
 ) -> list[Signal]:
-    """Return the latest signals, newest first, whatever the order they were recorded in."""
+    """Return the latest signals, newest first, whatever the order they were recorded in.
+
+    Args:
+        symbol: Only the signals of this symbol; None for every symbol.
+        limit: At most so many; None for all.
+        strategy: Only the signals of this strategy; None for every strategy.
+    """
     return read.newest_first(Signal, read.filters(Signal, symbol, strategy), limit)
 
 
@@ -132,10 +169,16 @@ def get_by_date_range(
     *,
     strategy: str | None = None,
 ) -> list[Signal]:
-    """Return the signals of a time span in their order, both ends included.
+    """Return the signals of a time span in time order, both ends included.
 
-    `symbol=None` is every symbol; naive dates are taken as UTC. Raises `ValidationError` when the
-    end is before the start.
+    Args:
+        symbol: Only the signals of this symbol; None for every symbol.
+        start_date: The first time; naive datetimes are taken as UTC.
+        end_date: The last time; naive datetimes are taken as UTC.
+        strategy: Only the signals of this strategy; None for every strategy.
+
+    Raises:
+        ValidationError: The end is before the start.
     """
     write.required("start_date", start_date)
     write.required("end_date", end_date)
@@ -151,7 +194,14 @@ def get_by_signal_value(
     *,
     strategy: str | None = None,
 ) -> list[Signal]:
-    """Return the signals of one value (1, -1 or 0), newest first; `limit=None` is all of them."""
+    """Return the signals of one value, newest first.
+
+    Args:
+        signal_value: 1 (buy), -1 (sell) or 0 (nothing).
+        symbol: Only the signals of this symbol; None for every symbol.
+        limit: At most so many; None for all.
+        strategy: Only the signals of this strategy; None for every strategy.
+    """
     filters = read.filters(Signal, symbol, strategy)
     filters["signal_value"] = _value(write.required("signal_value", signal_value))
     return read.newest_first(Signal, filters, limit)
@@ -168,12 +218,20 @@ def get_by_metadata(
     limit: int | None = None,
     strategy: str | None = None,
 ) -> list[Signal]:
-    """Return the signals whose metadata has `key` and whose value there fits, newest first.
+    """Return the signals whose metadata has a key with a value that fits, newest first.
 
-    A dotted key reaches inside: `"bands.upper"`. `minimum` and `maximum` are included and find
-    numbers alone; `equals` takes text, a number, True or False, and finds its own kind (20 finds
-    20.0, not "20" and not True). It takes other types as they are stored: a datetime, a UUID and
-    the member of an Enum find what was recorded of them. Raises `ValidationError`.
+    Args:
+        key: The key; a dotted one reaches inside: `"bands.upper"`.
+        equals: Text, a number, True or False, which finds its own kind: 20 finds 20.0, not "20"
+            and not True. A datetime, a UUID or a member of an Enum finds what was recorded of it.
+        minimum: The least number, included.
+        maximum: The greatest number, included.
+        symbol: Only the signals of this symbol; None for every symbol.
+        limit: At most so many; None for all.
+        strategy: Only the signals of this strategy; None for every strategy.
+
+    Raises:
+        ValidationError: The key or a value cannot be looked for.
     """
     key = checked_key(key)
     bounds = [_number(name, value) for name, value in (("minimum", minimum), ("maximum", maximum))]
@@ -190,11 +248,21 @@ def iterate(
     start_date: datetime | None = None,
     end_date: datetime | None = None,
 ) -> Iterator[Signal]:
-    """Yield signals in time order, any number of them in constant memory, both ends included.
+    """Yield signals in time order, any number of them in constant memory.
 
-    On SQLite signals recorded meanwhile are seen when they come later in time; on PostgreSQL the
-    answer is of one time. No lock is held between: the loop may record and may take its time.
-    Inside `session_scope()` use it up there. Raises `ValidationError` at the call, `StorageError`.
+    On SQLite, signals recorded meanwhile are seen where they come later in time; on PostgreSQL the
+    result is of one time. No lock is held between two rows: the loop may record, and may take its
+    time. Inside `session_scope()` finish it there.
+
+    Args:
+        symbol: Only the signals of this symbol; None for every symbol.
+        strategy: Only the signals of this strategy; None for every strategy.
+        start_date: The first time, included; None for the beginning.
+        end_date: The last time, included; None for the end.
+
+    Raises:
+        ValidationError: An argument does not fit; raised by the call, not by the loop.
+        StorageError: The database cannot be read.
     """
     return read.stream(Signal, read.filters(Signal, symbol, strategy, start_date, end_date))
 
@@ -203,7 +271,13 @@ def iterate(
 def get_signal_count(
     symbol: str | None = None, signal_value: int | None = None, *, strategy: str | None = None
 ) -> int:
-    """Return how many signals there are."""
+    """Return how many signals there are.
+
+    Args:
+        symbol: Only the signals of this symbol; None for every symbol.
+        signal_value: Only the signals of this value; None for every value.
+        strategy: Only the signals of this strategy; None for every strategy.
+    """
     filters = read.filters(Signal, symbol, strategy)
     if signal_value is not None:
         filters["signal_value"] = _value(signal_value)
@@ -214,9 +288,15 @@ def get_signal_count(
 def update(signal: Signal, **changes: Unpack[SignalChanges]) -> Signal:
     """Write the named fields, and those assigned on `signal` since it was read; return `signal`.
 
-    No other field is written: a stale copy does not revert what others changed. Raises
-    `ValidationError` (also for an unknown name and for `id`), `NotFoundError` when the signal is
-    gone.
+    No other field is written: a stale copy does not revert what others changed.
+
+    Args:
+        signal: A signal that was recorded.
+        changes: Fields and their new values; the id cannot change.
+
+    Raises:
+        ValidationError: A value does not fit, or there is no such field.
+        NotFoundError: The signal was deleted.
     """
     write.require(Signal, signal)
     write.update(signal, changes)
@@ -227,7 +307,8 @@ def update(signal: Signal, **changes: Unpack[SignalChanges]) -> Signal:
 def delete(signal: Signal) -> None:
     """Delete a signal; the trades it led to stay, without it.
 
-    Raises `NotFoundError` when it is gone already.
+    Raises:
+        NotFoundError: It was deleted before.
     """
     write.require(Signal, signal)
     write.delete(signal)

@@ -92,11 +92,28 @@ def create(
 ) -> Trade:
     """Record one trade and return it as it is stored.
 
-    `timestamp` is now unless given, naive ones are taken as UTC; `id` is a new time-ordered UUID
-    unless given; `pnl` is what the trade realized, in quote currency; a negative `fee` is a
-    rebate. Raises `ValidationError` naming the field, `DuplicateError` with the id of the trade
-    that is there when the id, or the exchange's id on this exchange and symbol, was recorded
-    before, `DatabaseBusyError` and `StorageError`; then nothing is stored.
+    Args:
+        symbol: 1 to 64 printable characters, as the exchange writes it.
+        side: `"buy"` or `"sell"`, or an `OrderSide`.
+        price: Of one unit, in the quote currency of the symbol.
+        quantity: Above 0, in the base currency of the symbol.
+        pnl: What the trade realized, as the bot counts it, in the quote currency.
+        timestamp: Now unless given; naive datetimes are taken as UTC.
+        id: A UUID; a new one, ordered by time, unless given.
+        signal: The signal that led to the trade, or its id.
+        strategy: The name of the strategy.
+        fee: Negative for a rebate.
+        fee_currency: The currency of the fee.
+        exchange: The exchange; needed where there is an `exchange_trade_id`.
+        exchange_trade_id: The exchange's own id, unique for exchange and symbol.
+        trade_metadata: Any JSON value.
+
+    Raises:
+        ValidationError: A value does not fit; the message names the field.
+        DuplicateError: The id, or the exchange's id, was recorded before; `error.id` is the id of
+            that trade.
+        DatabaseBusyError: Another writer held the database for longer than `busy_timeout`.
+        StorageError: The database cannot be written.
     """
     return _insert_new(
         _prepare(
@@ -122,12 +139,22 @@ def create(
 
 @checked_call
 def create_many(rows: Iterable[NewTrade]) -> int:
-    """Record any number of trades in one transaction, all or none; return how many.
+    """Record any number of trades in one transaction, all or none.
 
-    Each row is a mapping with the arguments of `create`. A generator is read as it goes: its first
-    5,000 rows before the transaction begins, the others while it is open, and on SQLite every other
-    writer waits for it. Raises the errors of `create`, which then name the row:
-    `rows[2]: price: ...`.
+    A generator is read as it goes: its first 5,000 rows before the transaction begins, the others
+    while it is open, and on SQLite every other writer waits for it.
+
+    Args:
+        rows: Mappings with the arguments of `create`.
+
+    Returns:
+        How many were recorded.
+
+    Raises:
+        ValidationError: As from `create`, naming the row: `rows[2]: price: ...`.
+        DuplicateError: As from `create`, naming the row.
+        DatabaseBusyError: As from `create`.
+        StorageError: As from `create`.
     """
     return write.insert_many(Trade, rows, _prepare, _insert_new)
 
@@ -152,8 +179,17 @@ def get_or_create(
 ) -> tuple[Trade, bool]:
     """Record a fill once, however often and from however many processes it is reported.
 
-    Returns the trade and True when it was recorded now, or the one that was there, unchanged, and
-    False. The exchange's id counts together with exchange and symbol. Raises as `create` does.
+    The arguments are those of `create`. The exchange's id counts together with exchange and symbol.
+
+    Returns:
+        The trade, and True where it was recorded now; or the one that was recorded before,
+        unchanged, and False.
+
+    Raises:
+        ValidationError: As from `create`.
+        DuplicateError: `id` was given and another trade has it.
+        DatabaseBusyError: As from `create`.
+        StorageError: As from `create`.
     """
     write.required("exchange_trade_id", exchange_trade_id)
     values = _prepare(
@@ -185,13 +221,22 @@ def get_or_create(
 
 @checked_call
 def get_by_id(id: uuid.UUID | str) -> Trade | None:
-    """Return the trade with this id, or None. Raises `ValidationError` for what is no UUID."""
+    """Return the trade with this id, or None.
+
+    Raises:
+        ValidationError: The id is no UUID.
+    """
     return read.get_by_id(Trade, id)
 
 
 @checked_call
 def get_all(limit: int | None = None, *, strategy: str | None = None) -> list[Trade]:
-    """Return the trades, newest first; `limit=None` is all of them."""
+    """Return the trades, newest first.
+
+    Args:
+        limit: At most so many; None for all.
+        strategy: Only the trades of this strategy; None for every strategy.
+    """
     return read.newest_first(Trade, read.filters(Trade, strategy=strategy), limit)
 
 
@@ -199,7 +244,13 @@ def get_all(limit: int | None = None, *, strategy: str | None = None) -> list[Tr
 def get_by_symbol(
     symbol: str, limit: int | None = None, *, strategy: str | None = None
 ) -> list[Trade]:
-    """Return the trades of one symbol, newest first; `limit=None` is all of them."""
+    """Return the trades of one symbol, newest first.
+
+    Args:
+        symbol: The symbol.
+        limit: At most so many; None for all.
+        strategy: Only the trades of this strategy; None for every strategy.
+    """
     filters = read.filters(Trade, write.required("symbol", symbol), strategy)
     return read.newest_first(Trade, filters, limit)
 
@@ -208,7 +259,13 @@ def get_by_symbol(
 def get_latest(
     symbol: str | None = None, limit: int | None = 10, *, strategy: str | None = None
 ) -> list[Trade]:
-    """Return the latest trades, newest first, whatever the order they were recorded in."""
+    """Return the latest trades, newest first, whatever the order they were recorded in.
+
+    Args:
+        symbol: Only the trades of this symbol; None for every symbol.
+        limit: At most so many; None for all.
+        strategy: Only the trades of this strategy; None for every strategy.
+    """
     return read.newest_first(Trade, read.filters(Trade, symbol, strategy), limit)
 
 
@@ -220,10 +277,16 @@ def get_by_date_range(
     *,
     strategy: str | None = None,
 ) -> list[Trade]:
-    """Return the trades of a time span in their order, both ends included.
+    """Return the trades of a time span in time order, both ends included.
 
-    `symbol=None` is every symbol; naive dates are taken as UTC. Raises `ValidationError` when the
-    end is before the start.
+    Args:
+        symbol: Only the trades of this symbol; None for every symbol.
+        start_date: The first time; naive datetimes are taken as UTC.
+        end_date: The last time; naive datetimes are taken as UTC.
+        strategy: Only the trades of this strategy; None for every strategy.
+
+    Raises:
+        ValidationError: The end is before the start.
     """
     write.required("start_date", start_date)
     write.required("end_date", end_date)
@@ -239,27 +302,46 @@ def iterate(
     start_date: datetime | None = None,
     end_date: datetime | None = None,
 ) -> Iterator[Trade]:
-    """Yield trades in time order, any number of them in constant memory, both ends included.
+    """Yield trades in time order, any number of them in constant memory.
 
-    On SQLite trades recorded meanwhile are seen when they come later in time; on PostgreSQL the
-    answer is of one time. No lock is held between: the loop may record and may take its time.
-    Inside `session_scope()` use it up there. Raises `ValidationError` at the call, `StorageError`.
+    On SQLite, trades recorded meanwhile are seen where they come later in time; on PostgreSQL the
+    result is of one time. No lock is held between two rows: the loop may record, and may take its
+    time. Inside `session_scope()` finish it there.
+
+    Args:
+        symbol: Only the trades of this symbol; None for every symbol.
+        strategy: Only the trades of this strategy; None for every strategy.
+        start_date: The first time, included; None for the beginning.
+        end_date: The last time, included; None for the end.
+
+    Raises:
+        ValidationError: An argument does not fit; raised by the call, not by the loop.
+        StorageError: The database cannot be read.
     """
     return read.stream(Trade, read.filters(Trade, symbol, strategy, start_date, end_date))
 
 
 @checked_call
 def get_total_pnl(symbol: str | None = None, *, strategy: str | None = None) -> float:
-    """Return the sum of the recorded PnL, 0.0 when there is none.
+    """Return the sum of the recorded PnL, 0.0 where there is none.
 
-    In quote currency: name a symbol where symbols are quoted in different ones.
+    It is in the quote currency: name a symbol where symbols have different ones.
+
+    Args:
+        symbol: Only the trades of this symbol; None for every symbol.
+        strategy: Only the trades of this strategy; None for every strategy.
     """
     return read.total(Trade, "pnl", read.filters(Trade, symbol, strategy))
 
 
 @checked_call
 def get_trade_count(symbol: str | None = None, *, strategy: str | None = None) -> int:
-    """Return how many trades there are."""
+    """Return how many trades there are.
+
+    Args:
+        symbol: Only the trades of this symbol; None for every symbol.
+        strategy: Only the trades of this strategy; None for every strategy.
+    """
     return read.count(Trade, read.filters(Trade, symbol, strategy))
 
 
@@ -267,9 +349,16 @@ def get_trade_count(symbol: str | None = None, *, strategy: str | None = None) -
 def update(trade: Trade, **changes: Unpack[TradeChanges]) -> Trade:
     """Write the named fields, and those assigned on `trade` since it was read; return `trade`.
 
-    No other field is written: a stale copy does not revert what others changed. Raises
-    `ValidationError` (also for an unknown name and for `id`), `NotFoundError` when the trade is
-    gone, `DuplicateError` when another trade has the exchange's id.
+    No other field is written: a stale copy does not revert what others changed.
+
+    Args:
+        trade: A trade that was recorded.
+        changes: Fields and their new values; the id cannot change.
+
+    Raises:
+        ValidationError: A value does not fit, or there is no such field.
+        NotFoundError: The trade was deleted.
+        DuplicateError: Another trade has the exchange's id.
     """
     write.require(Trade, trade)
     write.update(trade, changes)
@@ -278,7 +367,11 @@ def update(trade: Trade, **changes: Unpack[TradeChanges]) -> Trade:
 
 @checked_call
 def delete(trade: Trade) -> None:
-    """Delete a trade. Raises `NotFoundError` when it is gone already."""
+    """Delete a trade.
+
+    Raises:
+        NotFoundError: It was deleted before.
+    """
     write.require(Trade, trade)
     write.delete(trade)
 

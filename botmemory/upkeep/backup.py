@@ -127,7 +127,7 @@ def _exclusive(path: Path) -> Iterator[None]:
 def _require_copy(connection: sqlite3.Connection, path: Path) -> None:
     names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
     if not {"trade", "signal", "schema_migration"} <= names:
-        raise SchemaError(f"{path}: is not a copy of a memory: it has no trades and signals")
+        raise SchemaError(f"{path}: is not a copy of a database: it has no trades and signals")
 
 
 @contextlib.contextmanager
