@@ -1,1 +1,1 @@
-"""What botmemory costs, measured."""
+"""Benchmarks: botmemory beside the driver and two ORMs."""

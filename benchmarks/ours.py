@@ -13,7 +13,7 @@ from botmemory.repositories import trades
 
 
 class Botmemory:
-    """Models in, models out, every value checked."""
+    """Models in, models out, every value validated."""
 
     name = "botmemory"
 
@@ -35,8 +35,8 @@ class Botmemory:
     def create_many(self, rows: Iterable[dict[str, Any]]) -> None:
         trades.create_many(rows)  # type: ignore[arg-type]
 
-    def ids_at(self, moments: list[datetime]) -> list[uuid.UUID]:
-        return [trades.get_by_date_range(None, at, at)[0].id for at in moments]
+    def ids_at(self, timestamps: list[datetime]) -> list[uuid.UUID]:
+        return [trades.get_by_date_range(None, at, at)[0].id for at in timestamps]
 
     def get_by_id(self, key: uuid.UUID) -> Trade | None:
         return trades.get_by_id(key)

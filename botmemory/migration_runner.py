@@ -1,8 +1,8 @@
-"""The script that brings a database from one version of the schema to another.
+"""The script that applies and reverts migrations, and the functions behind it.
 
     python -m botmemory.migration_runner [--db TARGET | --config FILE] COMMAND
 
-Exit codes: 0 up to date or done, 1 steps are pending (`status`, `check`) or the tables differ
+Exit codes: 0 up to date or done, 1 migrations are pending (`status`, `check`) or the tables differ
 from the models (`check`), 2 an error.
 """
 
@@ -14,7 +14,7 @@ import importlib
 import json
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import peewee
 from playhouse.migrations import Runner
@@ -31,39 +31,48 @@ from .schema.versions import SCRIPT, down, require_current, stamp, status, up
 
 __all__ = ["down", "main", "require_current", "stamp", "status", "up"]
 
+Result: TypeAlias = tuple[int, Any, list[str]]  # exit code; output as data and as lines
+
 _SETTINGS = ("db_path", "migrations")
 _COMMANDS = {
-    "up": "apply what is pending, or up to and with NAME",
-    "down": "revert the latest, or back to and with NAME",
+    "up": "apply pending migrations, all or up to and including NAME",
+    "down": "revert the latest migration, or all back to and including NAME",
     "status": "list the migrations; exit 1 if some are pending",
     "plan": "show the SQL that 'up' would run, and change nothing",
     "check": "compare tables and models; exit 1 if they differ",
     "create": "write the next file in the folder of --migrations",
-    "stamp": "record what is pending up to and with NAME, or all of it, without running it",
+    "stamp": "record pending migrations as applied without running them",
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the script and return its exit code."""
-    asked = _parser().parse_args(argv)
+    """Run the script.
+
+    Args:
+        argv: The arguments of the command line; None for those of the process.
+
+    Returns:
+        The exit code.
+    """
+    arguments = _parser().parse_args(argv)
     try:
-        given = {name: value for name, value in vars(asked).items() if name in _SETTINGS}
+        settings = {name: value for name, value in vars(arguments).items() if name in _SETTINGS}
         config = (
-            Config.from_file(asked.config, **given)
-            if "config" in asked
-            else Config.from_env(**given)
+            Config.from_file(arguments.config, **settings)
+            if "config" in arguments
+            else Config.from_env(**settings)
         )
-        code, said, lines = _run(config, asked)
+        code, data, lines = _run(config, arguments)
     except BotMemoryError as error:
-        what = json.dumps({"error": str(error)}) if "json" in asked else f"error: {error}"
-        print(what, file=sys.stderr)
+        message = json.dumps({"error": str(error)}) if "json" in arguments else f"error: {error}"
+        print(message, file=sys.stderr)
         return 2
-    print(json.dumps(said) if "json" in asked else "\n".join(lines))
+    print(json.dumps(data) if "json" in arguments else "\n".join(lines))
     return code
 
 
 def _parser() -> argparse.ArgumentParser:
-    # before the command or after it; what is not given is not there
+    # an option may stand before or after the command; the default must not overwrite it
     options = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
     source = options.add_mutually_exclusive_group()
     source.add_argument(
@@ -74,9 +83,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     source.add_argument("--config", metavar="FILE", help="read the settings from a TOML file")
     options.add_argument(
-        "--migrations", metavar="FOLDER", help="of custom tables (BOTMEMORY_MIGRATIONS)"
+        "--migrations", metavar="FOLDER", help="custom migrations (BOTMEMORY_MIGRATIONS)"
     )
-    options.add_argument("--json", action="store_true", help="answer in JSON")
+    options.add_argument("--json", action="store_true", help="print JSON")
     parser = argparse.ArgumentParser(
         prog=SCRIPT,
         parents=[options],
@@ -85,58 +94,60 @@ def _parser() -> argparse.ArgumentParser:
         "tables differ from the models (check), 2 an error",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    one = {
+    subparsers = {
         name: commands.add_parser(name, help=text, description=f"{text}.", parents=[options])
         for name, text in _COMMANDS.items()
     }
     for name in ("up", "down", "plan", "stamp"):
-        one[name].add_argument("name", nargs="?", metavar="NAME", help="a migration, by its name")
-    one["down"].add_argument("--yes", action="store_true", help="also where values are dropped")
-    one["check"].add_argument(
+        subparsers[name].add_argument(
+            "name", nargs="?", metavar="NAME", help="the name of a migration"
+        )
+    subparsers["down"].add_argument(
+        "--yes", action="store_true", help="revert even if values are dropped"
+    )
+    subparsers["check"].add_argument(
         "--models", metavar="MODULE", help="the module with the models of custom tables"
     )
-    one["create"].add_argument("name", metavar="NAME", help="what it does, as in add_note")
+    subparsers["create"].add_argument("name", metavar="NAME", help="what it does, as in add_note")
     return parser
 
 
-def _run(config: Config, asked: argparse.Namespace) -> tuple[int, Any, list[str]]:
-    """Return the exit code, and what is said as data and as lines."""
-    command = asked.command
+def _run(config: Config, arguments: argparse.Namespace) -> Result:
+    command = arguments.command
     if command == "create":
-        return _create(config, asked.name)
-    if command != "up":  # never make a file only to say that it is empty
+        return _create(config, arguments.name)
+    show = {"status": _status, "plan": _plan, "check": _check}.get(command)
+    if command != "up":  # read-only, so that a misspelt path does not create a file
         with open_temporarily(dataclasses.replace(config, read_only=True)) as database:
-            if command == "status":
-                return _status(database)
-            if config.backend == "sqlite" and command in ("plan", "check"):
-                return _look(database, asked)
+            if show is not None and (command == "status" or config.backend == "sqlite"):
+                return show(database, arguments)
     with open_temporarily(config) as database:
-        if command in ("plan", "check"):  # a server shows it in a transaction that is rolled back
-            return _look(database, asked)
+        if show is not None:  # a server needs a transaction, which is rolled back
+            return show(database, arguments)
         if command == "up":
-            return _done("applied", up(database, asked.name), "up to date")
+            return _done("applied", up(database, arguments.name), "up to date")
         if command == "stamp":
-            return _done("recorded", stamp(database, asked.name), "nothing to record")
-        if not asked.yes and (lost := plan.losses(database, asked.name)):
+            return _done("recorded", stamp(database, arguments.name), "nothing to record")
+        if not arguments.yes and (losses := plan.losses(database, arguments.name)):
             raise SchemaError(
-                f"{config.label}: 'down' would drop {', '.join(lost)}; nothing was changed: say "
-                "--yes if that may go"
+                f"{config.label}: 'down' would drop {', '.join(losses)}; nothing was changed; "
+                "repeat it with --yes to drop them"
             )
-        return _done("reverted", down(database, asked.name), "nothing to revert")
+        return _done("reverted", down(database, arguments.name), "nothing to revert")
 
 
-def _done(verb: str, names: list[str], nothing: str) -> tuple[int, Any, list[str]]:
-    return 0, {verb: names}, [f"{verb}: {name}" for name in names] or [nothing]
+def _done(verb: str, names: list[str], message: str) -> Result:
+    return 0, {verb: names}, [f"{verb}: {name}" for name in names] or [message]
 
 
-def _status(database: Backend) -> tuple[int, Any, list[str]]:
+def _status(database: Backend, _: argparse.Namespace) -> Result:
     steps = status(database)
     width = max(len(step.name) for step in steps)
     lines = [database.config.label]
     for step in steps:
         when = f"{step.applied:%Y-%m-%d %H:%M:%S} UTC" if step.applied else "pending"
         lines.append(f"[{'x' if step.applied else ' '}] {step.name:<{width}}  {when}")
-    said = [
+    data = [
         {
             "name": step.name,
             "applied": step.applied and f"{step.applied.isoformat(' ')}+00:00",
@@ -144,55 +155,51 @@ def _status(database: Backend) -> tuple[int, Any, list[str]]:
         }
         for step in steps
     ]
-    return int(any(not step.applied for step in steps)), said, lines
+    return int(any(not step.applied for step in steps)), data, lines
 
 
-def _look(database: Backend, asked: argparse.Namespace) -> tuple[int, Any, list[str]]:
-    if asked.command == "check":
-        return _check(database, asked.models)
-    return _plan(database, asked.name)
+def _plan(database: Backend, arguments: argparse.Namespace) -> Result:
+    planned = plan.plan(database, arguments.name)
+    data = [{"name": name, "sql": statements} for name, statements in planned]
+    lines = [line for name, statements in planned for line in (f"-- {name}", *statements)]
+    return 0, data, lines or ["-- up to date"]
 
 
-def _plan(database: Backend, target: str | None) -> tuple[int, Any, list[str]]:
-    lines = []
-    planned = plan.plan(database, target)
-    for name, statements in planned:
-        lines += [f"-- {name}", *statements]
-    said = [{"name": name, "sql": statements} for name, statements in planned]
-    return 0, said, lines or ["-- up to date"]
-
-
-def _check(database: Backend, module: str | None) -> tuple[int, Any, list[str]]:
-    if waiting := [f"pending: {step.name}" for step in status(database) if not step.applied]:
-        return 1, waiting, waiting
+def _check(database: Backend, arguments: argparse.Namespace) -> Result:
+    if pending := [f"pending: {step.name}" for step in status(database) if not step.applied]:
+        return 1, pending, pending
     if not database.can_make_scratch():
-        raise SchemaError(f"{database.config.label}: tables and models cannot be compared here")
-    found = drift(database, [Signal, Trade, *(_models(module) if module else [])])
-    return int(bool(found)), found, found or ["the tables are what the models say"]
+        raise SchemaError(
+            f"{database.config.label}: comparing tables with models needs temporary tables, which "
+            "are not allowed here; use a role that may create them"
+        )
+    custom = _models(arguments.models) if arguments.models else []
+    differences = drift(database, [Signal, Trade, *custom])
+    return int(bool(differences)), differences, differences or ["the tables match the models"]
 
 
 def _models(module: str) -> list[type[BaseModel]]:
-    """Return the models that a module defines for custom tables."""
+    """Return the models of custom tables that a module defines."""
     sys.path.insert(0, "")
     try:
         names = vars(importlib.import_module(module))
-    except Exception as error:  # a module is a program: anything may be wrong with it
+    except Exception as error:  # importing a module may raise anything
         raise SchemaError(
             f"{module}: cannot be imported: {type(error).__name__}: {error}"
         ) from error
     finally:
         sys.path.remove("")
-    found = [
+    models = [
         model
         for model in names.values()
         if isinstance(model, type) and issubclass(model, BaseModel) and model.__module__ == module
     ]
-    if not found:
-        raise SchemaError(f"{module}: defines no model on botmemory's BaseModel")
-    return found
+    if not models:
+        raise SchemaError(f"{module}: defines no subclass of botmemory.BaseModel; name another")
+    return models
 
 
-def _create(config: Config, name: str) -> tuple[int, Any, list[str]]:
+def _create(config: Config, name: str) -> Result:
     if config.migrations is None:
         raise SchemaError("create: name the folder of the custom migrations with --migrations")
     folder = config.migrations

@@ -1,8 +1,8 @@
-"""A paper-trading bot that records its trades: it is killed half-way and goes on where it was.
+"""A paper-trading bot that is killed half-way and continues from its database.
 
 It replays daily prices of GOOG through a crossover of two moving averages. Each crossing is a
-signal; each signal that changes the position is a trade. Nothing but the database says, after the
-kill, what the bot holds and what it has earned.
+signal; each signal that changes the position is a trade. After the kill, the bot reads its position
+and its PnL from the database.
 
     python examples/paper_bot.py [--db FILE] [--stop-after BARS]
 """
@@ -44,7 +44,7 @@ def read_bars() -> list[Bar]:
 
 
 def crossings(bars: list[Bar]) -> Iterator[tuple[Bar, int, dict[str, float]]]:
-    """Yield the bar, the direction and the averages each time one average crosses the other."""
+    """Yield bar, direction and averages for each crossing of the two averages."""
     closes = [bar.close for bar in bars]
     before = None
     for end in range(SLOW, len(bars) + 1):
@@ -81,7 +81,7 @@ def act_on(bar: Bar, direction: int, averages: dict[str, float]) -> None:
 
 
 def realized(position: positions.Position, change: float, price: float) -> float | None:
-    """Return what closing earns, None for a trade that only opens."""
+    """Return the PnL of a trade that closes a position; None for one that only opens."""
     if position.average_entry_price is None or (position.quantity > 0) == (change > 0):
         return None
     closed = min(abs(position.quantity), abs(change))
@@ -90,7 +90,7 @@ def realized(position: positions.Position, change: float, price: float) -> float
 
 
 def replay(bars: list[Bar], stop_after: int | None) -> None:
-    """Trade the bars the database does not know yet."""
+    """Act on the crossings after the latest recorded signal."""
     latest = signals.get_latest(SYMBOL, limit=1)
     for bar, direction, averages in crossings(bars[:stop_after]):
         if not latest or bar.timestamp > latest[0].timestamp:
@@ -98,20 +98,20 @@ def replay(bars: list[Bar], stop_after: int | None) -> None:
     if stop_after is not None:
         print(f"  killed after bar {stop_after:,}, on {bars[stop_after - 1].timestamp:%Y-%m-%d}\n")
         sys.stdout.flush()
-        os._exit(9)  # no goodbye: nothing is closed, nothing is written any more
+        os._exit(9)  # nothing is closed or written after this
 
 
-def holding() -> str:
+def describe_position() -> str:
     position = positions.get(SYMBOL)
     if position.average_entry_price is None or position.opened_at is None:
-        return "nothing"
+        return "none"
     return (
         f"{position.quantity:+g} {SYMBOL} at {position.average_entry_price:.2f} "
         f"since {position.opened_at:%Y-%m-%d}"
     )
 
 
-def why(trade: Trade) -> str:
+def describe_signal(trade: Trade) -> str:
     signal: Signal | None = trade.signal
     if signal is None:
         return "no signal"
@@ -121,17 +121,17 @@ def why(trade: Trade) -> str:
 
 
 def report(file: str) -> None:
-    print(f"\nWhat {file} remembers")
+    print(f"\nThe result in {file}")
     print(f"  trades     {trades.get_trade_count()}")
     print(f"  signals    {signals.get_signal_count()}")
     print(f"  total PnL  {trades.get_total_pnl():,.2f} USD")
-    print(f"  holds      {holding()}")
-    print("\nIts last trades, and why")
+    print(f"  position   {describe_position()}")
+    print("\nThe last trades and their signals")
     for trade in trades.get_latest(SYMBOL, limit=5):
         pnl = "" if trade.pnl is None else f"{trade.pnl:+,.2f}"
         print(
             f"  {trade.timestamp:%Y-%m-%d}  {trade.side:4}  {trade.quantity:3g} at "
-            f"{trade.price:7.2f}  {pnl:>10}  {why(trade)}"
+            f"{trade.price:7.2f}  {pnl:>10}  {describe_signal(trade)}"
         )
 
 
@@ -148,9 +148,9 @@ def main() -> None:
         subprocess.run([sys.executable, __file__, *half], check=False)
 
     init_db(arguments.db)
-    print("A process starts; from the database alone it knows")
+    print("A process starts and reads from the database:")
     print(f"  {trades.get_trade_count()} trades, total PnL {trades.get_total_pnl():,.2f} USD")
-    print(f"  it holds {holding()}")
+    print(f"  position: {describe_position()}")
     replay(bars, arguments.stop_after)
     report(arguments.db)
     close_db()

@@ -13,10 +13,10 @@ MARK = "<!-- from here on generated: python tests/cli_reference.py -->\n"
 
 
 def reference() -> str:
-    """Return what each command says of itself."""
+    """Return the help texts of all commands."""
     parts = [f"```text\n{_help(cli, 'botmemory')}\n```\n"]
     for name in sorted(cli.commands):
-        if name != "migrate":  # whose help is that of the runner
+        if name != "migrate":  # it prints the help of the migration runner
             text = _help(cli.commands[name], f"botmemory {name}")
             parts.append(f"### {name}\n\n```text\n{text}\n```\n")
     return "\n".join(parts)
@@ -30,5 +30,5 @@ def _help(command: click.Command, name: str) -> str:
 
 
 if __name__ == "__main__":
-    written = PAGE.read_text(encoding="utf-8").partition(MARK)[0]
-    PAGE.write_text(f"{written}{MARK}\n{reference()}", encoding="utf-8")
+    prose = PAGE.read_text(encoding="utf-8").partition(MARK)[0]
+    PAGE.write_text(f"{prose}{MARK}\n{reference()}", encoding="utf-8")

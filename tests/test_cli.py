@@ -1,4 +1,4 @@
-"""The `botmemory` command, called as a person and as a program would."""
+"""The `botmemory` command: its tables, JSON and CSV, exit codes and errors."""
 
 from __future__ import annotations
 
@@ -35,10 +35,12 @@ Run = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def run() -> Run:
-    """Run the command and return its exit code, its output and its errors."""
+    """Run the command and return its exit code, stdout and stderr."""
 
     def run(*arguments: object) -> tuple[int, str, str]:
-        done = CliRunner().invoke(cli, [str(one) for one in arguments], prog_name="botmemory")
+        done = CliRunner().invoke(
+            cli, [str(argument) for argument in arguments], prog_name="botmemory"
+        )
         assert done.exception is None or isinstance(done.exception, SystemExit), done.exc_info
         return done.exit_code, done.stdout, done.stderr
 
@@ -47,7 +49,7 @@ def run() -> Run:
 
 @pytest.fixture
 def filled(target: str) -> str:
-    """A database of two trades and their signals, closed."""
+    """A database with two trades and their signals, closed."""
     init_db(target)
     bought = signal(
         timestamp=at(0), signal_metadata={"rsi": 27.5, "price": 99.5, "why": "dip"}, strategy="a"
@@ -86,7 +88,7 @@ class TestTables:
         ]
         assert re.fullmatch(r"2024-01-01 01:00 +BTC/USDT +buy +1 +100 +[\w-]{13}  a *", oldest)
 
-    def test_they_are_narrowed(self, filled: str, run: Run) -> None:
+    def test_filters(self, filled: str, run: Run) -> None:
         def count(*options: str) -> int:
             return len(json.loads(run("trades", "--db", filled, "--json", *options)[1]))
 
@@ -110,7 +112,7 @@ class TestTables:
         assert out.splitlines()[2].split() == row.split()
         _, out, _ = run("--db", filled, "positions", "--symbol", "ETH/USDT", "--json")
         assert json.loads(out)[0]["quantity"] == 0.0
-        assert run("--db", filled, "positions", "--strategy", "b") == (0, "", "nothing is held\n")
+        assert run("--db", filled, "positions", "--strategy", "b") == (0, "", "no open positions\n")
 
     def test_pnl(self, filled: str, run: Run) -> None:
         _, out, _ = run("--db", filled, "pnl")
@@ -125,12 +127,12 @@ class TestTables:
             "4.00",
         ]
         _, out, _ = run("--db", filled, "pnl", "--by", "day", "--json")
-        assert [(one["key"], one["total_pnl"]) for one in json.loads(out)] == [
+        assert [(group["key"], group["total_pnl"]) for group in json.loads(out)] == [
             ("2024-01-01", 0.0),
             ("2024-01-02", 4.0),
         ]
 
-    def test_performance_is_said_for_each_currency(self, filled: str, run: Run) -> None:
+    def test_performance_of_each_currency(self, filled: str, run: Run) -> None:
         init_db(filled)
         trade(symbol="ETH/EUR", pnl=-3)
         close_db()
@@ -140,14 +142,16 @@ class TestTables:
         assert re.search(r"^total pnl +-3.00$", first, re.MULTILINE)
         assert re.search(r"^fees +0.5 USDT$", second, re.MULTILINE)
         _, out, _ = run("--db", filled, "performance", "--json", "--quote", "USDT")
-        assert [one["win_rate"] for one in json.loads(out)] == [1.0]
+        assert [summary["win_rate"] for summary in json.loads(out)] == [1.0]
         code, _, err = run("--db", filled, "pnl", "--by", "day")
         assert code == 2
         assert "different currencies, which do not add up: 'EUR', 'USDT'" in err
 
     def test_attribution(self, filled: str, run: Run) -> None:
         _, out, _ = run("--db", filled, "attribution", "rsi", "--ends", "30,70", "--json")
-        assert [(one["label"], one["trades"], one["total_pnl"]) for one in json.loads(out)] == [
+        assert [
+            (group["label"], group["trades"], group["total_pnl"]) for group in json.loads(out)
+        ] == [
             ("below 30", 1, 0.0),
             ("70 or more", 1, 4.0),
         ]
@@ -161,7 +165,7 @@ class TestTables:
         _, out, _ = run("--db", filled, "conversion", "--csv")
         assert out == "signal_value,signals,acted_on,rate,trades\n1,1,1,1.0,1\n-1,1,1,1.0,1\n"
 
-    def test_an_empty_memory(self, target: str, run: Run) -> None:
+    def test_an_empty_database(self, target: str, run: Run) -> None:
         for command in ("trades", "signals", "positions", "pnl", "performance", "conversion"):
             code, out, err = run("--db", target, command)
             assert (code, out) == (0, "")
@@ -169,7 +173,7 @@ class TestTables:
             assert run("--db", target, command, "--json") == (0, "[]\n", "")
             assert run("--db", target, command, "--csv") == (0, "", "")
 
-    def test_what_is_in_the_memory_is_shown_as_it_is(self, target: str, run: Run) -> None:
+    def test_text_that_looks_like_markup_is_shown_unchanged(self, target: str, run: Run) -> None:
         init_db(target)
         trade(symbol="[red]X[/red]", strategy=":smile:")
         close_db()
@@ -186,11 +190,7 @@ class TestExplain:
         for text in (str(first.id), first.id.hex, str(first.id)[:20], first.id.hex[:30].upper()):
             code, out, err = run("--db", filled, "explain", text)
             assert (code, err) == (0, "")
-            lines = dict(
-                line.split("  ", 1) for line in out.replace("  ", "\t", 1).splitlines() if 0
-            )
-            assert lines == {}
-            for said in (
+            for line in (
                 r"trade +buy 1 BTC/USDT at 100",
                 r"delay +1:00:00",
                 r"signal price +99.5",
@@ -198,20 +198,21 @@ class TestExplain:
                 r"  rsi +27.5",
                 r'  why +"dip"',
             ):
-                assert re.search(f"^{said}$", out, re.MULTILINE), (said, out)
+                assert re.search(f"^{line}$", out, re.MULTILINE), (line, out)
         _, out, _ = run("--db", filled, "explain", str(first.id), "--json")
-        told = json.loads(out)
-        assert (told["delay"], told["slippage"], told["indicators"]["rsi"]) == (3600.0, 0.5, 27.5)
-        assert told["trade"]["id"] == str(first.id)
+        values = json.loads(out)
+        assert (values["delay"], values["slippage"]) == (3600.0, 0.5)
+        assert values["indicators"]["rsi"] == 27.5
+        assert values["trade"]["id"] == str(first.id)
         _, out, _ = run("--db", filled, "explain", str(first.id), "--price-key", "rsi")
         assert "72.5" in out
 
-    def test_what_is_not_there_or_not_one(self, filled: str, run: Run) -> None:
+    def test_an_id_that_matches_no_trade_or_several(self, filled: str, run: Run) -> None:
         init_db(filled)
-        made = trade(id="0190a5a4-7b7c-7000-8000-00000000000a")
+        created = trade(id="0190a5a4-7b7c-7000-8000-00000000000a")
         trade(id="0190a5a4-7b7c-7000-8000-00000000000b")
         close_db()
-        for text, said in (
+        for text, message in (
             ("ffff", "there is no trade whose id begins with ffff"),
             ("0190a5a4", "several trades begin with 0190a5a4; give more"),
             ("xyz", "'xyz' is not a UUID"),
@@ -219,9 +220,9 @@ class TestExplain:
         ):
             code, out, err = run("--db", filled, "explain", text)
             assert (code, out) == (2, "")
-            assert said in err
-        _, out, _ = run("--db", filled, "explain", str(made.id))
-        assert re.search(r"^signal +none is named$", out, re.MULTILINE)
+            assert message in err
+        _, out, _ = run("--db", filled, "explain", str(created.id))
+        assert re.search(r"^signal +none$", out, re.MULTILINE)
 
 
 class TestMachines:
@@ -240,7 +241,7 @@ class TestMachines:
         code, _, err = run("trades", "--json", "--csv")
         assert (code, "exclude each other" in err) == (2, True)
 
-    def test_what_is_piped_is_not_cut(self, filled: str) -> None:
+    def test_piped_output_is_not_truncated(self, filled: str) -> None:
         init_db(filled)
         signal(signal_metadata={"long": "x" * 500})
         close_db()
@@ -256,22 +257,22 @@ class TestMachines:
 
 
 class TestStatus:
-    def test_what_it_says(self, filled: str, run: Run) -> None:
+    def test_its_lines(self, filled: str, run: Run) -> None:
         code, out, err = run("status", "--db", filled)
         assert (code, err) == (0, "")
-        for said in (
+        for line in (
             r"schema +0004_lengthen_symbol",
             r"pending +nothing",
             r"trades +2",
             r"last trade +2024-01-02 06:00:00 UTC",
             r"signals +2",
         ):
-            assert re.search(f"^{said}$", out, re.MULTILINE), out
-        told = json.loads(run("--db", filled, "status", "--json")[1])
-        assert told["size"] > 10_000
-        assert (told["trades"], told["pending"]) == (2, [])
+            assert re.search(f"^{line}$", out, re.MULTILINE), out
+        values = json.loads(run("--db", filled, "status", "--json")[1])
+        assert values["size"] > 10_000
+        assert (values["trades"], values["pending"]) == (2, [])
 
-    def test_what_is_pending_is_exit_1(self, filled: str, run: Run) -> None:
+    def test_pending_migrations_exit_with_1(self, filled: str, run: Run) -> None:
         assert run("--db", filled, "migrate", "down")[0] == 0
         code, out, _ = run("--db", filled, "status")
         assert code == 1
@@ -280,7 +281,7 @@ class TestStatus:
         code, _, err = run("--db", filled, "trades")
         assert (code, "migrations are pending: 0004" in err) == (2, True)
 
-    def test_a_memory_without_tables(self, path: Path, run: Run) -> None:
+    def test_a_database_without_tables(self, path: Path, run: Run) -> None:
         with closing(sqlite3.connect(path)) as connection:
             connection.execute("PRAGMA user_version = 1")
         code, out, _ = run("--db", path, "status")
@@ -289,7 +290,7 @@ class TestStatus:
 
 
 class TestOtherCommands:
-    def test_migrate_hands_over_to_the_runner(
+    def test_migrate_runs_the_migration_runner(
         self, path: Path, run: Run, capfd: pytest.CaptureFixture[str]
     ) -> None:
         code, out, _ = run("--db", path, "migrate", "up")
@@ -323,13 +324,13 @@ class TestOtherCommands:
             connection.execute("DROP INDEX trade_symbol")
         code, out, _ = run("--db", path, "check")
         assert code == 1
-        assert out.startswith("error: the tables are not as the migrations make them: trade: the")
-        found = json.loads(run("--db", path, "check", "--json")[1])
-        assert found[0]["severity"] == "error"
+        assert out.startswith("error: the tables differ from the migrations: trade: the")
+        findings = json.loads(run("--db", path, "check", "--json")[1])
+        assert findings[0]["severity"] == "error"
 
-    def test_nothing_is_created_or_disturbed_by_looking(self, path: Path, run: Run) -> None:
-        looks = ("status", "trades", "signals", "positions", "pnl", "performance", "conversion")
-        for command in (*looks, "check", "explain abcd", "attribution rsi"):
+    def test_commands_that_read_create_and_change_nothing(self, path: Path, run: Run) -> None:
+        commands = ("status", "trades", "signals", "positions", "pnl", "performance", "conversion")
+        for command in (*commands, "check", "explain abcd", "attribution rsi"):
             code, out, err = run("--db", path, *command.split())
             assert (code, out) == (2, "")
             assert f"{path}: there is no such database to read; check the path" in err
@@ -338,7 +339,7 @@ class TestOtherCommands:
         trade()
         close_db()
         before = path.read_bytes()
-        for command in looks:
+        for command in commands:
             assert run("--db", path, command)[0] == 0
         assert path.read_bytes() == before
         assert {file.name for file in path.parent.iterdir()} <= {"bot.db", "bot.db-lock"}
@@ -357,7 +358,7 @@ class TestOtherCommands:
         assert len(json.loads(done.stdout)) == 3
         assert trades.get_trade_count() == 4
 
-    def test_the_memory_is_named_by_options_the_environment_or_a_file(
+    def test_the_database_is_chosen_by_options_the_environment_or_a_file(
         self, filled: str, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
         monkeypatch.setenv("BOTMEMORY_DB_PATH", filled)
@@ -394,18 +395,18 @@ class TestTerminal:
                 os.environ.pop("COLUMNS", None)
                 os.environ.update({"TERM": "xterm-256color", "LC_ALL": "C.UTF-8"} | environment)
                 os.execv(COMMAND[0], [*COMMAND, "--db", filled, *arguments])
-            said = b""
+            output = b""
             while True:
                 try:
-                    part = os.read(terminal, 65536)
+                    chunk = os.read(terminal, 65536)
                 except OSError:
                     break
-                if not part:
+                if not chunk:
                     break
-                said += part
+                output += chunk
             os.waitpid(child, 0)
             os.close(terminal)
-            return said.decode()
+            return output.decode()
 
         return typed
 
@@ -426,18 +427,18 @@ class TestTerminal:
         assert not colours.search(typed("trades", NO_COLOR="1"))
 
     @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
-    def test_long_work_shows_how_far_it_is(
+    def test_a_backup_shows_its_progress(
         self, typed: Callable[..., str], filled: str, tmp_path: Path
     ) -> None:
         if filled.startswith("postgresql"):
             pytest.skip("a server is copied by its own tool")
-        said = typed("backup", str(tmp_path / "copy.db"))
-        assert "copying" in said
-        assert "100%" in said
+        output = typed("backup", str(tmp_path / "copy.db"))
+        assert "copying" in output
+        assert "100%" in output
 
 
-def test_without_the_extra_it_says_what_to_install(tmp_path: Path) -> None:
-    """In an interpreter that has botmemory and Peewee and nothing else."""
+def test_without_the_extra_the_error_names_the_command_to_install_it(tmp_path: Path) -> None:
+    """In an interpreter that has only botmemory and Peewee."""
     for package in ("botmemory", "peewee.py", "playhouse"):
         source = ROOT / package
         if not source.exists():
@@ -483,7 +484,8 @@ def test_completion_works() -> None:
     assert "positions" in done.stdout
 
 
-def test_the_reference_is_what_the_commands_say() -> None:
-    written = cli_reference.PAGE.read_text(encoding="utf-8").partition(cli_reference.MARK)[2]
-    assert written.strip() == cli_reference.reference().strip(), "run tests/cli_reference.py"
-    assert max(map(len, written.splitlines())) <= 80
+def test_the_reference_matches_the_help() -> None:
+    page = cli_reference.PAGE.read_text(encoding="utf-8")
+    reference = page.partition(cli_reference.MARK)[2]
+    assert reference.strip() == cli_reference.reference().strip(), "run tests/cli_reference.py"
+    assert max(map(len, reference.splitlines())) <= 80

@@ -1,9 +1,9 @@
-"""README.md and the pages under docs/ are executed, and what they name exists.
+"""README.md and the pages under docs/ are executed; links and named tests must exist.
 
 A Python block runs in a folder of its own and prints the text block that follows it. The console
 blocks of a page run one after another in one folder, and print what they show. A Python block that
-begins with the name of a file (`# bot.py`) is a part of something larger, which the tests of its
-page put together.
+begins with the name of a file (`# bot.py`) is one of several files, which the tests of its page
+write and run.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ SNIPPETS = [
     if block.language == "python" and not IS_FILE.match(block.code)
 ]
 SESSIONS = [page for page in PAGES if any(block.language == "console" for block in blocks(page))]
-# what is different in each run: ids, checksums (but not that of no row), the time of a migration
-NEW_EACH_TIME = re.compile(
+# values that differ in each run: ids, checksums (not that of an empty table), times of migrations
+VARIES = re.compile(
     r"\b(?!0{32})[0-9a-f]{32}\b|\b[0-9a-f]{8}-[0-9a-f]{4}(-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})?\b"
     r"|\b202[6-9]-\d\d-\d\d \d\d:\d\d:\d\d UTC"
 )
@@ -47,7 +47,7 @@ ID = re.compile(r"\b01[0-9a-f]{6}-[0-9a-f]{4}\b")
 
 @pytest.fixture
 def prepared(empty_folder: Path, paper_run: tuple[Path, str]) -> Path:
-    """A folder with what the pages read: the paper bot, freqtrade's database, the settings."""
+    """A folder with the files that the pages read: two databases and the settings."""
     shutil.copy(paper_run[0], "paper_bot.db")
     with closing(sqlite3.connect("tradesv3.sqlite")) as connection:
         connection.executescript((TESTS / "freqtrade_bot" / "2026.9.sql").read_text("utf-8"))
@@ -57,13 +57,13 @@ def prepared(empty_folder: Path, paper_run: tuple[Path, str]) -> Path:
 
 @pytest.fixture
 def with_server(new_database: Callable[[], str]) -> Callable[[str], str]:
-    """A function that puts a real server where a text names the one of the examples."""
-    made: list[str] = []
+    """A function that replaces the server of the examples in a text by a real one."""
+    urls: list[str] = []
 
     def replace(text: str) -> str:
-        if SERVER.search(text) and not made:
-            made.append(new_database())
-        return SERVER.sub(lambda _: made[0], text)
+        if SERVER.search(text) and not urls:
+            urls.append(new_database())
+        return SERVER.sub(lambda _: urls[0], text)
 
     return replace
 
@@ -86,7 +86,7 @@ def test_a_session_prints_what_it_shows(
         "COLUMNS": "100",
         "OWNER_URL": new_database() if "OWNER_URL" in page.read_text("utf-8") else "",
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "PYTHONUNBUFFERED": "1",  # errors come in between, as they do on a terminal
+        "PYTHONUNBUFFERED": "1",  # in the order of a terminal
     }
     if page.name == "cli.md":
         environ["BOTMEMORY_DB_PATH"] = "paper_bot.db"
@@ -112,7 +112,7 @@ def latest_id(folder: Path) -> str:
 
 
 def comparable(text: str) -> list[str]:
-    return [NEW_EACH_TIME.sub("...", line.rstrip()) for line in text.rstrip().splitlines()]
+    return [VARIES.sub("...", line.rstrip()) for line in text.rstrip().splitlines()]
 
 
 def test_the_commands_for_trouble_work(
@@ -137,7 +137,7 @@ def test_the_fixture_works_in_a_test_suite_of_its_own(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_link_leads_somewhere(page: Path) -> None:
+def test_every_link_has_a_target(page: Path) -> None:
     for target in re.findall(r"\]\(((?!http)[^)]+)\)", page.read_text(encoding="utf-8")):
         name, _, part = target.partition("#")
         file = page.parent / name if name else page

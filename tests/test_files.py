@@ -325,7 +325,7 @@ def test_from_the_command_line(target: str, tmp_path: Path, new_target: Callable
     for table in ("signals", "trades"):
         file = tmp_path / f"{table}.csv"
         assert run("--db", target, "export", table, file) == (0, f"7 {table} in {file}\n", "")
-        for said in ("7 recorded, 0 there already", "0 recorded, 7 there already"):
+        for said in ("7 recorded, 0 already existed", "0 recorded, 7 already existed"):
             assert run("--db", other, "import", table, file) == (0, f"{table}: {said}\n", "")
     broken = tmp_path / "broken.jsonl"
     broken.write_text('{"symbol": "X"}\n')
@@ -335,8 +335,8 @@ def test_from_the_command_line(target: str, tmp_path: Path, new_target: Callable
     code, out, err = run(
         "--db", other, "import", "trades", broken, "--keep-going", "--rejects", tmp_path / "r"
     )
-    assert (code, out) == (1, "trades: 0 recorded, 0 there already\n")
-    assert err.splitlines()[-1] == "refused: 1"
+    assert (code, out) == (1, "trades: 0 recorded, 0 already existed\n")
+    assert err.splitlines()[-1] == "rejected: 1"
     assert (tmp_path / "r").read_text().startswith('{"line": 1, ')
     assert run("--db", tmp_path / "none.db", "export", "trades", tmp_path / "x.csv")[0] == 2
 

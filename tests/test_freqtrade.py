@@ -795,14 +795,14 @@ def test_from_the_command_line(bot: Path, path: Path) -> None:
 
     change(bot, "UPDATE orders SET order_filled_date = NULL WHERE order_id = '2001'")
     code, out, err = run()
-    assert (code, out) == (1, "trades: 16 recorded, 0 there already\n")
+    assert (code, out) == (1, "trades: 16 recorded, 0 already existed\n")
     assert err.splitlines() == [
         "trade 3, order 2001: timestamp: when it was placed, for it does not say when it was "
         "filled",
-        "to look at: 1",
+        "warnings: 1",
         "trade 5, order 4001: filled: 120.0 until now, and it is still open; "
         "import again when it is done",
-        "refused: 1",
+        "rejected: 1",
     ]
     kept = [json.loads(line) for line in notes.read_text().splitlines()]
     assert [(one["kind"], one["row"]["order_id"]) for one in kept] == [
@@ -810,7 +810,7 @@ def test_from_the_command_line(bot: Path, path: Path) -> None:
         ("rejected", "4001"),
     ]
     change(bot, "DELETE FROM orders WHERE order_id = '4001'")
-    assert run()[:2] == (0, "trades: 1 recorded, 16 there already\n")
+    assert run()[:2] == (0, "trades: 1 recorded, 16 already existed\n")
     bot.unlink()
     code, out, err = run()
     assert (code, out) == (2, "")

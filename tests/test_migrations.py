@@ -1,4 +1,4 @@
-"""The schema: migrated step by step, and equal to what the models say."""
+"""The migrations one by one, and the migrated schema compared with the models."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ SECOND = "0002_add_signal_strategy_fee_exchange"
 THIRD = "0003_cover_pnl_by_symbol"
 FOURTH = "0004_lengthen_symbol"
 EVERY = [FIRST, SECOND, THIRD, FOURTH]
-# Made by version 0001 of the schema: 40 signals, 120 trades.
+# Written by migration 0001: 40 signals, 120 trades.
 OLD_FILE = Path(__file__).parent / "data" / "version_0001.db"
 
 
 @pytest.fixture
 def old(path: Path) -> Path:
-    """A copy of the file that version 0001 has left."""
+    """A copy of the database that migration 0001 wrote."""
     shutil.copy(OLD_FILE, path)
     return path
 
 
 @pytest.fixture
 def database(path: Path) -> Iterator[peewee.Database]:
-    """A file that nothing was done to yet."""
+    """An empty database."""
     with closing(open_database(Config(path))) as database:
         yield database
 
@@ -72,15 +72,16 @@ class TestOldDatabase:
         assert rows(old, "signal", "id, timestamp, symbol, signal_value, signal_metadata") == (
             old_signals
         )
-        read = trades.get_all()
-        assert {t.strategy for t in read} == {t.signal for t in read} == {None}
-        assert {t.exchange_trade_id for t in read} == {t.trade_metadata for t in read} == {None}
+        migrated = trades.get_all()
+        assert {t.strategy for t in migrated} == {t.signal for t in migrated} == {None}
+        assert {t.exchange_trade_id for t in migrated} == {None}
+        assert {t.trade_metadata for t in migrated} == {None}
 
     def test_it_is_used_like_a_new_one(self, old: Path) -> None:
         init_db(old)
-        because = signal(strategy="a")
-        assert because.id == 41
-        assert trade(signal=because, fee=0.1).signal == because
+        latest = signal(strategy="a")
+        assert latest.id == 41
+        assert trade(signal=latest, fee=0.1).signal == latest
         assert signals.get_by_metadata("rsi", minimum=50)[0].signal_metadata["rsi"] >= 50
 
     def test_it_is_copied_before_it_is_changed(self, old: Path) -> None:
@@ -103,7 +104,7 @@ class TestOldDatabase:
             init_db(old, read_only=True)
         assert len(rows(old, "trade")[0]) == 7
 
-    def test_a_failing_step_leaves_it_as_it_was(self, old: Path) -> None:
+    def test_a_migration_that_fails_leaves_it_unchanged(self, old: Path) -> None:
         with closing(sqlite3.connect(old)) as connection:
             connection.execute("CREATE INDEX trade_exchange ON trade (price)")
         with pytest.raises(SchemaError, match="was rolled back: .*trade_exchange already exists"):
@@ -124,7 +125,7 @@ def test_up_and_down_one_by_one(database: peewee.Database) -> None:
     assert up(database) == EVERY
 
 
-def test_down_keeps_what_the_older_version_can_hold(path: Path) -> None:
+def test_down_keeps_the_values_of_older_columns(path: Path) -> None:
     init_db(path)
     signal(strategy="a")
     trade(strategy="a", exchange="okx", exchange_trade_id="1", pnl=5)
@@ -142,10 +143,10 @@ LONG = "BTC/USDT:USDT-250328-100000-C"
 
 def test_symbols_of_derivatives_fit(old: Path) -> None:
     init_db(old)
-    made = trade(symbol=LONG, signal=signal(symbol=LONG))
-    assert trades.get_by_symbol(LONG) == [made]
+    created = trade(symbol=LONG, signal=signal(symbol=LONG))
+    assert trades.get_by_symbol(LONG) == [created]
     close_db()
-    # an older version has no room for it: nothing is cut off
+    # the older check constraint does not allow it; the symbol is not truncated
     with closing(open_database(Config(old))) as database:
         with pytest.raises(SchemaError, match=f"{FOURTH} failed and was rolled back: CHECK"):
             down(database)
@@ -154,14 +155,14 @@ def test_symbols_of_derivatives_fit(old: Path) -> None:
     assert trades.get_by_symbol(LONG)[0].signal.symbol == LONG
 
 
-def test_what_is_on_a_table_stays_when_it_is_rebuilt(old: Path) -> None:
+def test_a_rebuilt_table_keeps_views_references_triggers_and_sequence(old: Path) -> None:
     with closing(open_database(Config(old))) as database:
         up(database, THIRD)
         for sql in (
             "CREATE VIEW bought AS SELECT * FROM trade WHERE side = 'buy'",
             "CREATE TABLE seen (trade_id TEXT REFERENCES trade (id) ON DELETE CASCADE)",
             "INSERT INTO seen SELECT id FROM trade",
-            "CREATE TRIGGER look AFTER INSERT ON trade BEGIN INSERT INTO seen VALUES (NEW.id); END",
+            "CREATE TRIGGER log AFTER INSERT ON trade BEGIN INSERT INTO seen VALUES (NEW.id); END",
             "DELETE FROM signal WHERE id = 40",
         ):
             database.execute_sql(sql)
@@ -171,16 +172,16 @@ def test_what_is_on_a_table_stays_when_it_is_rebuilt(old: Path) -> None:
     init_db(old)
     bought = sum(row[3] == "buy" for row in before[0])
     assert rows_of(old, "SELECT count(*) FROM bought") == [(bought,)]
-    made = trade(signal=signal())
-    # the id of a signal that was deleted is not given again
-    assert made.signal.id == 41
+    created = trade(signal=signal())
+    # the id of a deleted signal is not reused
+    assert created.signal.id == 41
     assert rows_of(old, "SELECT count(*) FROM seen") == [(121,)]
-    trades.delete(made)
+    trades.delete(created)
     assert rows_of(old, "SELECT count(*) FROM seen") == [(120,)]
     assert main(["--db", str(old), "check"]) == 0
 
 
-def test_a_foreign_table_is_left_alone(path: Path) -> None:
+def test_a_table_of_another_program_is_not_changed(path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("CREATE TABLE trade (id INTEGER PRIMARY KEY, amount REAL)")
         connection.execute("INSERT INTO trade VALUES (1, 2.5)")
@@ -301,7 +302,7 @@ class TestScript:
 
 
 def declared() -> peewee.Database:
-    """Return a database whose tables Peewee has made from the models alone."""
+    """Return a database whose tables Peewee created from the models."""
     database = open_database(Config(":memory:"))
     with database.bind_ctx([Signal, Trade]):
         Signal.create_table()
@@ -316,12 +317,12 @@ def columns(database: peewee.Database, table: str) -> set[tuple[object, ...]]:
 
 
 def indexes(database: peewee.Database, table: str) -> set[tuple[object, ...]]:
-    found = set()
+    result = set()
     for index in database.get_indexes(table):
         where = re.search(r" WHERE (.*)$", index.sql or "")
         condition = re.sub(r'[()"]', "", where[1]) if where else None
-        found.add((index.name, tuple(index.columns), index.unique, condition))
-    return found
+        result.add((index.name, tuple(index.columns), index.unique, condition))
+    return result
 
 
 def references(database: peewee.Database, table: str) -> set[tuple[object, ...]]:
@@ -332,33 +333,33 @@ def references(database: peewee.Database, table: str) -> set[tuple[object, ...]]
 
 
 def checks(database: peewee.Database, table: str) -> dict[str, str]:
-    """Return the named CHECKs of a table; the parentheses say where each one ends."""
+    """Return the named CHECKs of a table; each ends at its closing parenthesis."""
     [(sql,)] = database.execute_sql("SELECT sql FROM sqlite_master WHERE name = ?", (table,))
-    found = {}
+    result = {}
     for start in re.finditer(r'CONSTRAINT "(\w+)" CHECK \(', sql):
         depth, end = 1, start.end()
         while depth:
             depth += {"(": 1, ")": -1}.get(sql[end], 0)
             end += 1
-        found[start[1]] = sql[start.end() : end - 1]
-    assert sql.count("CHECK") == len(found)
-    return found
+        result[start[1]] = sql[start.end() : end - 1]
+    assert sql.count("CHECK") == len(result)
+    return result
 
 
 def declared_checks(model: type[peewee.Model]) -> dict[str, str]:
     """Return the CHECKs a model declares, those for SQLite included."""
     context = peewee.SqliteDatabase(None).get_sql_context
-    found = {}
+    result = {}
     for node in [*model._meta.constraints, *model._meta.sqlite_constraints]:
         sql, _ = context().sql(node).query()
-        name, rule = re.fullmatch(r'CONSTRAINT "(\w+)" CHECK \((.*)\)', sql).groups()
-        found[name] = rule
-    return found
+        name, condition = re.fullmatch(r'CONSTRAINT "(\w+)" CHECK \((.*)\)', sql).groups()
+        result[name] = condition
+    return result
 
 
 @pytest.mark.parametrize("model", [Signal, Trade])
 @pytest.mark.parametrize("start", [None, OLD_FILE])
-def test_the_migrated_schema_is_what_the_models_say(
+def test_the_migrated_schema_matches_the_models(
     model: type[peewee.Model], start: Path | None, path: Path
 ) -> None:
     if start is not None:
@@ -372,7 +373,7 @@ def test_the_migrated_schema_is_what_the_models_say(
     assert checks(migrated, table) == declared_checks(model)
 
 
-def test_the_script_and_the_library_agree_that_nothing_is_pending(memory: peewee.Database) -> None:
+def test_after_opening_nothing_is_pending(memory: peewee.Database) -> None:
     require_current(memory)
     with session_scope():
         assert all(step.applied for step in status(memory))

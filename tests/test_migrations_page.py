@@ -1,4 +1,4 @@
-"""The files of docs/migrations.md are put together and run; test_docs.py runs its commands."""
+"""The files of docs/migrations.md are written and run; test_docs.py runs its commands."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def write(path: Path, code: str) -> None:
 
 
 def run(folder: Path, *arguments: str) -> str:
-    """Run Python in a folder, with the packages that are there before the installed ones."""
+    """Run Python in a folder, whose packages come before the installed ones."""
     done = subprocess.run(
         [sys.executable, *arguments],
         cwd=folder,
@@ -59,7 +59,7 @@ def test_a_field_from_migration_to_model_to_test(
     script = ("-m", "botmemory.migration_runner", "--db", target)
     assert 'ALTER TABLE "trade" ADD COLUMN "note"' in run(tmp_path, *script, "plan")
     assert run(tmp_path, *script, "up") == "applied: 0005_add_trade_note\n"
-    assert run(tmp_path, *script, "check") == "the tables are what the models say\n"
+    assert run(tmp_path, *script, "check") == "the tables match the models\n"
     assert "1 passed" in run(
         tmp_path, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", "tests"
     )
@@ -75,7 +75,7 @@ def test_a_custom_table(tmp_path: Path) -> None:
     assert run(tmp_path, "bot.py") == bot.output
     script = ("-m", "botmemory.migration_runner", "--migrations", "bot_migrations")
     checked = run(tmp_path, *script, "check", "--models", "bot_models")
-    assert checked == "the tables are what the models say\n"
+    assert checked == "the tables match the models\n"
 
 
 def test_going_back_to_the_copy() -> None:

@@ -1,4 +1,4 @@
-"""The example: killed half-way, it ends where an uninterrupted run ends."""
+"""The example: after a kill it ends with the trades of an uninterrupted run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def run(*arguments: str) -> tuple[int, str]:
         command = [sys.executable, str(EXAMPLE), *arguments]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
         return done.returncode, done.stdout
-    read, write = os.pipe()  # a fork spares the start of the interpreter
+    read, write = os.pipe()  # a fork is faster than a new interpreter
     child = os.fork()
     if child == 0:
         code = 1
@@ -43,7 +43,7 @@ def run(*arguments: str) -> tuple[int, str]:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), printed
 
 
-def remembered(file: Path) -> list[tuple[object, ...]]:
+def recorded(file: Path) -> list[tuple[object, ...]]:
     """Return the trades with the signal of each, in time order, without their ids."""
     init_db(file, read_only=True)
     try:
@@ -55,10 +55,10 @@ def remembered(file: Path) -> list[tuple[object, ...]]:
         close_db()
 
 
-def test_the_first_process_is_killed_and_the_second_goes_on(paper_run: tuple[Path, str]) -> None:
+def test_the_first_process_is_killed_and_the_second_continues(paper_run: tuple[Path, str]) -> None:
     _, output = paper_run
     assert "killed after bar 1,074, on 2008-11-20" in output
-    assert "19 trades, total PnL 1,300.60 USD\n  it holds -10 GOOG at 528.82" in output
+    assert "19 trades, total PnL 1,300.60 USD\n  position: -10 GOOG at 528.82" in output
     assert max(map(len, output.splitlines())) <= 80
 
 
@@ -67,24 +67,24 @@ def test_it_ends_with_the_trades_of_an_uninterrupted_run(
 ) -> None:
     code, _ = run("--db", str(path), "--stop-after", "2148")
     assert code == 9
-    assert remembered(path) == remembered(paper_run[0])
-    assert len(remembered(path)) == 40
+    assert recorded(path) == recorded(paper_run[0])
+    assert len(recorded(path)) == 40
 
 
 @pytest.mark.parametrize("stop", [137, 1104])
 def test_it_may_be_killed_anywhere(paper_run: tuple[Path, str], path: Path, stop: int) -> None:
     assert run("--db", str(path), "--stop-after", str(stop))[0] == 9
     assert run("--db", str(path))[0] == 0
-    assert remembered(path) == remembered(paper_run[0])
+    assert recorded(path) == recorded(paper_run[0])
 
 
-def test_a_second_run_doubles_nothing(paper_run: tuple[Path, str]) -> None:
+def test_a_second_run_records_nothing_twice(paper_run: tuple[Path, str]) -> None:
     file, _ = paper_run
-    before = remembered(file)
+    before = recorded(file)
     code, printed = run("--db", str(file))
     assert code == 0
     assert "40 trades" in printed
-    assert remembered(file) == before
+    assert recorded(file) == before
 
 
 def test_its_trades_agree_with_the_prices(paper_run: tuple[Path, str]) -> None:
@@ -100,8 +100,10 @@ def test_its_trades_agree_with_the_prices(paper_run: tuple[Path, str]) -> None:
         assert (trade.signal.signal_value > 0) == (trade.side == "buy")
         assert {"fast", "slow", "close"} == trade.signal.signal_metadata.keys()
         cash += trade.price * trade.quantity * (1 if trade.side == "sell" else -1)
-    held = positions.get("GOOG")
-    assert held.average_entry_price is not None
-    assert trades.get_total_pnl() == pytest.approx(cash + held.quantity * held.average_entry_price)
-    assert trades.get_total_pnl() == pytest.approx(held.realized_pnl)
+    position = positions.get("GOOG")
+    assert position.average_entry_price is not None
+    assert trades.get_total_pnl() == pytest.approx(
+        cash + position.quantity * position.average_entry_price
+    )
+    assert trades.get_total_pnl() == pytest.approx(position.realized_pnl)
     assert signals.get_signal_count() == 40

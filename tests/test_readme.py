@@ -1,4 +1,4 @@
-"""What README.md names is there, and is all there is; test_docs.py executes its code."""
+"""README.md names every public function and setting; test_docs.py executes its code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Migrations that can be trusted: what does not fit is refused, what fails was never there."""
+"""Files and histories that do not match are refused; a migration that fails is rolled back."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ NOTHING = "def up(migrator, db):\n    pass\n\ndef down(migrator, db):\n    pass\
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """The bot's own migrations."""
+    """The folder of custom migrations."""
     return own_folder(tmp_path)
 
 
@@ -52,26 +52,24 @@ def names(config: Config, applied: bool = True) -> list[str]:
         return [step.name for step in status(database) if bool(step.applied) == applied]
 
 
-class TestOwnTables:
+class TestCustomTables:
     def test_init_db_runs_both_folders_each_with_its_own_history(self, migrated: Config) -> None:
         assert names(migrated) == [*OURS, FIRST, SECOND]
         with open_temporarily(migrated) as database:
             assert {"schema_migration", "custom_migration"} <= set(database.get_tables())
-        # a bot that does not know the folder goes on as before
+        # a bot that does not use the folder still works
         init_db(migrated.db_path)
         trade()
 
-    def test_later_files_are_applied_to_rows_that_are_there(
-        self, migrated: Config, folder: Path
-    ) -> None:
+    def test_later_files_are_applied_to_existing_rows(self, migrated: Config, folder: Path) -> None:
         init_db(migrated)
-        made = records.create(EquitySnapshot, timestamp=at(0), symbol="X", equity=1)
+        snapshot = records.create(EquitySnapshot, timestamp=at(0), symbol="X", equity=1)
         close_db()
         (folder / "0003_note.py").write_text(ADD_NOTE)
         with pytest.raises(SchemaError, match="pending: 0003_note; run .* --migrations .*own up'"):
             init_db(migrated, migrate=False)
         init_db(migrated)
-        assert records.get_all(EquitySnapshot) == [made]
+        assert records.get_all(EquitySnapshot) == [snapshot]
         assert "note" in {column.name for column in db.get_columns("remark")}
 
     def test_up_and_down_go_through_both(self, new_target: Callable[[], str], folder: Path) -> None:
@@ -82,37 +80,35 @@ class TestOwnTables:
             assert down(database) == [SECOND]
             assert down(database, OURS[-1]) == [OURS[-1]]
             assert up(database) == [OURS[-1], SECOND]
-            # what was applied last goes first, wherever it is
+            # the latest migration of both folders is reverted first
             assert down(database) == [SECOND]
             assert down(database) == [OURS[-1]]
             assert down(database) == [FIRST]
 
-    def test_a_clock_that_was_set_back_does_not_take_an_older_step_along(
-        self, migrated: Config
-    ) -> None:
+    def test_a_clock_that_was_set_back_reverts_no_older_migration(self, migrated: Config) -> None:
         with open_temporarily(migrated) as database:
             later = (datetime.now(UTC) + timedelta(days=1)).replace(tzinfo=None)
             table = peewee.Table("schema_migration", ("name", "applied")).bind(database)
             table.update(applied=later).where(table.name == OURS[0]).execute()
             assert down(database) == [OURS[-1]]
 
-    def test_a_folder_that_is_not_there_is_an_error(self, target: str, tmp_path: Path) -> None:
+    def test_a_missing_folder_is_an_error(self, target: str, tmp_path: Path) -> None:
         with pytest.raises(SchemaError, match="migrations: .*missing is not a folder; create it"):
             init_db(target, migrations=tmp_path / "missing")
         with pytest.raises(ConfigError, match="migrations: 5 is not the path of a folder"):
             init_db(target, migrations=5)  # type: ignore[arg-type]
 
-    def test_the_setting_is_found_in_the_environment_and_in_a_file(self, tmp_path: Path) -> None:
-        own = Config.from_env({"BOTMEMORY_MIGRATIONS": "own"}).migrations
-        assert own == str(Path.cwd() / "own")
+    def test_the_setting_is_read_from_the_environment_and_from_a_file(self, tmp_path: Path) -> None:
+        folder = Config.from_env({"BOTMEMORY_MIGRATIONS": "own"}).migrations
+        assert folder == str(Path.cwd() / "own")
         (tmp_path / "botmemory.toml").write_text('migrations = "own"\n')
-        read = Config.from_file(tmp_path / "botmemory.toml")
-        assert read.migrations == str(tmp_path / "own")
+        config = Config.from_file(tmp_path / "botmemory.toml")
+        assert config.migrations == str(tmp_path / "own")
 
 
 class TestRefusals:
-    def refused(self, config: Config, match: str) -> None:
-        """Refused by whatever would open it, up and down included, and nothing is changed."""
+    def require_refused(self, config: Config, match: str) -> None:
+        """Verify that opening and migrating are refused, and that nothing is changed."""
         for settings in ({}, {"migrate": False}, {"read_only": True}):
             with pytest.raises(SchemaError, match=match):
                 init_db(config, **settings)  # type: ignore[arg-type]
@@ -127,13 +123,13 @@ class TestRefusals:
         file = folder / f"{SECOND}.py"
         text = file.read_text()
         file.write_text(text.replace("max_length=50", "max_length=60"))
-        self.refused(migrated, rf"{SECOND}.py was changed after .* put the file back as it was")
+        self.require_refused(migrated, rf"{SECOND}.py was changed after .* restore the file")
         file.write_bytes(text.replace("\n", "\r\n").encode())  # a checkout on Windows
         init_db(migrated)
 
     def test_an_edited_file_can_be_accepted(self, migrated: Config, folder: Path) -> None:
         with (folder / f"{FIRST}.py").open("a") as file:
-            file.write("# a remark\n")
+            file.write("# a comment\n")
         with open_temporarily(migrated) as database:
             assert stamp(database, FIRST) == [FIRST]
             assert stamp(database) == []
@@ -141,24 +137,30 @@ class TestRefusals:
 
     def test_a_missing_file(self, migrated: Config, folder: Path) -> None:
         (folder / f"{FIRST}.py").unlink()
-        self.refused(migrated, f"has migration {FIRST}, whose file is missing in .*put it back")
+        self.require_refused(
+            migrated, f"has migration {FIRST}, whose file is missing in .*restore the file"
+        )
 
     def test_two_files_with_one_number(self, migrated: Config, folder: Path) -> None:
         (folder / "0002_other.py").write_text(NOTHING)
-        self.refused(
+        self.require_refused(
             migrated, "0002_create_remark.py and 0002_other.py have the same number; rename .*0003"
         )
 
     def test_a_file_that_comes_late(self, migrated: Config, folder: Path) -> None:
         (folder / "0000_early.py").write_text(NOTHING)
-        self.refused(migrated, "0000_early is pending, but 0002_create_remark, .* rename it 0003_")
+        self.require_refused(
+            migrated, "0000_early is pending, but 0002_create_remark, .* rename it 0003_"
+        )
         with open_temporarily(migrated) as database:
             assert stamp(database, "0000_early") == ["0000_early"]
         init_db(migrated)
 
     def test_a_bot_that_is_newer(self, migrated: Config, folder: Path) -> None:
         (folder / f"{SECOND}.py").unlink()
-        self.refused(migrated, f"has migration {SECOND}, which this bot does not know; .*upgrade")
+        self.require_refused(
+            migrated, f"has migration {SECOND}, which is unknown to this bot; .*upgrade"
+        )
 
     def test_a_database_of_a_newer_botmemory_names_the_version(self, target: str) -> None:
         with open_temporarily(Config(target)) as database:
@@ -167,7 +169,7 @@ class TestRefusals:
                 name="0099_new", applied=datetime(2030, 1, 1), version="7.5.0"
             ).execute()
         with pytest.raises(
-            SchemaError, match="0099_new.* written by version 7.5.0: upgrade the package"
+            SchemaError, match="0099_new.* applied by version 7.5.0: upgrade the package"
         ):
             init_db(target)
 
@@ -187,68 +189,74 @@ class TestRefusals:
 
 
 class TestFailures:
-    def migrate(self, config: Config, folder: Path, text: str) -> str:
-        """Return what is said of a third migration that fails, of which nothing stays."""
+    def fail(self, config: Config, folder: Path, text: str) -> str:
+        """Return the message of a third migration that fails; verify that it is rolled back."""
         (folder / "0003_third.py").write_text(text)
         with open_temporarily(config) as database:
             before = database.get_tables(), database.get_columns("remark")
-            with pytest.raises(SchemaError) as told:
+            with pytest.raises(SchemaError) as error:
                 up(database)
             assert (database.get_tables(), database.get_columns("remark")) == before
             assert names(config, applied=False) == ["0003_third"]
-        return str(told.value)
+        return str(error.value)
 
     @pytest.mark.parametrize(
-        ("line", "said"),
+        ("line", "message"),
         [
             ('db.execute_sql("SELEC")', "SELEC"),
             ("1 / 0", "ZeroDivisionError: division by zero"),
             ('migrator.migrate(migrator.drop_column("remark", "nothing"))', "nothing"),
         ],
     )
-    def test_a_step_that_fails(self, migrated: Config, folder: Path, line: str, said: str) -> None:
-        told = self.migrate(
+    def test_a_migration_that_fails(
+        self, migrated: Config, folder: Path, line: str, message: str
+    ) -> None:
+        error = self.fail(
             migrated, folder, ADD_NOTE.replace("null=True)))", f"null=True)))\n    {line}")
         )
-        assert "the migration 0003_third failed and was rolled back: " in told
-        assert said in told
+        assert "the migration 0003_third failed and was rolled back: " in error
+        assert message in error
 
     @pytest.mark.parametrize(
-        ("text", "said"),
+        ("text", "message"),
         [
             ("def up(migrator, db)\n    pass\n", "nothing was run: SyntaxError: "),
             ("import nothing_at_all\n", "nothing was run: ModuleNotFoundError: "),
             ("def down(migrator, db):\n    pass\n", "nothing was run: 0003_third does not define"),
         ],
     )
-    def test_a_file_that_is_no_migration(
-        self, migrated: Config, folder: Path, text: str, said: str
+    def test_a_file_that_is_not_a_migration(
+        self, migrated: Config, folder: Path, text: str, message: str
     ) -> None:
-        assert said in self.migrate(migrated, folder, text)
+        assert message in self.fail(migrated, folder, text)
 
-    def test_what_has_no_way_back_says_so(self, migrated: Config, folder: Path) -> None:
+    def test_a_migration_without_down_is_an_error(self, migrated: Config, folder: Path) -> None:
         (folder / "0003_note.py").write_text(ADD_NOTE.partition("def down")[0])
         with open_temporarily(migrated) as database:
             up(database)
             with pytest.raises(SchemaError, match=r"0003_note does not define down\(\)"):
                 down(database)
 
-    def test_rows_that_would_refer_to_nothing(self, migrated: Config, folder: Path) -> None:
+    def test_rows_that_would_refer_to_missing_rows(self, migrated: Config, folder: Path) -> None:
         init_db(migrated)
         records.create(EquitySnapshot, timestamp=at(0), symbol="X", equity=1, trade=trade())
         close_db()
-        told = self.migrate(
+        error = self.fail(
             migrated,
             folder,
             "def up(migrator, db):\n"
             '    db.execute_sql("DELETE FROM trade")\n'
             f"    db.execute_sql(\"UPDATE equity_snapshot SET trade_id = '{'0' * 32}'\")\n",
         )
-        assert re.search("1 rows of 'equity_snapshot' that refer to rows of 'trade'|violates", told)
+        assert re.search(
+            "1 rows of 'equity_snapshot' that refer to missing rows of 'trade'|violates", error
+        )
         init_db(migrated.db_path)
         assert trades.get_trade_count() == 1
 
-    def test_what_was_wrong_before_is_not_the_steps_fault(self, path: Path, folder: Path) -> None:
+    def test_missing_rows_from_before_do_not_fail_a_migration(
+        self, path: Path, folder: Path
+    ) -> None:
         config = Config(path, migrations=folder)
         init_db(config)
         records.create(EquitySnapshot, timestamp=at(0), symbol="X", equity=1, trade=trade())
@@ -260,7 +268,7 @@ class TestFailures:
         assert records.count(EquitySnapshot) == 1
 
 
-def test_history_is_in_utc_and_names_the_version(migrated: Config) -> None:
+def test_history_is_in_utc_and_has_the_version(migrated: Config) -> None:
     with open_temporarily(migrated) as database:
         for step in status(database):
             assert step.applied is not None
@@ -324,13 +332,13 @@ def test_of_processes_that_start_at_once_one_migrates(
         process.start()
     for process in started:
         process.join()
-    # a second one would have found the column there
+    # a second migration would have failed, because the column exists
     assert [process.exitcode for process in started] == [0] * 4
     init_db(migrated)
     assert trades.get_trade_count() == 4
 
 
-def test_a_step_outside_a_transaction_that_fails_says_that_it_may_be_half_done(
+def test_a_failure_outside_a_transaction_says_that_it_may_be_half_done(
     migrated: Config, folder: Path
 ) -> None:
     text = SLOW.format(atomic=False).replace("0.3", "0")

@@ -1,4 +1,4 @@
-"""The copy that is made of a file before its schema is changed."""
+"""The copy of a file that is made before a migration."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ def rows(file: Path, table: str = "trade") -> list[tuple[object, ...]]:
         return connection.execute(f"SELECT * FROM {table} ORDER BY id").fetchall()
 
 
-def fill(disk: Path, left: int) -> None:
-    """Fill a disk of 1 MiB so that not much is left."""
+def fill(disk: Path, free: int) -> None:
+    """Fill a disk of 1 MiB up to a number of free bytes."""
     used = sum(file.stat().st_size for file in disk.iterdir())
-    (disk / "filler").write_bytes(b"x" * (1024**2 - used - left))
+    (disk / "filler").write_bytes(b"x" * (1024**2 - used - free))
 
 
 @pytest.fixture
 def old(path: Path) -> Path:
-    """A file that version 0001 has left: 120 trades."""
+    """A database that migration 0001 wrote, with 120 trades."""
     shutil.copy(OLD_FILE, path)
     return path
 
@@ -54,7 +54,7 @@ def test_it_has_every_row_and_names_version_and_time(old: Path) -> None:
     assert copy.stat().st_mode & 0o777 == 0o600
 
 
-def test_it_can_be_opened_in_place_of_the_file(old: Path) -> None:
+def test_it_can_replace_the_file(old: Path) -> None:
     init_db(old)
     close_db()
     [copy] = copies(old)
@@ -76,7 +76,7 @@ def test_it_holds_what_is_only_in_the_wal(path: Path) -> None:
     assert len(rows(copy)) == 1
 
 
-def test_nothing_is_copied_where_there_is_nothing_or_nothing_to_do(path: Path) -> None:
+def test_no_copy_without_tables_or_without_pending_migrations(path: Path) -> None:
     init_db(path)
     close_db()
     init_db(path)
@@ -113,24 +113,26 @@ def test_the_newest_five_are_kept_and_nothing_else_is_touched(path: Path, tmp_pa
     others += ["bot.before-0002-20240101T000000000000Z.sqlite", "bot.before-0002-x.db.unfinished"]
     for name in others:
         (tmp_path / name).write_text("mine")
-    made = []
+    copies_made = []
     for number in range(3, 11):
         (folder / f"{number:04}_nothing.py").write_text(NOTHING)
         init_db(path, migrations=folder)
         trade()
         close_db()
-        made.append(next(one for one in copies(path) if f"before-{number:04}-" in one.name))
-    kept = [one for one in copies(path) if one.name not in others]
-    assert kept == made[-5:]
-    assert [len(rows(one)) for one in kept] == [3, 4, 5, 6, 7]
+        copies_made.append(
+            next(copy for copy in copies(path) if f"before-{number:04}-" in copy.name)
+        )
+    kept = [copy for copy in copies(path) if copy.name not in others]
+    assert kept == copies_made[-5:]
+    assert [len(rows(copy)) for copy in kept] == [3, 4, 5, 6, 7]
     assert all((tmp_path / name).read_text() == "mine" for name in others)
 
 
-def test_what_a_killed_process_has_left_unfinished_is_cleared_away(old: Path) -> None:
-    left = old.with_name("bot.before-0002-20240101T000000000000Z.db.unfinished")
-    left.write_bytes(b"half")
+def test_an_unfinished_copy_of_a_killed_process_is_deleted(old: Path) -> None:
+    unfinished = old.with_name("bot.before-0002-20240101T000000000000Z.db.unfinished")
+    unfinished.write_bytes(b"half")
     init_db(old)
-    assert not left.exists()
+    assert not unfinished.exists()
     assert len(copies(old)) == 1
 
 
@@ -150,25 +152,25 @@ def test_a_full_disk_leaves_the_database_untouched(tmp_path: Path) -> None:
         try:
             down(database)
         except StorageError as error:
-            said = str(error)
+            message = str(error)
         else:
-            said = "nothing was wrong"
+            message = "no error"
         finally:
             close_database(database)
-        names = sorted(one.name for one in disk.iterdir())
-        init_db(file, migrate=False)  # raises if a step were gone
-        return said, names, trades.get_trade_count()
+        names = sorted(entry.name for entry in disk.iterdir())
+        init_db(file, migrate=False)  # raises if a migration was reverted
+        return message, names, trades.get_trade_count()
 
-    answer = in_child(migrate)
-    if answer is None:
-        pytest.skip("this system lets nobody mount a disk here")
-    said, names, count = answer
-    assert re.search("before-0004-.*: the copy failed, .* unchanged: the disk is full", said)
+    result = in_child(migrate)
+    if result is None:
+        pytest.skip("this user may not mount a disk")
+    message, names, count = result
+    assert re.search("before-0004-.*: the copy failed, .* unchanged: the disk is full", message)
     assert [name for name in names if "before" in name] == []
     assert count == 600
 
 
-def test_up_is_not_begun_on_a_full_disk(tmp_path: Path) -> None:
+def test_up_does_not_begin_on_a_full_disk(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
 
@@ -182,17 +184,17 @@ def test_up_is_not_begun_on_a_full_disk(tmp_path: Path) -> None:
             init_db(file)
         except StorageError as error:
             return str(error), rows(file)
-        return "nothing was wrong", []
+        return "no error", []
 
-    answer = in_child(migrate)
-    if answer is None:
-        pytest.skip("this system lets nobody mount a disk here")
-    said, there = answer
-    assert "full" in said
-    assert there == rows(OLD_FILE)
+    result = in_child(migrate)
+    if result is None:
+        pytest.skip("this user may not mount a disk")
+    message, trade_rows = result
+    assert "full" in message
+    assert trade_rows == rows(OLD_FILE)
 
 
-def test_a_memory_database_and_a_server_have_no_file_to_copy(
+def test_a_database_in_memory_and_a_server_have_no_file_to_copy(
     new_database: Callable[[], str],
 ) -> None:
     for target in (":memory:", new_database()):

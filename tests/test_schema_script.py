@@ -1,4 +1,4 @@
-"""The script: what would be done, what differs, what would be lost, for people and machines."""
+"""The migration script: plan, check, down, and its output as text and as JSON."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ Run = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def script(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run the script and return its exit code, its output and its errors."""
+    """Run the script and return its exit code, stdout and stderr."""
 
     def run(*arguments: object) -> tuple[int, str, str]:
-        code = main([str(one) for one in arguments])
+        code = main([str(argument) for argument in arguments])
         streams = capsys.readouterr()
         return code, streams.out, streams.err
 
@@ -40,7 +40,7 @@ def script(capsys: pytest.CaptureFixture[str]) -> Run:
 
 
 def execute(target: str, *statements: str) -> None:
-    """Change a database behind botmemory's back."""
+    """Run SQL on a database outside the migrations."""
     with open_temporarily(Config(target)) as database:
         for statement in statements:
             database.execute_sql(statement)
@@ -71,7 +71,7 @@ class TestPlan:
         self, new_target: Callable[[], str], script: Run
     ) -> None:
         planned, migrated = new_target(), new_target()
-        execute(planned)  # a file to look at
+        execute(planned)  # creates the file
         code, out, _ = script("--db", planned, "--json", "plan")
         assert code == 0
         steps = json.loads(out)
@@ -79,10 +79,10 @@ class TestPlan:
         execute(planned, *(sql for step in steps for sql in step["sql"]))
         script("--db", planned, "stamp")
         script("--db", migrated, "up")
-        for one in (planned, migrated):
-            assert script("--db", one, "check")[:2] == (0, "the tables are what the models say\n")
+        for target in (planned, migrated):
+            assert script("--db", target, "check")[:2] == (0, "the tables match the models\n")
 
-    def test_nothing_to_do(self, target: str, script: Run) -> None:
+    def test_without_pending_migrations(self, target: str, script: Run) -> None:
         assert script("--db", target, "plan") == (0, "-- up to date\n", "")
         assert script("--db", target, "plan", "--json") == (0, "[]\n", "")
 
@@ -100,7 +100,7 @@ class TestPlan:
         assert "-- 4, 3\n" in out
         assert "LIKE 'a%';" in out or target.endswith(".db")
 
-    def test_a_table_of_another_extension_is_no_obstacle(self, path: Path, script: Run) -> None:
+    def test_it_works_with_virtual_tables_and_views(self, path: Path, script: Run) -> None:
         init_db(path)
         db.execute_sql("CREATE VIRTUAL TABLE note USING fts5(text)")
         db.execute_sql("CREATE VIEW bought AS SELECT * FROM trade WHERE side = 'buy'")
@@ -110,7 +110,7 @@ class TestPlan:
         assert code == 0
         assert 'CREATE INDEX "trade_symbol"' in out
 
-    def test_what_a_server_cannot_take_back_is_not_tried(
+    def test_what_a_server_cannot_roll_back_is_not_rehearsed(
         self, target: str, script: Run, tmp_path: Path
     ) -> None:
         folder = own_folder(
@@ -124,11 +124,11 @@ class TestPlan:
             code, _, err = script("--db", target, "--migrations", folder, "up")
             assert code == 0
             code, _, err = script("--db", target, "--migrations", folder, "down", FIRST)
-            assert (code, "'down --yes' asks nothing" in err) == (2, True)
+            assert (code, "'down --yes' runs without a rehearsal" in err) == (2, True)
         else:
             assert "-- 0003_alone\nVACUUM;\n" in out
 
-    def test_a_file_that_is_no_python(self, target: str, script: Run, tmp_path: Path) -> None:
+    def test_a_file_that_is_not_python(self, target: str, script: Run, tmp_path: Path) -> None:
         folder = own_folder(tmp_path, broken="def up(\n")
         code, _, err = script("--db", target, "--migrations", folder, "plan")
         assert code == 2
@@ -138,7 +138,7 @@ class TestPlan:
 
 class TestCheck:
     @pytest.mark.parametrize(
-        ("statements", "said"),
+        ("statements", "difference"),
         [
             (["DROP INDEX trade_symbol"], "trade: the index trade_symbol is missing: on symbol"),
             (["CREATE INDEX mine ON trade (price)"], "trade: the index mine is not in the model"),
@@ -159,22 +159,22 @@ class TestCheck:
         ],
     )
     def test_each_difference_is_named(
-        self, target: str, script: Run, statements: list[str], said: str
+        self, target: str, script: Run, statements: list[str], difference: str
     ) -> None:
-        if "pnl" in said:
+        if "pnl" in difference:
             statements = ["DROP INDEX trade_symbol", *statements]
             if not target.startswith("postgresql"):
                 statements[1] = "ALTER TABLE trade RENAME COLUMN pnl TO p"
         execute(target, *statements)
         code, out, _ = script("--db", target, "check")
         assert code == 1
-        assert said in out
+        assert difference in out
         code, out, _ = script("--db", target, "check", "--json")
         assert code == 1
-        assert any(said in line for line in json.loads(out))
+        assert any(difference in line for line in json.loads(out))
 
     @pytest.mark.parametrize(
-        ("statement", "said"),
+        ("statement", "difference"),
         [
             ("ALTER COLUMN pnl TYPE real", "the column pnl is real NULL, not double precision"),
             ("ALTER COLUMN price DROP NOT NULL", "price is double precision NULL, not double"),
@@ -191,17 +191,17 @@ class TestCheck:
         ],
     )
     def test_on_postgresql(
-        self, new_database: Callable[[], str], script: Run, statement: str, said: str
+        self, new_database: Callable[[], str], script: Run, statement: str, difference: str
     ) -> None:
         target = new_database()
         init_db(target)
         close_db()
         execute(target, f"ALTER TABLE trade {statement}")
         code, out, _ = script("--db", target, "check")
-        assert (code, said in out) == (1, True), out
+        assert (code, difference in out) == (1, True), out
 
     @pytest.mark.parametrize(
-        ("old", "new", "said"),
+        ("old", "new", "difference"),
         [
             ('"pnl" REAL', '"pnl" TEXT', "the column pnl is TEXT NULL, not REAL NULL"),
             ('"price" REAL NOT NULL', '"price" REAL', "price is REAL NULL, not REAL NOT NULL"),
@@ -216,24 +216,24 @@ class TestCheck:
             ('"id" TEXT NOT NULL PRIMARY KEY', '"id" TEXT NOT NULL', "trade: the primary key"),
         ],
     )
-    def test_on_sqlite(self, path: Path, script: Run, old: str, new: str, said: str) -> None:
+    def test_on_sqlite(self, path: Path, script: Run, old: str, new: str, difference: str) -> None:
         init_db(path)
         close_db()
         other = path.with_name("other.db")
         with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(other)) as changed:
-            asked = "SELECT name, sql FROM sqlite_master WHERE sql > '' AND name NOT LIKE 'sqlite%'"
-            for name, sql in source.execute(asked):
+            query = "SELECT name, sql FROM sqlite_master WHERE sql > '' AND name NOT LIKE 'sqlite%'"
+            for name, sql in source.execute(query):
                 assert name != "trade" or old in sql
                 changed.execute(sql.replace(old, new) if name == "trade" else sql)
         script("--db", other, "stamp")
         code, out, _ = script("--db", other, "check")
-        assert (code, said in out) == (1, True), out
+        assert (code, difference in out) == (1, True), out
 
-    def test_what_is_pending_is_named(self, target: str, script: Run) -> None:
+    def test_pending_migrations_are_named(self, target: str, script: Run) -> None:
         script("--db", target, "down")
         assert script("--db", target, "check") == (1, f"pending: {OURS[-1]}\n", "")
 
-    def test_the_bots_own_models(self, target: str, script: Run, tmp_path: Path) -> None:
+    def test_custom_models(self, target: str, script: Run, tmp_path: Path) -> None:
         folder = own_folder(tmp_path)
         common = ("--db", target, "--migrations", folder)
         script(*common, "up")
@@ -247,7 +247,7 @@ class TestCheck:
         try:
             assert script(*common, "check", "--models", "models")[:2] == (
                 0,
-                "the tables are what the models say\n",
+                "the tables match the models\n",
             )
             Path("worse.py").write_text(
                 Path("models.py").read_text().replace("max_length=50", "max_length=60")
@@ -255,14 +255,19 @@ class TestCheck:
             code, out, _ = script(*common, "check", "--models", "worse")
             assert code == 1
             assert "remark: the column text is" in out
-            for module, said in (("nothing", "cannot be imported"), ("json", "defines no model")):
+            for module, message in (
+                ("nothing", "cannot be imported"),
+                ("json", "defines no subclass"),
+            ):
                 code, _, err = script(*common, "check", "--models", module)
-                assert (code, said in err) == (2, True)
+                assert (code, message in err) == (2, True)
         finally:
             for name in ("models", "worse"):
                 sys.modules.pop(name, None)
 
-    def test_a_rule_with_a_parenthesis_in_its_text(self, path: Path, script: Run) -> None:
+    def test_a_check_constraint_with_a_parenthesis_in_a_string(
+        self, path: Path, script: Run
+    ) -> None:
         init_db(path)
         db.execute_sql("DROP INDEX trade_strategy")
         db.execute_sql("ALTER TABLE trade ADD COLUMN kind TEXT CHECK (kind IN (')', 'a''('))")
@@ -272,7 +277,7 @@ class TestCheck:
 
 
 class TestDown:
-    def test_what_would_be_lost_is_named_before(self, target: str, script: Run) -> None:
+    def test_values_that_would_be_dropped_are_named_first(self, target: str, script: Run) -> None:
         init_db(target)
         trade(strategy="a", fee=1, signal=signal())
         trade(pnl=5)
@@ -280,14 +285,14 @@ class TestDown:
         code, out, err = script("--db", target, "down", OURS[1])
         assert (code, out) == (2, "")
         assert "would drop trade.signal_id: 1 values, trade.strategy: 1 values, trade.fee: 1" in err
-        assert "say --yes" in err
+        assert "repeat it with --yes" in err
         assert "pnl" not in err
         code, _, err = script("--db", target, "down", OURS[0])
         assert "would drop signal: 1 rows, trade: 2 rows" in err
         init_db(target)
         assert trades.get_trade_count(strategy="a") == 1
 
-    def test_where_nothing_is_lost_nobody_is_asked(self, target: str, script: Run) -> None:
+    def test_without_losses_it_needs_no_yes(self, target: str, script: Run) -> None:
         init_db(target)
         trade(pnl=5)
         close_db()
@@ -296,18 +301,20 @@ class TestDown:
             "".join(f"reverted: {name}\n" for name in OURS[:0:-1]),
         )
 
-    def test_what_a_version_can_hold_survives_down_and_up(self, target: str, script: Run) -> None:
+    def test_values_of_columns_that_stay_survive_down_and_up(
+        self, target: str, script: Run
+    ) -> None:
         init_db(target)
-        made = [trade(pnl=n, timestamp=at(n), strategy="a", signal=signal()) for n in range(20)]
+        created = [trade(pnl=n, timestamp=at(n), strategy="a", signal=signal()) for n in range(20)]
         close_db()
         assert script("--db", target, "down", OURS[1], "--yes")[0] == 0
         assert script("--db", target, "up")[0] == 0
         init_db(target)
         kept = list(trades.iterate())
-        assert [one.id for one in kept] == [one.id for one in made]
+        assert [row.id for row in kept] == [row.id for row in created]
         for name in ("timestamp", "symbol", "side", "price", "quantity", "pnl"):
-            assert [getattr(a, name) for a in kept] == [getattr(b, name) for b in made]
-        assert {one.strategy for one in kept} == {one.signal for one in kept} == {None}
+            assert [getattr(a, name) for a in kept] == [getattr(b, name) for b in created]
+        assert {row.strategy for row in kept} == {row.signal for row in kept} == {None}
         assert signals.get_signal_count() == 20
         trade(strategy="b", exchange="okx", exchange_trade_id="1")
 
@@ -318,7 +325,7 @@ class TestDown:
         init_db(target, migrations=folder)
         records.create(EquitySnapshot, timestamp=at(0), symbol="X", equity=1, trade=trade())
         close_db()
-        # trades that something refers to stay
+        # trades that a custom table refers to are not dropped
         code, _, err = script(*common, "down", OURS[0], "--yes")
         assert code == 2
         assert "equity_snapshot" in err
@@ -345,7 +352,7 @@ class TestOtherCommands:
         assert first["version"]
         assert last == {"name": OURS[-1], "applied": None, "version": None}
 
-    def test_what_was_done_as_json(self, new_target: Callable[[], str], script: Run) -> None:
+    def test_results_as_json(self, new_target: Callable[[], str], script: Run) -> None:
         target = new_target()
         assert script("up", "--json", "--db", target)[1] == json.dumps({"applied": OURS}) + "\n"
         assert script("down", "--json", "--db", target)[1] == f'{{"reverted": ["{OURS[-1]}"]}}\n'
@@ -360,7 +367,7 @@ class TestOtherCommands:
         assert script("--db", target, "stamp")[1] == f"recorded: {OURS[2]}\nrecorded: {OURS[3]}\n"
         assert script("--db", target, "stamp")[1] == "nothing to record\n"
         assert script("--db", target, "status")[0] == 0
-        assert script("--db", target, "check")[0] == 1  # and it says what is not there
+        assert script("--db", target, "check")[0] == 1  # the columns are missing
 
     def test_create_writes_the_next_file(self, script: Run, tmp_path: Path) -> None:
         folder = tmp_path / "mine"

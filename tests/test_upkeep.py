@@ -1,4 +1,4 @@
-"""Copies of the database, putting them back, and what a look at its health finds."""
+"""Back up, restore and check a database."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ pytestmark = pytest.mark.usefixtures("empty_folder")
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """Where a copy goes."""
+    """The path of a copy."""
     return tmp_path / "copies" / "copy.db"
 
 
@@ -57,7 +57,7 @@ def prices(file: Path) -> list[float]:
 
 
 @pytest.mark.parametrize("target", ["bot.db", ":memory:"])
-def test_a_copy_is_the_memory(target: str, copy: Path) -> None:
+def test_a_copy_has_every_row(target: str, copy: Path) -> None:
     init_db(target)
     trade(price=5, signal=signal(signal_metadata={"rsi": 20}))
     steps: list[tuple[int, int]] = []
@@ -68,12 +68,12 @@ def test_a_copy_is_the_memory(target: str, copy: Path) -> None:
     assert copy.stat().st_mode & 0o777 == 0o600
     close_db()
     init_db(copy)
-    [read] = trades.get_all()
-    assert read.signal is not None
-    assert read.signal.signal_metadata == {"rsi": 20}
+    [copied] = trades.get_all()
+    assert copied.signal is not None
+    assert copied.signal.signal_metadata == {"rsi": 20}
 
 
-def test_a_copy_made_while_others_write_is_of_one_moment(path: Path, copy: Path) -> None:
+def test_a_copy_made_while_others_write_is_one_snapshot(path: Path, copy: Path) -> None:
     init_db(path, synchronous="normal")
     trades.create_many(trade_values() for _ in range(3_000))
     stop = threading.Event()
@@ -116,7 +116,7 @@ def test_a_copy_replaces_the_last_one_only_when_it_is_whole(path: Path, copy: Pa
     assert [file.name for file in copy.parent.iterdir()] == ["copy.db"]
 
 
-def test_what_cannot_be_a_copy_is_explained(path: Path, copy: Path) -> None:
+def test_a_backup_that_is_not_possible_is_an_error(path: Path, copy: Path) -> None:
     with pytest.raises(NotInitializedError):
         backup(copy)
     init_db(path)
@@ -132,8 +132,8 @@ def test_what_cannot_be_a_copy_is_explained(path: Path, copy: Path) -> None:
 
 
 @needs_fork
-def test_a_copy_never_gets_under_what_another_program_has_left_open(path: Path, copy: Path) -> None:
-    """SQLite would write the old copy's -wal into the new one."""
+def test_a_copy_does_not_replace_a_file_with_a_wal(path: Path, copy: Path) -> None:
+    """SQLite would write the old copy's -wal into the new copy."""
     init_db(path)
     trade(price=1)
     backup(copy)
@@ -145,9 +145,9 @@ def test_a_copy_never_gets_under_what_another_program_has_left_open(path: Path, 
         acknowledge("recorded")
         time.sleep(60)
 
-    child, words = fork_writer(work)
-    assert os.read(words, 1)
-    kill(child, words)
+    child, pipe = fork_writer(work)
+    assert os.read(pipe, 1)
+    kill(child, pipe)
     init_db(path)
     trade(price=3)
     with pytest.raises(StorageError, match=r"copy.db: has a -wal beside it: .* name another file"):
@@ -164,12 +164,12 @@ def test_two_restores_at_once_do_not_disturb_each_other(path: Path, copy: Path) 
     backup(copy)
     close_db()
     staged = Path(f"{path}.restored")
-    staged.write_bytes(b"of the other one")
+    staged.write_bytes(b"of the other restore")
     lock = FileLock(f"{path}-lock")
     assert lock.acquire(0)
     with pytest.raises(DatabaseBusyError):
         restore(copy, path)
-    assert staged.read_bytes() == b"of the other one"
+    assert staged.read_bytes() == b"of the other restore"
     lock.release()
     restore(copy, path)
     assert prices(path) == [1.0]
@@ -189,10 +189,10 @@ def test_a_killed_backup_leaves_no_broken_file_under_the_name(path: Path, copy: 
             backup(copy, progress=lambda done, total: acknowledge(done))
 
     for number in range(12):
-        child, words = fork_writer(work)
-        os.read(words, 1)
+        child, pipe = fork_writer(work)
+        os.read(pipe, 1)
         time.sleep(number * 0.004)
-        kill(child, words)
+        kill(child, pipe)
         assert len(prices(copy)) == 1_500
     init_db(path)
     backup(copy)
@@ -202,7 +202,9 @@ def test_a_killed_backup_leaves_no_broken_file_under_the_name(path: Path, copy: 
 # --- restore ------------------------------------------------------------------------------
 
 
-def test_a_restored_copy_is_the_memory_and_the_replaced_one_is_kept(path: Path, copy: Path) -> None:
+def test_a_restored_copy_replaces_the_database_and_the_replaced_file_is_kept(
+    path: Path, copy: Path
+) -> None:
     init_db(path)
     trade(price=1)
     backup(copy)
@@ -218,7 +220,7 @@ def test_a_restored_copy_is_the_memory_and_the_replaced_one_is_kept(path: Path, 
     assert prices(copy) == [1.0]
 
 
-def test_a_damaged_memory_is_what_restoring_is_for(path: Path, copy: Path) -> None:
+def test_a_damaged_database_can_be_replaced(path: Path, copy: Path) -> None:
     init_db(path)
     trade(price=1)
     backup(copy)
@@ -231,7 +233,7 @@ def test_a_damaged_memory_is_what_restoring_is_for(path: Path, copy: Path) -> No
     assert [t.price for t in trades.get_all()] == [1.0]
 
 
-def test_a_missing_memory_is_restored_from_the_environment(
+def test_a_missing_database_is_restored_from_the_environment(
     path: Path, copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     init_db(path)
@@ -245,7 +247,7 @@ def test_a_missing_memory_is_restored_from_the_environment(
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_memory_in_use_is_not_replaced(path: Path, copy: Path) -> None:
+def test_a_database_in_use_is_not_replaced(path: Path, copy: Path) -> None:
     init_db(path)
     trade(price=1)
     backup(copy)
@@ -264,7 +266,9 @@ def test_a_memory_in_use_is_not_replaced(path: Path, copy: Path) -> None:
     assert prices(path) == [1.0, 2.0]
 
 
-def test_what_cannot_be_restored_is_explained_and_changes_nothing(path: Path, copy: Path) -> None:
+def test_a_restore_that_is_not_possible_is_an_error_and_changes_nothing(
+    path: Path, copy: Path
+) -> None:
     init_db(path)
     trade(price=1)
     close_db()
@@ -289,7 +293,7 @@ def test_what_cannot_be_restored_is_explained_and_changes_nothing(path: Path, co
 
 
 @needs_fork
-def test_a_killed_restore_leaves_one_whole_memory(path: Path, copy: Path) -> None:
+def test_a_killed_restore_leaves_one_whole_database(path: Path, copy: Path) -> None:
     init_db(path, synchronous="normal")
     trades.create_many(trade_values(trade_metadata={"n": "x" * 2_000}) for _ in range(1_500))
     backup(copy)
@@ -300,34 +304,34 @@ def test_a_killed_restore_leaves_one_whole_memory(path: Path, copy: Path) -> Non
         restore(copy, path)
 
     for number in range(12):
-        child, words = fork_writer(work)
-        os.read(words, 1)
+        child, pipe = fork_writer(work)
+        os.read(pipe, 1)
         time.sleep(number * 0.004)
         with contextlib.suppress(ProcessLookupError):
             os.kill(child, signals_of_the_system.SIGKILL)
         os.waitpid(child, 0)
-        os.close(words)
+        os.close(pipe)
         assert len(prices(path)) == 1_500
 
 
 # --- check --------------------------------------------------------------------------------
 
 
-def found(severity: str, full: bool = False) -> list[Finding]:
+def findings(severity: str, full: bool = False) -> list[Finding]:
     return [finding for finding in check(full=full) if finding.severity == severity]
 
 
 @pytest.mark.parametrize("full", [False, True])
 @pytest.mark.parametrize("target", ["bot.db", ":memory:"])
-def test_a_healthy_memory_has_no_findings(target: str, full: bool) -> None:
+def test_a_healthy_database_has_no_findings(target: str, full: bool) -> None:
     init_db(target)
     trade(signal=signal(timestamp=at(0)), timestamp=at(1))
     trade(timestamp=at(2))
-    assert found("error", full) == found("warning", full) == []
+    assert findings("error", full) == findings("warning", full) == []
 
 
-def spoil(path: Path, *statements: str) -> None:
-    """Write the file as a program does that knows nothing of its rules."""
+def write_unchecked(path: Path, *statements: str) -> None:
+    """Write the file as another program, without its check constraints."""
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA ignore_check_constraints = on")
         for statement in statements:
@@ -348,7 +352,7 @@ def insert(**values: object) -> str:
 
 
 @pytest.mark.parametrize(
-    ("values", "rule"),
+    ("values", "constraint"),
     [
         ({"price": -1}, "trade_price_check"),
         ({"symbol": "''"}, "trade_symbol_check"),
@@ -360,37 +364,37 @@ def insert(**values: object) -> str:
         ({"exchange_trade_id": "'1'"}, "trade_exchange_trade_id_check"),
     ],
 )
-def test_a_row_from_elsewhere_that_breaks_a_rule(path: Path, values: Any, rule: str) -> None:
+def test_a_row_of_another_program_that_violates_a_constraint(
+    path: Path, values: Any, constraint: str
+) -> None:
     init_db(path)
-    spoil(path, insert(**values))
-    [finding] = found("error")
-    assert found("error", full=True) == [finding]
-    assert rule in finding.what
+    write_unchecked(path, insert(**values))
+    [finding] = findings("error")
+    assert findings("error", full=True) == [finding]
+    assert constraint in finding.what
     assert str(values.get("id", "0" * 32)).strip("'") in finding.what
 
 
 @pytest.mark.parametrize("values", [{"id": "'no id'"}, {"timestamp": "'2024-13-01'"}], ids=str)
-def test_a_row_that_cannot_be_read_is_an_error_that_leads_to_the_check(
-    path: Path, values: Any
-) -> None:
+def test_the_error_for_a_row_that_cannot_be_read_names_the_check(path: Path, values: Any) -> None:
     init_db(path)
-    spoil(path, insert(**values))
+    write_unchecked(path, insert(**values))
     with pytest.raises(StorageError, match=r"a row that cannot be read .*check\(\) names it"):
         trades.get_all()
 
 
-def test_what_only_a_full_look_sees(path: Path) -> None:
+def test_a_full_check_finds_invalid_values(path: Path) -> None:
     init_db(path)
-    spoil(path, insert(symbol="'a' || char(9) || 'b'"))
-    assert found("error") == []
-    [finding] = found("error", full=True)
+    write_unchecked(path, insert(symbol="'a' || char(9) || 'b'"))
+    assert findings("error") == []
+    [finding] = findings("error", full=True)
     assert "symbol: 'a\\tb' holds a character that cannot be printed" in finding.what
 
 
-def test_a_reference_to_nothing(path: Path) -> None:
+def test_a_reference_to_a_missing_row(path: Path) -> None:
     init_db(path)
-    spoil(path, insert(signal_id=77))
-    assert "1 rows of 'trade' refer to rows of 'signal'" in found("error")[0].what
+    write_unchecked(path, insert(signal_id=77))
+    assert "1 rows of 'trade' refer to missing rows of 'signal'" in findings("error")[0].what
 
 
 def test_duplicates_and_trades_before_their_signal(path: Path) -> None:
@@ -398,22 +402,22 @@ def test_duplicates_and_trades_before_their_signal(path: Path) -> None:
     twice = {"timestamp": at(1), "exchange": "okx"}
     trade(**twice, exchange_trade_id="1")
     trade(**twice, exchange_trade_id="2")
-    assert found("warning") == []
+    assert findings("warning") == []
     trade(**twice)
     trade(**twice)
-    [finding] = found("warning")
+    [finding] = findings("warning")
     assert "more than once" in finding.what
     late = signal(timestamp=at(9))
     early = trade(signal=late, timestamp=at(8), price=7)
-    assert any(early.id.hex in finding.what for finding in found("warning"))
+    assert any(early.id.hex in finding.what for finding in findings("warning"))
 
 
 def test_a_changed_schema(path: Path) -> None:
     init_db(path)
-    spoil(path, "ALTER TABLE trade ADD COLUMN note TEXT", "DROP INDEX trade_symbol")
-    said = [finding.what for finding in found("error")]
-    assert any("trade: the column note is not in the model: TEXT" in what for what in said)
-    assert any("trade: the index trade_symbol is missing" in what for what in said)
+    write_unchecked(path, "ALTER TABLE trade ADD COLUMN note TEXT", "DROP INDEX trade_symbol")
+    problems = [finding.what for finding in findings("error")]
+    assert any("trade: the column note is not in the model: TEXT" in what for what in problems)
+    assert any("trade: the index trade_symbol is missing" in what for what in problems)
 
 
 @pytest.mark.parametrize(
@@ -428,7 +432,7 @@ def test_a_changed_schema(path: Path) -> None:
         ("price > 0 AND ", "", "trade: the check trade_price_check is price <= 1.79"),
     ],
 )
-def test_a_changed_column_or_rule(path: Path, old: str, new: str, what: str) -> None:
+def test_a_changed_column_or_check_constraint(path: Path, old: str, new: str, what: str) -> None:
     init_db(path)
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA writable_schema = on")
@@ -437,7 +441,7 @@ def test_a_changed_column_or_rule(path: Path, old: str, new: str, what: str) -> 
         connection.commit()
     close_db()
     init_db(path)
-    assert [what in finding.what for finding in found("error")] == [True]
+    assert [what in finding.what for finding in findings("error")] == [True]
 
 
 def test_a_damaged_file(path: Path) -> None:
@@ -448,11 +452,11 @@ def test_a_damaged_file(path: Path) -> None:
     with path.open("r+b") as file:
         file.seek(4096 * 30)
         file.write(b"\xff" * 4096 * 5)
-    database.close()  # so that no page is in its cache
-    assert found("error")[0].what.startswith("the file is damaged: ")
+    database.close()  # empties its cache
+    assert findings("error")[0].what.startswith("the file is damaged: ")
 
 
-def test_a_file_that_is_busy_for_a_moment_is_waited_for(path: Path) -> None:
+def test_it_waits_for_a_file_that_is_busy(path: Path) -> None:
     init_db(path)
     close_db()
     with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
@@ -475,7 +479,7 @@ def test_a_large_wal(path: Path) -> None:
                 {"symbol": "X", "signal_value": 1, "signal_metadata": "x" * 9_000}
                 for _ in range(500)
             )
-        [finding] = found("warning")
+        [finding] = findings("warning")
     assert "reads an old state of the database" in finding.what
 
 
@@ -485,19 +489,19 @@ def test_a_disk_that_is_nearly_full(tmp_path: Path) -> None:
         if not mount_small_disk(tmp_path):
             return None
         init_db(tmp_path / "bot.db")
-        return [finding.what for finding in found("warning")]
+        return [finding.what for finding in findings("warning")]
 
-    said = in_child(child)
-    if said is None:
+    problems = in_child(child)
+    if problems is None:
         pytest.skip("this user may not mount a disk")
-    [what] = said
+    [what] = problems
     assert what.startswith(f"{tmp_path} has 1 MB of free disk left")
 
 
 def test_a_file_with_two_names(path: Path) -> None:
     init_db(path)
     path.with_name("same.db").hardlink_to(path)
-    [finding] = found("warning")
+    [finding] = findings("warning")
     assert finding.what.startswith(
         f"{path} has 2 hard links: a program that opens it by another name"
     )
@@ -514,12 +518,12 @@ def test_a_file_that_is_mounted_by_itself(path: Path, tmp_path: Path) -> None:
         if not bind_mount(path, inside):
             return None
         init_db(inside)
-        return [finding.what for finding in found("warning")]
+        return [finding.what for finding in findings("warning")]
 
-    said = in_child(child)
-    if said is None:
+    problems = in_child(child)
+    if problems is None:
         pytest.skip("this user may not mount a file")
-    [what] = said
+    [what] = problems
     assert what.startswith(f"{inside} is mounted by itself, without its folder, from ")
 
 
@@ -532,13 +536,13 @@ def test_a_file_system_that_sqlite_may_not_rely_on(
     mounts = parse_mounts(f"1 0 8:1 / / rw - {kind} /dev/sda1 rw")
     monkeypatch.setattr("botmemory.backends.sqlite.health.read_mounts", lambda: mounts)
     init_db(path)
-    about = [finding for finding in check() if f"({kind})" in finding.what]
-    assert [finding.severity for finding in about] == ([severity] if severity else [])
+    matches = [finding for finding in check() if f"({kind})" in finding.what]
+    assert [finding.severity for finding in matches] == ([severity] if severity else [])
 
 
 def test_every_finding_says_what_to_do(path: Path) -> None:
     init_db(path)
-    spoil(path, insert(price=-1))
+    write_unchecked(path, insert(price=-1))
     for finding in check():
         assert finding.severity in ("error", "warning", "info")
         assert finding.what

@@ -1,4 +1,4 @@
-"""The `botmemory` command: look at a database, copy it, check it, migrate it."""
+"""The `botmemory` command: query, check, copy and migrate a database."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """Run the command, or say in one line what it needs."""
+    """Run the `botmemory` command; print one line if a package of the extra `cli` is missing."""
     try:
         from ._app import cli
     except ModuleNotFoundError as error:
@@ -16,7 +16,7 @@ def main() -> None:
             raise
         from .._install import install_command
 
-        needed = f"botmemory: the command needs {error.name}: {install_command('cli')}"
-        print(needed, file=sys.stderr)
+        message = f"botmemory: the command needs {error.name}: {install_command('cli')}"
+        print(message, file=sys.stderr)
         sys.exit(2)
     cli(prog_name="botmemory")

@@ -1,4 +1,4 @@
-"""The commands that judge: what was earned, and what triggered what."""
+"""The commands that analyse: results, and the signals that led to them."""
 
 from __future__ import annotations
 
@@ -17,20 +17,29 @@ from ..errors import NotFoundError, ValidationError
 from ..models import Trade
 from ..queries import read
 from ..repositories import trades
-from ._listing import in_currencies, row_of
+from ._listing import format_fees, row_of
 from ._options import (
     DatabaseOptions,
-    answer,
     database_options,
     filter_options,
-    form_options,
-    reading,
+    format_options,
+    report_errors,
 )
-from ._output import Column, amount, console, duration, number, percent, plain, show, timestamp
+from ._output import (
+    Column,
+    amount,
+    console,
+    duration,
+    number,
+    percent,
+    print_rows,
+    timestamp,
+    to_json,
+)
 
 __all__ = ["ANALYSIS_COMMANDS", "print_pairs"]
 
-RESULT = (
+RESULT_COLUMNS = (
     Column("trades", "trades", right=True),
     Column("closed_trades", "closed", right=True),
     Column("win_rate", "win rate", percent, right=True),
@@ -50,70 +59,67 @@ RESULT = (
     default="symbol",
     show_default=True,
 )
-@filter_options("symbol", "strategy", "time", "quote")
-@form_options
+@filter_options("symbol", "strategy", "since", "until", "quote")
+@format_options
 @click.pass_obj
-@answer
+@report_errors
 def show_pnl(
-    options: DatabaseOptions, form: str, dimension: performance.Dimension, **filters: Any
+    options: DatabaseOptions, output_format: str, dimension: performance.Dimension, **filters: Any
 ) -> None:
-    """Show what was earned, by symbol or something else."""
-    with reading(options):
-        found = performance.by(dimension, **filters)
-    # a column of numbers reads best from its right edge
-    right = dimension == "hour"
+    """Show the results by symbol or something else."""
+    with options.open(read_only=True):
+        groups = performance.by(dimension, **filters)
     columns = (
-        Column("key", dimension, right=right),
-        Column("quote", "in", may_be_cut=True),
-        *RESULT,
+        Column("key", dimension, right=dimension == "hour"),
+        Column("quote", "in", optional=True),
+        *RESULT_COLUMNS,
     )
-    rows = [{"key": one.key, **dataclasses.asdict(one)} for one in found]
-    show(rows, columns, form, nothing="no trades")
+    rows = [{"key": group.key, **dataclasses.asdict(group)} for group in groups]
+    print_rows(rows, columns, output_format, empty="no trades")
 
 
 @click.command("performance")
 @database_options
-@filter_options("symbol", "strategy", "time", "quote")
-@form_options
+@filter_options("symbol", "strategy", "since", "until", "quote")
+@format_options
 @click.pass_obj
-@answer
+@report_errors
 def show_performance(
-    options: DatabaseOptions, form: str, quote: str | None, **filters: Any
+    options: DatabaseOptions, output_format: str, quote: str | None, **filters: Any
 ) -> None:
-    """Show how the trades have done, currency by currency."""
-    with reading(options):
+    """Show the performance for each quote currency."""
+    with options.open(read_only=True):
         quotes = performance.quotes(**filters) if quote is None else [quote]
-        found = [performance.summarize(**filters, quote=one) for one in quotes]
-    if form != "table":
-        show([dataclasses.asdict(one) for one in found], (), form, nothing="")
-    elif not found:
-        show([], (), form, nothing="no trades")
-    for number_of, one in enumerate(found if form == "table" else ()):
-        if number_of:
+        summaries = [performance.summarize(**filters, quote=currency) for currency in quotes]
+    rows = [dataclasses.asdict(summary) for summary in summaries]
+    if output_format != "table" or not rows:
+        print_rows(rows, (), output_format, empty="no trades")
+        return
+    for index, row in enumerate(rows):
+        if index:
             click.echo()
-        pairs = {name: _said(name, value) for name, value in dataclasses.asdict(one).items()}
-        print_pairs({name: value for name, value in pairs.items() if value is not None})
+        print_pairs({name: _format_field(name, value) for name, value in row.items()})
 
 
 @click.command("explain")
 @database_options
-@click.option("--price-key", metavar="KEY", help="Where the signal's metadata has its price.")
+@click.option("--price-key", metavar="KEY", help="The key of the price in the signal's metadata.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.argument("id")
 @click.pass_obj
-@answer
+@report_errors
 def explain_trade(options: DatabaseOptions, id: str, price_key: str | None, as_json: bool) -> None:
     """Show which signal triggered a trade, and the slippage.
 
-    ID is the trade's, or its first digits as `trades` shows them.
+    ID is the id of the trade, or its first digits as shown by `trades`.
     """
-    with reading(options):
-        found = attribution.explain(_trade(id), price_key=price_key)
-        trade = row_of(found.trade)
-        signal = None if found.signal is None else row_of(found.signal)
+    with options.open(read_only=True):
+        explanation = attribution.explain(_find_trade(id), price_key=price_key)
+        trade = row_of(explanation.trade)
+        signal = None if explanation.signal is None else row_of(explanation.signal)
     if as_json:
-        rest = {f.name: getattr(found, f.name) for f in dataclasses.fields(found)}
-        click.echo(json.dumps(plain(rest | {"trade": trade, "signal": signal}), indent=2))
+        values = {f.name: getattr(explanation, f.name) for f in dataclasses.fields(explanation)}
+        click.echo(json.dumps(to_json(values | {"trade": trade, "signal": signal}), indent=2))
         return
     pairs: dict[str, Any] = {
         "trade": f"{trade['side']} {number(trade['quantity'])} {trade['symbol']} at "
@@ -122,69 +128,73 @@ def explain_trade(options: DatabaseOptions, id: str, price_key: str | None, as_j
         "id": trade["id"],
         "strategy": trade["strategy"],
         "pnl": None if trade["pnl"] is None else amount(trade["pnl"]),
-        "signal": "none is named",
+        "signal": "none",
     }
     if signal is not None:
         pairs["signal"] = f"{signal['signal_value']:+d}, number {signal['id']}"
-        pairs["delay"] = duration(found.delay or timedelta())
-        if found.slippage is not None and found.signal_price is not None:
-            pairs["signal price"] = number(found.signal_price)
-            pairs["slippage"] = f"{number(found.slippage)} ({found.slippage_bps:,.1f} bps)"
+        pairs["delay"] = duration(explanation.delay or timedelta())
+        if explanation.slippage is not None and explanation.signal_price is not None:
+            pairs["signal price"] = number(explanation.signal_price)
+            pairs["slippage"] = (
+                f"{number(explanation.slippage)} ({explanation.slippage_bps:,.1f} bps)"
+            )
         pairs |= {
             f"  {name}": number(value) if isinstance(value, float) else json.dumps(value)
-            for name, value in found.indicators.items()
+            for name, value in explanation.indicators.items()
         }
-    print_pairs({name: value for name, value in pairs.items() if value is not None})
+    print_pairs(pairs)
 
 
 @click.command("attribution")
 @database_options
-@click.option("--bins", type=int, default=10, show_default=True, metavar="N", help="Ranges.")
-@click.option("--ends", metavar="A,B,...", help="The ends of the ranges, instead of --bins.")
-@click.option("--entry", is_flag=True, help="What the entry's signal saw, not the exit's.")
-@filter_options("symbol", "strategy", "time", "quote")
-@form_options
+@click.option(
+    "--bins", type=int, default=10, show_default=True, metavar="N", help="The number of ranges."
+)
+@click.option("--ends", metavar="A,B,...", help="The bounds of the ranges, instead of --bins.")
+@click.option("--entry", is_flag=True, help="Use the signal of the entry, not of the exit.")
+@filter_options("symbol", "strategy", "since", "until", "quote")
+@format_options
 @click.argument("key")
 @click.pass_obj
-@answer
+@report_errors
 def show_attribution(
     options: DatabaseOptions,
-    form: str,
+    output_format: str,
     key: str,
     bins: int,
     ends: str | None,
     entry: bool,
     **filters: Any,
 ) -> None:
-    """Show where in the range of an indicator money was made.
+    """Show the results by ranges of an indicator.
 
-    KEY is a key of the signals' metadata, dotted inside objects.
+    KEY is a key of the signals' metadata; a dot separates the keys of nested objects.
     """
     try:
         ranges: Any = bins if ends is None else [float(end) for end in ends.split(",")]
     except ValueError:
-        raise click.BadParameter(f"{ends!r} are not numbers, as in 30,70") from None
+        raise click.BadParameter(f"{ends!r} are not numbers such as 30,70") from None
     signal_of: Any = "entry" if entry else "trade"
-    with reading(options):
-        found = attribution.pnl_by_metadata(key, ranges, **filters, signal_of=signal_of)
+    with options.open(read_only=True):
+        groups = attribution.pnl_by_metadata(key, ranges, **filters, signal_of=signal_of)
     columns = (
-        Column("label", key, right=all(one.category is None for one in found)),
-        *RESULT,
+        Column("label", key, right=all(group.category is None for group in groups)),
+        *RESULT_COLUMNS,
     )
-    rows = [dataclasses.asdict(one) for one in found]
-    show(rows, columns, form, nothing=f"no trade has a signal with {key}")
+    rows = [dataclasses.asdict(group) for group in groups]
+    print_rows(rows, columns, output_format, empty=f"no trade has a signal with {key}")
 
 
 @click.command("conversion")
 @database_options
-@filter_options("symbol", "strategy", "time")
-@form_options
+@filter_options("symbol", "strategy", "since", "until")
+@format_options
 @click.pass_obj
-@answer
-def show_conversion(options: DatabaseOptions, form: str, **filters: Any) -> None:
-    """Show how many signals of each value were acted on."""
-    with reading(options):
-        found = attribution.conversion(**filters)
+@report_errors
+def show_conversion(options: DatabaseOptions, output_format: str, **filters: Any) -> None:
+    """Show how many signals of each value led to a trade."""
+    with options.open(read_only=True):
+        groups = attribution.conversion(**filters)
     columns = (
         Column("signal_value", "value", right=True),
         Column("signals", "signals", right=True),
@@ -192,36 +202,36 @@ def show_conversion(options: DatabaseOptions, form: str, **filters: Any) -> None
         Column("rate", "rate", percent, right=True),
         Column("trades", "trades", right=True),
     )
-    show([dataclasses.asdict(one) for one in found], columns, form, nothing="no signals")
+    rows = [dataclasses.asdict(group) for group in groups]
+    print_rows(rows, columns, output_format, empty="no signals")
 
 
 ANALYSIS_COMMANDS = (show_pnl, show_performance, explain_trade, show_attribution, show_conversion)
 
 
-def _trade(text: str) -> Trade:
-    """Return the one trade whose id begins so."""
+def _find_trade(text: str) -> Trade:
+    """Return the trade whose id begins with a text."""
     digits = text.replace("-", "").lower()
     if len(digits) >= 32 or not re.fullmatch(r"[0-9a-f]{4,}", digits):
-        found = trades.get_by_id(text)
-        if found is None:
+        trade = trades.get_by_id(text)
+        if trade is None:
             raise NotFoundError(f"id: there is no trade {text}")
-        return found
+        return trade
     first, last = (uuid.UUID(digits.ljust(32, fill)) for fill in "0f")
     key: Any = Trade.id
     query: Any = Trade.select().where(key.between(first, last)).limit(2)
-    some = read.fetch(query)
-    if not some:
+    matches: list[Trade] = read.fetch(query)
+    if not matches:
         raise NotFoundError(f"id: there is no trade whose id begins with {text}")
-    if len(some) > 1:
+    if len(matches) > 1:
         raise ValidationError(f"id: several trades begin with {text}; give more of its digits")
-    trade: Trade = some[0]
-    return trade
+    return matches[0]
 
 
-def _said(name: str, value: Any) -> str | None:
-    """Return a field of a `Performance` in words; None where there is nothing to say."""
+def _format_field(name: str, value: Any) -> str | None:
+    """Format a field of a `Performance`; None for one without a value."""
     if name == "fees":
-        return in_currencies(value) or None
+        return format_fees(value) or None
     if name == "win_rate":
         return None if value is None else percent(value)
     if isinstance(value, datetime):
@@ -234,8 +244,9 @@ def _said(name: str, value: Any) -> str | None:
 
 
 def print_pairs(pairs: dict[str, Any]) -> None:
-    """Print names and what they are, a line each."""
+    """Print a line for each name with a value that is not None."""
+    pairs = {name: value for name, value in pairs.items() if value is not None}
     width = max(map(len, pairs))
-    printed = console()
+    terminal = console()
     for name, value in pairs.items():
-        printed.print(Text(f"{name.replace('_', ' '):<{width}}  {value}"), soft_wrap=True)
+        terminal.print(Text(f"{name.replace('_', ' '):<{width}}  {value}"), soft_wrap=True)

@@ -1,10 +1,11 @@
-"""The `botmemory` command and what it does to a database as a whole."""
+"""The `botmemory` command, and the commands for a whole database."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,20 +26,19 @@ from ._analysis import ANALYSIS_COMMANDS, print_pairs
 from ._listing import LIST_COMMANDS
 from ._options import (
     DatabaseOptions,
-    answer,
     database_options,
     filter_options,
-    form_options,
-    reading,
+    format_options,
+    report_errors,
 )
-from ._output import plain, progress, show
+from ._output import print_rows, progress, to_json
 from ._transfer import TRANSFER_COMMANDS
 
 __all__ = ["cli"]
 
 EPILOG = """\b
-Exit codes: 0 done, 1 something is pending (status), wrong (check) or
-refused (import), 2 an error. Nothing but data goes to the standard output.
+Exit codes: 0 done; 1 migrations are pending (status), an error was found
+(check) or rows were rejected (import); 2 an error. Only data goes to stdout.
 """
 
 
@@ -47,10 +47,10 @@ refused (import), 2 an error. Nothing but data goes to the standard output.
 @database_options
 @click.pass_context
 def cli(context: click.Context) -> None:
-    """Look at the database of a trading bot, copy it, check it, migrate it.
+    """Query, check, copy and migrate the database of a trading bot.
 
-    What only reads opens the database read-only: a running bot is not disturbed, and a file that is
-    not there is an error.
+    Commands that only read open the database read-only: they do not disturb a running bot, and a
+    missing file is an error.
     """
     context.ensure_object(DatabaseOptions)
 
@@ -63,17 +63,17 @@ for command in (*LIST_COMMANDS, *ANALYSIS_COMMANDS, *TRANSFER_COMMANDS):
 @database_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
-@answer
+@report_errors
 def show_status(options: DatabaseOptions, as_json: bool) -> None:
-    """Show where the database is, and what it holds.
+    """Show where the database is, its size and its rows.
 
-    Exit 1 when migrations are pending.
+    Exit 1 if migrations are pending.
     """
-    with open_temporarily(options.settings(read_only=True)) as database:  # of any version
+    with open_temporarily(options.settings(read_only=True)) as database:  # with any schema
         steps = schema_status(database)
         pending = [step.name for step in steps if not step.applied]
         applied = [step for step in steps if step.applied]
-        said: dict[str, Any] = {
+        values: dict[str, Any] = {
             "database": database.config.label,
             "backend": database.config.backend,
             "size": database.size(),
@@ -82,36 +82,32 @@ def show_status(options: DatabaseOptions, as_json: bool) -> None:
             "pending": pending,
         }
         for model in (Trade, Signal):
-            said |= _counted(database, model) if applied else {}
+            values |= _count_rows(database, model) if applied else {}
     if as_json:
-        click.echo(json.dumps(plain(said), indent=2))
+        click.echo(json.dumps(to_json(values), indent=2))
     else:
-        said["size"] = f"{said['size'] / 1e6:,.1f} MB"
-        said["pending"] = ", ".join(pending) or "nothing"
-        print_pairs({name: _said(value) for name, value in said.items()})
+        values["size"] = f"{values['size'] / 1e6:,.1f} MB"
+        values["pending"] = ", ".join(pending) or "nothing"
+        print_pairs({name: _format(value) for name, value in values.items()})
     sys.exit(int(bool(pending)))
 
 
-def _counted(database: Backend, model: type[peewee.Model]) -> dict[str, Any]:
+def _count_rows(database: Backend, model: type[peewee.Model]) -> dict[str, Any]:
     name: str = model._meta.table_name
-    # the model may have columns that an older table has not
+    # not by the model, which may have columns that an older table lacks
     table: Any = peewee.Table(name).bind(cast("peewee.Database", database))
-    counted = peewee.fn.COUNT(peewee.SQL("*")), peewee.fn.MAX(table.c.timestamp)
-    [(count, last)] = table.select(*counted).tuples()
+    columns = peewee.fn.COUNT(peewee.SQL("*")), peewee.fn.MAX(table.c.timestamp)
+    [(count, last)] = table.select(*columns).tuples()
     timestamp = UtcDateTimeField().python_value(last)
     return {f"{name}s": count, f"last_{name}": timestamp}
 
 
-def _said(value: Any) -> str:
+def _format(value: Any) -> str:
+    if value is None:
+        return "none"
     if isinstance(value, int):
         return f"{value:,}"
-    return (
-        "none"
-        if value is None
-        else f"{value:%Y-%m-%d %H:%M:%S} UTC"
-        if hasattr(value, "tzinfo")
-        else str(value)
-    )
+    return f"{value:%Y-%m-%d %H:%M:%S} UTC" if isinstance(value, datetime) else str(value)
 
 
 @cli.command(
@@ -121,27 +117,27 @@ def _said(value: Any) -> str:
 )
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_obj
-@answer
+@report_errors
 def migrate(options: DatabaseOptions, arguments: tuple[str, ...]) -> None:
     """Run the migration runner: up, down, status, plan, ...
 
-    `botmemory migrate --help` shows what it takes.
+    `botmemory migrate --help` shows its commands and options.
     """
-    named: list[str] = []
-    for option in ("db", "config", "migrations"):
-        if (value := getattr(options, option)) is not None:
-            named += [f"--{option}", value]
-    sys.exit(migration_runner.main([*named, *arguments]))
+    argv: list[str] = []
+    for name, value in dataclasses.asdict(options).items():
+        if value is not None:
+            argv += [f"--{name}", value]
+    sys.exit(migration_runner.main([*argv, *arguments]))
 
 
 @cli.command("backup")
 @database_options
 @click.argument("destination", type=click.Path(path_type=Path))
 @click.pass_obj
-@answer
+@report_errors
 def make_backup(options: DatabaseOptions, destination: Path) -> None:
-    """Copy the database to a file while bots go on writing."""
-    with reading(options), progress("copying") as report:
+    """Copy the database to a file while bots write."""
+    with options.open(read_only=True), progress("copying") as report:
         path = backup(destination, progress=report)
     click.echo(path)
 
@@ -155,37 +151,36 @@ def make_backup(options: DatabaseOptions, destination: Path) -> None:
     show_default=True,
     metavar="FILE",
 )
-@filter_options("symbol", "strategy", "time")
+@filter_options("symbol", "strategy", "since", "until")
 @click.pass_obj
-@answer
+@report_errors
 def make_report(options: DatabaseOptions, out: Path, **filters: Any) -> None:
-    """Write a report with charts, as one HTML file.
+    """Write a report with charts as one HTML file.
 
-    It needs no other file and no network. Prints where it is.
+    It needs no other file and no network. Prints its path.
     """
-    with reading(options), progress("drawing") as report:
+    with options.open(read_only=True), progress("drawing") as report:
         path = write_report(out, **filters, progress=report)
     click.echo(path)
 
 
 @cli.command("check")
 @database_options
-@click.option("--full", is_flag=True, help="Also every index and every row.")
-@form_options
+@click.option("--full", is_flag=True, help="Also check every index and every row.")
+@format_options
 @click.pass_obj
-@answer
-def check_database(options: DatabaseOptions, full: bool, form: str) -> None:
-    """Look for damage, drift and broken rows.
+@report_errors
+def check_database(options: DatabaseOptions, full: bool, output_format: str) -> None:
+    """Check the file, the schema and the rows.
 
-    Says what to do about each finding. Exit 1 for an error.
+    Prints what to do about each finding. Exit 1 for an error.
     """
-    with reading(options):
-        found = check(full=full)
-    if form == "table":
-        for one in found:
-            click.echo(f"{one.severity}: {one.what}\n  {one.advice}")
-        if not found:
-            click.echo("nothing is wrong", err=True)
+    with options.open(read_only=True):
+        findings = check(full=full)
+    if output_format != "table" or not findings:
+        rows = [dataclasses.asdict(finding) for finding in findings]
+        print_rows(rows, (), output_format, empty="no findings")
     else:
-        show([dataclasses.asdict(one) for one in found], (), form, nothing="")
-    sys.exit(int(any(one.severity == "error" for one in found)))
+        for finding in findings:
+            click.echo(f"{finding.severity}: {finding.what}\n  {finding.advice}")
+    sys.exit(int(any(finding.severity == "error" for finding in findings)))

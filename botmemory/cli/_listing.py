@@ -1,4 +1,4 @@
-"""The commands that list what the database holds: trades, signals, positions."""
+"""The commands that list rows: trades, signals, positions."""
 
 from __future__ import annotations
 
@@ -15,31 +15,30 @@ from ..queries import read
 from ..repositories import positions
 from ._options import (
     DatabaseOptions,
-    answer,
     database_options,
     filter_options,
-    form_options,
-    reading,
+    format_options,
+    report_errors,
 )
-from ._output import Column, amount, number, show, timestamp
+from ._output import Column, amount, number, print_rows, timestamp
 
-__all__ = ["LIST_COMMANDS", "in_currencies", "row_of"]
+__all__ = ["LIST_COMMANDS", "format_fees", "row_of"]
 
-SHORT = 13  # digits of an id, with its dash: the millisecond in which it was made
+SHORT_ID = 13  # characters of a UUID: its timestamp in milliseconds
 
 
 @click.command("trades")
 @database_options
-@filter_options("symbol", "strategy", "time", "limit")
-@form_options
+@filter_options("symbol", "strategy", "since", "until", "limit")
+@format_options
 @click.pass_obj
-@answer
-def show_trades(options: DatabaseOptions, form: str, limit: int, **filters: Any) -> None:
+@report_errors
+def show_trades(options: DatabaseOptions, output_format: str, limit: int, **filters: Any) -> None:
     """List the latest trades, newest first.
 
-    The id is shortened; `explain` takes it so.
+    The id is shortened; `explain` accepts it.
     """
-    with reading(options):
+    with options.open(read_only=True):
         rows = _rows(Trade, limit, filters)
     columns = (
         Column("timestamp", "when (UTC)", timestamp),
@@ -48,57 +47,59 @@ def show_trades(options: DatabaseOptions, form: str, limit: int, **filters: Any)
         Column("quantity", "quantity", number, right=True),
         Column("price", "price", number, right=True),
         Column("pnl", "pnl", amount, right=True),
-        Column("id", "id", lambda one: str(one)[:SHORT]),
-        Column("strategy", "strategy", may_be_cut=True),
+        Column("id", "id", lambda value: str(value)[:SHORT_ID]),
+        Column("strategy", "strategy", optional=True),
     )
-    show(rows, columns, form, nothing="no trades")
+    print_rows(rows, columns, output_format, empty="no trades")
 
 
 @click.command("signals")
 @database_options
-@filter_options("symbol", "strategy", "time", "limit")
-@form_options
+@filter_options("symbol", "strategy", "since", "until", "limit")
+@format_options
 @click.pass_obj
-@answer
-def show_signals(options: DatabaseOptions, form: str, limit: int, **filters: Any) -> None:
+@report_errors
+def show_signals(options: DatabaseOptions, output_format: str, limit: int, **filters: Any) -> None:
     """List the latest signals, newest first."""
-    with reading(options):
+    with options.open(read_only=True):
         rows = _rows(Signal, limit, filters)
     columns = (
         Column("id", "id", right=True),
         Column("timestamp", "when (UTC)", timestamp),
         Column("symbol", "symbol"),
         Column("signal_value", "value", right=True),
-        Column("strategy", "strategy", may_be_cut=True),
-        Column("signal_metadata", "metadata", json.dumps, may_be_cut=True),
+        Column("strategy", "strategy", optional=True),
+        Column("signal_metadata", "metadata", json.dumps, optional=True),
     )
-    show(rows, columns, form, nothing="no signals")
+    print_rows(rows, columns, output_format, empty="no signals")
 
 
 @click.command("positions")
 @database_options
 @filter_options("symbol", "strategy")
-@form_options
+@format_options
 @click.pass_obj
-@answer
+@report_errors
 def show_positions(
-    options: DatabaseOptions, form: str, symbol: str | None, strategy: str | None
+    options: DatabaseOptions, output_format: str, symbol: str | None, strategy: str | None
 ) -> None:
-    """Show what is held, by average cost.
+    """Show the open positions, by average cost.
 
-    A symbol that is named is shown when nothing of it is held, too.
+    With --symbol a closed position is shown, too.
     """
-    with reading(options):
-        found = [positions.get(symbol, strategy)] if symbol else positions.get_all(strategy)
+    with options.open(read_only=True):
+        rows = [positions.get(symbol, strategy)] if symbol else positions.get_all(strategy)
     columns = (
         Column("symbol", "symbol"),
         Column("quantity", "quantity", number, right=True),
         Column("average_entry_price", "entry price", number, right=True),
         Column("realized_pnl", "realized", amount, right=True),
-        Column("fees", "fees", in_currencies, right=True),
+        Column("fees", "fees", format_fees, right=True),
         Column("opened_at", "since (UTC)", timestamp),
     )
-    show([dataclasses.asdict(one) for one in found], columns, form, nothing="nothing is held")
+    print_rows(
+        [dataclasses.asdict(row) for row in rows], columns, output_format, empty="no open positions"
+    )
 
 
 LIST_COMMANDS = (show_trades, show_signals, show_positions)
@@ -110,14 +111,13 @@ def _rows(model: type[BaseModel], limit: int, filters: dict[str, Any]) -> list[d
 
 
 def row_of(row: BaseModel) -> dict[str, Any]:
-    """Return the fields of a row by the names of their columns."""
+    """Return the values of a row by column name."""
     fields: Sequence[Any] = row._meta.sorted_fields
     values = values_of(row)
     return {field.column_name: values[field.name] for field in fields}
 
 
-def in_currencies(fees: dict[str | None, float]) -> str:
+def format_fees(fees: dict[str | None, float]) -> str:
     return ", ".join(
-        f"{number(paid)} {currency}" if currency else number(paid)
-        for currency, paid in fees.items()
+        f"{number(fee)} {currency}" if currency else number(fee) for currency, fee in fees.items()
     )

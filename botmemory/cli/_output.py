@@ -1,4 +1,4 @@
-"""What the commands print: tables for people, JSON and CSV for machines, on stdout alone."""
+"""Print results on stdout as a table, JSON or CSV."""
 
 from __future__ import annotations
 
@@ -25,76 +25,78 @@ __all__ = [
     "duration",
     "number",
     "percent",
-    "plain",
+    "print_rows",
     "progress",
-    "show",
     "timestamp",
+    "to_json",
 ]
 
-PIPED = 1_000_000  # columns: what is read by a program is not cut
+PIPED_WIDTH = 1_000_000  # a pipe gets every line whole
 GAP = 2  # between columns
-NARROWEST = 4  # of a column that may be cut
+MIN_WIDTH = 4  # of a column that may be truncated
 
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """A column of a table: which field it shows, under which title, and in which words."""
+    """A column of a printed table."""
 
     field: str
     title: str
-    words: Callable[[Any], str] = str
+    formatter: Callable[[Any], str] = str
     right: bool = False
-    may_be_cut: bool = False
+    optional: bool = False  # omitted if empty, truncated if the terminal is too narrow
 
 
-def show(
-    rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], form: str, *, nothing: str
+def print_rows(
+    rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], output_format: str, *, empty: str
 ) -> None:
-    """Print rows as a table of some columns, or whole as JSON or CSV."""
-    if form == "json":
-        print(json.dumps([plain(row) for row in rows], indent=2))
-    elif form == "csv":
+    """Print rows: the given columns as a table, or all fields as JSON or CSV."""
+    if output_format == "json":
+        print(json.dumps([to_json(row) for row in rows], indent=2))
+    elif output_format == "csv":
         _write_csv(rows)
     elif rows:
         _print_table(rows, [column for column in columns if _is_used(column, rows)])
     else:
-        print(nothing, file=sys.stderr)
+        print(empty, file=sys.stderr)
 
 
 def _is_used(column: Column, rows: Iterable[Mapping[str, Any]]) -> bool:
-    return not column.may_be_cut or any(row[column.field] is not None for row in rows)
+    return not column.optional or any(row[column.field] is not None for row in rows)
 
 
 def _print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> None:
-    printed = console()
+    terminal = console()
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     widths = [max(len(c.title), *(len(_cell(c, row[c.field])) for row in rows)) for c in columns]
-    cut = [number for number, column in enumerate(columns) if column.may_be_cut]
-    room = printed.width - GAP * (len(columns) - 1)
-    for left, number in zip(range(len(cut), 0, -1), cut, strict=True):
-        others = sum(width for place, width in enumerate(widths) if place not in cut[-left:])
-        widths[number] = min(widths[number], max(NARROWEST, (room - others) // left))
+    # the optional columns share the width that the others leave
+    optional = [index for index, column in enumerate(columns) if column.optional]
+    available = terminal.width - GAP * (len(columns) - 1)
+    while optional:
+        others = sum(width for index, width in enumerate(widths) if index not in optional)
+        share = max(MIN_WIDTH, (available - others) // len(optional))
+        first = optional.pop(0)
+        widths[first] = min(widths[first], share)
     for column, width in zip(columns, widths, strict=True):
-        # what is not cut is folded where the terminal is too narrow
         table.add_column(
             column.title,
             justify="right" if column.right else "left",
-            width=width if column.may_be_cut else None,
-            no_wrap=column.may_be_cut,
-            overflow="ellipsis" if column.may_be_cut else "fold",
+            width=width if column.optional else None,
+            no_wrap=column.optional,
+            overflow="ellipsis" if column.optional else "fold",
         )
     for row in rows:
         table.add_row(*(_cell(column, row[column.field]) for column in columns))
-    printed.print(table)
+    terminal.print(table)
 
 
 def _cell(column: Column, value: Any) -> Text:
-    # a Text, because a string would be searched for markup: a symbol may be called "[red]"
-    return Text("" if value is None else column.words(value))
+    # a Text, because rich would take a symbol such as "[red]" for markup in a string
+    return Text("" if value is None else column.formatter(value))
 
 
 def console() -> Console:
-    return Console(width=None if sys.stdout.isatty() else PIPED, highlight=False)
+    return Console(width=None if sys.stdout.isatty() else PIPED_WIDTH, highlight=False)
 
 
 def _write_csv(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -103,16 +105,16 @@ def _write_csv(rows: Sequence[Mapping[str, Any]]) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(rows[0])
     for row in rows:
-        values = [plain(value) for value in row.values()]
-        writer.writerow(json.dumps(one) if isinstance(one, (dict, list)) else one for one in values)
+        values = [to_json(value) for value in row.values()]
+        writer.writerow(json.dumps(v) if isinstance(v, (dict, list)) else v for v in values)
 
 
-def plain(value: Any) -> Any:
-    """Return what JSON can hold of a value: timestamps in ISO 8601, durations in seconds."""
+def to_json(value: Any) -> Any:
+    """Convert a value to one that JSON has: timestamps in ISO 8601, durations in seconds."""
     if isinstance(value, Mapping):
-        return {"" if key is None else str(key): plain(one) for key, one in value.items()}
+        return {"" if key is None else str(key): to_json(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain(one) for one in value]
+        return [to_json(item) for item in value]
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, timedelta):
@@ -127,17 +129,17 @@ def timestamp(value: datetime) -> str:
 
 
 def number(value: float) -> str:
-    """Return a price or a quantity with the digits it has, up to ten."""
+    """Format a price or a quantity with up to ten significant digits."""
     return f"{value:,.10g}"
 
 
 def amount(value: float) -> str:
-    """Return an amount of money."""
+    """Format an amount of money."""
     return f"{value:,.2f}"
 
 
 def duration(value: timedelta) -> str:
-    """Return how long something took: in days where it is days."""
+    """Format a duration, from two days on in days."""
     return f"{value.days:,} days" if abs(value) >= timedelta(days=2) else str(value)
 
 
@@ -146,10 +148,12 @@ def percent(value: float) -> str:
 
 
 @contextmanager
-def progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Yield what is told how much of how much is done, and shows it where somebody looks."""
-    seen = sys.stderr.isatty() and sys.stdout.isatty()
+def progress(description: str) -> Iterator[Callable[[int, int], None]]:
+    """Yield a callback that shows progress on a terminal; it takes what is done and the total."""
+    interactive = sys.stderr.isatty() and sys.stdout.isatty()
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not seen) as bar:
-        task = bar.add_task(what, total=None)
+    with Progress(
+        *columns, console=Console(stderr=True), transient=True, disable=not interactive
+    ) as bar:
+        task = bar.add_task(description, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

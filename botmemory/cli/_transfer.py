@@ -1,4 +1,4 @@
-"""The commands that bring a history in and take it elsewhere."""
+"""The commands that import, export and copy rows."""
 
 from __future__ import annotations
 
@@ -19,44 +19,42 @@ from ..models import BaseModel, Signal, Trade
 from ..upkeep.copy import copy_database
 from ._options import (
     DatabaseOptions,
-    answer,
     database_options,
     filter_options,
-    form_options,
-    reading,
+    format_options,
+    report_errors,
     settings_options,
-    writing,
 )
-from ._output import Column, progress, show
+from ._output import Column, print_rows, progress
 
 __all__ = ["TRANSFER_COMMANDS"]
 
 TABLES: dict[str, Any] = {"trades": Trade, "signals": Signal}
-COPIED = (
+COPY_COLUMNS = (
     Column("name", "table"),
     Column("rows", "rows", "{:,}".format, right=True),
     Column("copied", "copied now", "{:,}".format, right=True),
     Column("checksum", "checksum of both"),
 )
-SHOWN = 10  # of the rows that an import refuses, and of those that need a look
+SHOWN = 10  # messages of an import, for each kind
 
 
 @click.command("export")
 @database_options
-@filter_options("symbol", "strategy", "time")
-@click.option("--spreadsheet", is_flag=True, help="CSV for a person: formulas become text.")
+@filter_options("symbol", "strategy", "since", "until")
+@click.option("--spreadsheet", is_flag=True, help="Write formulas in CSV as text.")
 @click.argument("table", type=click.Choice(list(TABLES)))
 @click.argument("file", type=click.Path(path_type=Path))
 @click.pass_obj
-@answer
+@report_errors
 def export_rows(
     options: DatabaseOptions, table: str, file: Path, spreadsheet: bool, **filters: Any
 ) -> None:
     """Write trades or signals to a CSV, JSONL or Parquet file.
 
-    Its suffix says which: .csv, .jsonl or .parquet. `import` takes it in again to the last bit.
+    The suffix chooses the format: .csv, .jsonl or .parquet. `import` reads it without any loss.
     """
-    with reading(options), progress("writing") as report:
+    with options.open(read_only=True), progress("writing") as report:
         count = export_file(
             TABLES[table], file, spreadsheet=spreadsheet, progress=report, **filters
         )
@@ -65,118 +63,129 @@ def export_rows(
 
 @click.command("import")
 @database_options
-@click.option("--keep-going", is_flag=True, help="Leave out rows that are refused.")
+@click.option("--keep-going", is_flag=True, help="Skip rejected rows.")
 @click.option(
-    "--rejects", type=click.Path(path_type=Path), metavar="FILE", help="Where they are written."
+    "--rejects",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write rejected rows to this file.",
 )
 @click.argument("table", type=click.Choice(list(TABLES)))
 @click.argument("file", type=click.Path(path_type=Path))
 @click.pass_obj
-@answer
+@report_errors
 def import_rows(
     options: DatabaseOptions, table: str, file: Path, keep_going: bool, rejects: Path | None
 ) -> None:
     """Record the trades or signals of a file, each once.
 
-    Import signals before the trades they led to. The first row that is refused stops it, and
-    nothing is recorded; with --keep-going such rows are left out. Exit 1 if some were.
+    Import signals before their trades. A row that is rejected stops the import, and nothing is
+    recorded; with --keep-going rejected rows are skipped. Exit 1 if rows were rejected.
     """
     _require_readable(file)
-    with writing(options), progress("reading") as report:
-        found = import_file(
+    with options.open(), progress("reading") as report:
+        result = import_file(
             TABLES[table], file, keep_going=keep_going, rejects=rejects, progress=report
         )
-    _tell(found, table, "line {0.index}: {0.reason}")
+    _print_result(result, table, "line {0.index}: {0.reason}")
 
 
 @click.command("import-freqtrade")
 @database_options
 @click.option(
-    "--notes", type=click.File("w", lazy=False), metavar="FILE", help="All that is said, as JSONL."
+    "--notes",
+    type=click.File("w", lazy=False),
+    metavar="FILE",
+    help="Write warnings and rejected rows as JSONL.",
 )
 @click.argument("file", type=click.Path(path_type=Path))
 @click.pass_obj
-@answer
+@report_errors
 def import_freqtrade(options: DatabaseOptions, file: Path, notes: TextIO | None) -> None:
     """Record the filled orders of a freqtrade database.
 
-    FILE is its SQLite database of any age; its bot may go on. Each order is recorded once. What
-    cannot be recorded is named, and left for the next time. Exit 1 if there was any.
+    FILE is its SQLite database, from any version; the bot may run. Each order is recorded once.
+    Orders that are rejected are printed, and tried again by the next import. Exit 1 if there were
+    any.
     """
     _require_readable(file)
-    with writing(options), progress("reading") as report:
-        found = import_database(file, progress=report)
+    with options.open(), progress("reading") as report:
+        result = import_database(file, progress=report)
     for kind in ("warnings", "rejected") if notes is not None else ():
-        for one in getattr(found, kind):
-            row_issue = {"kind": kind, "reason": one.reason, "row": one.row}
-            print(json.dumps(row_issue, default=str), file=notes)
-    _tell(found, "trades", "{0.reason}")
+        for issue in getattr(result, kind):
+            values = {"kind": kind, "reason": issue.reason, "row": issue.row}
+            print(json.dumps(values, default=str), file=notes)
+    _print_result(result, "trades", "{0.reason}")
 
 
 @click.command("copy")
 @settings_options
-@click.option("--models", metavar="MODULE", help="Where the models of custom tables are, dotted.")
+@click.option(
+    "--models", metavar="MODULE", help="The dotted name of the module with custom models."
+)
 @click.argument("source")
 @click.argument("target")
-@form_options
+@format_options
 @click.pass_obj
-@answer
+@report_errors
 def copy_all(
-    options: DatabaseOptions, source: str, target: str, models: str | None, form: str
+    options: DatabaseOptions, source: str, target: str, models: str | None, output_format: str
 ) -> None:
-    """Copy a whole database into another, and verify that they are equal.
+    """Copy a database into another, and verify the copy.
 
-    SOURCE and TARGET are paths or URLs, of SQLite or PostgreSQL. The source is only read, as it is
-    at one time; the target is made where it is not there yet. What was interrupted goes on when
-    it is called again. Ids count on from where the source stopped.
+    SOURCE and TARGET are paths or URLs, of SQLite or PostgreSQL. The source is read in one snapshot
+    and not changed; the target is created if it is missing. Repeat the command to complete an
+    interrupted copy. Ids continue after those of the source.
     """
-    own = [] if models is None else _models_of(models)
+    custom = [] if models is None else _import_models(models)
     with progress("copying") as report:
         tables = copy_database(
             options.settings(db_path=source),
             options.settings(db_path=target),
-            models=own,
+            models=custom,
             progress=report,
         )
-    show([dataclasses.asdict(one) for one in tables], COPIED, form, nothing="")
+    print_rows(
+        [dataclasses.asdict(table) for table in tables], COPY_COLUMNS, output_format, empty=""
+    )
 
 
-def _models_of(name: str) -> list[type[BaseModel]]:
-    """Return the models of custom tables that a module has."""
-    sys.path.insert(0, "")  # the working folder, where a command that was installed does not look
+def _import_models(name: str) -> list[type[BaseModel]]:
+    """Return the custom models of a module."""
+    sys.path.insert(0, "")  # an installed command does not search the working folder by itself
     try:
         module = importlib.import_module(name)
     except ImportError as error:
         raise ConfigError(f"--models {name}: cannot be imported: {error}") from error
     return [
-        one
-        for one in vars(module).values()
-        if isinstance(one, type)
-        and issubclass(one, BaseModel)
-        and one not in (BaseModel, Signal, Trade)
+        model
+        for model in vars(module).values()
+        if isinstance(model, type)
+        and issubclass(model, BaseModel)
+        and model not in (BaseModel, Signal, Trade)
     ]
 
 
 def _require_readable(file: Path) -> None:
-    """Refuse a misspelt file before a database is made for what it does not hold."""
+    """Raise `StorageError` before an import of a misspelt file creates a database."""
     try:
         file.open("rb").close()
     except OSError as error:
         raise StorageError(f"{file}: cannot be read: {error.strerror}") from error
 
 
-def _tell(found: ImportResult, what: str, line: str) -> None:
-    """Say what became of an import, and exit with 1 if something was refused."""
-    click.echo(f"{what}: {found.created:,} recorded, {found.skipped:,} there already")
-    for notes, count, title in (
-        (found.warnings, len(found.warnings), "to look at"),
-        (found.rejected, found.rejected_count, "refused"),
+def _print_result(result: ImportResult, table: str, line: str) -> None:
+    """Print the result of an import, and exit with 1 if rows were rejected."""
+    click.echo(f"{table}: {result.created:,} recorded, {result.skipped:,} already existed")
+    for issues, count, title in (
+        (result.warnings, len(result.warnings), "warnings"),
+        (result.rejected, result.rejected_count, "rejected"),
     ):
-        for one in notes[:SHOWN]:
-            click.echo(line.format(one), err=True)
-        if notes:
+        for issue in issues[:SHOWN]:
+            click.echo(line.format(issue), err=True)
+        if issues:
             click.echo(f"{title}: {count:,}", err=True)
-    sys.exit(int(bool(found.rejected)))
+    sys.exit(int(bool(result.rejected)))
 
 
 TRANSFER_COMMANDS = (export_rows, import_rows, import_freqtrade, copy_all)

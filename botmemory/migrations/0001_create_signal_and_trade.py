@@ -1,4 +1,4 @@
-"""Create the tables: what the bot noticed, and what it bought and sold."""
+"""Create the tables signal and trade."""
 
 from peewee import (
     SQL,
@@ -16,7 +16,7 @@ from peewee import (
 
 LARGEST = "1.7976931348623157e308"
 SYMBOL = "length(symbol) BETWEEN 1 AND 20 AND symbol = trim(symbol)"
-MOMENT = (
+TIMESTAMP = (
     "length(timestamp) = 32 AND "
     "substr(timestamp, 20) GLOB '.[0-9][0-9][0-9][0-9][0-9][0-9]+00:00' AND "
     "strftime('%Y-%m-%d %H:%M:%S', substr(timestamp, 1, 19), '+0 days') IS substr(timestamp, 1, 19)"
@@ -26,17 +26,20 @@ MOMENT = (
 def up(migrator, db):
     sqlite = isinstance(db, SqliteDatabase)
 
-    class Moment(Field):
+    class TimestampField(Field):
         field_type = "TEXT" if sqlite else "TIMESTAMPTZ"
 
-    def checks(table, rules, sqlite_rules):
-        rules = rules | (sqlite_rules if sqlite else {})
-        return [Check(rule, name=f"{table}_{column}_check") for column, rule in rules.items()]
+    def checks(table, conditions, sqlite_conditions):
+        conditions = conditions | (sqlite_conditions if sqlite else {})
+        return [
+            Check(condition, name=f"{table}_{column}_check")
+            for column, condition in conditions.items()
+        ]
 
     class Signal(Model):
-        # without AUTOINCREMENT SQLite gives the id of a deleted signal to the next one
+        # without AUTOINCREMENT SQLite reuses the id of a deleted signal
         id = BigAutoField(constraints=[SQL("AUTOINCREMENT")] if sqlite else None)
-        timestamp = Moment()
+        timestamp = TimestampField()
         symbol = CharField(max_length=20)
         signal_value = SmallIntegerField()
         signal_metadata = JSONField(null=True)
@@ -48,14 +51,14 @@ def up(migrator, db):
                 "signal",
                 {"symbol": SYMBOL, "signal_value": "signal_value IN (1, -1, 0)"},
                 {
-                    "timestamp": MOMENT,
+                    "timestamp": TIMESTAMP,
                     "signal_metadata": "signal_metadata IS NULL OR json_valid(signal_metadata)",
                 },
             )
 
     class Trade(Model):
         id = UUIDField(primary_key=True)
-        timestamp = Moment()
+        timestamp = TimestampField()
         symbol = CharField(max_length=20)
         side = CharField(max_length=4)
         price = DoubleField()
@@ -74,7 +77,7 @@ def up(migrator, db):
                     "quantity": f"quantity > 0 AND quantity <= {LARGEST}",
                     "pnl": f"pnl BETWEEN -{LARGEST} AND {LARGEST}",
                 },
-                {"id": "length(id) = 32 AND id NOT GLOB '*[^0-9a-f]*'", "timestamp": MOMENT},
+                {"id": "length(id) = 32 AND id NOT GLOB '*[^0-9a-f]*'", "timestamp": TIMESTAMP},
             )
 
     for model in (Signal, Trade):

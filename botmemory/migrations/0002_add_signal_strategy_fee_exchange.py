@@ -1,4 +1,4 @@
-"""Say which signal and strategy a trade came from, what it cost and what the exchange calls it."""
+"""Add the signal, strategy, fee, exchange, exchange id and metadata of a trade."""
 
 from peewee import (
     SQL,
@@ -23,25 +23,25 @@ def up(migrator, db):
             database = db
             table_name = "signal"
 
-    def check(table, column, rule):
-        return [Check(rule, name=f"{table}_{column}_check")]
+    def check(table, column, condition):
+        return [Check(condition, name=f"{table}_{column}_check")]
 
-    def label(table, column, longest, rule=""):
-        rule = f"length({column}) BETWEEN 1 AND {longest} AND {column} = trim({column}){rule}"
-        return CharField(max_length=longest, null=True, constraints=check(table, column, rule))
+    def label(table, column, longest, more=""):
+        condition = f"length({column}) BETWEEN 1 AND {longest} AND {column} = trim({column}){more}"
+        return CharField(max_length=longest, null=True, constraints=check(table, column, condition))
 
     fee = f"fee BETWEEN -{LARGEST} AND {LARGEST}"
     # PostgreSQL's jsonb is always valid
     valid = check("trade", "trade_metadata", "trade_metadata IS NULL OR json_valid(trade_metadata)")
     signal = ForeignKeyField(Signal, field=Signal.id, null=True, index=False, on_delete="SET NULL")
-    exchange_too = " AND (exchange_trade_id IS NULL OR exchange IS NOT NULL)"
+    needs_exchange = " AND (exchange_trade_id IS NULL OR exchange IS NOT NULL)"
     columns = {
         "signal_id": signal,
         "strategy": label("trade", "strategy", 64),
         "fee": DoubleField(null=True, constraints=check("trade", "fee", fee)),
         "fee_currency": label("trade", "fee_currency", 20),
         "exchange": label("trade", "exchange", 32),
-        "exchange_trade_id": label("trade", "exchange_trade_id", 128, exchange_too),
+        "exchange_trade_id": label("trade", "exchange_trade_id", 128, needs_exchange),
         "trade_metadata": JSONField(
             null=True, constraints=valid if isinstance(db, SqliteDatabase) else None
         ),

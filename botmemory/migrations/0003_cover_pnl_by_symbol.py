@@ -1,15 +1,15 @@
-"""Answer the total PnL of a symbol from its index alone, without looking at the trades."""
+"""Add pnl to the index on symbol, so that it covers the total PnL of a symbol."""
 
 
 def up(migrator, db):
-    cover(migrator, ("symbol", "timestamp", "id", "pnl"))
+    recreate_index(migrator, ("symbol", "timestamp", "id", "pnl"))
 
 
 def down(migrator, db):
-    cover(migrator, ("symbol", "timestamp", "id"))
+    recreate_index(migrator, ("symbol", "timestamp", "id"))
 
 
-def cover(migrator, columns):
+def recreate_index(migrator, columns):
     migrator.migrate(
         migrator.drop_index("trade", "trade_symbol"),
         migrator.add_index("trade", columns, name="trade_symbol"),

@@ -1,18 +1,18 @@
-"""Make room for the symbols of derivatives, such as BTC/USDT:USDT-250328-100000-C."""
+"""Allow symbols of 64 characters, such as BTC/USDT:USDT-250328-100000-C."""
 
 from peewee import CharField, Check, SqliteDatabase, Table
 
 
 def up(migrator, db):
-    allow(migrator, db, 20, 64)
+    change_length(migrator, db, 20, 64)
 
 
 def down(migrator, db):
-    allow(migrator, db, 64, 20)  # refused by the rule where there is a longer one
+    change_length(migrator, db, 64, 20)  # a longer symbol violates the check constraint
 
 
-def allow(migrator, db, before, after):
-    def rule(longest):
+def change_length(migrator, db, before, after):
+    def condition(longest):
         return f"length(symbol) BETWEEN 1 AND {longest} AND symbol = trim(symbol)"
 
     for table in ("signal", "trade"):
@@ -21,46 +21,46 @@ def allow(migrator, db, before, after):
                 db,
                 table,
                 (f'"symbol" VARCHAR({before})', f'"symbol" VARCHAR({after})'),
-                (rule(before), rule(after)),
+                (condition(before), condition(after)),
             )
             continue
         name = f"{table}_symbol_check"
         migrator.migrate(
             migrator.drop_constraint(table, name),
             migrator.alter_column_type(table, "symbol", CharField(max_length=after)),
-            migrator.add_constraint(table, name, Check(rule(after))),
+            migrator.add_constraint(table, name, Check(condition(after))),
         )
 
 
 def rebuild(db, table, *changes):
-    """Make a table anew with another text, and keep all that it holds and all that is on it."""
+    """Replace text in the CREATE of a table; keep its rows, indexes, triggers and sequence."""
     master = Table("sqlite_master", ["type", "name", "tbl_name", "sql"]).bind(db)
-    on_it = master.select(master.sql).where(
+    dependent = master.select(master.sql).where(
         master.tbl_name == table, master.type.in_(["index", "trigger"]), master.sql.is_null(False)
     )
-    made = [sql for (sql,) in on_it.tuples()]
-    [(text,)] = master.select(master.sql).where(master.name == table).tuples()
+    recreate = [sql for (sql,) in dependent.tuples()]
+    [(create,)] = master.select(master.sql).where(master.name == table).tuples()
     for old, new in (*changes, (f'CREATE TABLE "{table}"', f'CREATE TABLE "{table}_new"')):
-        if text.count(old) != 1:
-            raise ValueError(f"the table {table} is not as it was made: {old!r} is not in {text!r}")
-        text = text.replace(old, new)
-    counted = Table("sqlite_sequence", ["name", "seq"]).bind(db)
-    last = list(counted.select(counted.seq).where(counted.name == table).tuples())
+        if create.count(old) != 1:
+            raise ValueError(f"the table {table} was changed: {old!r} is not once in {create!r}")
+        create = create.replace(old, new)
+    sequence = Table("sqlite_sequence", ["name", "seq"]).bind(db)
+    last = list(sequence.select(sequence.seq).where(sequence.name == table).tuples())
 
-    db.execute_sql(text)
+    db.execute_sql(create)
     columns = [column.name for column in db.get_columns(table)]
     old, new = Table(table, columns).bind(db), Table(f"{table}_new", columns).bind(db)
     fields = [getattr(old, name) for name in columns]
     new.insert(old.select(*fields), columns=[getattr(new, name) for name in columns]).execute()
-    # what refers to the table goes on to refer to its name
+    # tables, views and triggers that refer to the table go on referring to its name
     db.pragma("legacy_alter_table", 1)
     try:
         db.execute_sql(f'DROP TABLE "{table}"')
         db.execute_sql(f'ALTER TABLE "{table}_new" RENAME TO "{table}"')
     finally:
         db.pragma("legacy_alter_table", 0)
-    for sql in made:
+    for sql in recreate:
         db.execute_sql(sql)
-    for (seq,) in last:  # the id of a row that was deleted is never given again
-        counted.delete().where(counted.name == table).execute()
-        counted.insert(name=table, seq=seq).execute()
+    for (seq,) in last:  # so that the ids of deleted rows are not reused
+        sequence.delete().where(sequence.name == table).execute()
+        sequence.insert(name=table, seq=seq).execute()

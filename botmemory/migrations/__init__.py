@@ -1,1 +1,1 @@
-"""The schema of botmemory, step by step; each file is frozen once it is released."""
+"""The migrations of botmemory's schema; a released file never changes."""

@@ -1,1 +1,1 @@
-"""The schema: its migrations, what they would do, and how tables differ from the models."""
+"""The schema: its migrations, a plan of them, and the drift between tables and models."""

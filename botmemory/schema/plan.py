@@ -1,4 +1,4 @@
-"""What a migration would do: its SQL, and what would be lost. Nothing is changed."""
+"""Rehearse migrations: the SQL of `up`, and what `down` would drop. Nothing is changed."""
 
 from __future__ import annotations
 
@@ -16,98 +16,121 @@ from .versions import last_applied, pending, runners, status
 
 __all__ = ["losses", "plan"]
 
-# what the transactions around a step send, and its looks at the tables
-_AROUND = ("BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE", "SELECT", "PRAGMA", "SHOW")
+# statements of the transactions around a migration, and queries
+_NOT_IN_PLAN = ("BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE", "SELECT", "PRAGMA", "SHOW")
 
 
 def plan(database: Backend, target: str | None = None) -> list[tuple[str, list[str]]]:
-    """Return the SQL that `up` would run, by the step it belongs to.
+    """Run the pending migrations in a scratch database and return the SQL of each.
 
-    The steps are rehearsed: on SQLite in a copy of the tables without their rows, on PostgreSQL
-    in a transaction that is rolled back. Raises `SchemaError` where that cannot be done.
+    On SQLite that is a copy of the tables without their rows, on PostgreSQL a transaction that is
+    rolled back.
+
+    Args:
+        target: The last migration to run; None for all that are pending.
+
+    Returns:
+        The name of each migration with its SQL statements.
+
+    Raises:
+        SchemaError: A migration cannot be rehearsed, or the files and the history do not match.
     """
     planned = []
-    with translate_migration_errors(database.config.label), _rehearsal(database) as rehearsed:
-        for runner, names in pending(rehearsed, target):
+    with translate_migration_errors(database.config.label), _rehearsal(database) as scratch:
+        for runner, names in pending(scratch, target):
             runner.complete_history()
             for name in names:
-                if rehearsed is database:
+                if scratch is database:
                     _require_transactional(runner, [name])
-                with _recorded_statements(rehearsed, runner.table_name) as statements:
+                with _record_statements(scratch, runner.table_name) as statements:
                     runner.up(name)
                 planned.append((name, statements))
     return planned
 
 
 def losses(database: Backend, target: str | None = None) -> list[str]:
-    """Return what `down` would drop that holds something: tables and columns, with their rows."""
-    with translate_migration_errors(database.config.label), _rehearsal(database) as rehearsed:
-        last = last_applied(rehearsed, target)
+    """Return the tables and columns that `down` would drop although they hold values.
+
+    Args:
+        target: The last migration to revert; None for the latest alone.
+
+    Returns:
+        Lines such as `trade.fee: 12 values`.
+
+    Raises:
+        SchemaError: A migration cannot be rehearsed, or the files and the history do not match.
+    """
+    with translate_migration_errors(database.config.label), _rehearsal(database) as scratch:
+        last = last_applied(scratch, target)
         if last is None:
             return []
-        before = _columns(rehearsed)
+        before = _columns(scratch)
         runner, name = last
-        names = [step.name for step in status(rehearsed)]
-        if rehearsed is database:
+        names = [step.name for step in status(scratch)]
+        if scratch is database:
             _require_transactional(runner, names[names.index(name) :])
         runner.complete_history()
         runner.down(name)
-        after = _columns(rehearsed)
+        after = _columns(scratch)
     lost = []
     for table, columns in before.items():
         if table not in after:
-            if count := _rows(database, table):
+            if count := _count(database, table):
                 lost.append(f"{table}: {count:,} rows")
             continue
         for column in columns:
-            if column not in after[table] and (count := _rows(database, table, column)):
+            if column not in after[table] and (count := _count(database, table, column)):
                 lost.append(f"{table}.{column}: {count:,} values")
     return lost
 
 
 @contextmanager
 def _rehearsal(database: Backend) -> Iterator[Backend]:
-    """Yield a database with the same tables and history, in which everything may be done."""
+    """Yield a scratch database that has the same tables and history."""
     if database.in_transaction():
-        raise SchemaError(f"{database.config.label}: leave the transaction first")
+        raise SchemaError(
+            f"{database.config.label}: cannot rehearse inside a transaction; leave it first"
+        )
     with database.scratch(with_tables=True) as scratch:
         if scratch is database:
             if not runners(database)[0].migrator.transactional_ddl:
                 raise SchemaError(
                     f"{database.config.label}: this engine cannot roll back changes of the schema, "
-                    "so they cannot be tried out; read the files of the migrations ('down --yes' "
-                    "asks nothing)"
+                    "so migrations cannot be rehearsed; read their files ('down --yes' runs "
+                    "without a rehearsal)"
                 )
         else:
-            for runner, copied in zip(runners(database), runners(scratch), strict=True):
-                if records := list(runner.records().values()):
-                    copied.complete_history()
-                    copied.History.insert_many(records).execute()
+            for source, target in zip(runners(database), runners(scratch), strict=True):
+                if records := list(source.records().values()):
+                    target.complete_history()
+                    target.History.insert_many(records).execute()
         yield scratch
 
 
 def _require_transactional(runner: SafeRunner, names: list[str]) -> None:
-    """Refuse what a server runs outside a transaction: it cannot be rolled back."""
+    """Raise `SchemaError` for a migration that cannot be rolled back."""
     for file in runner.migrations():
         if file.name in names and not getattr(file.load(), "atomic", True):
             raise SchemaError(
                 f"{runner.database.config.label}: {file.name} runs outside a transaction (atomic "
-                f"= False), so it cannot be tried out; read {file.path} ('down --yes' asks nothing)"
+                f"= False), so it cannot be rehearsed; read {file.path} ('down --yes' runs "
+                "without a rehearsal)"
             )
 
 
 @contextmanager
-def _recorded_statements(database: Backend, history: str) -> Iterator[list[str]]:
-    """Collect the statements that change something, except those of the history."""
+def _record_statements(database: Backend, history: str) -> Iterator[list[str]]:
+    """Collect the statements that change something outside the history table."""
     statements: list[str] = []
 
     def record(event: Any) -> None:
-        sql, failed = event.sql.strip(), event.exception is not None
+        sql = event.sql.strip()
         if database.param == "%s":
             sql = sql.replace("%%", "%")  # as the driver sends it
-        if not failed and not sql.startswith(_AROUND) and f'"{history}"' not in sql:
-            values = f"  -- {', '.join(map(repr, event.params))}" if event.params else ""
-            statements.append(f"{sql};{values}")
+        if event.exception is not None or sql.startswith(_NOT_IN_PLAN) or f'"{history}"' in sql:
+            return
+        values = f"  -- {', '.join(map(repr, event.params))}" if event.params else ""
+        statements.append(f"{sql};{values}")
 
     database.query_hooks.append(record)
     try:
@@ -117,7 +140,7 @@ def _recorded_statements(database: Backend, history: str) -> Iterator[list[str]]
 
 
 def _columns(database: Backend) -> dict[str, list[str]]:
-    """Return the columns of every table that holds something of the bot's."""
+    """Return the columns of every table except the history tables."""
     histories = {runner.table_name for runner in runners(database)}
     tables = [name for name in database.get_tables() if name not in histories]
     return {
@@ -127,8 +150,8 @@ def _columns(database: Backend) -> dict[str, list[str]]:
     }
 
 
-def _rows(database: Backend, table: str, column: str | None = None) -> int:
-    """Return how many rows a table has, or how many values there are in one of its columns."""
+def _count(database: Backend, table: str, column: str | None = None) -> int:
+    """Return the number of rows of a table, or of the values in one of its columns."""
     source = Table(table).bind(cast("peewee.Database", database))
-    counted = fn.COUNT(SQL("*") if column is None else getattr(source.c, column))
-    return int(source.select(counted).scalar())
+    count = fn.COUNT(SQL("*") if column is None else getattr(source.c, column))
+    return int(source.select(count).scalar())

@@ -1,4 +1,4 @@
-"""The steps of a schema: the files of a folder, and what a database says was done of them."""
+"""The migrations of a folder, and the history table that says which of them are applied."""
 
 from __future__ import annotations
 
@@ -36,45 +36,50 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """A folder of migrations, and the table that says which of them a database has."""
+    """A folder of migrations and the name of its history table."""
 
     path: Path
     history: str
-    owner: str  # whose files they are: botmemory's or the bot's
+    owner: str  # who writes the files: "botmemory" or "bot"
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One migration: `applied` is when, a naive datetime in UTC, or None while it is pending."""
+    """One migration of a database.
+
+    Attributes:
+        name: The name of its file, without the suffix.
+        applied: When it was applied, as a naive datetime in UTC; None while it is pending.
+        version: The version of botmemory that applied it.
+    """
 
     name: str
     applied: datetime | None
-    version: str | None  # of the botmemory that applied it
+    version: str | None
 
 
 def folders(config: Config) -> list[Folder]:
-    """Return the folder of botmemory itself, and that of custom tables if it has one."""
-    found = [Folder(_installed_folder(), "schema_migration", "botmemory")]
+    """Return botmemory's folder, then that of the custom migrations if there is one."""
+    result = [Folder(_installed_folder(), "schema_migration", "botmemory")]
     if config.migrations is not None:
-        own = absolute_path("migrations", config.migrations)
-        if not _is_folder(own):
-            raise SchemaError(f"migrations: {own} is not a folder; create it, or correct the path")
-        found.append(Folder(own, "custom_migration", "bot"))
-    return found
+        path = absolute_path("migrations", config.migrations)
+        if not _is_folder(path):
+            raise SchemaError(f"migrations: {path} is not a folder; create it, or correct the path")
+        result.append(Folder(path, "custom_migration", "bot"))
+    return result
 
 
 def _installed_folder() -> Path:
-    """Return the folder of botmemory's own migrations, which run from their files."""
     spec = find_spec("botmemory.migrations")
     if spec is None or spec.origin is None:
         raise SchemaError(
-            "botmemory.migrations: the package has no migrations beside it; install it with pip"
+            "botmemory.migrations: the package is not installed; install botmemory with pip"
         )
     folder = Path(spec.origin).parent
     if not _is_folder(folder):
         raise SchemaError(
             f"botmemory.migrations: {folder} is not a folder on the disk, as in a zip archive; "
-            "migrations run from their files: install the package with pip, or unpack the archive"
+            "migrations need their files: install the package with pip, or unpack the archive"
         )
     return folder
 
@@ -85,9 +90,10 @@ def _is_folder(path: Path) -> bool:
 
 
 class SafeRunner(Runner):  # type: ignore[misc]
-    """Peewee's runner, with a history in UTC that remembers what each file was.
+    """Peewee's runner with a history in UTC that holds the checksum of each file.
 
-    A step is there whole or not at all, and leaves no row that refers to nothing.
+    Each migration is one transaction together with its row in the history. It is rolled back if it
+    leaves rows that refer to missing rows.
     """
 
     def __init__(self, database: Backend, folder: Folder) -> None:
@@ -106,7 +112,7 @@ class SafeRunner(Runner):  # type: ignore[misc]
         self.History = History
 
     def migrations(self) -> list[Migration]:
-        # Peewee's own takes a folder that cannot be listed for an empty one
+        # Peewee treats a folder that cannot be listed as an empty one
         with translate_errors(self.folder.path, "cannot be listed"):
             files = [file for file in self.folder.path.iterdir() if file.suffix == ".py"]
         numbered = [(re.match("[0-9]+", file.name), file) for file in files]
@@ -117,7 +123,7 @@ class SafeRunner(Runner):  # type: ignore[misc]
         )
 
     def records(self) -> dict[str, dict[str, Any]]:
-        """Return the rows of the history by the names of their steps."""
+        """Return the rows of the history by the names of their migrations."""
         columns = self._columns()
         fields = [field for field in self._fields() if field.column_name in columns]
         rows = self.History.select(*fields).dicts() if fields else []
@@ -135,7 +141,7 @@ class SafeRunner(Runner):  # type: ignore[misc]
         return list(self.History._meta.sorted_fields)
 
     def complete_history(self) -> None:
-        """Make the history, or give one that another program has made the columns it lacks."""
+        """Create the history table, or add the columns that one made by `pwmigrate` lacks."""
         self.History.create_table()
         columns = self._columns()
         for field in self._fields():
@@ -145,49 +151,49 @@ class SafeRunner(Runner):  # type: ignore[misc]
                 )
 
     def stamp(self, name: str) -> None:
-        """Record a step as applied, as its file is now."""
+        """Record a migration as applied, with the checksum of its file."""
         values = {"checksum": self.checksum(name)}
         if not self.History.update(values).where(self.History.name == name).execute():
             self.History.create(name=name, **values)
 
     def checksum(self, name: str) -> str:
-        """Return the SHA-256 of a file's text, whatever its line ends."""
+        """Return the SHA-256 of a file, which is the same with Windows' line ends."""
         file = self.folder.path / f"{name}.py"
         with translate_errors(file, "cannot be read"):
-            text = file.read_bytes()
-        return hashlib.sha256(text.replace(b"\r\n", b"\n")).hexdigest()
+            content = file.read_bytes()
+        return hashlib.sha256(content.replace(b"\r\n", b"\n")).hexdigest()
 
     def _run(self, name: str, module: Any, direction: str, fake: bool = False) -> None:
         atomic = getattr(module, "atomic", True) and self.migrator.transactional_ddl
         try:
             with self.migrator.migration_context(atomic):
-                # whoever was first is finished and in the history
+                # another process may have run it before this one got the lock
                 if (name in self.applied()) == (direction == "up"):
                     return
-                before = self._orphans()
+                orphans = self._orphans()
                 super()._run(name, module, direction, fake=fake)
                 if direction == "up":
                     self.stamp(name)
-                self._refuse_orphans(before)
+                self._refuse_new_orphans(orphans)
         except (DatabaseBusyError, StorageError):
             raise
-        except Exception as error:  # a migration is a program: anything may be wrong with it
-            said = error.__cause__ if isinstance(error, SchemaError) else error
+        except Exception as error:  # a migration may raise anything
+            cause = error.__cause__ if isinstance(error, SchemaError) else error
             outcome = (
                 "and was rolled back"
                 if atomic
                 else "half-way, and cannot be rolled back: compare the tables with the file"
             )
-            kind = "" if isinstance(said, peewee.PeeweeException) else f"{type(said).__name__}: "
+            kind = "" if isinstance(cause, peewee.PeeweeException) else f"{type(cause).__name__}: "
             raise SchemaError(
-                f"{self.database.config.label}: the migration {name} failed {outcome}: {kind}{said}"
+                f"{self.database.config.label}: the migration {name} failed {outcome}: "
+                f"{kind}{cause}"
             ) from error
 
-    def _refuse_orphans(self, before: Counter[tuple[str, str]]) -> None:
+    def _refuse_new_orphans(self, before: Counter[tuple[str, str]]) -> None:
         for (table, parent), count in (self._orphans() - before).items():
             raise MigrationError(
-                f"it leaves {count} rows of '{table}' that refer to rows of '{parent}' that are "
-                "not there"
+                f"it leaves {count} rows of '{table}' that refer to missing rows of '{parent}'"
             )
 
     def _orphans(self) -> Counter[tuple[str, str]]:
@@ -195,45 +201,40 @@ class SafeRunner(Runner):  # type: ignore[misc]
 
 
 def checked_steps(runner: SafeRunner) -> list[Step]:
-    """Return the steps in their order, if the files and the history fit together.
-
-    Raises `SchemaError` for files that were edited after they were applied, that are missing,
-    that share a number, or that come before one that is applied; and for a database that was
-    migrated by a newer version.
-    """
+    """Return the migrations in order; raise `SchemaError` if files and history do not match."""
     label, folder = runner.database.config.label, runner.folder
     files = runner.migrations()
-    for one, other in pairwise(files):
-        if one.idx == other.idx:
+    for file, following in pairwise(files):
+        if file.idx == following.idx:
             raise SchemaError(
-                f"{folder.path}: {one.name}.py and {other.name}.py have the same number; rename "
-                f"the one that is not applied, as {files[-1].idx + 1:04}_..."
+                f"{folder.path}: {file.name}.py and {following.name}.py have the same number; "
+                f"rename the one that is not applied, as {files[-1].idx + 1:04}_..."
             )
     records = runner.records()
     names = {file.name for file in files}
     last = files[-1].idx if files else 0
     for name, record in records.items():
         if name not in names:
-            raise SchemaError(f"{label}: {_unknown(folder, name, record, last)}")
+            raise SchemaError(f"{label}: {_unknown_migration(folder, name, record, last)}")
         if record["checksum"] not in (None, runner.checksum(name)):
             raise SchemaError(
                 f"{label}: {folder.path / name}.py was changed after it was applied on "
-                f"{record['applied']:%Y-%m-%d}; put the file back as it was and write the change "
-                f"as a new migration, or accept it as it is now with 'stamp {name}'"
+                f"{record['applied']:%Y-%m-%d}; restore the file and write the change as a new "
+                f"migration, or accept the changed file with 'stamp {name}'"
             )
     newest = max((file for file in files if file.name in records), default=None)
     for file in files:
         if newest is not None and file < newest and file.name not in records:
             raise SchemaError(
                 f"{label}: {file.name} is pending, but {newest.name}, which comes after it, is "
-                f"applied; rename it {last + 1:04}_..., or, if its change is in the database "
-                f"already, record it with 'stamp {file.name}'"
+                f"applied; rename it {last + 1:04}_..., or, if the database already has its "
+                f"change, record it with 'stamp {file.name}'"
             )
     steps = [(file.name, records.get(file.name, {})) for file in files]
     return [Step(name, row.get("applied"), row.get("version")) for name, row in steps]
 
 
-def _unknown(folder: Folder, name: str, record: dict[str, Any], last: int) -> str:
+def _unknown_migration(folder: Folder, name: str, record: dict[str, Any], last: int) -> str:
     number = name.partition("_")[0]
     if number.isdigit() and int(number) > last:
         by, upgrade = "a newer version", "upgrade the bot"
@@ -241,21 +242,18 @@ def _unknown(folder: Folder, name: str, record: dict[str, Any], last: int) -> st
             upgrade = "upgrade the package"
             by = f"version {record['version']}" if record["version"] else by
         return (
-            f"has migration {name}, which this {folder.owner} does not know; it was written by "
+            f"has migration {name}, which is unknown to this {folder.owner}; it was applied by "
             f"{by}: {upgrade}"
         )
     return (
-        f"has migration {name}, whose file is missing in {folder.path}; put it back as it was, "
-        "or install the package again"
+        f"has migration {name}, whose file is missing in {folder.path}; restore the file, or "
+        "install the package again"
     )
 
 
 @contextmanager
 def translate_migration_errors(label: str) -> Iterator[None]:
-    """Raise what is wrong with the files, before a step runs, as a `SchemaError`.
-
-    What the system reports is a `StorageError`.
-    """
+    """Translate errors raised before a migration runs; those of the system to `StorageError`."""
     try:
         yield
     except BotMemoryError:
@@ -268,5 +266,4 @@ def translate_migration_errors(label: str) -> Iterator[None]:
 
 
 def utc_now() -> datetime:
-    """Return the current time as a naive datetime in UTC."""
     return datetime.now(UTC).replace(tzinfo=None)

@@ -1,4 +1,4 @@
-"""Bring a database from one version of its schema to another, and never lose what it holds."""
+"""Apply and revert migrations, safely for the rows of the database."""
 
 from __future__ import annotations
 
@@ -16,53 +16,81 @@ SCRIPT = "python -m botmemory.migration_runner"
 
 
 def status(database: Backend) -> list[Step]:
-    """Return the migrations in their order: botmemory's, then those of the bot's own folder.
+    """Return the migrations of a database, applied and pending.
 
-    Raises `SchemaError` when files and history do not fit together (an applied file was edited
-    or is missing, two share a number, one comes late), when the database was migrated by a newer
-    botmemory, or when another program made the tables.
+    Returns:
+        The migrations in order: botmemory's, then the custom ones.
+
+    Raises:
+        SchemaError: The files and the history do not match (an applied file was edited or is
+            missing, two files have one number, a pending file comes before an applied one), a newer
+            botmemory migrated the database, or another program created its tables.
     """
     return [step for runner in runners(database) for step in _steps(runner)]
 
 
 def require_current(database: Backend) -> None:
-    """Raise `SchemaError` naming the pending migrations, if there are any."""
-    waiting = [step.name for step in status(database) if not step.applied]
-    if waiting:
-        own = database.config.migrations
-        script = SCRIPT if own is None else f"{SCRIPT} --migrations {own}"
+    """Verify that no migration is pending.
+
+    Raises:
+        SchemaError: Migrations are pending, which the message names, or as `status`.
+    """
+    names = [step.name for step in status(database) if not step.applied]
+    if names:
+        custom = database.config.migrations
+        script = SCRIPT if custom is None else f"{SCRIPT} --migrations {custom}"
         raise SchemaError(
-            f"{database.config.label}: migrations are pending: {', '.join(waiting)}; "
+            f"{database.config.label}: migrations are pending: {', '.join(names)}; "
             f"run '{script} up' or open it with migrate=True"
         )
 
 
 def up(database: Backend, target: str | None = None) -> list[str]:
-    """Apply what is pending, or what is pending up to and with `target`; return the names.
+    """Apply pending migrations.
 
-    Of several processes that call it at once one does the work, the others wait and find it done.
-    A SQLite file that holds tables is copied first, next to itself, unless its config says
-    `backup_before_migrate=False`; the newest five such copies are kept. Raises `SchemaError` when
-    a step fails, of which then nothing is there, and `StorageError` when the copy cannot be made.
+    If several processes call it at once, one applies them and the others wait. A SQLite file that
+    has tables is copied first, next to itself, unless `Config.backup_before_migrate` is False; the
+    newest five copies are kept.
+
+    Args:
+        target: The name of the last migration to apply; None for all that are pending.
+
+    Returns:
+        The names of the migrations that were applied, in order.
+
+    Raises:
+        SchemaError: A migration failed and was rolled back, a transaction is open in this thread,
+            or as `status`.
+        StorageError: The copy cannot be made; nothing was applied.
     """
     if not pending(database, target):
         return []
     with _migrating(database):
-        planned = pending(database, target)  # another process may have done it meanwhile
+        planned = pending(database, target)  # another process may have applied some meanwhile
         if planned:
             _back_up(database, planned[0][1][0])
-        done = []
+        applied = []
         for runner, names in planned:
             runner.complete_history()
-            done += runner.up(names[-1])
-        return done
+            applied += runner.up(names[-1])
+        return applied
 
 
 def down(database: Backend, target: str | None = None) -> list[str]:
-    """Revert the latest migration, or every one back to and with `target`; return the names.
+    """Revert the latest migration, or several.
 
-    What the older tables cannot hold is dropped (`schema_plan.losses` names it); a SQLite file is
-    copied first as in `up`. Raises as `up` does.
+    Values that the older tables cannot hold are dropped; `schema.plan.losses` names them. A SQLite
+    file is copied first, as by `up`.
+
+    Args:
+        target: The name of the last migration to revert; None for the latest alone.
+
+    Returns:
+        The names of the migrations that were reverted, the latest first.
+
+    Raises:
+        SchemaError: As `up`.
+        StorageError: The copy cannot be made; nothing was reverted.
     """
     if last_applied(database, target) is None:
         return []
@@ -76,17 +104,25 @@ def down(database: Backend, target: str | None = None) -> list[str]:
 
 
 def stamp(database: Backend, name: str | None = None) -> list[str]:
-    """Record what is pending up to and with `name`, or all of it, without running it.
+    """Record pending migrations as applied without running them.
 
-    It is for tables that are already as the files would make them. A migration that is recorded is
-    recorded again as its file is now, if it is named: an edited one is accepted so. Returns the
-    names. Raises `SchemaError` for an unknown name.
+    For tables that are already as the files would make them.
+
+    Args:
+        name: The last migration to record; None for all that are pending. One that is applied is
+            recorded again with the checksum of its file, which accepts an edited file.
+
+    Returns:
+        The names of the migrations that were recorded, in order.
+
+    Raises:
+        SchemaError: No migration has that name, or a transaction is open in this thread.
     """
     with _migrating(database):
-        every = runners(database)
-        _require_name(name, [file.name for runner in every for file in runner.migrations()])
+        all_runners = runners(database)
+        _require_name(name, [file.name for runner in all_runners for file in runner.migrations()])
         stamped = []
-        for runner in every:
+        for runner in all_runners:
             runner.complete_history()
             applied = runner.applied()
             for file in runner.migrations():
@@ -99,52 +135,54 @@ def stamp(database: Backend, name: str | None = None) -> list[str]:
 
 
 def pending(database: Backend, target: str | None = None) -> list[tuple[SafeRunner, list[str]]]:
-    """Return the steps that `up` has to apply, by the runner that does it."""
-    found, known = [], []
+    """Return the runners that have pending migrations up to `target`, with their names."""
+    result, all_names = [], []
     for runner in runners(database):
         steps = _steps(runner)
         names = [step.name for step in steps]
-        known += names
-        upto = steps[: names.index(target) + 1] if target in names else steps
-        if waiting := [step.name for step in upto if not step.applied]:
-            found.append((runner, waiting))
+        all_names += names
         if target in names:
-            return found
-    _require_name(target, known)
-    return found
+            steps = steps[: names.index(target) + 1]
+        if not_applied := [step.name for step in steps if not step.applied]:
+            result.append((runner, not_applied))
+        if target in names:
+            return result
+    _require_name(target, all_names)
+    return result
 
 
 def last_applied(database: Backend, target: str | None = None) -> tuple[SafeRunner, str] | None:
-    """Return the step that `down` goes back to, and what runs it; None when nothing is applied.
+    """Return the last migration that `down` reverts and its runner; None if none is applied.
 
-    Without a target it is the last step of the folder of which one was applied last.
+    Without a target that is the last one of the folder that was migrated latest.
     """
     steps = {runner: _steps(runner) for runner in runners(database)}
-    _require_name(target, [step.name for of_one in steps.values() for step in of_one])
-    lasts = []
-    for runner, of_one in steps.items():
-        applied = [step for step in of_one if step.applied and target in (None, step.name)]
+    _require_name(target, [step.name for of_runner in steps.values() for step in of_runner])
+    candidates = []
+    for runner, of_runner in steps.items():
+        applied = [step for step in of_runner if step.applied and target in (None, step.name)]
         if applied:
-            lasts.append((max(str(step.applied) for step in applied), runner, applied[-1].name))
-    if not lasts:
+            latest = max(str(step.applied) for step in applied)
+            candidates.append((latest, runner, applied[-1].name))
+    if not candidates:
         return None
-    # one of the bot's own comes after botmemory's where both are of one time
-    _, runner, name = max(reversed(lasts), key=lambda last: last[0])
+    # with equal times, custom migrations were applied after botmemory's
+    _, runner, name = max(reversed(candidates), key=lambda candidate: candidate[0])
     return runner, name
 
 
 def runners(database: Backend) -> list[SafeRunner]:
-    """Return what runs the migrations of each folder, botmemory's own first."""
+    """Return the runner of each folder, botmemory's first."""
     return [SafeRunner(database, folder) for folder in folders(database.config)]
 
 
 def _steps(runner: SafeRunner) -> list[Step]:
-    # the tables first: another process may make both between the two questions
-    present = {"signal", "trade"}.intersection(runner.database.get_tables())
+    # tables before the history: another process may create both between the two queries
+    tables = {"signal", "trade"}.intersection(runner.database.get_tables())
     steps = checked_steps(runner)
-    if present and runner.folder.owner == "botmemory" and not any(s.applied for s in steps):
+    if tables and runner.folder.owner == "botmemory" and not any(s.applied for s in steps):
         raise SchemaError(
-            f"{runner.database.config.label}: has a table '{min(present)}' that botmemory did not "
+            f"{runner.database.config.label}: has a table '{min(tables)}' that botmemory did not "
             "make; use another file"
         )
     return steps
@@ -152,7 +190,7 @@ def _steps(runner: SafeRunner) -> list[Step]:
 
 @contextmanager
 def _migrating(database: Backend) -> Iterator[None]:
-    """Hold off the others while the schema is changed."""
+    """Keep other processes from migrating, and translate errors."""
     label = database.config.label
     if database.in_transaction():
         raise SchemaError(f"{label}: cannot migrate inside a transaction; leave it first")
@@ -160,15 +198,15 @@ def _migrating(database: Backend) -> Iterator[None]:
         yield
 
 
-def _back_up(database: Backend, step: str) -> None:
-    """Copy a file that holds tables before a step changes it."""
+def _back_up(database: Backend, migration: str) -> None:
+    """Copy a file that has tables before a migration changes it."""
     if not database.config.backup_before_migrate:
         return
     histories = {runner.table_name for runner in runners(database)}
     if {*database.get_tables()} - histories - {"sqlite_sequence"}:
-        database.back_up(re.sub(r"\D.*", "", step))
+        database.back_up(re.sub(r"\D.*", "", migration))
 
 
-def _require_name(target: str | None, known: list[str]) -> None:
-    if target is not None and target not in known:
-        raise SchemaError(f"{target}: there is no such migration; there are {', '.join(known)}")
+def _require_name(name: str | None, names: list[str]) -> None:
+    if name is not None and name not in names:
+        raise SchemaError(f"{name}: there is no such migration; there are {', '.join(names)}")

@@ -1,4 +1,4 @@
-"""Keep the database well: copies of it, and a look at its health."""
+"""Back up, check and copy a database."""
 
 from . import backup, check
 

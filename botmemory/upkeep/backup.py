@@ -1,4 +1,4 @@
-"""Copy the database while it is being written, and put a copy back."""
+"""Back up a database that is in use, and restore a backup."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ __all__ = ["backup", "restore"]
 def backup(
     destination: str | os.PathLike[str], *, progress: Callable[[int, int], object] | None = None
 ) -> Path:
-    """Copy the open database to a file; bots may go on writing.
+    """Copy the open database to a file while bots write.
 
-    The copy holds what the database holds at one time. It is verified and written through to the
-    disk before it gets its name, and replaces what had that name; its mode is 0600.
+    The copy is one snapshot of the database. It is verified and flushed to the disk before it gets
+    its name, and replaces an existing file; its mode is 0600.
 
     Args:
         destination: The path of the copy.
@@ -47,28 +47,29 @@ def backup(
             f"{path}: a transaction is open in this thread; leave session_scope() before backup()"
         )
     if path == database.file:
-        raise StorageError(f"{path}: is the database itself; name another file for its copy")
+        raise StorageError(f"{path}: is the database itself; name another file for the copy")
     with database.snapshot() as source:
         copy_to_file(source, path, progress)
     return path
 
 
 def restore(source: str | os.PathLike[str], target: Target = None) -> Path | None:
-    """Put a copy in the place of a database that is closed everywhere.
+    """Replace a database, which no process may have open, by a copy of it.
 
-    The copy is verified first, and the file it replaces is kept beside it under another name.
+    The copy is verified first. The replaced file is kept beside it under another name.
 
     Args:
         source: The path of the copy.
         target: What `init_db` takes; None for the environment.
 
     Returns:
-        Where the replaced file is now; None where there was none.
+        The new path of the replaced file; None if there was none.
 
     Raises:
-        DatabaseBusyError: A process has the database open. Nothing is changed.
-        StorageError: The source is no sound database. Nothing is changed.
-        SchemaError: The source has no trades and signals. Nothing is changed.
+        ConfigError: The target is not a SQLite file.
+        DatabaseBusyError: A process has the database open; nothing is changed.
+        StorageError: The source is missing or damaged; nothing is changed.
+        SchemaError: The source has no tables of botmemory; nothing is changed.
     """
     config = config_of(target)
     if config.backend != "sqlite" or config.in_memory:
@@ -91,10 +92,10 @@ def _replace(path: Path, source_path: Path) -> Path | None:
         with snapshot(source_path) as copy:
             _require_copy(copy, source_path)
             copy_to_file(copy, staged)
-        with _put_aside(path) as kept:
+        with _keep_replaced(path) as kept:
             staged.replace(path)
     except BaseException:
-        with contextlib.suppress(OSError):  # which must not hide why nothing was restored
+        with contextlib.suppress(OSError):  # it must not hide the first error
             staged.unlink(missing_ok=True)
         raise
     sync_folder_of(path)
@@ -103,7 +104,7 @@ def _replace(path: Path, source_path: Path) -> Path | None:
 
 @contextlib.contextmanager
 def _exclusive(path: Path) -> Iterator[None]:
-    """Hold the database's lock while nobody has it open, so that nobody opens it meanwhile."""
+    """Hold the write lock; raise `DatabaseBusyError` if a process has the database open."""
     busy = DatabaseBusyError(f"{path}: a process has the database open; stop the bot first")
     lock = FileLock(f"{path}-lock")
     try:
@@ -112,13 +113,13 @@ def _exclusive(path: Path) -> Iterator[None]:
         if path.exists():
             with closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as connection:
                 try:
-                    # only the one connection that is left may end the WAL
+                    # SQLite leaves WAL mode only for the last connection
                     connection.execute("PRAGMA journal_mode = delete").fetchone()
                 except sqlite3.OperationalError as error:
                     if is_busy(error):
                         raise busy from error
                 except sqlite3.DatabaseError:
-                    pass  # a damaged file is what restoring is for
+                    pass  # a damaged file may be replaced
         yield
     finally:
         lock.close()
@@ -127,27 +128,27 @@ def _exclusive(path: Path) -> Iterator[None]:
 def _require_copy(connection: sqlite3.Connection, path: Path) -> None:
     names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
     if not {"trade", "signal", "schema_migration"} <= names:
-        raise SchemaError(f"{path}: is not a copy of a database: it has no trades and signals")
+        raise SchemaError(
+            f"{path}: is not a copy of a database of botmemory: it has no trades and signals; "
+            "name another file"
+        )
 
 
 @contextlib.contextmanager
-def _put_aside(path: Path) -> Iterator[Path | None]:
-    """Give the file and what is left of its -wal another name while it is replaced.
-
-    The file keeps its own name as well. Where the block fails, all is as it was.
-    """
+def _keep_replaced(path: Path) -> Iterator[Path | None]:
+    """Link the file to another name and move its -wal and -shm; take both back on failure."""
     if not path.exists():
         yield None
         return
     stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}Z"
     kept = path.with_name(f"{path.stem}.replaced-{stamp}.db")
-    with contextlib.ExitStack() as undo:
-        for sidecar in ("-wal", "-shm"):
-            left = path.with_name(path.name + sidecar)
-            if left.exists():
-                aside = left.rename(kept.with_name(kept.name + sidecar))
-                undo.callback(aside.rename, left)
+    with contextlib.ExitStack() as on_failure:
+        for suffix in ("-wal", "-shm"):
+            sidecar = path.with_name(path.name + suffix)
+            if sidecar.exists():
+                moved = sidecar.rename(kept.with_name(kept.name + suffix))
+                on_failure.callback(moved.rename, sidecar)
         os.link(path, kept)
-        undo.callback(kept.unlink)
+        on_failure.callback(kept.unlink)
         yield kept
-        undo.pop_all()
+        on_failure.pop_all()

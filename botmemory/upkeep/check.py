@@ -1,4 +1,4 @@
-"""Look at the health of the open database, and say what to do about what is found."""
+"""Check the open database: its file, its schema and its rows."""
 
 from __future__ import annotations
 
@@ -24,32 +24,32 @@ SHOWN = 5
 
 
 def check(*, full: bool = False) -> list[Finding]:
-    """Return what is wrong with the open database; nothing is changed.
+    """Check the open database without changing it.
 
-    It looks at the file (damage, journal, disk, file system; a server sees to its own), at the
-    schema and at the rows (violated constraints, duplicates, trades before their signal).
+    It checks the file (damage, journal, disk, file system; not on a server), the schema, and the
+    rows (violated constraints, duplicates, trades before their signal).
 
     Args:
-        full: Also compare every index with its table, and read every row as the functions would.
-            That takes as long as reading the file twice.
+        full: Also compare every index with its table, and validate every value of every row. That
+            takes as long as reading the file twice.
 
     Returns:
-        The findings, the worst first; an empty list for a healthy database.
+        The findings, errors first; an empty list for a healthy database.
 
     Raises:
         NotInitializedError: No database is open.
     """
     database = db.current()
-    # each look would stumble over what the one before has found
-    found = list(_damage(database, full)) or list(_schema(database))
-    if not any(finding.severity == "error" for finding in found):
-        violated = list(_violated_checks(database))
-        found += [*violated, *_duplicates(), *_trades_before_signal(), *_orphans(database)]
-        if full and not violated:
-            found += _unreadable()
-    found += database.findings()
+    # damage would make the next checks fail, and so would another schema
+    findings = list(_damage(database, full)) or list(_schema(database))
+    if not any(finding.severity == "error" for finding in findings):
+        violations = list(_violations(database))
+        findings += [*violations, *_duplicates(), *_trades_before_signal(), *_orphans(database)]
+        if full and not violations:
+            findings += _invalid_values()
+    findings += database.findings()
     order = ("error", "warning", "info")
-    return sorted(found, key=lambda finding: order.index(finding.severity))
+    return sorted(findings, key=lambda finding: order.index(finding.severity))
 
 
 def _damage(database: Backend, full: bool) -> Iterator[Finding]:
@@ -58,11 +58,11 @@ def _damage(database: Backend, full: bool) -> Iterator[Finding]:
 
 
 def _orphans(database: Backend) -> Iterator[Finding]:
-    if lost := database.orphans():
+    if orphans := database.orphans():
+        table, parent = orphans[0]
         yield Finding(
             "error",
-            f"{len(lost)} rows of '{lost[0][0]}' refer to rows of '{lost[0][1]}' that are not "
-            "there",
+            f"{len(orphans)} rows of '{table}' refer to missing rows of '{parent}'",
             "another program has written the file; set the reference of these rows to NULL",
         )
 
@@ -76,8 +76,8 @@ def _schema(database: Backend) -> Iterator[Finding]:
     if not database.can_make_scratch():
         yield Finding(
             "info",
-            "the tables were not compared with the models, which takes temporary ones",
-            "run 'python -m botmemory.migration_runner check' as a role that may make them",
+            "the tables were not compared with the models, which needs temporary tables",
+            "run 'python -m botmemory.migration_runner check' as a role that may create them",
         )
         return
     for model in (Signal, Trade):
@@ -85,13 +85,13 @@ def _schema(database: Backend) -> Iterator[Finding]:
             yield Finding(
                 "info",
                 f"'{_table(model)}' is partitioned: its indexes were not compared",
-                "see that new partitions are made in time, as docs/postgresql.md says",
+                "create new partitions in time, as docs/postgresql.md describes",
             )
     for difference in drift(database, (Signal, Trade)):
         yield Finding(
             "error",
-            f"the tables are not as the migrations make them: {difference}",
-            "undo by hand what another program has changed, or restore the latest backup",
+            f"the tables differ from the migrations: {difference}",
+            "revert by hand what another program has changed, or restore the latest backup",
         )
 
 
@@ -99,8 +99,8 @@ def _table(model: type[BaseModel]) -> str:
     return str(model._meta.table_name)
 
 
-def _violated_checks(database: Backend) -> Iterator[Finding]:
-    """Rows that another program wrote, without the CHECKs of the schema."""
+def _violations(database: Backend) -> Iterator[Finding]:
+    """Find rows that another program wrote although they violate a check constraint."""
     for model in (Signal, Trade):
         meta: Any = model._meta
         for name, condition in checks(model, database).items():
@@ -113,31 +113,31 @@ def _violated_checks(database: Backend) -> Iterator[Finding]:
             )
 
 
-def _unreadable() -> Iterator[Finding]:
+def _invalid_values() -> Iterator[Finding]:
     for model, stream in ((Signal, signals.iterate), (Trade, trades.iterate)):
-        bad: list[str] = []
+        invalid: list[str] = []
         for row in stream():
             for name, field in model._meta.fields.items():
                 try:
                     clean_field(field, values_of(row).get(name))
                 except ValidationError as error:
-                    bad.append(f"{row.get_id()} ({error})")
-        yield from _rows(model, "hold what could not be stored", bad, "correct or delete them")
+                    invalid.append(f"{row.get_id()} ({error})")
+        yield from _rows(model, "have invalid values", invalid, "correct or delete them")
 
 
 def _duplicates() -> Iterator[Finding]:
     same = (Trade.timestamp, Trade.symbol, Trade.side, Trade.price, Trade.quantity)
     query = (
-        Trade.select(fn.MIN(Trade.id.cast("text")))  # PostgreSQL 17 knows no least UUID
+        Trade.select(fn.MIN(Trade.id.cast("text")))  # PostgreSQL 17 has no MIN of UUIDs
         .where(Trade.exchange_trade_id.is_null())
         .group_by(*same)
         .having(fn.COUNT(Trade.id) > 1)
     )
     yield from _rows(
         Trade,
-        "stand there more than once with the same timestamp, symbol, side, price and quantity",
+        "are recorded more than once with the same timestamp, symbol, side, price and quantity",
         _ids(query),
-        "delete what was recorded twice; get_or_create() with the exchange's id prevents it",
+        "delete the duplicates; get_or_create() with the exchange's id prevents them",
         severity="warning",
     )
 
@@ -146,7 +146,7 @@ def _trades_before_signal() -> Iterator[Finding]:
     query = Trade.select(Trade.id).join(Signal).where(Trade.timestamp < Signal.timestamp)
     yield from _rows(
         Trade,
-        "are older than the signal they name",
+        "are older than their signal",
         _ids(query),
         "correct the timestamp or the signal; a clock or a time zone may be wrong",
         severity="warning",
@@ -155,7 +155,7 @@ def _trades_before_signal() -> Iterator[Finding]:
 
 def _rows(
     model: type[BaseModel],
-    what: str,
+    problem: str,
     ids: list[str],
     advice: str,
     severity: Literal["error", "warning"] = "error",
@@ -163,10 +163,10 @@ def _rows(
     if ids:
         more = ", ..." if len(ids) > SHOWN else ""
         shown = ", ".join(ids[:SHOWN]) + more
-        yield Finding(severity, f"{model.__name__.lower()}s {what}: {shown}", advice)
+        yield Finding(severity, f"{model.__name__.lower()}s {problem}: {shown}", advice)
 
 
 def _ids(query: peewee.ModelSelect[Any]) -> list[str]:
-    """Return the first ids, as they are stored: those of a broken row may be no ids."""
+    """Return the first ids as they are stored, because those of a damaged row may be invalid."""
     cursor: Any = db.execute(query.limit(SHOWN + 1))
     return [str(row[0]) for row in cursor.fetchall()]

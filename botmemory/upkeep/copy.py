@@ -1,7 +1,7 @@
-"""A whole database copied into another one: from SQLite to PostgreSQL, back, or anywhere.
+"""Copy a database into another one: from SQLite to PostgreSQL, back, or from file to file.
 
-Both are open at once, and the models look at one of them at a time. Rows go in the order of their
-keys and some at a time, so that memory is constant and a copy that was interrupted goes on.
+Both databases are open at once, and the models use one of them at a time. Rows are copied page by
+page in the order of their keys: memory is constant, and an interrupted copy can be continued.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from ..schema import versions
 __all__ = ["CopiedTable", "copy_database"]
 
 ROWS_PER_PAGE = 2000
-LARGEST_METADATA = 2**30  # what was recorded once is not refused now
+LARGEST_METADATA = 2**30  # a copy refuses no metadata that its source has stored
 HISTORIES = {"schema_migration", "custom_migration"}
 
 Values = dict[str, Any]
@@ -40,9 +40,13 @@ Report = Callable[[int], object]
 
 @dataclasses.dataclass(frozen=True)
 class CopiedTable:
-    """One table of a copy: its rows, which are the same on both sides.
+    """One table that `copy_database` has copied and verified.
 
-    `checksum` adds up what the rows hold, in no order; `copied` is how many this call has copied.
+    Attributes:
+        name: The name of the table.
+        rows: How many rows both databases have.
+        copied: How many of them this call has copied.
+        checksum: The sum of the hashes of all rows, which their order does not change.
     """
 
     name: str
@@ -59,14 +63,15 @@ def copy_database(
     models: Iterable[type[BaseModel]] = (),
     progress: Callable[[int, int], object] | None = None,
 ) -> list[CopiedTable]:
-    """Copy a whole database into another one, and verify that both hold the same.
+    """Copy a database into another one, and verify that both have the same rows.
 
-    The target is read again: as many rows as the source has, with the same checksum. Ids go on from
-    where those of the source end. A copy that was interrupted is completed by the same call.
+    Each table of the target is read again and must have the number of rows and the checksum of the
+    source. Ids continue after those of the source. Repeat the call to complete a copy that was
+    interrupted, or to copy new rows.
 
     Args:
-        source: What `init_db` takes; it is only read, as it is at one time.
-        target: What `init_db` takes; it is created, and migrated as `init_db` would.
+        source: What `init_db` takes. It is read in one snapshot and not changed.
+        target: What `init_db` takes. It is created and migrated as by `init_db`.
         models: The models of custom tables, whose migrations `Config.migrations` names.
         progress: Called with the rows read so far and the rows to be read.
 
@@ -74,12 +79,12 @@ def copy_database(
         The tables, parents first.
 
     Raises:
-        ConfigError: This process has a database open, one is `:memory:`, both are the same, or a
-            table has no model.
-        SchemaError: The source has another version.
-        DuplicateError: The target has rows that the source has not; nothing was copied.
-        ValidationError: The target refuses a row.
-        StorageError: Both are not the same in the end.
+        ConfigError: This process has a database open, one of the two is `:memory:`, both are the
+            same, or a table has no model.
+        SchemaError: The source has pending migrations.
+        DuplicateError: The target has a row that the source does not have; nothing was copied.
+        ValidationError: A row violates a constraint of the target.
+        StorageError: The two databases differ after the copy.
     """
     ordered = _sorted(models)
     source_config = dataclasses.replace(config_of(source), read_only=True)
@@ -98,7 +103,7 @@ def copy_database(
             with open_temporarily(target_config) as target_db:
                 (versions.up if target_config.migrate else versions.require_current)(target_db)
                 _require_models(source_db, target_db, ordered)
-                with source_db.atomic():  # and so as it is now, whatever is recorded meanwhile
+                with source_db.atomic():  # one snapshot, whatever bots record meanwhile
                     return _copy(source_db, target_db, ordered, progress)
 
 
@@ -108,8 +113,8 @@ def _copy(
     models: list[type[BaseModel]],
     progress: Callable[[int, int], object] | None,
 ) -> list[CopiedTable]:
-    held = {model: _count(model, target) for model in models}
-    total = 2 * sum(_count(model, source) for model in models) + sum(held.values())
+    existing = {model: _count(model, target) for model in models}
+    total = 2 * sum(_count(model, source) for model in models) + sum(existing.values())
     done = 0
 
     def report(rows: int) -> None:
@@ -119,53 +124,57 @@ def _copy(
             progress(done, total)
 
     for model in models:
-        if held[model]:
+        if existing[model]:
             _require_subset(model, source, target, report)
-    copied = {
-        model: _copy_table(model, source, target, report, begun=held[model] > 0) for model in models
+    tables = {
+        model: _copy_table(model, source, target, report, resume=existing[model] > 0)
+        for model in models
     }
-    for model, table in copied.items():
+    for model, table in tables.items():
         _require_same(model, table, source, target, report)
-    return list(copied.values())
+    return list(tables.values())
 
 
-# --- before a row is copied -------------------------------------------------------------------
+# --- checks before the copy -------------------------------------------------------------------
 
 
 def _sorted(models: Iterable[type[BaseModel]]) -> list[type[BaseModel]]:
-    """Return botmemory's models and the bot's own, each after those it refers to."""
-    own = list(models)
-    for model in own:
+    """Return botmemory's models and the custom ones, each after those it refers to."""
+    custom = list(models)
+    for model in custom:
         if not (isinstance(model, type) and issubclass(model, BaseModel)):
-            raise ConfigError(f"models: {show(model)} is not a model on BaseModel")
+            raise ConfigError(f"models: {show(model)} is not a subclass of BaseModel; name a model")
         if isinstance(model._meta.primary_key, peewee.CompositeKey):
-            raise ConfigError(f"models: {model.__name__} has a key of several fields")
-    return list(peewee.sort_models([Signal, Trade, *own]))  # type: ignore[attr-defined]
+            raise ConfigError(
+                f"models: {model.__name__} has a composite primary key, which cannot be copied; "
+                "give it one of one field"
+            )
+    return list(peewee.sort_models([Signal, Trade, *custom]))  # type: ignore[attr-defined]
 
 
 def _require_distinct(source_config: Config, target_config: Config) -> None:
     for config in (source_config, target_config):
         if config.in_memory:
-            raise ConfigError(f"{config.label}: is in this process alone; name a file or a server")
+            raise ConfigError(f"{config.label}: is in this process only; name a file or a server")
     if source_config.identity == target_config.identity:
         raise ConfigError(f"{target_config.label}: is the source itself; name another database")
     if target_config.read_only:
-        raise ConfigError(f"{target_config.label}: read_only: nothing could be copied into it")
+        raise ConfigError(f"{target_config.label}: read_only: a copy needs to write; turn it off")
 
 
 def _require_models(source: Backend, target: Backend, models: list[type[BaseModel]]) -> None:
-    """Refuse to leave out what the custom migrations have made."""
-    theirs = set(source.get_tables())
-    if "custom_migration" in theirs and source.config.migrations is None:
+    """Raise `ConfigError` for a custom table that would be left out."""
+    tables = set(source.get_tables())
+    if "custom_migration" in tables and source.config.migrations is None:
         raise ConfigError(
             f"{source.config.label}: has custom tables; name the folder of their "
             "migrations (Config.migrations, --migrations) and their models (models=, --models)"
         )
-    known = {model._meta.table_name for model in models} | HISTORIES
-    both = {name for name in theirs & set(target.get_tables()) if not name.startswith("sqlite_")}
-    if left := sorted(both - known):
+    expected = {model._meta.table_name for model in models} | HISTORIES
+    both = {name for name in tables & set(target.get_tables()) if not name.startswith("sqlite_")}
+    if missing := sorted(both - expected):
         raise ConfigError(
-            f"{source.config.label}: {', '.join(left)}: no model was named; name it with models= "
+            f"{source.config.label}: {', '.join(missing)}: no model was given; add it to models= "
             "or --models"
         )
 
@@ -173,17 +182,17 @@ def _require_models(source: Backend, target: Backend, models: list[type[BaseMode
 def _require_subset(
     model: type[BaseModel], source: Backend, target: Backend, report: Report
 ) -> None:
-    """Refuse a target that holds something else than a part of the source."""
+    """Raise `DuplicateError` for a row of the target that the source does not have."""
     key = write.key_of(model).name
     for rows in _pages(model, target):
-        there = _found(model, source, rows)
+        in_source = _by_key(model, source, rows)
         for row in rows:
-            if there.get(row[key]) != row:
-                how = "has another one" if row[key] in there else "has not"
+            if in_source.get(row[key]) != row:
+                problem = "differs from" if row[key] in in_source else "is missing in"
                 raise DuplicateError(
-                    f"{target.config.label}: holds the {model.__name__} {row[key]}, which "
-                    f"{source.config.label} {how}: it is no unfinished copy, and nothing was "
-                    "copied; name an empty one",
+                    f"{target.config.label}: its {model.__name__} {row[key]} {problem} "
+                    f"{source.config.label}, so it is not an unfinished copy; nothing was copied; "
+                    "name an empty database",
                     id=row[key],
                 )
         report(len(rows))
@@ -193,36 +202,36 @@ def _require_subset(
 
 
 def _copy_table(
-    model: type[BaseModel], source: Backend, target: Backend, report: Report, *, begun: bool
+    model: type[BaseModel], source: Backend, target: Backend, report: Report, *, resume: bool
 ) -> CopiedTable:
     key = write.key_of(model).name
     count = copied = checksum = 0
     for rows in _pages(model, source):
         count += len(rows)
         checksum += sum(map(_digest, rows))
-        there = _found(model, target, rows) if begun else {}
-        new = [row for row in rows if row[key] not in there]
-        with _on(target):
+        existing = _by_key(model, target, rows) if resume else {}
+        new = [row for row in rows if row[key] not in existing]
+        with _bound_to(target):
             _store(model, new)
         copied += len(new)
         report(len(rows))
-    with _on(target):
+    with _bound_to(target):
         target.advance_sequence(model, source.last_id(model))
     return CopiedTable(model._meta.table_name, count, copied, _hex(checksum))
 
 
 def _store(model: type[BaseModel], rows: list[Values]) -> None:
-    """Store rows at once, and singly to say which one the database refuses."""
+    """Store rows at once; if that fails, one by one to name the row that fails."""
     if not rows:
         return
-    as_it_is: Any = lambda _, row: row  # noqa: E731
+    unchanged: Any = lambda _, row: row  # noqa: E731
     with session_scope():
-        if not write.stored_at_once(model, list(enumerate(rows)), as_it_is):
+        if not write.stored_at_once(model, list(enumerate(rows)), unchanged):
             for row in rows:
                 key = row[write.key_of(model).name]
                 try:
                     if write.insert_if_new(model, dict(row)) is None:
-                        raise DuplicateError("another row has its unique values already", id=key)
+                        raise DuplicateError("another row has the same unique values", id=key)
                 except (ValidationError, DuplicateError) as error:
                     error.args = (f"{model.__name__} {key}: {error}",)
                     raise
@@ -232,7 +241,7 @@ def _store(model: type[BaseModel], rows: list[Values]) -> None:
 def _require_same(
     model: type[BaseModel], copied: CopiedTable, source: Backend, target: Backend, report: Report
 ) -> None:
-    """Read the target again and compare."""
+    """Read the target again and compare it with the source."""
     count = checksum = 0
     for rows in _pages(model, target):
         count += len(rows)
@@ -241,27 +250,27 @@ def _require_same(
     if (count, _hex(checksum)) != (copied.rows, copied.checksum):
         raise StorageError(
             f"{target.config.label}: its table {copied.name} has {count:,} rows with the checksum "
-            f"{_hex(checksum)}, and that of {source.config.label} {copied.rows:,} with "
+            f"{_hex(checksum)}, but that of {source.config.label} has {copied.rows:,} with "
             f"{copied.checksum}: a program has written it meanwhile; stop it and copy again"
         )
 
 
-# --- reading either side ------------------------------------------------------------------------
+# --- reading one of the databases ---------------------------------------------------------------
 
 
 @contextmanager
-def _on(database: Backend) -> Iterator[None]:
-    """Let the models look at a database."""
-    before = db.obj
+def _bound_to(database: Backend) -> Iterator[None]:
+    """Let the models use a database inside the block."""
+    previous = db.obj
     db.initialize(database)
     try:
         yield
     finally:
-        db.initialize(before)
+        db.initialize(previous)
 
 
 def _count(model: type[BaseModel], database: Backend) -> int:
-    with _on(database):
+    with _bound_to(database):
         return read.count(model, {})
 
 
@@ -273,10 +282,10 @@ def _page(model: type[BaseModel], first: bool) -> Any:
 
 
 def _pages(model: type[BaseModel], database: Backend) -> Iterator[list[Values]]:
-    """Yield what the rows hold, by the names of the fields and in the order of their keys."""
+    """Yield the values of the rows by field name, page by page in the order of their keys."""
     after: Values = {}
     while True:
-        with _on(database):
+        with _bound_to(database):
             rows = read.fetch_all(model, _page(model, not after), after)
         if not rows:
             return
@@ -284,19 +293,19 @@ def _pages(model: type[BaseModel], database: Backend) -> Iterator[list[Values]]:
         after = {"after": rows[-1].get_id()}
 
 
-def _found(model: type[BaseModel], database: Backend, rows: list[Values]) -> dict[Any, Values]:
-    """Return the rows of a database that have the keys of these, by their keys."""
+def _by_key(model: type[BaseModel], database: Backend, rows: list[Values]) -> dict[Any, Values]:
+    """Return the rows of a database that have the same keys as the given ones, by key."""
     key = write.key_of(model)
-    with _on(database):
-        found = read.fetch(model.select().where(key.in_([row[key.name] for row in rows])))
-        return {row.get_id(): values_of(row) for row in found}
+    with _bound_to(database):
+        matches = read.fetch(model.select().where(key.in_([row[key.name] for row in rows])))
+        return {row.get_id(): values_of(row) for row in matches}
 
 
 # --- checksums ----------------------------------------------------------------------------------
 
 
 def _digest(row: Values) -> int:
-    """Return a number for what a row holds, the same for each backend that holds it."""
+    """Return a hash of the values of a row, which is equal on every backend."""
     text = _encode([*row.values()]).encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=16).digest(), "big")
 
