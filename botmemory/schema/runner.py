@@ -73,7 +73,7 @@ def _installed_folder() -> Path:
     spec = find_spec("botmemory.migrations")
     if spec is None or spec.origin is None:
         raise SchemaError(
-            "botmemory.migrations: the package is not installed; install botmemory with pip"
+            "botmemory.migrations: the package has no migrations; install botmemory again with pip"
         )
     folder = Path(spec.origin).parent
     if not _is_folder(folder):
