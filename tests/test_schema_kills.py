@@ -1,7 +1,7 @@
 """Migrations killed without warning, at every statement and in the middle of some.
 
-After each kill the database is as it was before a migration or after it, with every row, and the
-next `up` finishes. One of the migrations rebuilds a table whose rows others refer to.
+After each kill the database is as before or as after a migration, with every row, and the next
+`up` finishes. One of the migrations rebuilds a table that other rows refer to.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ pytestmark = [
 OLD_FILE = Path(__file__).parent / "data" / "version_0001.db"
 
 ACCOUNTS = '''
-"""Create accounts and what was paid into them."""
+"""Create accounts and deposits."""
 
 from peewee import CharField, DoubleField, ForeignKeyField, Model
 
@@ -66,7 +66,7 @@ def down(migrator, db):
     migrator.migrate(migrator.drop_table("deposit"), migrator.drop_table("account"))
 '''
 REBUILD = '''
-"""Name the currency of each account: on SQLite both tables are rebuilt."""
+"""Add the currency of each account; on SQLite both tables are rebuilt."""
 
 from peewee import CharField
 
@@ -87,16 +87,16 @@ def down(migrator, db):
 
 @dataclass
 class Base:
-    """A database of three botmemory steps behind, with rows, and what it becomes."""
+    """A database with rows and pending migrations, and its schema after each of them."""
 
     copy: Callable[[], Config]
     statements: int  # that `up` runs
-    schemas: list[Any]  # after each of the steps, the one before all of them first
+    schemas: list[Any]  # before the first migration and after each
     steps: list[str]
 
 
 def rows(database: Any) -> dict[str, list[Any]]:
-    """Return what every version holds of every row."""
+    """Return the columns of every row that all versions have."""
     columns = {
         "signal": "id, timestamp, symbol, signal_value, signal_metadata",
         "trade": "id, timestamp, symbol, side, price, quantity, pnl",
@@ -110,7 +110,7 @@ def rows(database: Any) -> dict[str, list[Any]]:
 
 
 def schema(database: Any) -> Any:
-    """Return every column and index there is, without the histories."""
+    """Return all columns, indexes and foreign keys except those of the histories."""
     return {
         table: (
             [column[:4] for column in database.get_columns(table)],
@@ -131,12 +131,12 @@ def pending(database: Any) -> list[str]:
     return [step.name for step in status(database) if not step.applied]
 
 
-def up_counted(database: Any) -> int:
-    """Migrate, and return how many statements it took."""
-    heard: list[object] = []
-    database.query_hooks.append(heard.append)
+def count_statements(database: Any) -> int:
+    """Migrate, and return the number of statements."""
+    statements: list[object] = []
+    database.query_hooks.append(statements.append)
     up(database)
-    return len(heard)
+    return len(statements)
 
 
 @pytest.fixture(scope="module", params=["file", "postgresql"])
@@ -145,15 +145,14 @@ def base(
     tmp_path_factory: pytest.TempPathFactory,
     new_database: Callable[[str], str],
 ) -> Base:
-    """A database that was made with version 0001, and has the bot's accounts already."""
+    """A database made by migration 0001 that has the custom tables."""
     folder = tmp_path_factory.mktemp("kills")
     migrations = own_folder(folder, accounts=ACCOUNTS)
     if request.param == "file":
         original = str(shutil.copy(OLD_FILE, folder / "original.db"))
     else:
         original = new_database("")
-        as_is = Config(original)
-        with_database(as_is, lambda database: up(database, OURS[0]))
+        with_database(Config(original), lambda database: up(database, OURS[0]))
         fill_from_old_file(original)
     config = Config(original, migrations=migrations, backup_before_migrate=False)
     with_database(config, up)
@@ -162,9 +161,9 @@ def base(
 
     def copy() -> Config:
         if request.param == "file":
-            there = folder / f"copy {len(list(folder.iterdir()))}"
-            there.mkdir()
-            return Config(shutil.copy(original, there / "bot.db"), migrations=migrations)
+            parent = folder / f"copy {len(list(folder.iterdir()))}"
+            parent.mkdir()
+            return Config(shutil.copy(original, parent / "bot.db"), migrations=migrations)
         name = Config(original).db_path.rpartition("/")[2].partition("?")[0]
         return Config(new_database(f"TEMPLATE {name}"), migrations=migrations)
 
@@ -175,7 +174,7 @@ def base(
         with_database(one_by_one, lambda database, step=step: up(database, step))
         schemas.append(with_database(one_by_one, schema))
     assert steps == [*OURS[1:], "0004_rebuild"]
-    return Base(copy, with_database(copy(), up_counted), schemas, steps)
+    return Base(copy, with_database(copy(), count_statements), schemas, steps)
 
 
 def fill_from_old_file(target: str) -> None:
@@ -196,33 +195,33 @@ def die() -> None:
 
 
 def at_statement(number: int) -> Callable[[Any], None]:
-    """Return what lets a process die when it has run so many statements."""
+    """Return a function that makes the process die after that many statements."""
 
     def arm(database: Any) -> None:
-        heard: list[object] = []
+        statements: list[object] = []
 
-        def hear(event: object) -> None:
-            heard.append(event)
-            if len(heard) == number:
+        def record(statement: object) -> None:
+            statements.append(statement)
+            if len(statements) == number:
                 die()
 
-        database.query_hooks.append(hear)
+        database.query_hooks.append(record)
 
     return arm
 
 
 def inside_statements(steps: int) -> Callable[[Any], None]:
-    """Return what lets a process die after so many steps of SQLite's machine."""
+    """Return a function that makes the process die after that many steps of SQLite's VM."""
 
     def arm(database: Any) -> None:
-        left = itertools.count(steps, -1)
-        database.connection().set_progress_handler(lambda: 0 if next(left) else die(), 1)
+        remaining = itertools.count(steps, -1)
+        database.connection().set_progress_handler(lambda: 0 if next(remaining) else die(), 1)
 
     return arm
 
 
 def killed(config: Config, arm: Callable[[Any], None]) -> bool:
-    """Migrate in a process that may die of it, and return whether it did."""
+    """Migrate in a child process, and return whether it died."""
     child = os.fork()
     if child == 0:
         try:
@@ -239,17 +238,17 @@ def killed(config: Config, arm: Callable[[Any], None]) -> bool:
 
 
 def require_whole(base: Base, config: Config, expected: dict[str, list[Any]]) -> int:
-    """Fail unless a database is before or after a migration, with all it held; return where."""
+    """Verify that every migration is applied whole or not at all; return how many are."""
 
-    def look(database: Any) -> int:
-        waiting = pending(database)
-        done = len(base.steps) - len(waiting)
-        assert waiting == base.steps[done:]
+    def verify(database: Any) -> int:
+        names = pending(database)
+        done = len(base.steps) - len(names)
+        assert names == base.steps[done:]
         assert schema(database) == base.schemas[done]
         assert rows(database) == expected
         return done
 
-    done = with_database(config, look)
+    done = with_database(config, verify)
     if config.backend == "sqlite":
         with closing(sqlite3.connect(config.sqlite_path)) as connection:
             assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
@@ -264,20 +263,20 @@ def require_whole(base: Base, config: Config, expected: dict[str, list[Any]]) ->
     return int(done)
 
 
-def kill_and_look(base: Base, config: Config, arm: Callable[[Any], None]) -> int | None:
-    """Kill a migration; return how many steps were done then, or None if it lived."""
+def kill_and_verify(base: Base, config: Config, arm: Callable[[Any], None]) -> int | None:
+    """Kill a migration; return how many were applied, or None if the process was not killed."""
     expected = with_database(config, rows)
     assert [len(rows) for rows in expected.values()] == [40, 120, 50, 500]
     return require_whole(base, config, expected) if killed(config, arm) else None
 
 
-def kill_after_statements(base: Base, how_many: int) -> None:
-    """Kill after so many statements of all that `up` runs, evenly chosen."""
-    numbers = [base.statements * n // how_many for n in range(1, how_many + 1)]
-    ends = [kill_and_look(base, base.copy(), at_statement(number)) for number in numbers]
-    assert None not in ends
-    assert ends == sorted(ends)  # type: ignore[type-var]
-    assert set(range(len(base.steps))) <= set(ends)
+def kill_after_statements(base: Base, kills: int) -> None:
+    """Kill after statements of `up` that are spread evenly."""
+    numbers = [base.statements * n // kills for n in range(1, kills + 1)]
+    applied = [kill_and_verify(base, base.copy(), at_statement(number)) for number in numbers]
+    assert None not in applied
+    assert applied == sorted(applied)  # type: ignore[type-var]
+    assert set(range(len(base.steps))) <= set(applied)
 
 
 def test_killed_after_a_statement(base: Base) -> None:
@@ -289,32 +288,32 @@ def test_killed_after_any_statement(base: Base) -> None:
     kill_after_statements(base, base.statements)
 
 
-def kill_inside_the_rebuild(base: Base, how_many: int, first: int = 1, step: int = 1) -> None:
-    """Kill at so many points that lie evenly in what SQLite does to rebuild two tables.
+def kill_inside_the_rebuild(base: Base, kills: int, first: int = 1, step: int = 1) -> None:
+    """Kill at points that are spread evenly over the rebuild of two tables.
 
-    Of these points, only each `step`-th one is taken, from the `first` one on.
+    Only each `step`-th of these points is used, from the `first` one on.
     """
-    counted = 0
+    total = 0
 
-    def one_more() -> int:
-        nonlocal counted
-        counted += 1
+    def count_step() -> int:
+        nonlocal total
+        total += 1
         return 0
 
     def count(database: Any) -> None:
         up(database, OURS[-1])
-        database.connection().set_progress_handler(one_more, 1)
+        database.connection().set_progress_handler(count_step, 1)
         up(database)
 
     with_database(base.copy(), count)
-    ends = []
-    for number in range(first, how_many + 1, step):
+    applied = []
+    for number in range(first, kills + 1, step):
         config = base.copy()
         with_database(config, lambda database: up(database, OURS[-1]))
-        arm = inside_statements(counted * number // (how_many + 1))
-        ends.append(kill_and_look(base, config, arm))
-    assert ends
-    assert set(ends) == {len(base.steps) - 1}
+        arm = inside_statements(total * number // (kills + 1))
+        applied.append(kill_and_verify(base, config, arm))
+    assert applied
+    assert set(applied) == {len(base.steps) - 1}
 
 
 @pytest.mark.parametrize("base", ["file"], indirect=True)
