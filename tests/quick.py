@@ -49,7 +49,7 @@ class Watch:
             return
         if event in STARTS:
             self.heard.append(event)
-        elif event == "sqlite3.connect" and "memory" not in str(arguments[0]):
+        elif event == "sqlite3.connect" and arguments[0] not in ("", ":memory:"):
             self.heard.append(f"{event} {arguments[0]}")
 
 
