@@ -324,8 +324,8 @@ def test_a_deadlock_is_a_named_error(url: str) -> None:
         return False
 
     with ThreadPoolExecutor(2) as threads:
-        undone = list(threads.map(work, "ab", "ba"))
-    assert sorted(undone) == [False, True]
+        rolled_back = list(threads.map(work, "ab", "ba"))
+    assert sorted(rolled_back) == [False, True]
     assert trades.get_trade_count() == 2
 
 
@@ -371,15 +371,15 @@ def test_run_transaction_inside_another_one_is_not_repeated(
     monkeypatch.setattr("botmemory.backends.retry.LONGEST_PAUSE", 0.001)
     calls = []
 
-    def undone() -> None:
+    def rolled_back() -> None:
         calls.append(trade())
-        raise DatabaseBusyError("undone", retryable=True)
+        raise DatabaseBusyError("rolled back", retryable=True)
 
     with session_scope(), pytest.raises(DatabaseBusyError):
-        run_transaction(undone)
+        run_transaction(rolled_back)
     assert len(calls) == 1
     with pytest.raises(DatabaseBusyError):
-        run_transaction(undone)
+        run_transaction(rolled_back)
     assert len(calls) == 11
     assert trades.get_trade_count() == 0
 

@@ -252,8 +252,8 @@ def test_a_restart_inside_a_transaction_undoes_it_and_says_so(
 ) -> None:
     init_db(restartable.url)
     there = trades.get_trade_count()
-    undone = "nothing of it is stored: leave session_scope"
-    with pytest.raises(StorageError, match=undone), session_scope():
+    message = "nothing of it is stored: leave session_scope"
+    with pytest.raises(StorageError, match=message), session_scope():
         trade()
         restartable.restart(kill=kill)
         trade()
@@ -410,8 +410,8 @@ def test_a_failed_call_inside_a_transaction_undoes_only_itself(url: str) -> None
 
 def test_a_broken_transaction_is_never_called_committed(url: str) -> None:
     init_db(url)
-    undone = "earlier statement failed .* all of it is rolled back"
-    with pytest.raises(StorageError, match=undone), session_scope() as database:
+    message = "earlier statement failed .* all of it is rolled back"
+    with pytest.raises(StorageError, match=message), session_scope() as database:
         trade()
         with pytest.raises(peewee.ProgrammingError, match="syntax"):
             database.execute_sql("SELEC")

@@ -334,8 +334,8 @@ def _write(
 ) -> R:
     """Write, and raise a violated constraint as the error the caller knows.
 
-    What the database does of a refused write is then undone, and no more than that; it has a
-    price, so a row of which nothing can be refused goes without.
+    Where `in_statement`, a refused write alone is rolled back, not its transaction. That costs a
+    savepoint on a server, so a row that cannot violate a constraint is written without.
     """
     try:
         if not in_statement:
