@@ -1,4 +1,4 @@
-"""Every exception botmemory raises: `BotMemoryError` and its leaves."""
+"""Every exception botmemory raises: `BotMemoryError` and its subclasses."""
 
 from __future__ import annotations
 
@@ -17,21 +17,25 @@ __all__ = [
 
 
 class BotMemoryError(Exception):
-    """Base of everything botmemory raises; the message says what happened and what to do."""
+    """Base class of every error that botmemory raises.
+
+    The message says what happened, where, and what to do.
+    """
 
 
 class ConfigError(BotMemoryError):
-    """A setting, a target or a configuration file cannot be used as it is."""
+    """A setting, a database URL or a configuration file is invalid."""
 
 
 class NotInitializedError(BotMemoryError):
-    """The database was used before `init_db()` or after `close_db()`."""
+    """No database is open: `init_db()` was not called yet, or `close_db()` was."""
 
 
 class ValidationError(BotMemoryError, ValueError):
-    """A value cannot be stored or asked for; nothing was written.
+    """A value or an argument is invalid; nothing was written.
 
-    `field` names the field or the argument that was refused.
+    Attributes:
+        field: The name of the invalid field or argument, or None where no single one is.
     """
 
     def __init__(self, message: str, *, field: str | None = None) -> None:
@@ -40,13 +44,15 @@ class ValidationError(BotMemoryError, ValueError):
 
 
 class NotFoundError(BotMemoryError):
-    """The row to change or delete is not in the database."""
+    """The row to update or delete is not in the database."""
 
 
 class DuplicateError(BotMemoryError):
-    """The row already exists; `id` is the id of the one that is.
+    """A row with the same id or another unique value already exists.
 
-    A `uuid.UUID` for a trade, an int for a signal.
+    Attributes:
+        id: The id of the existing row: a `uuid.UUID` for a trade, an int for a signal. None where
+            it is not known.
     """
 
     def __init__(self, message: str, *, id: object = None) -> None:
@@ -55,14 +61,23 @@ class DuplicateError(BotMemoryError):
 
 
 class SchemaError(BotMemoryError):
-    """The tables are not the ones this code works with: pending, edited, foreign or newer."""
+    """The tables do not fit the code.
+
+    A migration is pending or was edited, a table is missing or belongs to another program, or a
+    newer version of botmemory made it.
+    """
 
 
 class DatabaseBusyError(BotMemoryError):
-    """Somebody else held the database for longer than `busy_timeout`; nothing was written.
+    """Another transaction or connection blocks the database; nothing was written.
 
-    `retryable` is True where the database has rolled back a transaction because of another one, so
-    that repeating the whole of it soon succeeds; `run_transaction()` does.
+    It is raised after waiting `busy_timeout` seconds for a lock or a connection, or at once where
+    waiting cannot help.
+
+    Attributes:
+        retryable: True where the database rolled the transaction back because of a deadlock or a
+            serialization conflict. The whole transaction may succeed when it is repeated, as
+            `run_transaction()` does.
     """
 
     def __init__(self, message: str, *, retryable: bool = False) -> None:
@@ -71,11 +86,11 @@ class DatabaseBusyError(BotMemoryError):
 
 
 class StorageError(BotMemoryError):
-    """The database cannot be opened, read or written: disk, permissions, damage."""
+    """The database or a file cannot be opened, read or written: disk, permissions, damage."""
 
 
 def show(value: object) -> str:
-    """Return `repr(value)`, shortened to what fits in a message."""
+    """Return `repr(value)`, shortened to fit in a message."""
     try:
         text = repr(value)
     except Exception:  # a broken __repr__ must not hide the error being reported
