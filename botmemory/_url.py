@@ -1,4 +1,4 @@
-"""Read the URL of a server: what libpq is told, and what may be shown of it."""
+"""Parse the URL of a server into libpq parameters, and show it without its passwords."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _SECRET = re.compile(r"((?:^|[?&])(?:ssl)?password=)[^&]*", re.IGNORECASE)
 
 
 def server_parameters(url: str) -> dict[str, str]:
-    """Return the libpq parameters a URL stands for; what follows its `?` goes through untouched.
+    """Return the libpq parameters of a URL; those after its `?` are passed on unchecked.
 
-    Every part may be percent-encoded, and must be where it holds one of `/ ? # %` or a colon.
+    Every part may be percent-encoded, and must be where it contains one of `/ ? # %` or a colon.
 
     Raises:
         ConfigError: The URL cannot be read, or names no database.
@@ -26,7 +26,7 @@ def server_parameters(url: str) -> dict[str, str]:
         hosts = [_HOST.fullmatch(host) for host in parts.netloc.rpartition("@")[2].split(",")]
     except ValueError:
         hosts = [None]
-    # a password with one of these as it is goes on in the path
+    # an unencoded / ? or # in the password ends the host part too early
     if None in hosts or "@" in parts.path or parts.fragment:
         raise ConfigError(
             f"db_path: '{_masked(url)}' cannot be read as a URL; percent-encode what is not a "
@@ -34,14 +34,14 @@ def server_parameters(url: str) -> dict[str, str]:
         )
     user, colon, password = parts.netloc.rpartition("@")[0].partition(":")
     ports = [host["port"] or "" for host in hosts if host]
-    given = {
+    parts_by_name = {
         "user": unquote(user),
         "password": unquote(password) if colon else "",
         "host": ",".join(unquote(host["name"].strip("[]")) for host in hosts if host),
         "port": ",".join(ports) if any(ports) else "",
         "dbname": unquote(parts.path.removeprefix("/")),
     }
-    parameters = {name: value for name, value in given.items() if value}
+    parameters = {name: value for name, value in parts_by_name.items() if value}
     for pair in filter(None, parts.query.split("&")):
         name, _, value = pair.partition("=")
         parameters[unquote(name)] = unquote(value)
@@ -59,15 +59,12 @@ def without_password(url: str) -> str:
     return _masked(url, len(netloc.rpartition("@")[0]))
 
 
-def _masked(url: str, login: int | None = None) -> str:
-    """Replace what may be a password; `login` is how long user and password are, if it is known.
-
-    Otherwise they may go on to the last @, wherever that is.
-    """
+def _masked(url: str, login_length: int | None = None) -> str:
+    """Mask passwords; without the length of `user:password`, it ends at the last @ of the URL."""
     scheme, _, rest = url.partition("://")
-    login = len(rest.rpartition("@")[0]) if login is None else login
-    if login:
-        user, colon, _ = rest[:login].partition(":")
-        rest = f"{user}{':***' if colon else ''}@{rest[login + 1 :]}"
-    # libpq takes a password among the parameters too
+    login_length = len(rest.rpartition("@")[0]) if login_length is None else login_length
+    if login_length:
+        user, colon, _ = rest[:login_length].partition(":")
+        rest = f"{user}{':***' if colon else ''}@{rest[login_length + 1 :]}"
+    # libpq accepts a password among the parameters, too
     return scheme + "://" + _SECRET.sub(r"\1***", rest)

@@ -25,7 +25,7 @@ SERVERS = {"postgresql": "postgresql", "postgres": "postgresql", "cockroachdb": 
 PREFIX = "BOTMEMORY_"
 _SCHEME = r"([A-Za-z][A-Za-z0-9+.-]*)://"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-# what it tells the programs of a pod about a service: NAME_SERVICE_HOST, NAME_PORT_5432_TCP_ADDR
+# the variables Kubernetes sets for a service: NAME_SERVICE_HOST, NAME_PORT_5432_TCP_ADDR, ...
 _KUBERNETES = re.compile(r"(^|_)(service_(host|port)|port_\d+_(tcp|udp|sctp))(_|$)")
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
@@ -33,24 +33,27 @@ _FALSE = frozenset({"0", "false", "no", "off"})
 
 @dataclass(frozen=True, repr=False)
 class Config:
-    """Hold the settings of one database, checked when made.
+    """The settings of one database, validated when the Config is created.
 
-    - `db_path`: a path, `:memory:`, `sqlite:///relative.db`, `sqlite:////absolute.db`,
-      `postgresql://...` or `cockroachdb://...`. The path of a file is made absolute, and symbolic
-      links and `~` are followed, once, when the Config is made: a later `os.chdir()` changes
-      nothing.
-    - `synchronous`: `"full"` survives a power cut, `"normal"` is faster and may lose the last
-      moments before one. Neither loses anything when only the program dies.
-    - `busy_timeout`: seconds to wait for another writer, or for a connection of the pool.
-    - `pool_size`: the most connections to a server; a thread has one only while it uses it.
-    - `async_workers`: the most threads that `aio.run` uses; they are made as they are needed.
-    - `max_metadata_bytes`: the most that the JSON of one row may take.
-    - `migrate`: bring the schema up to date when opening; otherwise pending steps are an error.
-    - `backup_before_migrate`: copy a file that holds tables before its schema is changed.
-    - `read_only`: never write and never create a file.
-    - `migrations`: the folder of the migrations of custom tables, made absolute as `db_path`.
+    Attributes:
+        db_path: A path, `:memory:`, `sqlite:///relative.db`, `sqlite:////absolute.db`,
+            `postgresql://...` or `cockroachdb://...`. The path of a file is made absolute when the
+            Config is created, following symbolic links and `~`, so that a later `os.chdir()`
+            changes nothing.
+        synchronous: `"full"` loses nothing in a power failure; `"normal"` is faster and may lose
+            the last transactions in one. Neither loses anything when only the program crashes.
+        busy_timeout: Seconds to wait for another writer, or for a connection of the pool.
+        pool_size: The maximum number of connections to a server. A thread has one only while it
+            uses it.
+        async_workers: The maximum number of threads of `aio.run`, started as they are needed.
+        max_metadata_bytes: The maximum size of the JSON of one row.
+        migrate: Apply pending migrations when opening; otherwise they are an error.
+        backup_before_migrate: Copy a SQLite file with tables before a migration changes it.
+        read_only: Never write, and never create a file.
+        migrations: The folder with the migrations of custom tables, made absolute like `db_path`.
 
-    Raises `ConfigError`, which names the setting and shows the value.
+    Raises:
+        ConfigError: A setting is invalid; the message names it and shows the value.
     """
 
     db_path: str | os.PathLike[str] = "trading_state.db"
@@ -74,7 +77,7 @@ class Config:
         timeout = self.busy_timeout
         if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
             raise ConfigError(f"busy_timeout: {show(timeout)} is not a number of seconds")
-        if not 0 <= timeout <= 86_400:  # which no NaN is
+        if not 0 <= timeout <= 86_400:  # refuses NaN, too
             raise ConfigError(f"busy_timeout: {show(timeout)} is not between 0 and 86400 seconds")
         self._require_number("pool_size", "connections from 1 to 1000", 1, 1000)
         self._require_number("async_workers", "threads from 1 to 1000", 1, 1000)
@@ -85,10 +88,11 @@ class Config:
         if self.migrations is not None:
             object.__setattr__(self, "migrations", _checked_folder(self.migrations))
 
-    def _require_number(self, name: str, unit: str, least: int, most: int) -> None:
-        number = getattr(self, name)
-        if isinstance(number, bool) or not isinstance(number, int) or not least <= number <= most:
-            raise ConfigError(f"{name}: {show(number)} is not a number of {unit}")
+    def _require_number(self, name: str, unit: str, minimum: int, maximum: int) -> None:
+        value = getattr(self, name)
+        is_int = isinstance(value, int) and not isinstance(value, bool)
+        if not is_int or not minimum <= value <= maximum:
+            raise ConfigError(f"{name}: {show(value)} is not a number of {unit}")
 
     def __repr__(self) -> str:
         shown = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
@@ -103,7 +107,7 @@ class Config:
 
     @property
     def in_memory(self) -> bool:
-        """Return whether it is `:memory:`, which belongs to one thread and to no file."""
+        """Return whether the database is `:memory:`; it has no file and belongs to one thread."""
         return self.db_path == MEMORY
 
     @property
@@ -113,28 +117,33 @@ class Config:
 
     @property
     def label(self) -> str:
-        """Return the target as messages show it: without its password."""
+        """Return the path or URL for messages, without its password."""
         target = str(self.db_path)
         if self.backend == "sqlite":
             return target
-        from ._url import without_password  # late, as below: a file has no URL to read
+        from ._url import without_password  # imported late: SQLite does not need it
 
         return without_password(target)
 
     @property
     def identity(self) -> str:
-        """Return what two configs share when they mean the same database."""
+        """Return a text that is equal for two configs of the same database."""
         return str(self.db_path)
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] | None = None, **given: Any) -> Config:
-        """Read `BOTMEMORY_DB_PATH`, `BOTMEMORY_SYNCHRONOUS` and the other fields by their names.
+    def from_env(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> Config:
+        """Read the settings from environment variables, such as `BOTMEMORY_DB_PATH`.
 
-        What is given goes before the environment. Returns the defaults for the rest. Raises
-        `ConfigError` for a value that does not fit, and for a `BOTMEMORY_...` name that is no
-        setting but nearly one, such as `BOTMEMORY_DBPATH`. Other names are ignored, because they
-        may be somebody else's: Kubernetes sets `BOTMEMORY_PORT` and more where a service is called
-        botmemory.
+        Other variables that begin with `BOTMEMORY_` are ignored: Kubernetes sets `BOTMEMORY_PORT`
+        and more where a service is called botmemory.
+
+        Args:
+            environ: The variables; None for `os.environ`.
+            overrides: Settings that replace those of the environment.
+
+        Raises:
+            ConfigError: A value is invalid, or a variable looks like a misspelt setting, such as
+                `BOTMEMORY_DBPATH`.
         """
         values: dict[str, Any] = {}
         for name, text in (os.environ if environ is None else environ).items():
@@ -145,17 +154,24 @@ class Config:
                 values[field] = _from_text(field, text, name)
             else:
                 _require_not_misspelt(field, name, text)
-        return _build(values, given, "the environment")
+        return _build(values, overrides, "the environment")
 
     @classmethod
-    def from_file(cls, path: str | os.PathLike[str] = "botmemory.toml", **given: Any) -> Config:
-        """Read the settings from a TOML file, one `name = value` a line.
+    def from_file(cls, path: str | os.PathLike[str] = "botmemory.toml", **overrides: Any) -> Config:
+        """Read the settings from a TOML file with one `name = value` per line.
 
-        What is given goes before the file. A relative `db_path` or `migrations` is taken from the
-        folder of the file, so that the bot finds its database from wherever it is started. Raises
-        `ConfigError` naming the file.
+        A relative `db_path` or `migrations` in the file starts at the folder of the file, so that
+        the working folder of the bot does not matter.
+
+        Args:
+            path: The file.
+            overrides: Settings that replace those of the file.
+
+        Raises:
+            ConfigError: The file cannot be read or is not valid TOML, or a setting is invalid or
+                unknown; the message names the file.
         """
-        import tomllib  # late: most programs have no such file
+        import tomllib  # imported late: most programs have no such file
 
         file = absolute_path("path", path)
         try:
@@ -172,7 +188,7 @@ class Config:
                     f"{file}: setting '{name}' is not a setting of botmemory; there are "
                     f"{', '.join(_SETTINGS)}"
                 )
-        return _build(values, given, str(file), folder=str(file.parent))
+        return _build(values, overrides, str(file), folder=str(file.parent))
 
 
 _SETTINGS = [field.name for field in dataclasses.fields(Config)]
@@ -180,14 +196,14 @@ Target = str | os.PathLike[str] | Config | None
 
 
 def config_of(target: Target) -> Config:
-    """Return the config a target stands for; None is the environment. Raises `ConfigError`."""
+    """Return the config of a target; None means the environment."""
     if isinstance(target, Config):
         return target
     return Config.from_env() if target is None else Config(target)
 
 
 def _checked_target(target: object, folder: str = "") -> str:
-    """Return a target as it is kept: the absolute path of a file, `:memory:`, or a URL."""
+    """Return a target as the absolute path of a file, `:memory:`, or the URL of a server."""
     text = _checked_path("db_path", target, "a path or a URL")
     if text == MEMORY:
         return text
@@ -225,30 +241,30 @@ def _checked_target(target: object, folder: str = "") -> str:
 
 
 def absolute_path(name: str, value: object) -> Path:
-    """Return an argument that is the path of a file as an absolute one, or raise `ConfigError`."""
-    from pathlib import Path  # late: it takes as long to import as half of the library
+    """Return the path of a file as an absolute one; raise `ConfigError`, which names `name`."""
+    from pathlib import Path  # imported late: it takes as long as half of the library
 
     return Path(_absolute(name, _checked_path(name, value, "a path"), ""))
 
 
-def _checked_path(field: str, value: object, what: str) -> str:
-    """Return the text of a path, refused where it is what a shell or an editor makes of one."""
+def _checked_path(field: str, value: object, expected: str) -> str:
+    """Return the text of a path; refuse quotes, spaces and line ends around it."""
     text = os.fspath(value) if isinstance(value, (str, os.PathLike)) else value
     if not isinstance(text, str):
-        raise ConfigError(f"{field}: {show(value)} is not {what}")
+        raise ConfigError(f"{field}: {show(value)} is not {expected}")
     text = plain_text(text)
     problem = ""
     if not text.strip():
-        problem = f"is not {what}"
+        problem = f"is not {expected}"
     elif _CONTROL.search(text):
         problem = (
-            "holds a control character, such as the carriage return that an editor puts at the end "
-            "of a line; remove it"
+            "contains a control character, such as the carriage return that an editor puts at the "
+            "end of a line; remove it"
         )
     elif text != text.strip():
         problem = "begins or ends with a space; remove it"
     elif text[0] == text[-1] and text[0] in "'\"`":
-        problem = "is in quotes, which nothing has taken off; write it without them"
+        problem = "is in quotes; remove them"
     else:
         try:
             os.fsencode(text)
@@ -258,20 +274,20 @@ def _checked_path(field: str, value: object, what: str) -> str:
                 "with"
             )
     if problem:
-        # what stands before or after a URL keeps it from being known as one: nothing of it is shown
+        # a URL with such a mistake cannot be parsed, so its password cannot be masked
         shown = "the URL" if "://" in text else show(text)
         raise ConfigError(f"{field}: {shown} {problem}")
     return text
 
 
 def _absolute(field: str, path: str, folder: str) -> str:
-    """Return the absolute path of what is relative to a folder; symbolic links are followed."""
+    """Return the absolute path of one that is relative to a folder, following symbolic links."""
     expanded = os.path.expanduser(path)  # noqa: PTH111  (pathlib is half of the library's import)
     if expanded.startswith("~"):
         raise ConfigError(f"{field}: {show(path)}: there is no such home folder")
     try:
         return os.path.realpath(os.path.join(folder, expanded))  # noqa: PTH118
-    except OSError as error:  # of the working folder: what is wrong with the file is said later
+    except OSError as error:  # from os.getcwd(): the file itself is checked when it is opened
         raise ConfigError(
             f"{field}: {show(path)} is relative, and the working folder is gone or cannot be read "
             f"({error.strerror}); pass an absolute path, or start the program in another folder"
@@ -284,9 +300,9 @@ def _checked_folder(value: object, folder: str = "") -> str:
 
 
 def _require_not_misspelt(field: str, name: str, value: str) -> None:
-    """Raise for an environment variable that is no setting, but was probably meant to be one."""
-    of_kubernetes = _KUBERNETES.search(field) or re.match(r"(tcp|udp|sctp)://", value)
-    if of_kubernetes or field.startswith("test_") or not suggestion(field, _SETTINGS):
+    """Raise for an environment variable that is not a setting, but similar to one."""
+    is_kubernetes = _KUBERNETES.search(field) or re.match(r"(tcp|udp|sctp)://", value)
+    if is_kubernetes or field.startswith("test_") or not suggestion(field, _SETTINGS):
         return
     settings = [PREFIX + known.upper() for known in _SETTINGS]
     raise ConfigError(
@@ -319,20 +335,17 @@ def _from_text(field: str, text: str, name: str) -> object:
 
 
 def _build(
-    values: dict[str, Any], given: Mapping[str, Any], source: str, folder: str = ""
+    values: dict[str, Any], overrides: Mapping[str, Any], source: str, folder: str = ""
 ) -> Config:
-    """Return a Config from the values of a source, and from what is given, which goes before.
-
-    The relative paths of the source start at a folder, by default the working folder.
-    """
-    values = {**values, **given}
+    """Return a Config; relative paths of the source start at `folder`, or at the working folder."""
+    values = {**values, **overrides}
     try:
-        if folder and "db_path" not in given:
+        if folder and "db_path" not in overrides:
             values["db_path"] = _checked_target(values.get("db_path", Config.db_path), folder)
-        if folder and "migrations" not in given and values.get("migrations") is not None:
+        if folder and "migrations" not in overrides and values.get("migrations") is not None:
             values["migrations"] = _checked_folder(values["migrations"], folder)
         return Config(**values)
     except ConfigError as error:
-        if str(error).partition(":")[0] in given:
+        if str(error).partition(":")[0] in overrides:
             raise
         raise ConfigError(f"{source}: {error}") from None
