@@ -1,11 +1,12 @@
-"""Column types: what a column accepts, how it is stored, what comes back.
+"""Column types: which values a column accepts, how they are stored, and what is read back.
 
-Every field has two doors. `clean(value)` is for storing: it returns the value as it will be read
-again, or raises `ValidationError`. `db_value(value)` is Peewee's own, used in comparisons too: it
-converts, and leaves out the rules that would forbid `Trade.price > 0`.
+Each field adds to Peewee's methods:
 
-`to_driver` and `from_driver` are for compiled queries: what a checked value, which is not None,
-becomes for the driver, and the way back; None where it stays what it is.
+- `clean(value)` validates a value that is to be stored, and returns it as it will be read back.
+  Peewee's `db_value(value)` is used in comparisons, too, and therefore only converts: `price > 0`
+  is a valid condition although 0 is not a valid price.
+- `to_driver(value)` and `from_driver(value)` convert a clean value, which is not None, for compiled
+  queries. They are None where the driver takes and returns the value as it is.
 """
 
 from __future__ import annotations
@@ -35,9 +36,9 @@ __all__ = [
 ]
 
 
-# found once, and not for each of a million rows
+# looked up once, and not for each of a million rows
 _from_iso_format = datetime.fromisoformat
-_LARGEST = sys.float_info.max
+_MAX_DOUBLE = sys.float_info.max
 
 
 class UtcDateTimeField(peewee.Field):
@@ -46,12 +47,17 @@ class UtcDateTimeField(peewee.Field):
     field_type = "TIMESTAMPTZ"
 
     def clean(self, value: object) -> datetime:
+        """Return a datetime in UTC; a naive one is taken as UTC.
+
+        Raises:
+            ValidationError: It is not a datetime, or is outside the years 1 to 9999.
+        """
         if type(value) is datetime and value.tzinfo is UTC:
             return value
         return to_utc(self.name, value)
 
     def db_value(self, value: object) -> str | None:
-        # text on both backends: with its offset written out, no session's time zone can shift it
+        # text with an offset on both backends, so that the session's time zone does not matter
         if value is None:
             return None
         return to_utc(self.name, value).isoformat(" ", "microseconds")
@@ -68,7 +74,11 @@ class UtcDateTimeField(peewee.Field):
 
 
 class DoubleField(peewee.DoubleField):
-    """A finite 8-byte float; `positive` ones are greater than zero."""
+    """A finite 8-byte float.
+
+    Args:
+        positive: Accept only numbers greater than 0.
+    """
 
     to_driver = from_driver = None
 
@@ -77,7 +87,12 @@ class DoubleField(peewee.DoubleField):
         super().__init__(*args, **kwargs)
 
     def clean(self, value: object) -> float:
-        if type(value) is float and -_LARGEST <= value <= _LARGEST:
+        """Return an int, float, Decimal or NumPy number as a float.
+
+        Raises:
+            ValidationError: It is not a finite number, or not a positive one.
+        """
+        if type(value) is float and -_MAX_DOUBLE <= value <= _MAX_DOUBLE:
             number = value + 0.0  # as to_finite() does
         else:
             number = to_finite(self.name, value)
@@ -90,18 +105,23 @@ class DoubleField(peewee.DoubleField):
 
 
 class LabelField(peewee.CharField):
-    """A short name: printable, not empty, no space at either end, at most `max_length` long."""
+    """A short name: 1 to `max_length` printable characters, without a space at either end."""
 
     to_driver = from_driver = None
 
     def clean(self, value: object) -> str:
+        """Return the text.
+
+        Raises:
+            ValidationError: It is not such a name.
+        """
         text = value if type(value) is str else to_text(self.name, value)
         if not 1 <= len(text) <= self.max_length:
             refuse(
                 self.name, value, f"has {len(text)} characters; 1 to {self.max_length} are allowed"
             )
         if not text.isprintable():
-            refuse(self.name, value, "holds a character that cannot be printed")
+            refuse(self.name, value, "contains a character that is not printable")
         if text[0] == " " or text[-1] == " ":
             refuse(self.name, value, "begins or ends with a space")
         return text
@@ -109,7 +129,7 @@ class LabelField(peewee.CharField):
     def db_value(self, value: object) -> str | None:
         return None if value is None else to_text(self.name, value)
 
-    # Peewee puts the pattern together, and what a value says of itself into it
+    # Peewee would put `str(value)` into the pattern, which is not the text of every subclass
 
     def contains(self, rhs: Any) -> Any:
         return super().contains(_pattern(rhs))
@@ -126,10 +146,13 @@ def _pattern(value: Any) -> Any:
 
 
 class SideField(peewee.CharField):
-    """A member of a text enum, stored as its value.
+    """A member of an enum of texts, stored as its value.
 
-    Peewee's EnumField does the same; importing its module takes a tenth of Peewee's own time.
+    Args:
+        enum_class: The enum.
     """
+
+    # Peewee's EnumField does the same; importing its module takes a tenth of Peewee's own time
 
     def __init__(self, enum_class: type[enum.Enum], *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, choices=[(m.value, m.name) for m in enum_class], **kwargs)
@@ -137,8 +160,13 @@ class SideField(peewee.CharField):
         self._members: dict[object, enum.Enum] = {member.value: member for member in enum_class}
 
     def clean(self, value: object) -> enum.Enum:
-        if isinstance(value, str) and (known := self._members.get(value)) is not None:
-            return known
+        """Return the member for a member or its value.
+
+        Raises:
+            ValidationError: There is no such member.
+        """
+        if isinstance(value, str) and (by_value := self._members.get(value)) is not None:
+            return by_value
         try:
             member: enum.Enum = self.enum_class(value)
         except ValueError:
@@ -161,7 +189,11 @@ class SideField(peewee.CharField):
 
 
 class ChoiceField(peewee.SmallIntegerField):
-    """One int of a fixed few; True and 1.0 are not ints here."""
+    """An int out of a fixed set.
+
+    Args:
+        choices: The ints that are accepted.
+    """
 
     to_driver = from_driver = None
 
@@ -170,15 +202,25 @@ class ChoiceField(peewee.SmallIntegerField):
         self.values = choices
 
     def clean(self, value: object) -> int:
+        """Return the int.
+
+        Raises:
+            ValidationError: It is not one of the choices; True and 1.0 are not ints here.
+        """
         if not isinstance(value, Integral) or isinstance(value, bool) or value not in self.values:
             refuse(self.name, value, f"is not one of {', '.join(map(str, self.values))}")
         return int(value)
 
 
 class IdField(peewee.UUIDField):
-    """A UUID; text in any of its usual spellings is accepted."""
+    """A UUID."""
 
     def clean(self, value: object) -> uuid.UUID:
+        """Return a `uuid.UUID`, or text in any of the spellings it accepts, as a `uuid.UUID`.
+
+        Raises:
+            ValidationError: It is not a UUID.
+        """
         if isinstance(value, uuid.UUID):
             return value
         if isinstance(value, str):
@@ -197,15 +239,20 @@ class IdField(peewee.UUIDField):
     def from_driver(self, value: Any) -> uuid.UUID:
         if type(value) is not str:
             return value  # type: ignore[no-any-return]
-        return uuid_of(int(value, 16))  # it is 32 digits, as the schema has it
+        return uuid_of(int(value, 16))  # a check constraint allows only 32 hexadecimal digits
 
 
 class AutoIdField(peewee.BigAutoField):
-    """An id the database counts up: an int from 1 on."""
+    """An auto-increment id: an int that the database assigns, from 1 on."""
 
     to_driver = from_driver = None
 
     def clean(self, value: object) -> int:
+        """Return the int.
+
+        Raises:
+            ValidationError: It is not an int from 0 to 2**63 - 1.
+        """
         if (
             not isinstance(value, Integral)
             or isinstance(value, bool)
@@ -216,13 +263,18 @@ class AutoIdField(peewee.BigAutoField):
 
 
 class ReferenceField(peewee.ForeignKeyField):
-    """A row of another table, given as the row or as its id."""
+    """A foreign key: a row of another table, or its id."""
 
     @property
     def from_driver(self) -> Any:
         return getattr(self.rel_field, "from_driver", self.rel_field.python_value)
 
     def clean(self, value: object) -> Any:
+        """Return the id of a row or an id.
+
+        Raises:
+            ValidationError: The row is not stored yet, or the value is neither a row nor an id.
+        """
         key = value.get_id() if isinstance(value, self.rel_model) else value
         if key is None:
             refuse(
@@ -231,7 +283,7 @@ class ReferenceField(peewee.ForeignKeyField):
         clean = getattr(self.rel_field, "clean", self.rel_field.adapt)
         try:
             return clean(key)
-        except (ValueError, TypeError):  # a ValidationError is one too
+        except (ValueError, TypeError):  # ValidationError is a ValueError
             name = self.rel_model.__name__
             refuse(self.name, value, f"is neither a {name} nor the id of one")
 
@@ -245,27 +297,36 @@ class ReferenceField(peewee.ForeignKeyField):
 
 
 class MetadataField(peewee.JSONField):
-    """Any JSON value; scalars of NumPy and pandas, Decimal, datetime, UUID and Enum become JSON."""
+    """Any JSON value, up to the setting `max_metadata_bytes`."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(dumps=self._to_text, **kwargs)
 
     def clean(self, value: object) -> object:
+        """Return a value made only of dict, list, str, int, float, bool and None.
+
+        Scalars of NumPy and pandas, Decimal and Enum become numbers or text, datetime, date and
+        UUID become text, and numbers that are not finite become None.
+
+        Raises:
+            ValidationError: A part of it cannot be stored as JSON; the message names its path.
+        """
         return plain_json(value, self.name, 0)
 
     def to_driver(self, value: object) -> str:
-        text: str = self.model._meta.database.json_text(self._checked(value))
+        text: str = self.model._meta.database.json_text(self._to_limited_json(value))
         return text
 
     def from_driver(self, value: Any) -> object:
         return self.python_value(value)  # type: ignore[no-untyped-call]
 
     def _to_text(self, value: object) -> str:
-        return self._checked(self.clean(value))
+        return self._to_limited_json(self.clean(value))
 
-    def _checked(self, plain: object) -> str:
+    def _to_limited_json(self, plain: object) -> str:
         text = to_json(plain)
-        most = self.model._meta.database.config.max_metadata_bytes
-        if len(text) * 4 > most and (size := len(text.encode())) > most:
-            refuse(self.name, plain, f"takes {size:,} bytes; at most {most:,} are allowed")
+        limit = self.model._meta.database.config.max_metadata_bytes
+        # a character takes at most 4 bytes, so that short texts need not be encoded
+        if len(text) * 4 > limit and (size := len(text.encode())) > limit:
+            refuse(self.name, plain, f"takes {size:,} bytes; at most {limit:,} are allowed")
         return text

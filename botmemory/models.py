@@ -1,4 +1,4 @@
-"""The two tables: signals, and the trades they led to."""
+"""The models: `Signal`, `Trade`, and `BaseModel` for custom tables."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from .uuid7 import uuid7
 
 __all__ = ["BaseModel", "OrderSide", "Signal", "Trade"]
 
-LARGEST = "1.7976931348623157e308"  # the largest double: infinities and text are beyond it
+MAX_DOUBLE = "1.7976931348623157e308"  # infinities and, on SQLite, text compare as greater
 
 
 class OrderSide(enum.StrEnum):
-    """Buy or sell; `OrderSide("BUY")` takes any letter case."""
+    """The side of a trade. `OrderSide("BUY")` accepts any letter case."""
 
     BUY = "buy"
     SELL = "sell"
@@ -45,24 +45,23 @@ class OrderSide(enum.StrEnum):
 
 
 def now() -> datetime:
-    """Return the current time in UTC."""
     return datetime.now(UTC)
 
 
-def _is_label(column: str, longest: int) -> str:
-    return f"length({column}) BETWEEN 1 AND {longest} AND {column} = trim({column})"
+def _is_label(column: str, max_length: int) -> str:
+    return f"length({column}) BETWEEN 1 AND {max_length} AND {column} = trim({column})"
 
 
 def _is_finite(column: str) -> str:
-    return f"{column} BETWEEN -{LARGEST} AND {LARGEST}"
+    return f"{column} BETWEEN -{MAX_DOUBLE} AND {MAX_DOUBLE}"
 
 
 def _is_positive(column: str) -> str:
-    return f"{column} > 0 AND {column} <= {LARGEST}"
+    return f"{column} > 0 AND {column} <= {MAX_DOUBLE}"
 
 
 def _is_timestamp(column: str) -> str:
-    # the whole second goes through SQLite's own calendar: 31 February does not survive it
+    # strftime() turns a day that does not exist, such as 31 February, into another one
     return (
         f"length({column}) = 32 AND "
         f"substr({column}, 20) GLOB '.[0-9][0-9][0-9][0-9][0-9][0-9]+00:00' AND "
@@ -71,16 +70,17 @@ def _is_timestamp(column: str) -> str:
     )
 
 
-def _checks(table: str, rules: dict[str, str]) -> list[Any]:
-    return [Check(rule, name=f"{table}_{column}_check") for column, rule in rules.items()]
+def _checks(table: str, conditions: dict[str, str]) -> list[Any]:
+    return [Check(sql, name=f"{table}_{column}_check") for column, sql in conditions.items()]
 
 
 class BaseModel(peewee.Model):
-    """A model on botmemory's database whose `save()` validates and never loses silently.
+    """The base class of models in botmemory's database, also of custom tables.
 
-    `save()` writes what was assigned since the row was loaded, so that a stale copy does not
-    revert the changes of others. Raises `ValidationError`, and `NotFoundError` when the row is
-    gone.
+    A `peewee.Model` whose `save()` validates values and writes only the fields that were assigned.
+
+    Raises:
+        ValidationError: A keyword argument is not a field of the model.
     """
 
     if TYPE_CHECKING:
@@ -103,10 +103,24 @@ class BaseModel(peewee.Model):
         super().__init__(*args, **kwargs)
 
     def save(self, force_insert: bool = False, only: Any = None) -> int:
-        """Write the assigned fields and return the number of rows written, 0 or 1."""
+        """Insert a new row, or update the fields assigned since the row was loaded.
+
+        Other fields are not written: a stale copy does not revert the changes of others.
+
+        Args:
+            force_insert: Insert the row also where its id is that of a loaded row.
+            only: The fields to write, as in Peewee; None for all assigned ones.
+
+        Returns:
+            The number of rows written: 0 where no field was assigned, otherwise 1.
+
+        Raises:
+            ValidationError: A value is invalid; the message names the field.
+            NotFoundError: The row to update is not in the database.
+        """
         key: str = self._meta.primary_key.name  # type: ignore[union-attr]
-        # an id that was assigned, not loaded: Peewee would UPDATE a row that is not there
         assigned, data = assigned_names(self), values_of(self)
+        # for an id that was assigned, not loaded, Peewee would update a row that does not exist
         new = force_insert or key in assigned or self.get_id() is None
         changed = bool(assigned)
         for name in self._meta.sorted_field_names if new else list(assigned):
@@ -121,17 +135,16 @@ class BaseModel(peewee.Model):
 
 
 def clean_field(field: Any, value: Any) -> Any:
-    """Return a value as its column will hold it, or raise `ValidationError` naming the field."""
+    """Return a value as its column stores it, or raise `ValidationError` naming the field."""
     if value is not None:
         clean = getattr(field, "clean", None)
-        return _converted(field, value) if clean is None else clean(value)
+        return _clean_peewee_field(field, value) if clean is None else clean(value)
     if not field.null:
         raise ValidationError(f"{field.name}: None is not allowed; pass a value", field=field.name)
     return None
 
 
-def _converted(field: Any, value: Any) -> Any:
-    """Return a value that one of Peewee's own fields takes, in custom tables."""
+def _clean_peewee_field(field: Any, value: Any) -> Any:
     if isinstance(value, str):
         value = plain_text(value)
     try:
@@ -139,11 +152,11 @@ def _converted(field: Any, value: Any) -> Any:
     except (ValueError, TypeError, ArithmeticError):
         fits = False
     else:
-        # Peewee leaves text that is no number as it is, and SQLite would store it
-        number = isinstance(field, (peewee.IntegerField, peewee.FloatField))
-        fits = not (number and isinstance(stored, str))
+        # Peewee does not convert text that is not a number, and SQLite would store it
+        is_number = isinstance(field, (peewee.IntegerField, peewee.FloatField))
+        fits = not (is_number and isinstance(stored, str))
         if isinstance(stored, int):
-            fits = -(2**63) <= stored < 2**63  # what the widest column holds
+            fits = -(2**63) <= stored < 2**63  # the range of a BIGINT
     if not fits:
         kind = type(field).__name__
         raise ValidationError(
@@ -153,7 +166,17 @@ def _converted(field: Any, value: Any) -> Any:
 
 
 class Signal(BaseModel):
-    """Something the bot noticed: buy (1), sell (-1) or nothing to do (0), and what it saw."""
+    """A signal of a strategy: buy (1), sell (-1) or neutral (0), and what it is based on.
+
+    Attributes:
+        id: An int that the database assigns.
+        timestamp: UTC; the current time by default.
+        symbol: 1 to 64 printable characters.
+        signal_value: 1, -1 or 0.
+        signal_metadata: Any JSON value, such as indicators, or None.
+        strategy: The name of the strategy, or None.
+        trades: A query of the trades that refer to this signal.
+    """
 
     id: Field[int] = AutoIdField()
     timestamp: Field[datetime] = UtcDateTimeField(default=now)
@@ -177,7 +200,7 @@ class Signal(BaseModel):
                 "strategy": _is_label("strategy", 64),
             },
         )
-        # what the column types of PostgreSQL see to by themselves
+        # the column types of PostgreSQL enforce these by themselves
         sqlite_constraints = _checks(
             "signal",
             {
@@ -188,7 +211,25 @@ class Signal(BaseModel):
 
 
 class Trade(BaseModel):
-    """One fill: what was bought or sold, what it earned, and which signal led to it."""
+    """A trade: one fill of an order.
+
+    Attributes:
+        id: A `uuid.UUID`; a new time-ordered one (version 7) by default.
+        timestamp: UTC; the current time by default.
+        symbol: 1 to 64 printable characters.
+        side: `OrderSide.BUY` or `OrderSide.SELL`.
+        price: The price of one unit, above 0.
+        quantity: Above 0, also of a sale.
+        pnl: The realized PnL that the bot recorded, or None.
+        signal: The signal that led to the trade, or None; `signal_id` is its id.
+        strategy: The name of the strategy, or None.
+        fee: The fee; a negative one is a rebate; or None.
+        fee_currency: The currency of the fee, or None.
+        exchange: The name of the exchange, or None.
+        exchange_trade_id: The id that the exchange gave to the fill, or None; unique together with
+            `exchange` and `symbol`.
+        trade_metadata: Any JSON value, or None.
+    """
 
     id: Field[uuid.UUID] = IdField(primary_key=True, default=uuid7)
     timestamp: Field[datetime] = UtcDateTimeField(default=now)
@@ -242,17 +283,17 @@ class Trade(BaseModel):
         )
 
 
-# Each index is one question of the repositories, in the order of its answer.
+# Each index serves a query of the repositories and has its rows in the order of the result.
 for _model in (Signal, Trade):
     _table = _model._meta.table_name
-    _newest = (_model.timestamp, _model.id)
-    _model.add_index(*_newest, name=f"{_table}_timestamp")
-    # with the PnL of trades, whose total is then read from the index alone
-    _more = (Trade.pnl,) if _model is Trade else ()
-    _model.add_index(_model.symbol, *_newest, *_more, name=f"{_table}_symbol")
+    _time_order = (_model.timestamp, _model.id)
+    _model.add_index(*_time_order, name=f"{_table}_timestamp")
+    # a covering index for the total PnL of a symbol
+    _covered = (Trade.pnl,) if _model is Trade else ()
+    _model.add_index(_model.symbol, *_time_order, *_covered, name=f"{_table}_symbol")
     _model.add_index(
         _model.strategy,
-        *_newest,
+        *_time_order,
         name=f"{_table}_strategy",
         where=_model.strategy.is_null(False),
     )

@@ -388,7 +388,7 @@ def test_a_full_check_finds_invalid_values(path: Path) -> None:
     write_unchecked(path, insert(symbol="'a' || char(9) || 'b'"))
     assert findings("error") == []
     [finding] = findings("error", full=True)
-    assert "symbol: 'a\\tb' holds a character that cannot be printed" in finding.what
+    assert "symbol: 'a\\tb' contains a character that is not printable" in finding.what
 
 
 def test_a_reference_to_a_missing_row(path: Path) -> None:
