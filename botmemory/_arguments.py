@@ -1,4 +1,4 @@
-"""The border of the public functions: what they raise when they are called wrongly."""
+"""What public functions raise when they are called with the wrong arguments."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ R = TypeVar("R")
 def checked_call(
     function: Callable[P, R], error: type[BotMemoryError] = ValidationError
 ) -> Callable[P, R]:
-    """Turn the TypeError of a wrong argument list into `error`, naming the argument.
+    """Make a function raise `error`, which names the argument, for a wrong argument list.
 
-    A correct call pays for one frame: nothing is inspected until Python itself has refused.
+    A correct call costs one frame: nothing is inspected before Python raises TypeError.
     """
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return function(*args, **kwargs)
-        except TypeError as problem:
-            # no deeper frame: the call was refused, the function never ran
-            if problem.__traceback__ is None or problem.__traceback__.tb_next is not None:
+        except TypeError as type_error:
+            # without a deeper frame the function did not run: its argument list was wrong
+            if type_error.__traceback__ is None or type_error.__traceback__.tb_next is not None:
                 raise
-            raise error(_explain(function, args, kwargs, problem)) from None
+            raise error(_explain(function, args, kwargs, type_error)) from None
 
     return call
 
 
 def from_caller(callback: Callable[P, R]) -> Callable[P, R]:
-    """Return a function of the caller's whose errors no translation takes for its own."""
+    """Mark the errors of a callback as the caller's, so that they are not translated."""
 
     @wraps(callback)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -50,23 +50,23 @@ def from_caller(callback: Callable[P, R]) -> Callable[P, R]:
 
 
 def is_from_caller(error: BaseException) -> bool:
-    """Return whether a function raised it that went through `from_caller`."""
+    """Return whether a callback wrapped by `from_caller` raised the error."""
     return getattr(error, "raised_by_caller", False)
 
 
 def suggestion(name: str, known: list[str]) -> str:
-    """Return " (did you mean 'x'?)" for the known name nearest to a misspelt one, or ""."""
-    import difflib  # late, as inspect below: a program that makes no mistakes needs neither
+    """Return " (did you mean 'x'?)" for the known name closest to a misspelt one, or ""."""
+    import difflib  # imported late, as inspect below, because only errors need them
 
-    near = difflib.get_close_matches(name, known, 1)
-    return f" (did you mean '{near[0]}'?)" if near else ""
+    matches = difflib.get_close_matches(name, known, 1)
+    return f" (did you mean '{matches[0]}'?)" if matches else ""
 
 
 def _explain(
     function: Callable[..., object],
     args: tuple[object, ...],
     kwargs: dict[str, object],
-    problem: TypeError,
+    type_error: TypeError,
 ) -> str:
     import inspect
 
@@ -75,10 +75,10 @@ def _explain(
     name = f"{prefix}{function.__name__}()"
     parameters = inspect.signature(function).parameters
     known = list(parameters)
-    for given, value in kwargs.items():
-        if given not in parameters:
+    for keyword, value in kwargs.items():
+        if keyword not in parameters:
             return (
-                f"{given}: {name} takes no such argument{suggestion(given, known)}; "
+                f"{keyword}: {name} takes no such argument{suggestion(keyword, known)}; "
                 f"got {show(value)}, it takes {', '.join(known)}"
             )
     positional = [p.name for p in parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
@@ -91,4 +91,4 @@ def _explain(
     missing = [p.name for p in parameters.values() if p.default is p.empty and p.name not in passed]
     if missing:
         return f"{missing[0]}: {name} needs {', '.join(missing)}"
-    return f"{name}: {problem}"
+    return f"{name}: {type_error}"

@@ -1,4 +1,4 @@
-"""How to install one of botmemory's extras: a command for the way botmemory was installed."""
+"""Find the command that installs an extra of botmemory, for the way botmemory was installed."""
 
 from __future__ import annotations
 
@@ -18,46 +18,46 @@ __all__ = ["install_command"]
 
 
 def install_command(extra: str) -> str:
-    """Return the command for a shell that adds an extra to the botmemory that is running."""
+    """Return the shell command that adds an extra to the running botmemory."""
     return f"{_installer()} {_requirement(extra)}"
 
 
 def _requirement(extra: str) -> str:
-    """Return what to install: from the place where this botmemory came from, if that is known."""
+    """Return what to install: from where this botmemory was installed, if that is known."""
     for distribution in distributions(name="botmemory"):
-        origin = distribution.read_text("direct_url.json")  # pip writes none for an index
-        if origin is not None:
-            return _from_url(extra, json.loads(origin))
+        direct_url = distribution.read_text("direct_url.json")  # pip writes none for an index
+        if direct_url is not None:
+            return _from_direct_url(extra, json.loads(direct_url))
     checkout = Path(__file__).parent.parent
     if _is_checkout(checkout):
         return f"-e {shlex.quote(f'{checkout}[{extra}]')}"
     return f"'botmemory[{extra}]'"
 
 
-def _from_url(extra: str, origin: dict[str, Any]) -> str:
-    url = urlsplit(origin["url"])
-    if url.scheme == "file" and "vcs_info" not in origin:
+def _from_direct_url(extra: str, direct_url: dict[str, Any]) -> str:
+    url = urlsplit(direct_url["url"])
+    if url.scheme == "file" and "vcs_info" not in direct_url:
         path = url2pathname(url.path)
-        if not os.path.exists(path):  # noqa: PTH110 - a path that cannot be looked at is not there
+        if not os.path.exists(path):  # noqa: PTH110 - Path.exists() raises for some errors
             return f"'botmemory[{extra}]'"
-        editable = "-e " if origin.get("dir_info", {}).get("editable") else ""
+        editable = "-e " if direct_url.get("dir_info", {}).get("editable") else ""
         return editable + shlex.quote(f"{path}[{extra}]")
-    shown = _without_secrets(origin["url"])
-    if "vcs_info" in origin:
-        shown = f"{origin['vcs_info']['vcs']}+{shown}@{origin['vcs_info']['commit_id']}"
-    if "subdirectory" in origin:
-        shown += f"#subdirectory={origin['subdirectory']}"
-    return shlex.quote(f"botmemory[{extra}] @ {shown}")
+    source = _without_secrets(direct_url["url"])
+    if "vcs_info" in direct_url:
+        source = f"{direct_url['vcs_info']['vcs']}+{source}@{direct_url['vcs_info']['commit_id']}"
+    if "subdirectory" in direct_url:
+        source += f"#subdirectory={direct_url['subdirectory']}"
+    return shlex.quote(f"botmemory[{extra}] @ {source}")
 
 
 def _without_secrets(url: str) -> str:
-    """Leave out the login, which may hold a password or token, and the query, which may too."""
+    """Remove the login and the query, either of which may contain a password or token."""
     parts = urlsplit(url)
     login, _, host = parts.netloc.rpartition("@")
-    place = f"git@{host}" if login == "git" else host
-    # pip has decoded the path of a repository; its older versions want a host in every URL
+    netloc = f"git@{host}" if login == "git" else host
+    # pip has decoded the path of a repository; its older versions require a host in every URL
     path = quote(parts.path, safe="/%")
-    return urlunsplit((parts.scheme, place or "localhost", path, "", ""))
+    return urlunsplit((parts.scheme, netloc or "localhost", path, "", ""))
 
 
 def _is_checkout(folder: Path) -> bool:
@@ -69,19 +69,19 @@ def _is_checkout(folder: Path) -> bool:
 
 def _installer() -> str:
     python = _interpreter()
-    if find_spec("pip") is None and shutil.which("uv"):  # whose environments have no pip
+    if find_spec("pip") is None and shutil.which("uv"):  # the environments of uv have no pip
         return f"uv pip install --python {python}"
     return f"{python} -m pip install"
 
 
 def _interpreter() -> str:
-    """Return the running Python as briefly as the same one is found from here."""
-    running = sys.executable or "python"
+    """Return the shortest command that starts the running Python from the working directory."""
+    executable = sys.executable or "python"
     for name in ("python", "python3"):
-        if shutil.which(name) == running:
+        if shutil.which(name) == executable:
             return name
     try:
-        below = Path(running).relative_to(Path.cwd())
+        relative = Path(executable).relative_to(Path.cwd())
     except (OSError, ValueError):  # elsewhere, or the working directory was deleted
-        return shlex.quote(running)
-    return shlex.quote(f"./{below}")
+        return shlex.quote(executable)
+    return shlex.quote(f"./{relative}")

@@ -1,4 +1,4 @@
-"""What a value must be before a column takes it: timestamps, numbers, text and JSON."""
+"""Check and convert values before they are stored: timestamps, numbers, text and JSON."""
 
 from __future__ import annotations
 
@@ -28,24 +28,21 @@ __all__ = [
     "to_utc",
 ]
 
-DEEPEST_METADATA = 64
-LARGEST_INT = 10**4300  # Python reads no longer numbers by default, so not from JSON either
+MAX_METADATA_DEPTH = 64
+INT_LIMIT = 10**4300  # Python parses no longer integers by default, so not from JSON either
 
 
-def refuse(field: str, value: object, expected: str) -> NoReturn:
-    """Raise the `ValidationError` every refused value ends in.
-
-    `field` may be a place inside metadata, such as `signal_metadata.bands[2]`.
-    """
+def refuse(field: str, value: object, problem: str) -> NoReturn:
+    """Raise `ValidationError`; `field` may be a path in metadata: `signal_metadata.bands[2]`."""
     name = re.split(r"[.\[]", field, maxsplit=1)[0]
-    raise ValidationError(f"{field}: {show(value)} {expected}", field=name)
+    raise ValidationError(f"{field}: {show(value)} {problem}", field=name)
 
 
 def to_utc(field: str, value: object) -> datetime:
     """Return a datetime as aware UTC; naive input is taken as UTC."""
     if not isinstance(value, datetime) or value != value:  # pandas' NaT is a datetime
         refuse(field, value, "is not a datetime; pass one (naive ones are taken as UTC)")
-    if type(value) is not datetime:  # pandas' Timestamp: nanoseconds end here
+    if type(value) is not datetime:  # such as pandas' Timestamp, whose nanoseconds are cut off
         value = datetime.fromisoformat(value.isoformat(timespec="microseconds"))
     if value.tzinfo is None:
         return value.replace(tzinfo=UTC)
@@ -56,11 +53,11 @@ def to_utc(field: str, value: object) -> datetime:
 
 
 def to_finite(field: str, value: object) -> float:
-    """Return a number as a finite float; text and bool are not numbers."""
+    """Return a number as a finite float; refuse text and bool."""
     number = to_float(field, value)
     if not math.isfinite(number):
         refuse(field, value, "is not a finite number")
-    return number + 0.0  # zero of a negative zero, which SQLite does not keep
+    return number + 0.0  # -0.0 becomes 0.0, because SQLite does not store a negative zero
 
 
 def to_float(field: str, value: object) -> float:
@@ -75,17 +72,15 @@ def to_float(field: str, value: object) -> float:
 
 
 def to_text(field: str, value: object) -> str:
-    """Return an argument that must be text as the text it is."""
     if not isinstance(value, str):
         refuse(field, value, "is not text")
     return plain_text(value)
 
 
 def plain_text(text: str) -> str:
-    """Return the text that a value of a subclass of str is.
+    """Return the text of a str whose class may override `__str__`, `__eq__` or `__hash__`.
 
-    `str(value)` is what such a class says of itself: of a member of `class Symbol(str, Enum)` its
-    name. It may also compare and hash as something else.
+    `str(member)` of a `class Symbol(str, Enum)` is its name, not its value.
     """
     return text if type(text) is str else str.__str__(text)
 
@@ -95,15 +90,15 @@ def to_json(plain: object) -> str:
 
 
 def checked_key(key: object) -> str:
-    """Return the dotted key of a value in metadata."""
+    """Return the dotted key of a value in metadata, such as `bands.upper`."""
     text = plain_text(key) if isinstance(key, str) else ""
     if not all(text.split(".")):
-        refuse("key", key, "is not a key of the metadata; name one, dotted inside objects")
+        refuse("key", key, "is not a key of the metadata; use 'name' or, in an object, 'name.name'")
     return _plain_text(text, "key")
 
 
 def plain_json(value: Any, path: str, depth: int) -> Any:
-    """Return `value` as dict, list, str, int, float, bool and None only."""
+    """Return a value made only of dict, list, str, int, float, bool and None."""
     kind = type(value)
     if value is None or kind is bool:
         return value
@@ -111,12 +106,12 @@ def plain_json(value: Any, path: str, depth: int) -> Any:
         return _plain_int(value, path)
     if kind is float:
         return _finite_or_none(value)
-    if isinstance(value, str):  # before Enum: a member may be text and have another value
+    if isinstance(value, str):  # before Enum, because the text of a str member is stored
         return _plain_text(plain_text(value), path)
     if isinstance(value, enum.Enum):
         return plain_json(value.value, path, depth)
-    if depth >= DEEPEST_METADATA and isinstance(value, (Mapping, list, tuple)):
-        refuse(path, value, f"is nested deeper than {DEEPEST_METADATA} levels")
+    if depth >= MAX_METADATA_DEPTH and isinstance(value, (Mapping, list, tuple)):
+        refuse(path, value, f"is nested deeper than {MAX_METADATA_DEPTH} levels")
     if isinstance(value, Mapping):
         plain: dict[str, Any] = {}
         for key, item in value.items():
@@ -131,8 +126,8 @@ def plain_json(value: Any, path: str, depth: int) -> Any:
         return [plain_json(item, f"{path}[{i}]", depth + 1) for i, item in enumerate(value)]
     if isinstance(value, uuid.UUID):
         return str(value)
-    if isinstance(value, date):  # a datetime is one; pandas' NaT is one that is not equal to itself
-        if value != value:
+    if isinstance(value, date):  # a datetime is a date, too
+        if value != value:  # pandas' NaT
             return None
         return (to_utc(path, value) if isinstance(value, datetime) else value).isoformat()
     return _plain_scalar(value, path)
@@ -141,14 +136,14 @@ def plain_json(value: Any, path: str, depth: int) -> Any:
 def _plain_scalar(value: Any, path: str) -> Any:
     """Return a number of another library as int, float, bool or None."""
     kind = type(value)
-    if kind.__name__ == "NAType":  # pandas.NA, whose comparisons are neither true nor false
+    if kind.__name__ == "NAType":  # pandas.NA, whose comparisons raise in a condition
         return None
     if isinstance(value, Decimal) or (isinstance(value, Real) and not isinstance(value, Integral)):
         if isinstance(value, Decimal) and value.is_nan():
             return None
         try:
             return _finite_or_none(float(value))
-        except OverflowError:  # a fraction beyond every double, as an infinity is
+        except OverflowError:  # a fraction too large for a double is stored as infinity is
             return None
     if isinstance(value, Integral):
         return _plain_int(int(value), path)
@@ -162,19 +157,19 @@ def _plain_scalar(value: Any, path: str) -> Any:
 
 
 def _finite_or_none(number: float) -> float | None:
-    # + 0.0 makes zero of a negative zero, which jsonb does not know
+    # -0.0 becomes 0.0, because jsonb does not store a negative zero
     return number + 0.0 if math.isfinite(number) else None
 
 
 def _plain_int(number: int, path: str) -> int:
-    if not -LARGEST_INT < number < LARGEST_INT:
+    if not -INT_LIMIT < number < INT_LIMIT:
         refuse(path, number, "has more than 4,300 digits")
     return number
 
 
 def _plain_text(text: str, path: str) -> str:
     if "\0" in text:
-        refuse(path, text, "holds a NUL character")
+        refuse(path, text, "contains a NUL character")
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -183,7 +178,7 @@ def _plain_text(text: str, path: str) -> str:
 
 
 def flatten(metadata: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield what metadata holds, with dotted names for what is inside objects."""
+    """Yield the keys and values of metadata, with dotted keys for nested objects."""
     if not isinstance(metadata, dict):
         return
     for name, value in metadata.items():

@@ -1,4 +1,4 @@
-"""Write a file so that nobody finds half of it under its name."""
+"""Write a file atomically: its name never refers to a part of it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ SIDECARS = ("", "-journal", "-wal", "-shm")  # what SQLite writes beside a file 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield the path of an unfinished file, which gets the name `path` when the block ends well.
+    """Yield the path of a temporary file that replaces `path` when the block ends without an error.
 
-    Else it is removed. What a process left that was killed meanwhile is removed first.
+    Otherwise it is removed, also the one of an earlier process that was killed.
     """
     unfinished = path.with_name(f"{path.name}.unfinished")
     _remove(unfinished)
@@ -23,7 +23,7 @@ def replacing(path: Path) -> Iterator[Path]:
         yield unfinished
         unfinished.replace(path)
     except BaseException:
-        with suppress(OSError):  # which must not hide why the file is unfinished
+        with suppress(OSError):  # it must not hide why the file is unfinished
             _remove(unfinished)
         raise
 
