@@ -1,4 +1,4 @@
-"""`init_db`: the one place where config, database and migrations are wired together."""
+"""`init_db`: the one place that connects config, database and migrations."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def init_db(
 
     Args:
         target: A path, a URL, `:memory:`, a `Config`, or None for `Config.from_env()`. A relative
-            path is taken from the current working folder.
-        synchronous: Replaces this setting of the target, as the other arguments do; `Config`
-            describes them.
+            path starts at the current working folder.
+        synchronous: As in `Config`; this argument and the following ones replace single settings of
+            the target.
         busy_timeout: As in `Config`.
         pool_size: As in `Config`.
         async_workers: As in `Config`.
@@ -53,10 +53,9 @@ def init_db(
         migrations: As in `Config`.
 
     Raises:
-        ConfigError: A target or a setting does not fit, or another database is open.
+        ConfigError: The target or a setting is invalid, or another database is open.
         StorageError: The database cannot be opened.
-        SchemaError: Migrations are pending, or the tables are those of another program or a newer
-            version.
+        SchemaError: Migrations are pending, or another program or a newer version made the tables.
         DatabaseBusyError: Another process held the database for longer than `busy_timeout`.
     """
     settings: dict[str, Any] = {
@@ -77,13 +76,12 @@ def init_db(
     config = dataclasses.replace(config_of(target), **settings)
     with lifecycle:
         if db.obj is not None:
-            named = None if isinstance(target, Config) else settings.keys()
-            _require_same(db.obj.config, config, named)
+            compared = None if isinstance(target, Config) else settings.keys()
+            _require_same(db.obj.config, config, compared)
             return cast("peewee.Database", db.current())
         database = open_database(config)
         try:
-            # imported late: who only reads the package's names has no use for it
-            from .schema import versions
+            from .schema import versions  # imported late: `import botmemory` does not need it
 
             if config.migrate and not config.read_only:
                 versions.up(database)
@@ -96,17 +94,17 @@ def init_db(
         return cast("peewee.Database", database)
 
 
-def _require_same(is_open: Config, wanted: Config, named: Iterable[str] | None) -> None:
-    """Raise unless the open database is the wanted one, in the settings named, or in all."""
-    if wanted.identity != is_open.identity:
+def _require_same(current: Config, config: Config, settings: Iterable[str] | None) -> None:
+    """Raise unless both mean the same database with the same settings; None compares all."""
+    if config.identity != current.identity:
         raise ConfigError(
-            f"{wanted.label}: the database is already open as {is_open.label}; "
+            f"{config.label}: the database is already open as {current.label}; "
             "call close_db() before opening another one"
         )
-    for name in (f.name for f in dataclasses.fields(Config)) if named is None else named:
-        there, value = getattr(is_open, name), getattr(wanted, name)
-        if name != "db_path" and value != there:
+    for name in (f.name for f in dataclasses.fields(Config)) if settings is None else settings:
+        existing, value = getattr(current, name), getattr(config, name)
+        if name != "db_path" and value != existing:
             raise ConfigError(
-                f"{name}: the database is already open with {there!r}, not {value!r}; "
+                f"{name}: the database is already open with {existing!r}, not {value!r}; "
                 "call close_db() first"
             )

@@ -1,4 +1,4 @@
-"""The open memory: the proxy every model is bound to, transactions, opening and closing."""
+"""The open database: the proxy that every model is bound to, transactions, opening and closing."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ __all__ = [
 
 
 class _Proxy(peewee.DatabaseProxy):
-    """A database proxy that says what to do while nothing is open."""
+    """A database proxy that raises `NotInitializedError` while no database is open."""
 
     def current(self) -> Backend:
-        """Return the open database itself, or raise `NotInitializedError`."""
+        """Return the open database itself."""
         if self.obj is None:
             raise NotInitializedError("the database is not open; call botmemory.init_db() first")
         backend: Backend = self.obj
@@ -47,7 +47,7 @@ class _Proxy(peewee.DatabaseProxy):
 
     def __getattr__(self, name: str) -> Any:
         if self.obj is None and name.startswith("_"):
-            raise AttributeError(name)  # Peewee, copy and inspect only ask whether it is there
+            raise AttributeError(name)  # Peewee, copy and inspect only test whether it exists
         return getattr(self.current(), name)
 
     def atomic(self, *args: Any, **options: Any) -> Atomic:  # type: ignore[override]
@@ -77,10 +77,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def open_database(config: Config) -> Backend:
-    """Open the database `config` names, without looking at its schema and without the proxy.
-
-    Raises `StorageError` for what cannot be opened, `ConfigError` for a server without its driver.
-    """
+    """Open the database of a config, without checking its schema and without the proxy."""
     database = _backend(config)
     try:
         database.open()
@@ -91,8 +88,7 @@ def open_database(config: Config) -> Backend:
 
 
 def _backend(config: Config) -> Backend:
-    # each is imported when it is asked for: a bot on SQLite has no psycopg, and who only reads the
-    # package's names has no use for either
+    # imported late: a bot on SQLite has no psycopg, and `import botmemory` needs no backend
     if config.backend == "sqlite":
         from .backends.sqlite.backend import SqliteBackend
 
@@ -114,7 +110,7 @@ def _backend(config: Config) -> Backend:
 
 
 def close_database(database: Backend) -> None:
-    """Close what `open_database` has opened, with everything it keeps."""
+    """Close a database for good, with the worker threads of `aio`."""
     database.close()
     for close in database.at_close:
         close()
@@ -122,7 +118,7 @@ def close_database(database: Backend) -> None:
 
 @contextmanager
 def open_temporarily(config: Config) -> Iterator[Backend]:
-    """Yield what `open_database` opens, and close it at the end."""
+    """Open a database for one block, without the proxy."""
     database = open_database(config)
     try:
         yield database
@@ -148,18 +144,19 @@ def close_db() -> None:
                 "leave session_scope() before close_db()"
             )
         db.initialize(None)
-    # without the lock: a worker that is waited for may be calling this function too
+    # outside the lock: this waits for the workers, and one may be calling this function, too
     close_database(database)
 
 
 def session_scope() -> AbstractContextManager[peewee.Database]:
     """Run a block as one transaction: committed at its end, rolled back on an exception.
 
-    Inside another scope it is a savepoint: an exception caught outside the inner block rolls back
-    the inner block alone. What was read is still true when it is written: on SQLite the write lock
-    is acquired at the start; on PostgreSQL scopes that read, update or delete run one after
-    another; on CockroachDB see `run_transaction`. A transaction belongs to the thread, the task and
-    the greenlet that began it: left or used by another one, it is rolled back and refused.
+    Inside another scope it is a savepoint: an exception that leaves only the inner block rolls back
+    the inner block alone. Data that the block reads does not change before the block writes: on
+    SQLite the write lock is acquired at the start; on PostgreSQL scopes that read, update or delete
+    run one after another; on CockroachDB see `run_transaction`. A transaction belongs to the
+    thread, task and greenlet that began it: used or ended by another one, it is rolled back and an
+    error is raised.
 
     Returns:
         A context manager that yields the open database.
@@ -178,7 +175,7 @@ def run_transaction(function: Callable[P, R], /, *args: P.args, **kwargs: P.kwar
 
     Where the database rolls the transaction back because of another one (a deadlock, or a
     serialization conflict on CockroachDB), the function is called again, up to ten times in all
-    with longer and longer pauses; so it must do nothing but read and record. Inside another scope
+    with increasing pauses. It must therefore do nothing but read and record. Inside another scope
     it is called once, because only the whole transaction can be repeated.
 
     Args:
@@ -187,14 +184,16 @@ def run_transaction(function: Callable[P, R], /, *args: P.args, **kwargs: P.kwar
         kwargs: Its keyword arguments.
 
     Raises:
-        DatabaseBusyError: The last attempt was rolled back as well.
+        NotInitializedError: No database is open.
+        DatabaseBusyError: The last attempt was rolled back as well, or another writer held the
+            database for longer than `busy_timeout`.
     """
 
-    def once() -> R:
+    def attempt() -> R:
         with session_scope():
             return function(*args, **kwargs)
 
-    return once() if db.current().in_transaction() else retry_on_conflict(once)
+    return attempt() if db.current().in_transaction() else retry_on_conflict(attempt)
 
 
 def get_db() -> Iterator[peewee.Database]:
