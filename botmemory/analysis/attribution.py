@@ -199,7 +199,7 @@ def _by_own_signal(key: str, chosen: Selection) -> Iterator[tuple[Any, float | N
     """Yield the value in its own signal's metadata, and the PnL, of each trade that has one."""
     value, there = _value(key)
     query: Any = Trade.select(value, Trade.pnl).join(Signal)
-    for found, pnl in read.each(query.where(there, *chosen.conditions()).tuples()):
+    for found, pnl in read.stream_query(query.where(there, *chosen.conditions()).tuples()):
         if found is not None:
             yield found, pnl
 
@@ -211,7 +211,7 @@ def _by_entry(
     value, there = _value(key)
     query: Any = Signal.select(Signal.id, value).join(Trade, on=(Trade.signal == Signal.id))
     query = query.where(there, *chosen.conditions())
-    known = {id_: found for id_, found in read.each(query.tuples()) if found is not None}
+    known = {id_: found for id_, found in read.stream_query(query.tuples()) if found is not None}
     held: defaultdict[Any, Decimal] = defaultdict(Decimal)
     entries: dict[Any, Any] = {}
     rows = read.stream_values(

@@ -1,6 +1,7 @@
-"""Code generated for a model that makes its rows: a loop over the fields takes twice as long.
+"""Generate the functions that turn the driver's rows into models.
 
-Only names of fields and numbers get into the code; every value is handed over beside it.
+A loop over the fields takes twice as long. The code contains only names of fields and numbers;
+every value is passed to it.
 """
 
 from __future__ import annotations
@@ -15,28 +16,21 @@ from ..models import BaseModel
 __all__ = ["maker", "tuple_maker"]
 
 
-def _generated(text: str, known: dict[str, Any]) -> Any:
-    """Return the function `generated` that a text defines."""
-    exec(text, known)  # noqa: S102  (names of fields and numbers, nothing from outside)
-    return known["generated"]
-
-
-def _reader(field: Any) -> Callable[[Any], Any] | None:
-    """Return what makes a field's value of one of the driver's; None where it is one already."""
-    convert: Callable[[Any], Any] | None = getattr(field, "from_driver", field.python_value)
-    return convert
+def _generated(code: str, namespace: dict[str, Any]) -> Any:
+    exec(code, namespace)  # noqa: S102  (names of fields and numbers, nothing from outside)
+    return namespace["generated"]
 
 
 @cache
 def maker(model: type[BaseModel]) -> Callable[[Iterable[tuple[Any, ...]]], Iterator[Any]]:
-    """Return what makes models of rows that hold every field in the order of the model.
+    """Return a function that makes models of rows with every field in the order of the model.
 
-    It does what `new_row(model, {name: read(value), ...}, {})` does for each row.
+    It does what `new_row(model, {name: convert(value), ...}, {})` does for each row.
     """
-    known: dict[str, Any] = {"new": model.__new__, "model": model}
+    namespace: dict[str, Any] = {"new": model.__new__, "model": model}
     fields: list[Any] = model._meta.sorted_fields
-    columns, read = _read(fields, known)
-    items = [f"{field.name!r}: {value}" for field, value in zip(fields, read, strict=True)]
+    columns, values = _columns_and_values(fields, namespace)
+    items = [f"{field.name!r}: {value}" for field, value in zip(fields, values, strict=True)]
     make: Callable[[Iterable[tuple[Any, ...]]], Iterator[Any]] = _generated(
         f"""
 def generated(rows):
@@ -45,7 +39,7 @@ def generated(rows):
         {FILL_ROW.format(values=f"{{{', '.join(items)}}}")}
         yield row
 """,
-        known,
+        namespace,
     )
     return make
 
@@ -54,26 +48,30 @@ def generated(rows):
 def tuple_maker(
     model: type[BaseModel], names: tuple[str, ...]
 ) -> Callable[[Iterable[tuple[Any, ...]]], Iterator[tuple[Any, ...]]]:
-    """Return what makes tuples of the fields' values of rows that hold these fields."""
-    known: dict[str, Any] = {}
-    columns, read = _read([model._meta.fields[name] for name in names], known)
-    text = f"""
+    """Return a function that makes tuples of rows with these fields."""
+    namespace: dict[str, Any] = {}
+    fields = [model._meta.fields[name] for name in names]
+    columns, values = _columns_and_values(fields, namespace)
+    make: Callable[[Iterable[tuple[Any, ...]]], Iterator[tuple[Any, ...]]] = _generated(
+        f"""
 def generated(rows):
     for ({columns}) in rows:
-        yield ({", ".join(read)},)
-"""
-    make: Callable[[Iterable[tuple[Any, ...]]], Iterator[tuple[Any, ...]]] = _generated(text, known)
+        yield ({", ".join(values)},)
+""",
+        namespace,
+    )
     return make
 
 
-def _read(fields: list[Any], known: dict[str, Any]) -> tuple[str, list[str]]:
-    """Return the names of a row's columns, and what reads the value of each."""
+def _columns_and_values(fields: list[Any], namespace: dict[str, Any]) -> tuple[str, list[str]]:
+    """Return code that names the columns of a row, and code for the value of each field."""
     values = []
     for number, field in enumerate(fields):
         value = f"c{number}"
-        if (read := _reader(field)) is not None:
-            known[f"read{number}"] = read
-            value = f"read{number}(c{number})"
+        convert = getattr(field, "from_driver", field.python_value)
+        if convert is not None:
+            namespace[f"convert{number}"] = convert
+            value = f"convert{number}(c{number})"
             if field.null:
                 value = f"None if c{number} is None else {value}"
         values.append(value)

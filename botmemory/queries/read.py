@@ -1,4 +1,4 @@
-"""What the questions of every table share: narrowing them, asking, making models of the answer."""
+"""Read rows of any table: filters, queries, and models made of the result."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def filters(
     start_date: datetime | None = None,
     end_date: datetime | None = None,
 ) -> dict[str, Any]:
-    """Return the checked values of the arguments every question takes, without those not given."""
+    """Return the validated filter arguments by name, without those that are None."""
     values: dict[str, Any] = {}
     if symbol is not None:
         values["symbol"] = clean_field(_field(model, "symbol"), symbol)
@@ -69,12 +69,12 @@ def _field(model: type[BaseModel], name: str) -> Any:
 
 
 def _require_timestamps(model: type[BaseModel]) -> None:
-    """Refuse to compare timestamps with what may be none, or be one of another time zone."""
+    """Refuse a date filter for a model without a timestamp, or with one that may not be in UTC."""
     field = _field(model, "timestamp")
     if field.null or not isinstance(field, UtcDateTimeField):
         raise ValidationError(
-            f"timestamp: of a {model.__name__} it is not a timestamp in UTC; declare it as "
-            "botmemory.fields.UtcDateTimeField()",
+            f"timestamp: that of a {model.__name__} may not be in UTC or may be NULL; declare it "
+            "as botmemory.fields.UtcDateTimeField()",
             field="timestamp",
         )
 
@@ -82,21 +82,21 @@ def _require_timestamps(model: type[BaseModel]) -> None:
 def conditions(
     model: type[BaseModel], names: Iterable[str], values: Mapping[str, Any] | None = None
 ) -> list[Any]:
-    """Return the conditions that filters values stand for; without `values`, for any of them."""
+    """Return the conditions of filters, with parameters where there are no `values`."""
     fields = model._meta.fields
 
-    def given(name: str, field: Any) -> Any:
+    def operand(name: str, field: Any) -> Any:
         return Param(name, field) if values is None else values[name]
 
-    found = []
+    expressions = []
     for name in names:
         if name == "start_date":
-            found.append(fields["timestamp"] >= given(name, fields["timestamp"]))
+            expressions.append(fields["timestamp"] >= operand(name, fields["timestamp"]))
         elif name == "end_date":
-            found.append(fields["timestamp"] <= given(name, fields["timestamp"]))
+            expressions.append(fields["timestamp"] <= operand(name, fields["timestamp"]))
         else:
-            found.append(fields[name] == given(name, fields[name]))
-    return found
+            expressions.append(fields[name] == operand(name, fields[name]))
+    return expressions
 
 
 def _select(model: type[BaseModel], where: Sequence[Any], *fields: Any) -> Any:
@@ -104,57 +104,54 @@ def _select(model: type[BaseModel], where: Sequence[Any], *fields: Any) -> Any:
     return query.where(*where) if where else query
 
 
-def _in_time(model: type[BaseModel]) -> tuple[Any, ...]:
-    """Return the fields that put rows in order: the timestamp, and the id for equal ones.
-
-    The id alone where there is no timestamp, or may be none.
-    """
+def _time_order(model: type[BaseModel]) -> tuple[Any, ...]:
+    """Return the fields to order by: timestamp and key, or the key without a timestamp."""
     timestamp = model._meta.fields.get("timestamp")
     return (key_of(model),) if timestamp is None or timestamp.null else (timestamp, key_of(model))
 
 
 def fetch_all(model: type[Row], query: Compiled, values: Mapping[str, Any]) -> list[Row]:
-    """Run a compiled question and return its rows."""
-    with _readable():
+    """Run a compiled query and return its rows."""
+    with _translated_errors():
         rows: list[Row] = db.fetch_all(query.sql, query.bind(values), maker(model))
         return rows
 
 
 def scalar(query: Compiled, values: Mapping[str, Any]) -> Any:
-    """Run a compiled question whose answer is one value."""
-    with _readable():
+    """Run a compiled query whose result is one value."""
+    with _translated_errors():
         return db.fetch_all(query.sql, query.bind(values), list)[0][0]
 
 
 def fetch(query: peewee.ModelSelect[Row]) -> list[Row]:
-    """Run a question that is not compiled to its end and return its rows."""
-    with _readable():
+    """Run a Peewee query and return its rows."""
+    with _translated_errors():
         return list(query)
 
 
-def each(query: peewee.ModelSelect[Row]) -> Iterator[Row]:
-    """Yield what a question that is not compiled finds, a few rows at a time."""
-    with _readable():
+def stream_query(query: peewee.ModelSelect[Row]) -> Iterator[Row]:
+    """Run a Peewee query and yield its rows, reading a few at a time."""
+    with _translated_errors():
         yield from db.stream(query)
 
 
 @contextmanager
-def _readable() -> Iterator[None]:
-    """Say what is wrong with a page, or with a row that another program has written."""
+def _translated_errors() -> Iterator[None]:
+    """Raise `StorageError` for a damaged page or a row that another program has written wrongly."""
     try:
         with peewee_errors:
             yield
     except peewee.DatabaseError as error:
-        named: BotMemoryError | None = db.translated(error)
-        if named is None:
+        translated: BotMemoryError | None = db.translated(error)
+        if translated is None:
             raise
-        raise named from error
+        raise translated from error
     except BotMemoryError:
         raise
     except ValueError as error:
         raise StorageError(
-            f"{db.config.label}: holds a row that cannot be read ({error}); another program has "
-            "written it: botmemory.upkeep.check.check() names it"
+            f"{db.config.label}: contains a row that cannot be read ({error}), written by another "
+            "program; botmemory.upkeep.check.check() names it"
         ) from error
 
 
@@ -175,7 +172,7 @@ def _find(model: type[BaseModel], names: tuple[str, ...]) -> Any:
 
 
 def find(model: type[Row], values: dict[str, Any]) -> Row | None:
-    """Return the row that has these values, of which there is one at most."""
+    """Return the first row with these values."""
     rows = fetch_all(model, _find(model, tuple(values)), values)
     return rows[0] if rows else None
 
@@ -183,12 +180,12 @@ def find(model: type[Row], values: dict[str, Any]) -> Row | None:
 @compiled
 def _newest_first(model: type[BaseModel], names: tuple[str, ...], limited: bool) -> Any:
     query = _select(model, conditions(model, names))
-    query = query.order_by(*(field.desc() for field in _in_time(model)))
+    query = query.order_by(*(field.desc() for field in _time_order(model)))
     return query.limit(Param("limit")) if limited else query
 
 
 def newest_first(model: type[Row], values: dict[str, Any], limit: int | None) -> list[Row]:
-    """Return the rows that fit the filters values, newest first."""
+    """Return the rows that match the filters, newest first."""
     limited = checked_limit(limit) is not None
     query = _newest_first(model, tuple(values), limited)
     return fetch_all(model, query, values | {"limit": limit} if limited else values)
@@ -196,81 +193,81 @@ def newest_first(model: type[Row], values: dict[str, Any], limit: int | None) ->
 
 @compiled
 def _oldest_first(model: type[BaseModel], names: tuple[str, ...]) -> Any:
-    return _select(model, conditions(model, names)).order_by(*_in_time(model))
+    return _select(model, conditions(model, names)).order_by(*_time_order(model))
 
 
 def oldest_first(model: type[Row], values: dict[str, Any]) -> list[Row]:
-    """Return the rows that fit the filters values, in time order."""
+    """Return the rows that match the filters, in time order."""
     return fetch_all(model, _oldest_first(model, tuple(values)), values)
 
 
 @compiled
 def _page(
-    model: type[BaseModel], names: tuple[str, ...], first: bool, chosen: tuple[str, ...]
+    model: type[BaseModel], names: tuple[str, ...], is_first: bool, columns: tuple[str, ...]
 ) -> Any:
-    fields = _in_time(model)
-    query = _select(model, conditions(model, names), *(model._meta.fields[n] for n in chosen))
-    query = query.order_by(*fields).limit(ROWS_PER_READ)
-    if first:
+    order = _time_order(model)
+    query = _select(model, conditions(model, names), *(model._meta.fields[n] for n in columns))
+    query = query.order_by(*order).limit(ROWS_PER_READ)
+    if is_first:
         return query
-    return query.where(Tuple(*fields) > Tuple(*(Param(field.name) for field in fields)))
+    return query.where(Tuple(*order) > Tuple(*(Param(field.name) for field in order)))
 
 
 def stream(model: type[Row], values: dict[str, Any]) -> Iterator[Row]:
-    """Yield rows in time order, reading some at a time: no lock and no snapshot is held between."""
+    """Yield rows in time order, reading a few at a time; no lock is held in between."""
     if db.streams:
-        return cast("Iterator[Row]", db.stream(_all_in_time(model, values)))
-    return _paged(model, values, tuple(model._meta.sorted_field_names), maker(model))
+        return cast("Iterator[Row]", db.stream(_all_in_time_order(model, values)))
+    return _stream_pages(model, values, tuple(model._meta.sorted_field_names), maker(model))
 
 
 def stream_values(
-    model: type[BaseModel], values: dict[str, Any], *chosen: str
+    model: type[BaseModel], values: dict[str, Any], *names: str
 ) -> Iterator[tuple[Any, ...]]:
-    """Yield what `stream` does, as tuples of the timestamp, the id and the chosen fields."""
-    names = tuple(field.name for field in _in_time(model)) + chosen
+    """Yield rows as `stream` does, as tuples of the timestamp, the id and the named fields."""
+    columns = tuple(field.name for field in _time_order(model)) + names
     if db.streams:
-        fields = [model._meta.fields[name] for name in names]
-        return cast("Iterator[Any]", db.stream(_all_in_time(model, values, *fields).tuples()))
-    return _paged(model, values, names, tuple_maker(model, names))
+        fields = [model._meta.fields[name] for name in columns]
+        return cast("Iterator[Any]", db.stream(_all_in_time_order(model, values, *fields).tuples()))
+    return _stream_pages(model, values, columns, tuple_maker(model, columns))
 
 
 def batches(
     model: type[BaseModel], values: dict[str, Any], size: int
 ) -> Iterator[list[tuple[Any, ...]]]:
-    """Yield rows of one time in no order, as tuples of what the driver gives for every field."""
+    """Yield all rows of one query in no order, as tuples of the driver's values of every field."""
     query = _select(model, conditions(model, values, values)).tuples()
-    with _readable():
+    with _translated_errors():
         if db.streams:
             rows = iter(db.stream(query))
-            while some := list(islice(rows, size)):
-                yield some
+            while batch := list(islice(rows, size)):
+                yield batch
         else:
             cursor: Any = db.execute(query)
-            while some := cursor.fetchmany(size):
-                yield some
+            while batch := cursor.fetchmany(size):
+                yield batch
 
 
-def _all_in_time(model: type[BaseModel], values: dict[str, Any], *fields: Any) -> Any:
+def _all_in_time_order(model: type[BaseModel], values: dict[str, Any], *fields: Any) -> Any:
     query = _select(model, conditions(model, values, values), *fields)
-    return query.order_by(*_in_time(model))
+    return query.order_by(*_time_order(model))
 
 
-def _paged(
+def _stream_pages(
     model: type[BaseModel],
     values: dict[str, Any],
-    chosen: tuple[str, ...],
+    columns: tuple[str, ...],
     make: Callable[[Iterable[tuple[Any, ...]]], Iterator[Any]],
 ) -> Iterator[Any]:
-    after: dict[str, Any] = {}
+    position: dict[str, Any] = {}
     while True:
-        query = _page(model, tuple(values), not after, chosen)
-        with _readable():
-            rows = db.fetch_all(query.sql, query.bind(values | after), list)
+        query = _page(model, tuple(values), not position, columns)
+        with _translated_errors():
+            rows = db.fetch_all(query.sql, query.bind(values | position), list)
             yield from make(rows)
         if len(rows) < ROWS_PER_READ:
             return
-        last = dict(zip(chosen, rows[-1], strict=True))
-        after = {field.name: last[field.name] for field in _in_time(model)}
+        last = dict(zip(columns, rows[-1], strict=True))
+        position = {field.name: last[field.name] for field in _time_order(model)}
 
 
 @compiled
@@ -291,16 +288,16 @@ def total(model: type[BaseModel], field: str, values: dict[str, Any]) -> float:
     return float(scalar(_total(model, field, tuple(values)), values) or 0.0)
 
 
-def select_where(model: type[Row], values: dict[str, Any], *more: Any) -> peewee.ModelSelect[Row]:
-    """Return a question that is not compiled, newest first, for conditions that are never alike."""
-    query: peewee.ModelSelect[Row] = _select(model, [*conditions(model, values, values), *more])
-    return query.order_by(*(field.desc() for field in _in_time(model)))
+def select_where(model: type[Row], values: dict[str, Any], *where: Any) -> peewee.ModelSelect[Row]:
+    """Return a Peewee query, newest first, for conditions that are not worth compiling."""
+    query: peewee.ModelSelect[Row] = _select(model, [*conditions(model, values, values), *where])
+    return query.order_by(*(field.desc() for field in _time_order(model)))
 
 
 def distinct(model: type[BaseModel], field: str, values: dict[str, Any]) -> list[Any]:
-    """Return the values of a field, each once, in no order."""
+    """Return the distinct values of a field, in no order."""
     query = _distinct(model, field, tuple(values))
-    with _readable():
+    with _translated_errors():
         return [value for (value,) in db.fetch_all(query.sql, query.bind(values), list)]
 
 

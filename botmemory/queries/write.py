@@ -1,4 +1,4 @@
-"""What the functions of every table share: checking values and writing rows."""
+"""Validate values and write rows of any table."""
 
 from __future__ import annotations
 
@@ -26,38 +26,38 @@ P = ParamSpec("P")
 R = TypeVar("R")
 Row = TypeVar("Row", bound=BaseModel)
 
-MOST_NULLABLE = 8  # fields: at most 256 statements for one table
-ROWS_PER_CHUNK = 5000  # stored at once, or singly to say which one the database refuses
+MAX_NULLABLE_FIELDS = 8  # in a model with an INSERT for each set of them: at most 256 statements
+ROWS_PER_CHUNK = 5000  # inserted as one batch, or one by one where the batch fails
 
 
-# --- checking -------------------------------------------------------------------------------
+# --- validating -----------------------------------------------------------------------------
 
 
 def prepare(model: type[Row], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return one value for every field, checked and with the defaults filled in."""
+    """Return the values of all fields, validated and with defaults."""
     fields = model._meta.fields
     if not values.keys() <= fields.keys():
         for name, value in values.items():
             if name not in fields:
-                refuse_name(model, name, value)
-    ready, get = {}, values.get
-    for name, check, absent in _checks(model):
+                refuse_unknown_field(model, name, value)
+    row, get = {}, values.get
+    for name, clean, default in _converters(model):
         value = get(name)
         if value is not None:
-            ready[name] = check(value)
-        elif absent is not _given_by_database:
-            ready[name] = absent()
-    return ready
+            row[name] = clean(value)
+        elif default is not _autoincrement:
+            row[name] = default()
+    return row
 
 
-def check(field: Any, value: Any) -> Any:
-    """Return a checked value; a row stays the row, so that a reference to it needs no look-up."""
+def _clean(field: Any, value: Any) -> Any:
+    """Return a validated value; a row is returned as it is, so that it need not be loaded again."""
     cleaned = clean_field(field, value)
     return value if isinstance(value, BaseModel) else cleaned
 
 
-def _given_by_database() -> None:
-    """Stand for an id that the database counts."""
+def _autoincrement() -> None:
+    """Mark a field whose value the database assigns."""
 
 
 def _none() -> None:
@@ -65,32 +65,33 @@ def _none() -> None:
 
 
 @cache
-def _checks(
+def _converters(
     model: type[BaseModel],
 ) -> list[tuple[str, Callable[[Any], Any], Callable[[], Any]]]:
-    """Return for each field what checks a value, and what returns one where none is given."""
-    found = []
+    """Return the name of each field, the function that validates a value, and the default."""
+    converters = []
     fields: list[Any] = model._meta.sorted_fields
     for field in fields:
-        plain = field not in model._meta.refs and hasattr(field, "clean")
+        has_clean = field not in model._meta.refs and hasattr(field, "clean")
         if callable(field.default):
-            absent = field.default
+            default = field.default
         elif field.default is not None:
-            absent = partial(_same, field.default)
+            default = partial(_identity, field.default)
         elif field.auto_increment:
-            absent = _given_by_database
+            default = _autoincrement
         else:
-            absent = _none if field.null else partial(check, field, None)  # which refuses it
-        found.append((field.name, field.clean if plain else partial(check, field), absent))
-    return found
+            default = _none if field.null else partial(_clean, field, None)  # which raises
+        clean = field.clean if has_clean else partial(_clean, field)
+        converters.append((field.name, clean, default))
+    return converters
 
 
-def _same(value: Any) -> Any:
+def _identity(value: Any) -> Any:
     return value
 
 
 def required(name: str, value: Any) -> Any:
-    """Return an argument that may not be None."""
+    """Return an argument that must not be None."""
     if value is None:
         raise ValidationError(f"{name}: None is not allowed; pass a value", field=name)
     return value
@@ -100,9 +101,10 @@ def key_of(model: type[BaseModel]) -> Any:
     return model._meta.primary_key
 
 
-def refuse_name(model: type[BaseModel], key: object, value: object) -> None:
+def refuse_unknown_field(model: type[BaseModel], key: object, value: object) -> None:
     known = model._meta.sorted_field_names
-    name = key if isinstance(key, str) else show(key)  # csv.DictReader: None, in a line too long
+    # csv.DictReader uses the key None for the surplus values of a line
+    name = key if isinstance(key, str) else show(key)
     raise ValidationError(
         f"{name}: a {model.__name__} has no such field{suggestion(name, known)}; "
         f"got {show(value)}, it has {', '.join(known)}",
@@ -111,7 +113,7 @@ def refuse_name(model: type[BaseModel], key: object, value: object) -> None:
 
 
 def require(model: type[Row], row: Row) -> None:
-    """Refuse what is not a row of this table."""
+    """Raise `ValidationError` for a value that is not a row of this model."""
     if not isinstance(row, model):
         name = model.__name__
         raise ValidationError(f"{name.lower()}: {show(row)} is not a {name}", field=name.lower())
@@ -126,17 +128,17 @@ class _NotAllStoredError(Exception):
 
 @compiled
 def insert_query(model: type[BaseModel], names: tuple[str, ...]) -> Any:
-    # not by way of an error: PostgreSQL gives up a whole transaction after one
-    return model.insert(_row(model, names)).on_conflict(action="nothing")
+    # without an error for a duplicate, because PostgreSQL aborts the transaction after any error
+    return model.insert(_insert_values(model, names)).on_conflict(action="nothing")
 
 
 @compiled
-def _insert_counted(model: type[BaseModel], names: tuple[str, ...]) -> Any:
-    return model.insert(_row(model, names))
+def _autoincrement_query(model: type[BaseModel], names: tuple[str, ...]) -> Any:
+    return model.insert(_insert_values(model, names))
 
 
-def _row(model: type[BaseModel], names: tuple[str, ...]) -> dict[Any, Any]:
-    """Return what to insert: values for the fields that are named, NULL for the others."""
+def _insert_values(model: type[BaseModel], names: tuple[str, ...]) -> dict[Any, Any]:
+    """Return parameters for the named fields and NULL for the others."""
     return {
         field: Param(name, field) if name in names else SQL("NULL")
         for name, field in model._meta.fields.items()
@@ -146,46 +148,47 @@ def _row(model: type[BaseModel], names: tuple[str, ...]) -> dict[Any, Any]:
 
 @cache
 def _has_few_nullable(model: type[BaseModel]) -> bool:
-    """Return whether an INSERT says NULL where a row has None, which sqlite3 is slow to bind.
+    """Return whether an INSERT has the literal NULL for None, which sqlite3 is slow to bind.
 
-    Each set of such fields makes another statement to keep, so not where there may be many.
+    Each set of fields that are None is another statement in the cache.
     """
-    return len([field for field in model._meta.sorted_fields if field.null]) <= MOST_NULLABLE
+    nullable = [field for field in model._meta.sorted_fields if field.null]
+    return len(nullable) <= MAX_NULLABLE_FIELDS
 
 
-def _given(model: type[BaseModel], values: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the names of the values that the INSERT of a row is given."""
+def _names_to_bind(model: type[BaseModel], values: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the names of the fields for which the INSERT of a row has a parameter."""
     if _has_few_nullable(model):
         return tuple([name for name, value in values.items() if value is not None])
     return tuple(values)
 
 
 def insert_autoincrement(model: type[Row], values: dict[str, Any]) -> Row:
-    """Store one prepared row and return it with the id the database gave it."""
-    query = _insert_counted(model, _given(model, values))
+    """Insert one prepared row and return it with the id that the database assigned."""
+    query = _autoincrement_query(model, _names_to_bind(model, values))
     insert = db.current().insert_autoincrement
-    counted = _write(model, _refers(model, values), insert, query.sql, query.bind(values))
-    return _stored(model, {key_of(model).name: counted, **values})
+    id_ = _write(model, _has_reference(model, values), insert, query.sql, query.bind(values))
+    return _to_model(model, {key_of(model).name: id_, **values})
 
 
 def insert_if_new(model: type[Row], values: dict[str, Any]) -> Row | None:
-    """Store one prepared row and return it; None when a row with its keys already exists."""
-    query = insert_query(model, _given(model, values))
+    """Insert one prepared row and return it; None where a row with its keys already exists."""
+    query = insert_query(model, _names_to_bind(model, values))
     insert = db.current().insert_row
-    stored = _write(model, _refers(model, values), insert, query.sql, query.bind(values))
-    return _stored(model, values) if stored else None
+    count = _write(model, _has_reference(model, values), insert, query.sql, query.bind(values))
+    return _to_model(model, values) if count else None
 
 
-def _refers(model: type[BaseModel], values: dict[str, Any]) -> bool:
-    """Return whether a checked row refers to another: all that the database can still refuse."""
+def _has_reference(model: type[BaseModel], values: dict[str, Any]) -> bool:
+    """Return whether a validated row has a foreign key, the one constraint it may still violate."""
     for field in model._meta.refs:  # noqa: SIM110  (half the time of any())
         if values[field.name] is not None:
             return True
     return False
 
 
-def _stored(model: type[Row], values: dict[str, Any]) -> Row:
-    """Return the model of a row that was stored; a row it refers to needs no look-up."""
+def _to_model(model: type[Row], values: dict[str, Any]) -> Row:
+    """Return the model of a row that was inserted, with the rows it refers to."""
     related: dict[str, Any] = {}
     for field in model._meta.refs:
         if isinstance(row := values[field.name], BaseModel):
@@ -196,106 +199,105 @@ def _stored(model: type[Row], values: dict[str, Any]) -> Row:
 def insert_many(
     model: type[Row],
     rows: Iterable[Mapping[str, Any]],
-    prepare_one: Callable[[Mapping[str, Any]], dict[str, Any]],
-    insert_one: Callable[[dict[str, Any]], object],
+    prepare_row: Callable[[Mapping[str, Any]], dict[str, Any]],
+    insert_row: Callable[[dict[str, Any]], object],
 ) -> int:
-    """Store rows in one transaction, all or none, and return how many there were.
+    """Insert rows in one transaction, all or none, and return their number.
 
-    Where the database refuses a chunk, its rows are stored singly to say which one it was.
+    Where a batch fails, its rows are inserted one by one to name the invalid one.
     """
     if isinstance(rows, (str, bytes, Mapping)) or not isinstance(rows, Iterable):
         raise ValidationError(f"rows: {show(rows)} is not a series of mappings", field="rows")
 
-    def checked(index: int, row: object) -> dict[str, Any]:
+    def prepare_indexed(index: int, row: object) -> dict[str, Any]:
         try:
-            if type(row) is not dict and not isinstance(row, Mapping):  # the first is quicker
+            if type(row) is not dict and not isinstance(row, Mapping):  # the first is faster
                 raise ValidationError(f"{show(row)} is not a mapping of field names")
-            return prepare_one(row)
+            return prepare_row(row)
         except ValidationError as error:
-            _locate(error, index)
+            _add_index(error, index)
             raise
 
-    numbered = enumerate(rows)
+    indexed = enumerate(rows)
     count = 0
-    chunk = list(islice(numbered, ROWS_PER_CHUNK))  # no lock yet: their source may be slow
+    chunk = list(islice(indexed, ROWS_PER_CHUNK))  # before the lock, because a source may be slow
     with session_scope():
         while chunk:
-            if not stored_at_once(model, chunk, checked):
+            if not insert_batch(model, chunk, prepare_indexed):
                 for index, row in chunk:
-                    values = checked(index, row)
+                    values = prepare_indexed(index, row)
                     try:
-                        insert_one(values)
+                        insert_row(values)
                     except (ValidationError, DuplicateError) as error:
-                        _locate(error, index)
+                        _add_index(error, index)
                         raise
             count += len(chunk)
-            chunk = list(islice(numbered, ROWS_PER_CHUNK))
+            chunk = list(islice(indexed, ROWS_PER_CHUNK))
     return count
 
 
-def stored_at_once(
+def insert_batch(
     model: type[BaseModel],
     chunk: list[tuple[int, Mapping[str, Any]]],
-    checked: Callable[[int, object], dict[str, Any]],
+    prepare_indexed: Callable[[int, object], dict[str, Any]],
 ) -> bool:
-    """Store numbered rows, all or none, and return whether the database took them.
+    """Insert indexed rows, all or none, and return whether the database accepted them.
 
-    Each is checked when the database asks for it: a server stores others meanwhile.
+    Each row is validated when the database needs it, while a server stores earlier ones.
     """
-    names = tuple(checked(*chunk[0]))
-    query = insert_query(model, _given_by_some(model, names, chunk))
+    names = tuple(prepare_indexed(*chunk[0]))
+    query = insert_query(model, _batch_names_to_bind(model, names, chunk))
 
-    def bound() -> Iterator[list[Any]]:
+    def params() -> Iterator[list[Any]]:
         for index, row in chunk:
-            values = checked(index, row)
-            if len(values) != len(names):  # some bring their key, some do not
+            values = prepare_indexed(index, row)
+            if len(values) != len(names):  # some rows have a key, others do not
                 raise _NotAllStoredError
             try:
-                row_values = query.bind(values)
+                row_params = query.bind(values)
             except ValidationError as error:
-                _locate(error, index)
+                _add_index(error, index)
                 raise
-            yield row_values
+            yield row_params
 
     fields = [model._meta.fields[name] for name in query.names]
     try:
         with session_scope():
-            if db.insert_rows(query.sql, bound(), fields) < len(chunk):
+            if db.insert_rows(query.sql, params(), fields) < len(chunk):
                 raise _NotAllStoredError
     except (_NotAllStoredError, peewee.IntegrityError, peewee.DataError):
         return False
     return True
 
 
-def _given_by_some(
+def _batch_names_to_bind(
     model: type[BaseModel], names: tuple[str, ...], chunk: list[tuple[int, Mapping[str, Any]]]
 ) -> tuple[str, ...]:
-    """Return the names of which some row may have a value: it is in the row, or has a default."""
+    """Return the names of the fields for which some row has a value or a default."""
     if not (db.null_in_sql and _has_few_nullable(model)):
         return names
-    if not all(type(row) is dict for _, row in chunk):  # another mapping may find what it hides
+    if not all(type(row) is dict for _, row in chunk):  # get() of another mapping may find more
         return names
-    named: set[str] = set().union(*(row for _, row in chunk))
+    used: set[str] = set().union(*(row for _, row in chunk))
     fields = model._meta.fields
-    return tuple([name for name in names if name in named or fields[name].default is not None])
+    return tuple([name for name in names if name in used or fields[name].default is not None])
 
 
-def _locate(error: ValidationError | DuplicateError, index: int) -> None:
-    """Say in the message which of several rows was refused."""
+def _add_index(error: ValidationError | DuplicateError, index: int) -> None:
     error.args = (f"rows[{index}]: {error}",)
 
 
 def update(row: Row, changes: Mapping[str, Any]) -> None:
-    """Write the named fields and those assigned on `row` since it was loaded, and no others."""
+    """Write the changes and the fields assigned on `row` since it was loaded, and no others."""
     model = type(row)
     key = key_of(model).name
     for name in vars(row).keys() - ROW_ATTRIBUTES:
-        refuse_name(model, name, getattr(row, name))
+        refuse_unknown_field(model, name, getattr(row, name))
     loaded = values_of(row)
     values = {name: loaded[name] for name in assigned_names(row)} | dict(changes)
     for name, value in values.items():
         if name not in model._meta.fields:
-            refuse_name(model, name, value)
+            refuse_unknown_field(model, name, value)
         if name == key:
             raise ValidationError(f"{key}: cannot be changed; got {show(value)}", field=key)
     if not values:
@@ -303,23 +305,23 @@ def update(row: Row, changes: Mapping[str, Any]) -> None:
         raise ValidationError(
             f"nothing to change; name a field, as in update({name}, strategy='a')"
         )
-    ready = {name: check(model._meta.fields[name], value) for name, value in values.items()}
-    query = model.update(ready).where(key_of(model) == row.get_id())
+    cleaned = {name: _clean(model._meta.fields[name], value) for name, value in values.items()}
+    query = model.update(cleaned).where(key_of(model) == row.get_id())
     if not _write(model, True, query.execute):
-        raise _gone(row)
-    for name, value in ready.items():
+        raise _not_found(row)
+    for name, value in cleaned.items():
         setattr(row, name, value)
     assigned_names(row).clear()
 
 
 def delete(row: BaseModel) -> None:
-    """Delete one row; raise `NotFoundError` if it is gone already."""
+    """Delete one row, or raise `NotFoundError`."""
     model = type(row)
     if not model.delete().where(key_of(model) == row.get_id()).execute():
-        raise _gone(row)
+        raise _not_found(row)
 
 
-def _gone(row: BaseModel) -> NotFoundError:
+def _not_found(row: BaseModel) -> NotFoundError:
     return NotFoundError(
         f"{type(row).__name__} {row.get_id()} is not in {db.config.label}: deleted, or never stored"
     )
@@ -327,18 +329,18 @@ def _gone(row: BaseModel) -> NotFoundError:
 
 def _write(
     model: type[BaseModel],
-    in_statement: bool,
+    may_fail: bool,
     write: Callable[P, R],
     *args: P.args,
     **kwargs: P.kwargs,
 ) -> R:
-    """Write, and raise a violated constraint as the error the caller knows.
+    """Write, and raise a violated constraint as `ValidationError` or `DuplicateError`.
 
-    Where `in_statement`, a refused write alone is rolled back, not its transaction. That costs a
-    savepoint on a server, so a row that cannot violate a constraint is written without.
+    Where it `may_fail`, it is rolled back alone, not with its transaction. That costs a savepoint on
+    a server, so a row that cannot violate a constraint is written without.
     """
     try:
-        if not in_statement:
+        if not may_fail:
             return write(*args, **kwargs)
         with db.current().statement():
             return write(*args, **kwargs)
@@ -349,13 +351,11 @@ def _write(
 def constraint_error(model: type[BaseModel], error: peewee.PeeweeException) -> Exception:
     kind = db.violated_constraint(error)
     if kind == "reference":
-        names = [
+        missing = ", ".join(
             f"{field.name}: there is no such {parent.__name__}"
             for field, parent in model._meta.refs.items()
-        ]
-        return ValidationError(
-            f"{', '.join(names)}; record it first", field=names[0].partition(":")[0]
         )
+        return ValidationError(f"{missing}; record it first", field=missing.partition(":")[0])
     if kind == "unique":
         return DuplicateError(f"a {model.__name__} with these keys already exists")
     return ValidationError(f"it violates a constraint: {error}")

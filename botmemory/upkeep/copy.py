@@ -226,7 +226,7 @@ def _store(model: type[BaseModel], rows: list[Values]) -> None:
         return
     unchanged: Any = lambda _, row: row  # noqa: E731
     with session_scope():
-        if not write.stored_at_once(model, list(enumerate(rows)), unchanged):
+        if not write.insert_batch(model, list(enumerate(rows)), unchanged):
             for row in rows:
                 key = row[write.key_of(model).name]
                 try:

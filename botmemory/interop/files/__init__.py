@@ -203,7 +203,7 @@ def _reader(model: type[BaseModel], file: Path) -> Callable[[Line], dict[str, An
         values = {}
         for column, value in row.items():
             if column not in by_column:
-                write.refuse_name(model, column, value)
+                write.refuse_unknown_field(model, column, value)
             name = by_column[column].name
             values[name] = _read(name, kinds[column], value) if type(value) is str else value
         if id_of is not None and values.get(key) is None:

@@ -99,7 +99,7 @@ def _record_now(model: type[BaseModel], ready: list[Ready], issues: Issues) -> C
     chunk: Any = [(number, values) for number, (_, values) in enumerate(ready)]
     as_it_is: Any = lambda _, values: values  # noqa: E731
     try:
-        if write.stored_at_once(model, chunk, as_it_is):
+        if write.insert_batch(model, chunk, as_it_is):
             return Counter({True: len(ready)})
     except ValidationError:
         pass  # metadata that are too large
