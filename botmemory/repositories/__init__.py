@@ -1,4 +1,4 @@
-"""Plain functions that record and answer, one module for each subject."""
+"""Plain functions that record and query rows, in one module for each subject."""
 
 from . import positions, signals, trades
 

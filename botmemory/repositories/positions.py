@@ -1,4 +1,4 @@
-"""What the bot holds, derived from its trades: what it must know after a restart."""
+"""The open positions, computed from the recorded trades."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from ..queries import read, write
 
 __all__ = ["Position", "get", "get_all"]
 
-# 0.1 + 0.2 - 0.3 must be flat: quantities add up as the decimals they were written as
+# 0.1 + 0.2 - 0.3 must be 0: quantities are added as decimals, not as floats
 _EXACT = Context(prec=60)
 _FLAT = Decimal(0)
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """What is held of one symbol, and what its trades have earned by average cost.
+    """The position in one symbol and its realized PnL, by the average cost method.
 
     Attributes:
         symbol: The symbol.
-        quantity: Net, in the base currency; above 0 long, below 0 short, 0.0 flat.
-        average_entry_price: Of what is open, in the quote currency; None when flat.
-        realized_pnl: Of everything that was closed, in the quote currency, before fees.
-        fees: What all trades of the symbol have paid, by `fee_currency` (None where not given).
-        opened_at: The time of the trade that opened what is held, UTC; None when flat.
+        quantity: The net quantity in the base currency: above 0 long, below 0 short, 0.0 flat.
+        average_entry_price: Of the open quantity, in the quote currency; None when flat.
+        realized_pnl: The PnL of all closed quantities, in the quote currency, without fees.
+        fees: The fees of all trades of the symbol, by `fee_currency` (None where a trade has none).
+        opened_at: The time of the trade that opened the position, UTC; None when flat.
     """
 
     symbol: str
@@ -43,12 +43,12 @@ class Position:
 
 @checked_call
 def get(symbol: str, strategy: str | None = None) -> Position:
-    """Return the position in one symbol, flat where nothing is held or nothing was ever traded.
+    """Return the position in one symbol; it is flat where there are no trades.
 
-    The trades are taken in time order: those in the direction of the position change its average
-    entry price, those against it realize PnL at that price (average cost), and what goes beyond
-    flat opens the other side. All trades of the symbol are read, a few at a time: the result is
-    never a stored one, which a late fill or another program could leave behind.
+    Trades count in time order, by the average cost method: a trade in the direction of the position
+    changes its average entry price; a trade against it realizes PnL at that price, and the quantity
+    beyond flat opens a position in the other direction. All trades of the symbol are read, a few at
+    a time, so that trades recorded late or by another program count, too.
 
     Args:
         symbol: The symbol.
@@ -62,12 +62,12 @@ def get(symbol: str, strategy: str | None = None) -> Position:
 
 @checked_call
 def get_all(strategy: str | None = None) -> list[Position]:
-    """Return the open positions, by symbol in alphabetical order, each as `get` does.
+    """Return the open positions in alphabetical order of their symbols, each as `get` returns it.
 
     Args:
         strategy: Only the trades of this strategy; None for every strategy.
     """
-    # sorted here: each database has an alphabet of its own
+    # sorted here, because each database has its own collation
     symbols = sorted(read.distinct(Trade, "symbol", read.filters(Trade, strategy=strategy)))
     positions = [get(symbol, strategy) for symbol in symbols]
     return [position for position in positions if position.quantity]

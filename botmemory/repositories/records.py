@@ -1,9 +1,8 @@
-"""Record and read the rows of custom tables, as `trades` and `signals` do for theirs.
+"""Record and query the rows of custom tables, as `trades` and `signals` do for theirs.
 
-Each function takes the model first: a class on `BaseModel`, with one primary key. A model with a
-`timestamp` is asked in time order, any other one in the order of its key; `symbol` and `strategy`
-filter a query where the model has them. The tables themselves are made by the bot's own
-migrations.
+The first argument is the model: a subclass of `BaseModel` with a primary key of one field. Rows are
+ordered by `timestamp` where the model has one, otherwise by the key; `symbol` and `strategy` filter
+models that have these fields. Custom migrations create the tables.
 """
 
 from __future__ import annotations
@@ -42,10 +41,10 @@ def create(model: type[Row], /, **values: Any) -> Row:
 
     Args:
         model: The model of the table.
-        values: Fields and their values.
+        values: The values by field.
 
     Raises:
-        ValidationError: A value does not fit; the message names the field.
+        ValidationError: A value is invalid; the message names the field.
         DuplicateError: A row with its key or another unique value already exists.
         SchemaError: The table does not exist.
         DatabaseBusyError: Another writer held the database for longer than `busy_timeout`.
@@ -57,23 +56,23 @@ def create(model: type[Row], /, **values: Any) -> Row:
 
 @checked_call
 def create_many(model: type[BaseModel], rows: Iterable[Mapping[str, Any]]) -> int:
-    """Record any number of rows in one transaction, all or none.
+    """Record many rows in one transaction, all or none.
 
-    A generator is read as it goes: its first 5,000 rows before the transaction begins, the others
-    while it is open, and on SQLite every other writer waits for it.
+    The first 5,000 rows of a generator are read before the transaction begins, the others while it
+    is open; on SQLite all other writers wait meanwhile.
 
     Args:
         model: The model of the table.
         rows: Mappings of field names to values.
 
     Returns:
-        How many were recorded.
+        The number of recorded rows.
 
     Raises:
-        ValidationError: As from `create`, naming the row: `rows[2]: equity: ...`.
-        DuplicateError: As from `create`, naming the row.
-        DatabaseBusyError: As from `create`.
-        StorageError: As from `create`.
+        ValidationError: As for `create`, naming the row: `rows[2]: equity: ...`.
+        DuplicateError: As for `create`, naming the row.
+        DatabaseBusyError: As for `create`.
+        StorageError: As for `create`.
     """
     _require_model(model)
     return write.insert_many(
@@ -89,7 +88,7 @@ def get_by_id(model: type[Row], id: Any) -> Row | None:
     """Return the row with this primary key, or None.
 
     Raises:
-        ValidationError: The key does not fit its field.
+        ValidationError: The key is invalid.
     """
     _require_model(model)
     return read.get_by_id(model, id)
@@ -103,7 +102,7 @@ def get_all(
 
     Args:
         model: The model of the table.
-        limit: At most so many; None for all.
+        limit: The maximum number of rows; None for all.
         strategy: Only the rows of this strategy; None for every strategy.
     """
     _require_model(model)
@@ -119,7 +118,7 @@ def get_by_symbol(
     Args:
         model: The model of the table.
         symbol: The symbol.
-        limit: At most so many; None for all.
+        limit: The maximum number of rows; None for all.
         strategy: Only the rows of this strategy; None for every strategy.
     """
     _require_model(model)
@@ -135,12 +134,12 @@ def get_latest(
     *,
     strategy: str | None = None,
 ) -> list[Row]:
-    """Return the latest rows, newest first, whatever the order they were recorded in.
+    """Return the rows with the latest timestamps, newest first.
 
     Args:
         model: The model of the table.
         symbol: Only the rows of this symbol; None for every symbol.
-        limit: At most so many; None for all.
+        limit: The maximum number of rows; None for all.
         strategy: Only the rows of this strategy; None for every strategy.
     """
     _require_model(model)
@@ -156,17 +155,17 @@ def get_by_date_range(
     *,
     strategy: str | None = None,
 ) -> list[Row]:
-    """Return the rows of a time span in time order, both ends included.
+    """Return the rows of a time range, oldest first, both ends included.
 
     Args:
-        model: The model of the table, which has a `timestamp`.
+        model: The model of the table, with a `timestamp`.
         symbol: Only the rows of this symbol; None for every symbol.
-        start_date: The first time; naive datetimes are taken as UTC.
-        end_date: The last time; naive datetimes are taken as UTC.
+        start_date: The start, included; a naive datetime is taken as UTC.
+        end_date: The end, included; a naive datetime is taken as UTC.
         strategy: Only the rows of this strategy; None for every strategy.
 
     Raises:
-        ValidationError: The end is before the start, or the model has no `timestamp`.
+        ValidationError: `end_date` is before `start_date`, or the model has no `timestamp`.
     """
     _require_model(model)
     write.required("start_date", start_date)
@@ -184,17 +183,17 @@ def iterate(
     start_date: datetime | None = None,
     end_date: datetime | None = None,
 ) -> Iterator[Row]:
-    """Yield rows in time order, any number of them in constant memory, as `trades.iterate` does.
+    """Yield rows in time order, in constant memory, with the guarantees of `trades.iterate`.
 
     Args:
         model: The model of the table.
         symbol: Only the rows of this symbol; None for every symbol.
         strategy: Only the rows of this strategy; None for every strategy.
-        start_date: The first time, included; None for the beginning.
-        end_date: The last time, included; None for the end.
+        start_date: The start, included; a naive datetime is taken as UTC; None for no limit.
+        end_date: The end, included; a naive datetime is taken as UTC; None for no limit.
 
     Raises:
-        ValidationError: An argument does not fit; raised by the call, not by the loop.
+        ValidationError: An argument is invalid. It is raised by the call, not by the loop.
         StorageError: The database cannot be read.
     """
     _require_model(model)
@@ -203,7 +202,7 @@ def iterate(
 
 @checked_call
 def count(model: type[BaseModel], symbol: str | None = None, *, strategy: str | None = None) -> int:
-    """Return how many rows there are.
+    """Return the number of rows.
 
     Args:
         model: The model of the table.
@@ -216,20 +215,20 @@ def count(model: type[BaseModel], symbol: str | None = None, *, strategy: str | 
 
 @checked_call
 def update(row: Row, /, **changes: Any) -> Row:
-    """Write the named fields, and those assigned on `row` since it was read; return `row`.
+    """Write the given fields and those assigned on `row` since it was read; return `row`.
 
-    No other field is written: a stale copy does not revert what others changed.
+    Other fields are not written: a stale copy does not revert the changes of others.
 
     Args:
-        row: A row that was recorded.
-        changes: Fields and their new values; the key cannot change.
+        row: A recorded row.
+        changes: The fields to write; the key cannot be changed.
 
     Raises:
-        ValidationError: A value does not fit, or there is no such field.
-        NotFoundError: The row was deleted.
-        DuplicateError: Another row has a unique value.
+        ValidationError: A value is invalid, or there is no such field.
+        NotFoundError: The row is not in the database.
+        DuplicateError: Another row has the same unique value.
     """
-    write.require(_model_of(row), row)
+    write.require(BaseModel, row)
     write.update(row, changes)
     return row
 
@@ -239,9 +238,9 @@ def delete(row: BaseModel) -> None:
     """Delete one row.
 
     Raises:
-        NotFoundError: It was deleted before.
+        NotFoundError: The row is not in the database.
     """
-    write.require(_model_of(row), row)
+    write.require(BaseModel, row)
     write.delete(row)
 
 
@@ -252,18 +251,14 @@ def _insert(model: type[Row], values: dict[str, Any]) -> Row:
     row = write.insert_if_new(model, values)
     if row is not None:
         return row
-    there = values[key.name]
-    if read.get_by_id(model, there) is None:  # it is another unique value
+    key_value = values[key.name]
+    if read.get_by_id(model, key_value) is None:  # another unique value is the duplicate
         raise DuplicateError(f"a {model.__name__} with these unique values already exists")
-    raise DuplicateError(f"{model.__name__} {there} already exists", id=there)
-
-
-def _model_of(row: BaseModel) -> type[BaseModel]:
-    return type(row) if isinstance(row, BaseModel) else BaseModel
+    raise DuplicateError(f"{model.__name__} {key_value} already exists", id=key_value)
 
 
 def _require_model(model: type[BaseModel]) -> None:
-    """Refuse what is not the model of a table whose rows can be found again."""
+    """Raise `ValidationError` for anything but a model with a primary key of one field."""
     if not isinstance(model, type) or not issubclass(model, BaseModel) or model is BaseModel:
         raise ValidationError(
             f"model: {show(model)} is not a model; pass a class on botmemory's BaseModel",

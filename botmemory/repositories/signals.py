@@ -1,6 +1,6 @@
-"""Record signals and ask for them again.
+"""Record and query signals.
 
-Times are in UTC. Lists come newest first: by timestamp, then by id.
+Times are in UTC. Lists are newest first: by timestamp, then by id.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ __all__ = [
 
 
 class SignalChanges(TypedDict, total=False):
-    """What `update` may change."""
+    """The fields that `update` can write."""
 
     timestamp: datetime
     symbol: str
@@ -67,13 +67,14 @@ def create(
 
     Args:
         symbol: 1 to 64 printable characters, as the exchange writes it.
-        signal_value: 1 (buy), -1 (sell) or 0 (nothing).
-        signal_metadata: Any JSON value, such as the indicators the bot saw.
-        timestamp: Now unless given; naive datetimes are taken as UTC.
+        signal_value: 1 (buy), -1 (sell) or 0 (neutral).
+        signal_metadata: Any JSON value, such as the indicators that led to the signal.
+        timestamp: The time of the signal; a naive datetime is taken as UTC; None for the current
+            time.
         strategy: The name of the strategy.
 
     Raises:
-        ValidationError: A value does not fit; the message names the field.
+        ValidationError: A value is invalid; the message names the field.
         DatabaseBusyError: Another writer held the database for longer than `busy_timeout`.
         StorageError: The database cannot be written.
     """
@@ -92,21 +93,21 @@ def create(
 
 @checked_call
 def create_many(rows: Iterable[NewSignal]) -> int:
-    """Record any number of signals in one transaction, all or none.
+    """Record many signals in one transaction, all or none.
 
-    A generator is read as it goes: its first 5,000 rows before the transaction begins, the others
-    while it is open, and on SQLite every other writer waits for it.
+    The first 5,000 rows of a generator are read before the transaction begins, the others while it
+    is open; on SQLite all other writers wait meanwhile.
 
     Args:
         rows: Mappings with the arguments of `create`.
 
     Returns:
-        How many were recorded.
+        The number of recorded rows.
 
     Raises:
-        ValidationError: As from `create`, naming the row: `rows[2]: symbol: ...`.
-        DatabaseBusyError: As from `create`.
-        StorageError: As from `create`.
+        ValidationError: As for `create`, naming the row: `rows[2]: symbol: ...`.
+        DatabaseBusyError: As for `create`.
+        StorageError: As for `create`.
     """
     return write.insert_many(Signal, rows, _prepare, _insert)
 
@@ -116,7 +117,7 @@ def get_by_id(id: int) -> Signal | None:
     """Return the signal with this id, or None.
 
     Raises:
-        ValidationError: The id is no int.
+        ValidationError: The id is not an int.
     """
     return read.get_by_id(Signal, id)
 
@@ -126,7 +127,7 @@ def get_all(limit: int | None = None, *, strategy: str | None = None) -> list[Si
     """Return the signals, newest first.
 
     Args:
-        limit: At most so many; None for all.
+        limit: The maximum number of rows; None for all.
         strategy: Only the signals of this strategy; None for every strategy.
     """
     return read.newest_first(Signal, read.filters(Signal, strategy=strategy), limit)
@@ -140,7 +141,7 @@ def get_by_symbol(
 
     Args:
         symbol: The symbol.
-        limit: At most so many; None for all.
+        limit: The maximum number of rows; None for all.
         strategy: Only the signals of this strategy; None for every strategy.
     """
     filters = read.filters(Signal, write.required("symbol", symbol), strategy)
@@ -151,11 +152,11 @@ def get_by_symbol(
 def get_latest(
     symbol: str | None = None, limit: int | None = 10, *, strategy: str | None = None
 ) -> list[Signal]:
-    """Return the latest signals, newest first, whatever the order they were recorded in.
+    """Return the signals with the latest timestamps, newest first.
 
     Args:
         symbol: Only the signals of this symbol; None for every symbol.
-        limit: At most so many; None for all.
+        limit: The maximum number of rows; None for all.
         strategy: Only the signals of this strategy; None for every strategy.
     """
     return read.newest_first(Signal, read.filters(Signal, symbol, strategy), limit)
@@ -169,16 +170,16 @@ def get_by_date_range(
     *,
     strategy: str | None = None,
 ) -> list[Signal]:
-    """Return the signals of a time span in time order, both ends included.
+    """Return the signals of a time range, oldest first, both ends included.
 
     Args:
         symbol: Only the signals of this symbol; None for every symbol.
-        start_date: The first time; naive datetimes are taken as UTC.
-        end_date: The last time; naive datetimes are taken as UTC.
+        start_date: The start, included; a naive datetime is taken as UTC.
+        end_date: The end, included; a naive datetime is taken as UTC.
         strategy: Only the signals of this strategy; None for every strategy.
 
     Raises:
-        ValidationError: The end is before the start.
+        ValidationError: `end_date` is before `start_date`.
     """
     write.required("start_date", start_date)
     write.required("end_date", end_date)
@@ -197,13 +198,13 @@ def get_by_signal_value(
     """Return the signals of one value, newest first.
 
     Args:
-        signal_value: 1 (buy), -1 (sell) or 0 (nothing).
+        signal_value: 1 (buy), -1 (sell) or 0 (neutral).
         symbol: Only the signals of this symbol; None for every symbol.
-        limit: At most so many; None for all.
+        limit: The maximum number of rows; None for all.
         strategy: Only the signals of this strategy; None for every strategy.
     """
     filters = read.filters(Signal, symbol, strategy)
-    filters["signal_value"] = _value(write.required("signal_value", signal_value))
+    filters["signal_value"] = _clean_value(write.required("signal_value", signal_value))
     return read.newest_first(Signal, filters, limit)
 
 
@@ -218,24 +219,25 @@ def get_by_metadata(
     limit: int | None = None,
     strategy: str | None = None,
 ) -> list[Signal]:
-    """Return the signals whose metadata has a key with a value that fits, newest first.
+    """Return the signals whose metadata has a key, newest first, filtered by its value.
 
     Args:
-        key: The key; a dotted one reaches inside: `"bands.upper"`.
-        equals: Text, a number, True or False, which finds its own kind: 20 finds 20.0, not "20"
-            and not True. A datetime, a UUID or a member of an Enum finds what was recorded of it.
-        minimum: The least number, included.
-        maximum: The greatest number, included.
+        key: The key; a dotted one is the key of a nested object: `"bands.upper"`.
+        equals: The value: text, a number, True or False. Values of another JSON type are not equal:
+            20 matches 20.0, but neither "20" nor True. A datetime, a UUID or a member of an Enum
+            matches the text or number that was recorded for it. None for any value.
+        minimum: The lower bound, included; only numbers match; None for no bound.
+        maximum: The upper bound, included; only numbers match; None for no bound.
         symbol: Only the signals of this symbol; None for every symbol.
-        limit: At most so many; None for all.
+        limit: The maximum number of rows; None for all.
         strategy: Only the signals of this strategy; None for every strategy.
 
     Raises:
-        ValidationError: The key or a value cannot be looked for.
+        ValidationError: An argument is invalid, such as an empty key or a list in `equals`.
     """
-    key = checked_key(key)
-    bounds = [_number(name, value) for name, value in (("minimum", minimum), ("maximum", maximum))]
-    match = db.json_match(Signal.signal_metadata, key.split("."), _comparable(equals), *bounds)
+    path = checked_key(key).split(".")
+    lower, upper = _finite_or_none("minimum", minimum), _finite_or_none("maximum", maximum)
+    match = db.json_match(Signal.signal_metadata, path, _to_json_scalar(equals), lower, upper)
     query = read.select_where(Signal, read.filters(Signal, symbol, strategy), match)
     return read.fetch(query.limit(read.checked_limit(limit)))
 
@@ -248,20 +250,20 @@ def iterate(
     start_date: datetime | None = None,
     end_date: datetime | None = None,
 ) -> Iterator[Signal]:
-    """Yield signals in time order, any number of them in constant memory.
+    """Yield signals in time order, in constant memory.
 
-    On SQLite, signals recorded meanwhile are seen where they come later in time; on PostgreSQL the
-    result is of one time. No lock is held between two rows: the loop may record, and may take its
-    time. Inside `session_scope()` finish it there.
+    No lock is held between two rows, so that the loop may record and may be slow. Signals recorded
+    meanwhile with a later timestamp are yielded on SQLite; on PostgreSQL the result is one
+    snapshot. An iterator that is made inside `session_scope()` must be finished inside it.
 
     Args:
         symbol: Only the signals of this symbol; None for every symbol.
         strategy: Only the signals of this strategy; None for every strategy.
-        start_date: The first time, included; None for the beginning.
-        end_date: The last time, included; None for the end.
+        start_date: The start, included; a naive datetime is taken as UTC; None for no limit.
+        end_date: The end, included; a naive datetime is taken as UTC; None for no limit.
 
     Raises:
-        ValidationError: An argument does not fit; raised by the call, not by the loop.
+        ValidationError: An argument is invalid. It is raised by the call, not by the loop.
         StorageError: The database cannot be read.
     """
     return read.stream(Signal, read.filters(Signal, symbol, strategy, start_date, end_date))
@@ -271,7 +273,7 @@ def iterate(
 def get_signal_count(
     symbol: str | None = None, signal_value: int | None = None, *, strategy: str | None = None
 ) -> int:
-    """Return how many signals there are.
+    """Return the number of signals.
 
     Args:
         symbol: Only the signals of this symbol; None for every symbol.
@@ -280,23 +282,23 @@ def get_signal_count(
     """
     filters = read.filters(Signal, symbol, strategy)
     if signal_value is not None:
-        filters["signal_value"] = _value(signal_value)
+        filters["signal_value"] = _clean_value(signal_value)
     return read.count(Signal, filters)
 
 
 @checked_call
 def update(signal: Signal, **changes: Unpack[SignalChanges]) -> Signal:
-    """Write the named fields, and those assigned on `signal` since it was read; return `signal`.
+    """Write the given fields and those assigned on `signal` since it was read; return `signal`.
 
-    No other field is written: a stale copy does not revert what others changed.
+    Other fields are not written: a stale copy does not revert the changes of others.
 
     Args:
-        signal: A signal that was recorded.
-        changes: Fields and their new values; the id cannot change.
+        signal: A recorded signal.
+        changes: The fields to write; the id cannot be changed.
 
     Raises:
-        ValidationError: A value does not fit, or there is no such field.
-        NotFoundError: The signal was deleted.
+        ValidationError: A value is invalid, or there is no such field.
+        NotFoundError: The signal is not in the database.
     """
     write.require(Signal, signal)
     write.update(signal, changes)
@@ -305,10 +307,10 @@ def update(signal: Signal, **changes: Unpack[SignalChanges]) -> Signal:
 
 @checked_call
 def delete(signal: Signal) -> None:
-    """Delete a signal; the trades it led to stay, without it.
+    """Delete a signal; its trades remain, and their `signal` becomes None.
 
     Raises:
-        NotFoundError: It was deleted before.
+        NotFoundError: The signal is not in the database.
     """
     write.require(Signal, signal)
     write.delete(signal)
@@ -322,18 +324,18 @@ def _insert(values: dict[str, Any]) -> Signal:
     return write.insert_autoincrement(Signal, values)
 
 
-def _value(signal_value: int) -> int:
+def _clean_value(signal_value: int) -> int:
     field: Any = Signal.signal_value
     value: int = field.clean(signal_value)
     return value
 
 
-def _number(name: str, value: Any) -> float | None:
+def _finite_or_none(name: str, value: Any) -> float | None:
     return None if value is None else to_finite(name, value)
 
 
-def _comparable(value: Any) -> str | float | bool | None:
-    """Return what `equals` may be compared with in JSON."""
+def _to_json_scalar(value: Any) -> str | float | bool | None:
+    """Return `equals` as text, a number or a bool."""
     if value is None:
         return None
     plain = plain_json(value, "equals", 0)

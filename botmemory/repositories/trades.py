@@ -1,7 +1,7 @@
-"""Record trades and read them again.
+"""Record and query trades.
 
 Prices, PnL and fees are in the quote currency of the symbol (fees in `fee_currency` where given),
-quantities in its base currency, times in UTC. Lists come newest first: by timestamp, then by id.
+quantities in its base currency, times in UTC. Lists are newest first: by timestamp, then by id.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ __all__ = [
 
 
 class TradeChanges(TypedDict, total=False):
-    """What `update` may change."""
+    """The fields that `update` can write."""
 
     timestamp: datetime
     symbol: str
@@ -95,27 +95,29 @@ def create(
     Args:
         symbol: 1 to 64 printable characters, as the exchange writes it.
         side: `"buy"` or `"sell"`, or an `OrderSide`.
-        price: Of one unit, in the quote currency of the symbol.
-        quantity: Above 0, in the base currency of the symbol.
-        pnl: What the trade realized, as the bot counts it, in the quote currency.
-        timestamp: Now unless given; naive datetimes are taken as UTC.
-        id: A UUID; a new one, ordered by time, unless given.
+        price: The price of one unit, above 0, in the quote currency of the symbol.
+        quantity: The quantity, above 0, in the base currency of the symbol.
+        pnl: The realized PnL as the bot computes it, in the quote currency.
+        timestamp: The time of the trade; a naive datetime is taken as UTC; None for the current
+            time.
+        id: A UUID; None for a new time-ordered one.
         signal: The signal that led to the trade, or its id.
         strategy: The name of the strategy.
-        fee: Negative for a rebate.
+        fee: The fee; a negative one is a rebate.
         fee_currency: The currency of the fee.
-        exchange: The exchange; needed where there is an `exchange_trade_id`.
-        exchange_trade_id: The exchange's own id, unique for exchange and symbol.
+        exchange: The name of the exchange; required with `exchange_trade_id`.
+        exchange_trade_id: The id that the exchange gave to the fill, unique together with
+            `exchange` and `symbol`.
         trade_metadata: Any JSON value.
 
     Raises:
-        ValidationError: A value does not fit; the message names the field.
-        DuplicateError: The id, or the exchange's id, was recorded before; `error.id` is the id of
-            that trade.
+        ValidationError: A value is invalid; the message names the field.
+        DuplicateError: A trade with the id, or with the exchange's id, already exists; `error.id`
+            is its id.
         DatabaseBusyError: Another writer held the database for longer than `busy_timeout`.
         StorageError: The database cannot be written.
     """
-    return _insert_new(
+    return _insert(
         _prepare(
             {
                 "symbol": symbol,
@@ -139,24 +141,24 @@ def create(
 
 @checked_call
 def create_many(rows: Iterable[NewTrade]) -> int:
-    """Record any number of trades in one transaction, all or none.
+    """Record many trades in one transaction, all or none.
 
-    A generator is read as it goes: its first 5,000 rows before the transaction begins, the others
-    while it is open, and on SQLite every other writer waits for it.
+    The first 5,000 rows of a generator are read before the transaction begins, the others while it
+    is open; on SQLite all other writers wait meanwhile.
 
     Args:
         rows: Mappings with the arguments of `create`.
 
     Returns:
-        How many were recorded.
+        The number of recorded rows.
 
     Raises:
-        ValidationError: As from `create`, naming the row: `rows[2]: price: ...`.
-        DuplicateError: As from `create`, naming the row.
-        DatabaseBusyError: As from `create`.
-        StorageError: As from `create`.
+        ValidationError: As for `create`, naming the row: `rows[2]: price: ...`.
+        DuplicateError: As for `create`, naming the row.
+        DatabaseBusyError: As for `create`.
+        StorageError: As for `create`.
     """
-    return write.insert_many(Trade, rows, _prepare, _insert_new)
+    return write.insert_many(Trade, rows, _prepare, _insert)
 
 
 @checked_call
@@ -177,19 +179,20 @@ def get_or_create(
     fee_currency: str | None = None,
     trade_metadata: Any = None,
 ) -> tuple[Trade, bool]:
-    """Record a fill once, however often and from however many processes it is reported.
+    """Record a fill unless a trade with its exchange id already exists.
 
-    The arguments are those of `create`. The exchange's id counts together with exchange and symbol.
+    Any number of threads and processes may report the same fill; it is recorded once. The arguments
+    are those of `create`.
 
     Returns:
-        The trade, and True where it was recorded now; or the one that was recorded before,
-        unchanged, and False.
+        The trade, and True where this call recorded it; or the existing trade, unchanged, and
+        False.
 
     Raises:
-        ValidationError: As from `create`.
+        ValidationError: As for `create`.
         DuplicateError: `id` was given and another trade has it.
-        DatabaseBusyError: As from `create`.
-        StorageError: As from `create`.
+        DatabaseBusyError: As for `create`.
+        StorageError: As for `create`.
     """
     write.required("exchange_trade_id", exchange_trade_id)
     values = _prepare(
@@ -213,10 +216,10 @@ def get_or_create(
     trade = write.insert_if_new(Trade, values)
     if trade is not None:
         return trade, True
-    there = _same_fill(values)
-    if there is None:
-        raise _duplicate(values)
-    return there, False
+    existing = _find_fill(values)
+    if existing is None:
+        raise _duplicate_error(values)
+    return existing, False
 
 
 @checked_call
@@ -224,7 +227,7 @@ def get_by_id(id: uuid.UUID | str) -> Trade | None:
     """Return the trade with this id, or None.
 
     Raises:
-        ValidationError: The id is no UUID.
+        ValidationError: The id is not a UUID.
     """
     return read.get_by_id(Trade, id)
 
@@ -234,7 +237,7 @@ def get_all(limit: int | None = None, *, strategy: str | None = None) -> list[Tr
     """Return the trades, newest first.
 
     Args:
-        limit: At most so many; None for all.
+        limit: The maximum number of rows; None for all.
         strategy: Only the trades of this strategy; None for every strategy.
     """
     return read.newest_first(Trade, read.filters(Trade, strategy=strategy), limit)
@@ -248,7 +251,7 @@ def get_by_symbol(
 
     Args:
         symbol: The symbol.
-        limit: At most so many; None for all.
+        limit: The maximum number of rows; None for all.
         strategy: Only the trades of this strategy; None for every strategy.
     """
     filters = read.filters(Trade, write.required("symbol", symbol), strategy)
@@ -259,11 +262,11 @@ def get_by_symbol(
 def get_latest(
     symbol: str | None = None, limit: int | None = 10, *, strategy: str | None = None
 ) -> list[Trade]:
-    """Return the latest trades, newest first, whatever the order they were recorded in.
+    """Return the trades with the latest timestamps, newest first.
 
     Args:
         symbol: Only the trades of this symbol; None for every symbol.
-        limit: At most so many; None for all.
+        limit: The maximum number of rows; None for all.
         strategy: Only the trades of this strategy; None for every strategy.
     """
     return read.newest_first(Trade, read.filters(Trade, symbol, strategy), limit)
@@ -277,16 +280,16 @@ def get_by_date_range(
     *,
     strategy: str | None = None,
 ) -> list[Trade]:
-    """Return the trades of a time span in time order, both ends included.
+    """Return the trades of a time range, oldest first, both ends included.
 
     Args:
         symbol: Only the trades of this symbol; None for every symbol.
-        start_date: The first time; naive datetimes are taken as UTC.
-        end_date: The last time; naive datetimes are taken as UTC.
+        start_date: The start, included; a naive datetime is taken as UTC.
+        end_date: The end, included; a naive datetime is taken as UTC.
         strategy: Only the trades of this strategy; None for every strategy.
 
     Raises:
-        ValidationError: The end is before the start.
+        ValidationError: `end_date` is before `start_date`.
     """
     write.required("start_date", start_date)
     write.required("end_date", end_date)
@@ -302,20 +305,20 @@ def iterate(
     start_date: datetime | None = None,
     end_date: datetime | None = None,
 ) -> Iterator[Trade]:
-    """Yield trades in time order, any number of them in constant memory.
+    """Yield trades in time order, in constant memory.
 
-    On SQLite, trades recorded meanwhile are seen where they come later in time; on PostgreSQL the
-    result is of one time. No lock is held between two rows: the loop may record, and may take its
-    time. Inside `session_scope()` finish it there.
+    No lock is held between two rows, so that the loop may record and may be slow. Trades recorded
+    meanwhile with a later timestamp are yielded on SQLite; on PostgreSQL the result is one
+    snapshot. An iterator that is made inside `session_scope()` must be finished inside it.
 
     Args:
         symbol: Only the trades of this symbol; None for every symbol.
         strategy: Only the trades of this strategy; None for every strategy.
-        start_date: The first time, included; None for the beginning.
-        end_date: The last time, included; None for the end.
+        start_date: The start, included; a naive datetime is taken as UTC; None for no limit.
+        end_date: The end, included; a naive datetime is taken as UTC; None for no limit.
 
     Raises:
-        ValidationError: An argument does not fit; raised by the call, not by the loop.
+        ValidationError: An argument is invalid. It is raised by the call, not by the loop.
         StorageError: The database cannot be read.
     """
     return read.stream(Trade, read.filters(Trade, symbol, strategy, start_date, end_date))
@@ -323,9 +326,9 @@ def iterate(
 
 @checked_call
 def get_total_pnl(symbol: str | None = None, *, strategy: str | None = None) -> float:
-    """Return the sum of the recorded PnL, 0.0 where there is none.
+    """Return the sum of the recorded PnL, or 0.0.
 
-    It is in the quote currency: name a symbol where symbols have different ones.
+    It is in the quote currency: pass a symbol where symbols have different quote currencies.
 
     Args:
         symbol: Only the trades of this symbol; None for every symbol.
@@ -336,7 +339,7 @@ def get_total_pnl(symbol: str | None = None, *, strategy: str | None = None) -> 
 
 @checked_call
 def get_trade_count(symbol: str | None = None, *, strategy: str | None = None) -> int:
-    """Return how many trades there are.
+    """Return the number of trades.
 
     Args:
         symbol: Only the trades of this symbol; None for every symbol.
@@ -347,18 +350,18 @@ def get_trade_count(symbol: str | None = None, *, strategy: str | None = None) -
 
 @checked_call
 def update(trade: Trade, **changes: Unpack[TradeChanges]) -> Trade:
-    """Write the named fields, and those assigned on `trade` since it was read; return `trade`.
+    """Write the given fields and those assigned on `trade` since it was read; return `trade`.
 
-    No other field is written: a stale copy does not revert what others changed.
+    Other fields are not written: a stale copy does not revert the changes of others.
 
     Args:
-        trade: A trade that was recorded.
-        changes: Fields and their new values; the id cannot change.
+        trade: A recorded trade.
+        changes: The fields to write; the id cannot be changed.
 
     Raises:
-        ValidationError: A value does not fit, or there is no such field.
-        NotFoundError: The trade was deleted.
-        DuplicateError: Another trade has the exchange's id.
+        ValidationError: A value is invalid, or there is no such field.
+        NotFoundError: The trade is not in the database.
+        DuplicateError: Another trade has the same exchange id.
     """
     write.require(Trade, trade)
     write.update(trade, changes)
@@ -370,42 +373,42 @@ def delete(trade: Trade) -> None:
     """Delete a trade.
 
     Raises:
-        NotFoundError: It was deleted before.
+        NotFoundError: The trade is not in the database.
     """
     write.require(Trade, trade)
     write.delete(trade)
 
 
 def _prepare(values: Mapping[str, Any]) -> dict[str, Any]:
-    ready = write.prepare(Trade, values)
-    if ready["exchange_trade_id"] is not None and ready["exchange"] is None:
+    row = write.prepare(Trade, values)
+    if row["exchange_trade_id"] is not None and row["exchange"] is None:
         raise ValidationError(
             "exchange: an exchange_trade_id needs the exchange it comes from", field="exchange"
         )
-    return ready
+    return row
 
 
-def _insert_new(values: dict[str, Any]) -> Trade:
+def _insert(values: dict[str, Any]) -> Trade:
     trade = write.insert_if_new(Trade, values)
     if trade is None:
-        raise _duplicate(values)
+        raise _duplicate_error(values)
     return trade
 
 
-def _same_fill(values: dict[str, Any]) -> Trade | None:
-    """Return the trade the exchange has reported under the same id."""
+def _find_fill(values: dict[str, Any]) -> Trade | None:
+    """Return the trade with the same id of the exchange."""
     if values["exchange_trade_id"] is None:
         return None
     fill = {name: values[name] for name in ("exchange", "symbol", "exchange_trade_id")}
     return read.find(Trade, fill)
 
 
-def _duplicate(values: dict[str, Any]) -> DuplicateError:
-    there = _same_fill(values)
-    if there is None:
+def _duplicate_error(values: dict[str, Any]) -> DuplicateError:
+    existing = _find_fill(values)
+    if existing is None:
         return DuplicateError(f"trade {values['id']} already exists", id=values["id"])
     return DuplicateError(
         f"{values['exchange']} trade {values['exchange_trade_id']} of {values['symbol']} already "
-        f"exists, as trade {there.id}; get_or_create() returns it",
-        id=there.id,
+        f"exists, as trade {existing.id}; get_or_create() returns it",
+        id=existing.id,
     )
