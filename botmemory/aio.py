@@ -1,4 +1,4 @@
-"""The door for asyncio bots: run a function on a worker thread with its own connection."""
+"""asyncio: run a function on a worker thread with its own connection."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _pools: weakref.WeakKeyDictionary[Backend, ThreadPoolExecutor] = weakref.WeakKeyDictionary()
-_here = threading.local()
+_local = threading.local()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_pools.clear)  # the threads are the parent's
 
@@ -34,26 +34,26 @@ if hasattr(os, "register_at_fork"):
 async def run(function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
     """Call a function on a worker thread and return what it returns.
 
-    The event loop never waits for the disk. Calls of different tasks are transactions of their own.
+    The event loop never waits for the disk. Calls of different tasks are separate transactions.
     There are as many workers as calls that run or wait at once, at most `async_workers`. A call
-    that was cancelled while it waited for a worker does nothing; one that had begun goes on to its
-    end. A `:memory:` database, which has no disk and one thread, is used on the thread of the loop.
+    that is cancelled while it waits for a worker does nothing; a call that has begun continues to
+    its end. A `:memory:` database belongs to one thread and is used on the thread of the loop.
 
     Args:
-        function: Any repository function, or one of the caller's with its own `session_scope()`.
+        function: A repository function, or one of the caller's with its own `session_scope()`.
         args: Its positional arguments.
         kwargs: Its keyword arguments.
 
     Raises:
         NotInitializedError: No database is open.
-        ValidationError: `function` is no plain function.
-        DatabaseBusyError: The caller's own `session_scope()` is open, for which the worker would
-            wait.
+        ValidationError: `function` is a coroutine function, is not callable or returns a generator,
+            or the event loop is not one of asyncio.
+        DatabaseBusyError: The caller's own `session_scope()` is open; the worker would wait for it.
     """
     if inspect.iscoroutinefunction(function) or not callable(function):
         raise ValidationError(f"function: {show(function)} is not a plain function")
     database = db.current()
-    call: Callable[[], R] = partial(_finished, function, *args, **kwargs)
+    call: Callable[[], R] = partial(_call, function, *args, **kwargs)
     if database.config.in_memory:
         return call()
 
@@ -77,27 +77,27 @@ async def run(function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) ->
     return await loop.run_in_executor(_pool(database), context.run, work)
 
 
-def _finished(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+def _call(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     result = function(*args, **kwargs)
     if isinstance(result, types.GeneratorType):
         result.close()
         raise ValidationError(
             f"function: {show(function)} returns a generator, which would read on the event loop; "
-            "run a function that uses it up, such as lambda: list(trades.iterate())"
+            "run a function that consumes it, such as lambda: list(trades.iterate())"
         )
     return result
 
 
 def _pool(database: Backend) -> ThreadPoolExecutor:
-    """Return the workers of this database; their threads, and connections, end with it."""
+    """Return the workers of a database; closing the database ends their threads."""
     pool = _pools.get(database)
     if pool is None:
         pool = _pools[database] = ThreadPoolExecutor(
             database.config.async_workers, thread_name_prefix="botmemory", initializer=_mark_worker
         )
-        database.at_close.append(lambda: pool.shutdown(wait=not hasattr(_here, "is_worker")))
+        database.at_close.append(lambda: pool.shutdown(wait=not hasattr(_local, "is_worker")))
     return pool
 
 
 def _mark_worker() -> None:
-    _here.is_worker = True  # which closes the database without waiting for itself
+    _local.is_worker = True  # close_db() in a worker must not wait for the worker itself
