@@ -1,4 +1,4 @@
-"""custom table beside botmemory's: its model and its folder of migrations."""
+"""Custom tables beside those of botmemory: their models, and a folder with their migrations."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from botmemory.uuid7 import uuid7
 
 
 class EquitySnapshot(BaseModel):
-    """What the account was worth at a moment."""
+    """The equity of the account at one time."""
 
     id: peewee.Field[uuid.UUID] = IdField(primary_key=True, default=uuid7)
     timestamp: peewee.Field[datetime] = UtcDateTimeField()
@@ -36,24 +36,24 @@ class EquitySnapshot(BaseModel):
 
 
 class Remark(BaseModel):
-    """A table with Peewee's own fields, without a moment."""
+    """A table with Peewee's own fields and without a timestamp."""
 
     text = peewee.CharField(max_length=50, unique=True)
     stars = peewee.IntegerField(default=3)
     about = peewee.ForeignKeyField(Signal, null=True, index=False)
 
 
-# botmemory's own migrations, by their names
+# the names of botmemory's own migrations
 OURS = sorted(file.stem for file in Path(migrations.__file__).parent.glob("0*.py"))
 
 FIRST = "0001_create_equity_snapshot"
-FIRST_TEXT = '''"""Create the table of the account's worth."""
+FIRST_TEXT = '''"""Create the table of equity snapshots."""
 
 from peewee import CharField, DoubleField, Field, ForeignKeyField, Model, SqliteDatabase, UUIDField
 
 
 def up(migrator, db):
-    class Moment(Field):
+    class Timestamp(Field):
         field_type = "TEXT" if isinstance(db, SqliteDatabase) else "TIMESTAMPTZ"
 
     class Trade(Model):
@@ -64,7 +64,7 @@ def up(migrator, db):
 
     class EquitySnapshot(Model):
         id = UUIDField(primary_key=True)
-        timestamp = Moment()
+        timestamp = Timestamp()
         symbol = CharField(max_length=20)
         strategy = CharField(max_length=64, null=True)
         equity = DoubleField()
@@ -111,12 +111,12 @@ def down(migrator, db):
 '''
 
 
-def own_folder(parent: Path, **more: str) -> Path:
-    """Make the folder of the two migrations, and of others by their names without the number."""
+def custom_migrations(parent: Path, **others: str) -> Path:
+    """Write a folder with the two migrations, and with others by their names without a number."""
     folder = parent / "own"
     folder.mkdir()
     texts = {FIRST: FIRST_TEXT, SECOND: SECOND_TEXT} | {
-        f"{number:04}_{name}": text for number, (name, text) in enumerate(more.items(), 3)
+        f"{number:04}_{name}": text for number, (name, text) in enumerate(others.items(), 3)
     }
     for name, text in texts.items():
         (folder / f"{name}.py").write_text(text)

@@ -1,4 +1,4 @@
-"""Rows with everything filled in but what a test is about."""
+"""Make rows in which a test sets only the fields it is about."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class StopError(Exception):
     """Raised by a test inside a transaction."""
 
 
-def test_a_transaction_across_an_await_never_takes_in_what_another_task_records(
+def test_a_transaction_across_an_await_never_contains_rows_of_another_task(
     target: str,
 ) -> None:
     init_db(target)
@@ -69,7 +69,7 @@ def test_a_task_may_use_its_own_transaction_after_an_await(target: str) -> None:
     assert trades.get_trade_count() == 2
 
 
-def test_a_callback_is_not_the_task(target: str) -> None:
+def test_a_callback_cannot_use_the_transaction_of_a_task(target: str) -> None:
     init_db(target)
     caught: list[BaseException] = []
 
@@ -104,10 +104,10 @@ def test_run_returns_what_the_function_returns(target: str) -> None:
     init_db(target)
 
     async def main() -> Trade:
-        made = await aio.run(trades.create, **trade_values(price=5))
-        assert await aio.run(trades.get_latest, "BTC/USDT", limit=1) == [made]
-        assert await aio.run(lambda: list(trades.iterate())) == [made]
-        return made
+        created = await aio.run(trades.create, **trade_values(price=5))
+        assert await aio.run(trades.get_latest, "BTC/USDT", limit=1) == [created]
+        assert await aio.run(lambda: list(trades.iterate())) == [created]
+        return created
 
     assert trades.get_by_id(asyncio.run(main()).id) is not None
 
@@ -143,7 +143,7 @@ def test_a_function_with_a_transaction_of_its_own_is_isolated(target: str) -> No
     assert trades.get_trade_count() == signals.get_signal_count() == 10
 
 
-def test_the_loop_goes_on_while_the_disk_is_busy(path: Path) -> None:
+def test_the_loop_runs_while_the_database_is_busy(path: Path) -> None:
     init_db(path)
     released = threading.Event()
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from own import Remark, own_folder
+from own import Remark, custom_migrations
 from processes import fork_writer, in_child, kill, mount_small_disk, needs_fork
 from samples import at, signal, trade, trade_values
 
@@ -432,7 +432,7 @@ def test_signals_get_ids_in_the_order_of_the_file(path: Path, tmp_path: Path) ->
 
 
 def test_what_only_the_table_forbids_is_refused_by_its_line(path: Path, tmp_path: Path) -> None:
-    init_db(path, migrations=own_folder(tmp_path))
+    init_db(path, migrations=custom_migrations(tmp_path))
     records.create(Remark, text="recorded")
     rows = [{"text": f"{n}"} for n in range(2500)]
     for text in ("recorded", "7"):

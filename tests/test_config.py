@@ -1,4 +1,4 @@
-"""Where the database is: every form of target, the environment and the file."""
+"""Config: every form of target, the environment and the file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from botmemory.repositories import trades
 
 pytestmark = pytest.mark.usefixtures("empty_folder")
 
-SECRET = "p%40ss:w0rd%2F%3F%23"  # what a URL makes hard
+SECRET = "p%40ss:w0rd%2F%3F%23"  # with characters that have a meaning in a URL
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ SECRET = "p%40ss:w0rd%2F%3F%23"  # what a URL makes hard
         ("~/bot.db", "bot.db"),
     ],
 )
-def test_every_form_of_target_opens_the_file_it_names(
+def test_every_form_of_target_opens_its_file(
     target: str | Path | Config, file: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -55,7 +55,7 @@ def test_every_form_of_target_opens_the_file_it_names(
 
 
 @pytest.mark.parametrize("target", [":memory:", "sqlite:///:memory:", Config(":memory:")])
-def test_memory_makes_no_file(target: str | Config, tmp_path: Path) -> None:
+def test_an_in_memory_database_creates_no_file(target: str | Config, tmp_path: Path) -> None:
     init_db(target)
     assert trades.get_trade_count() == 0
     assert list(tmp_path.iterdir()) == []
@@ -110,7 +110,7 @@ def test_a_bad_environment_is_named(name: str, value: str, message: str) -> None
         Config.from_env({name: value})
 
 
-def test_the_file_sets_fields_and_its_folder_is_where_the_memory_is(tmp_path: Path) -> None:
+def test_the_file_sets_fields_and_relative_paths_start_at_its_folder(tmp_path: Path) -> None:
     folder = tmp_path / "etc"
     folder.mkdir()
     file = folder / "botmemory.toml"
@@ -122,7 +122,7 @@ def test_the_file_sets_fields_and_its_folder_is_where_the_memory_is(tmp_path: Pa
 
 
 @pytest.mark.parametrize("target", [":memory:", "sqlite:///:memory:", "postgresql://host/bots"])
-def test_the_file_may_name_what_is_no_file(target: str) -> None:
+def test_the_file_may_name_a_database_without_a_file(target: str) -> None:
     Path("botmemory.toml").write_text(f'db_path = "{target}"\n')
     assert Config.from_file() == Config(target)
 
@@ -220,7 +220,7 @@ def test_a_config_cannot_be_edited() -> None:
 def test_a_password_is_shown_nowhere(url: str) -> None:
     config = Config(url)
     shown = [repr(config), str(config), config.label]
-    with pytest.raises(StorageError, match="cannot connect") as caught:  # nobody listens there
+    with pytest.raises(StorageError, match="cannot connect") as caught:  # no server listens there
         init_db(config)
     shown.append(str(caught.value))
     with pytest.raises(ConfigError) as named:
@@ -253,24 +253,24 @@ PLAIN = {"user": "u", "password": "p", "host": "h", "dbname": "db"}
          {"user": "u", "password": "p", "dbname": "db", "host": "/run", "application_name": "a@b"}),
     ],
 )  # fmt: skip
-def test_a_url_is_what_libpq_is_told(url: str, parameters: dict[str, str]) -> None:
+def test_a_url_becomes_parameters_of_libpq(url: str, parameters: dict[str, str]) -> None:
     assert server_parameters(url) == parameters
     assert Config(url).backend == "postgresql"
 
 
 @given(password=st.text(min_size=1), user=st.text(min_size=1), name=st.text(min_size=1))
-def test_a_percent_encoded_url_holds_any_text(password: str, user: str, name: str) -> None:
+def test_a_percent_encoded_url_can_contain_any_text(password: str, user: str, name: str) -> None:
     try:
         login = f"{quote(user, safe='')}:{quote(password, safe='')}"
         url = f"postgresql://{login}@h/{quote(name, safe='')}"
     except UnicodeEncodeError:
-        return  # half of a surrogate pair has no URL
+        return  # a lone surrogate cannot be percent-encoded
     expected = {"user": user, "password": password, "host": "h", "dbname": name}
     assert server_parameters(url) == expected
 
 
 @given(password=st.text(st.characters(exclude_characters="%\0", codec="utf-8")))
-def test_a_password_that_is_not_encoded_is_understood_or_refused_and_never_shown(
+def test_a_password_that_is_not_encoded_is_parsed_or_refused_and_never_shown(
     password: str,
 ) -> None:
     password = f"s3cret{password}s3cret"
@@ -278,13 +278,13 @@ def test_a_password_that_is_not_encoded_is_understood_or_refused_and_never_shown
     try:
         config = Config(url)
     except ConfigError as error:
-        refused = str(error)
+        message = str(error)
     else:
         assert server_parameters(str(config.db_path))["password"] == password
         assert config.label == "postgresql://bot:***@db.example:5432/bots"
         return
     assert set(password) & set("/?#[]") or not (password.isascii() and password.isprintable())
-    assert "s3cret" not in refused
+    assert "s3cret" not in message
 
 
 @pytest.mark.parametrize(
@@ -303,7 +303,7 @@ def test_a_url_that_cannot_be_read(url: str) -> None:
     assert "s3cret" not in str(caught.value)
 
 
-# --- which file a path means ----------------------------------------------------------------
+# --- relative paths and links ----------------------------------------------------------------
 
 
 @pytest.fixture
@@ -323,9 +323,9 @@ def test_the_same_name_in_another_folder_is_another_file(
     here, elsewhere = two_folders
     init_db(form.format("bot.db"))
     os.chdir(elsewhere)
-    with pytest.raises(ConfigError) as refused:
+    with pytest.raises(ConfigError) as caught:
         init_db(form.format("bot.db"))
-    assert str(refused.value) == (
+    assert str(caught.value) == (
         f"{elsewhere}/bot.db: the database is already open as {here}/bot.db; "
         "call close_db() before opening another one"
     )
@@ -335,7 +335,7 @@ def test_the_same_name_in_another_folder_is_another_file(
 @pytest.mark.parametrize(
     "name", ["{here}/bot.db", "sqlite:///{here}/bot.db", "../a/bot.db", "link.db", "linked/bot.db"]
 )
-def test_the_open_file_by_any_of_its_names_is_the_open_database(
+def test_any_path_of_the_open_file_is_the_open_database(
     name: str, two_folders: tuple[Path, Path]
 ) -> None:
     here, elsewhere = two_folders
@@ -347,7 +347,7 @@ def test_the_open_file_by_any_of_its_names_is_the_open_database(
     assert init_db(Config(name.format(here=here))) is database
 
 
-def test_a_link_that_leads_elsewhere_now_is_another_file(two_folders: tuple[Path, Path]) -> None:
+def test_a_symbolic_link_with_a_new_target_is_another_file(two_folders: tuple[Path, Path]) -> None:
     here, _ = two_folders
     Path("link.db").symlink_to(here / "1.db")
     config = Config("link.db")
@@ -359,7 +359,7 @@ def test_a_link_that_leads_elsewhere_now_is_another_file(two_folders: tuple[Path
     assert init_db(config)
 
 
-def test_a_config_stays_what_it_was_wherever_the_program_goes(
+def test_a_config_stays_the_same_in_another_working_folder(
     two_folders: tuple[Path, Path],
 ) -> None:
     here, elsewhere = two_folders
@@ -374,17 +374,20 @@ def test_a_config_stays_what_it_was_wherever_the_program_goes(
         pickle.loads(pickle.dumps(config)),
         eval(repr(config)),
     ]
-    for each in copies:
-        assert each == same
-        assert hash(each) == hash(same)
-        assert (each.sqlite_path, each.identity) == (str(here / "bot.db"), str(here / "bot.db"))
-        assert each.migrations == str(here / "own")
+    for config_copy in copies:
+        assert config_copy == same
+        assert hash(config_copy) == hash(same)
+        assert (config_copy.sqlite_path, config_copy.identity) == (
+            str(here / "bot.db"),
+            str(here / "bot.db"),
+        )
+        assert config_copy.migrations == str(here / "own")
     assert Config("bot.db") != config
     assert dataclasses.replace(config, busy_timeout=1).sqlite_path == config.sqlite_path
     assert Config("sqlite:///bot.db") == Config("bot.db") == Config(Path("bot.db"))
 
 
-def test_a_config_opens_the_file_of_the_folder_it_was_made_in(
+def test_a_config_opens_the_file_of_the_folder_it_was_created_in(
     two_folders: tuple[Path, Path],
 ) -> None:
     here, elsewhere = two_folders
@@ -396,7 +399,9 @@ def test_a_config_opens_the_file_of_the_folder_it_was_made_in(
     assert list(elsewhere.iterdir()) == []
 
 
-def test_the_migrations_of_another_folder_are_other_ones(two_folders: tuple[Path, Path]) -> None:
+def test_the_same_name_of_migrations_in_another_folder_is_another_setting(
+    two_folders: tuple[Path, Path],
+) -> None:
     here, elsewhere = two_folders
     for folder in two_folders:
         (folder / "own").mkdir()
@@ -408,7 +413,7 @@ def test_the_migrations_of_another_folder_are_other_ones(two_folders: tuple[Path
     assert init_db(here / "bot.db", migrations=here / "own") is database
 
 
-def test_a_file_says_where_its_paths_start(two_folders: tuple[Path, Path]) -> None:
+def test_the_paths_of_a_file_start_at_its_folder(two_folders: tuple[Path, Path]) -> None:
     here, elsewhere = two_folders
     Path("botmemory.toml").write_text('db_path = "sqlite:///x/bot.db"\nmigrations = "own"\n')
     (elsewhere / "botmemory.toml").write_text("busy_timeout = 5\n")
@@ -428,7 +433,7 @@ def test_a_file_says_where_its_paths_start(two_folders: tuple[Path, Path]) -> No
         Config.from_file()
 
 
-def test_a_working_folder_that_is_gone(two_folders: tuple[Path, Path]) -> None:
+def test_a_deleted_working_folder(two_folders: tuple[Path, Path]) -> None:
     here, elsewhere = two_folders
     here.rmdir()
     for name in ("bot.db", "sqlite:///bot.db"):
@@ -443,7 +448,7 @@ def test_a_working_folder_that_is_gone(two_folders: tuple[Path, Path]) -> None:
     assert init_db(":memory:")
 
 
-# --- variables of somebody else -------------------------------------------------------------
+# --- variables of other programs -------------------------------------------------------------
 
 KUBERNETES = {
     "BOTMEMORY_PORT": "tcp://10.0.0.11:5432",
@@ -461,19 +466,19 @@ KUBERNETES = {
 }
 
 
-def test_what_kubernetes_sets_is_ignored() -> None:
+def test_the_variables_of_kubernetes_are_ignored() -> None:
     assert Config.from_env(KUBERNETES | {"BOTMEMORY_POOL_SIZE": "3"}) == Config(pool_size=3)
 
 
 @pytest.mark.parametrize(
     "name", ["VERSION", "IMAGE", "LOG_LEVEL", "HOST", "DB_USER", "TEST_DB_PATH"]
 )
-def test_a_variable_of_somebody_else_is_ignored(name: str) -> None:
+def test_a_variable_of_another_program_is_ignored(name: str) -> None:
     assert Config.from_env({f"BOTMEMORY_{name}": "x"}) == Config()
 
 
 @pytest.mark.parametrize(
-    ("name", "meant"),
+    ("name", "setting"),
     [
         ("DB_PAHT", "DB_PATH"),
         ("DBPATH", "DB_PATH"),
@@ -486,9 +491,9 @@ def test_a_variable_of_somebody_else_is_ignored(name: str) -> None:
         ("BACKUP_BEFORE_MIGRATION", "BACKUP_BEFORE_MIGRATE"),
     ],
 )
-def test_a_misspelt_setting_is_refused(name: str, meant: str) -> None:
+def test_a_misspelt_setting_is_refused(name: str, setting: str) -> None:
     message = (
-        rf"BOTMEMORY_{name} is not a setting of botmemory \(did you mean 'BOTMEMORY_{meant}'\?\)"
+        rf"BOTMEMORY_{name} is not a setting of botmemory \(did you mean 'BOTMEMORY_{setting}'\?\)"
     )
     with pytest.raises(ConfigError, match=message):
         Config.from_env({f"BOTMEMORY_{name}": "x"})
@@ -502,7 +507,7 @@ def test_a_misspelt_setting_is_refused(name: str, meant: str) -> None:
         ("bot.db ", "the environment: db_path: 'bot.db ' begins or ends with a space"),
     ],
 )
-def test_a_path_that_was_not_meant_so_is_refused(
+def test_a_path_with_quotes_or_spaces_around_it_is_refused(
     value: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BOTMEMORY_DB_PATH", value)
@@ -514,13 +519,13 @@ def test_a_path_that_was_not_meant_so_is_refused(
 @pytest.mark.parametrize("url", ['"{}"', "'{}'", " {}", "{}\r", "{}\n"])
 def test_a_url_that_is_refused_shows_no_password(url: str) -> None:
     for scheme in ("postgresql", "mysql"):
-        with pytest.raises(ConfigError) as refused:
+        with pytest.raises(ConfigError) as caught:
             Config(url.format(f"{scheme}://bot:w0rd@db/bots"))
-        assert "w0rd" not in str(refused.value)
+        assert "w0rd" not in str(caught.value)
 
 
 class Text(str):
-    """Text that says something else of itself."""
+    """Text whose class overrides str()."""
 
     __slots__ = ()
 
@@ -532,7 +537,7 @@ class Mode(str, enum.Enum):  # noqa: UP042  (str() of a member is its name)
     NORMAL = "normal"
 
 
-def test_a_setting_is_the_text_that_it_is(tmp_path: Path) -> None:
+def test_a_setting_may_be_of_any_class_of_text(tmp_path: Path) -> None:
     config = Config(Text("bot.db"), synchronous=Mode.NORMAL, migrations=Text("own"))  # type: ignore[arg-type]
     assert config == Config(tmp_path / "bot.db", synchronous="normal", migrations="own")
     assert {type(text) for text in (config.db_path, config.synchronous, config.migrations)} == {str}

@@ -92,20 +92,20 @@ def test_importing_touches_no_disk(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_importing_takes_nothing_that_peewee_has_not_taken() -> None:
+def test_importing_loads_no_module_that_peewee_has_not_loaded() -> None:
     code = f"""
 import sys
 sys.path[:] = {sys.path!r}
-sys.modules["psycopg"] = None  # Peewee takes it where it is, and much more with it
+sys.modules["psycopg"] = None  # Peewee imports it where it is installed, with many modules
 import peewee
 before = set(sys.modules)
 import botmemory
 print(*sorted(set(sys.modules) - before))
 """
     program = [sys.executable, "-I", "-S", "-c", code]
-    said = subprocess.run(program, check=True, capture_output=True, text=True).stdout
-    others = {name for name in said.split() if name.partition(".")[0] != "botmemory"}
-    # contextvars is built in, and a few lines around it
+    output = subprocess.run(program, check=True, capture_output=True, text=True).stdout
+    others = {name for name in output.split() if name.partition(".")[0] != "botmemory"}
+    # contextvars is a few lines around a built-in module
     assert {name.partition(".")[0].strip("_") for name in others} == {
         *("future", "dataclasses", "contextvars", "typing"),
     }
@@ -151,15 +151,15 @@ def test_closing_twice_is_safe(target: str) -> None:
         trades.get_all()
 
 
-def test_what_was_recorded_is_there_after_reopening(target: str) -> None:
+def test_recorded_rows_exist_after_reopening(target: str) -> None:
     init_db(target)
-    made = trade(signal=signal(signal_metadata={"rsi": 20}))
+    created = trade(signal=signal(signal_metadata={"rsi": 20}))
     close_db()
     init_db(target)
-    [read] = trades.get_all()
-    assert read == made
-    assert read.signal is not None
-    assert read.signal.signal_metadata == {"rsi": 20}
+    [stored] = trades.get_all()
+    assert stored == created
+    assert stored.signal is not None
+    assert stored.signal.signal_metadata == {"rsi": 20}
 
 
 def test_an_unknown_setting_is_named() -> None:
@@ -190,7 +190,7 @@ def test_an_unusable_path_is_explained(make, message: str, tmp_path: Path) -> No
     init_db(":memory:")
 
 
-def test_what_is_no_database_is_left_as_it_is(path: Path) -> None:
+def test_a_file_that_is_not_a_database_is_not_changed(path: Path) -> None:
     content = b"date,open,high\n" * 500
     path.write_bytes(content)
     with pytest.raises(StorageError, match=r"bot.db: it is not a SQLite database .*check the path"):
@@ -218,7 +218,7 @@ def test_the_pragmas_of_every_connection(path: Path, mode, level: int) -> None:
         names = ("journal_mode", "foreign_keys", "synchronous", "busy_timeout")
         return [database.pragma(name) for name in names]
 
-    assert pragmas() == in_a_thread(pragmas) == ["wal", 1, level, 0]  # waiting is the library's
+    assert pragmas() == in_a_thread(pragmas) == ["wal", 1, level, 0]  # botmemory waits, not SQLite
 
 
 def test_read_only_reads_and_never_writes(path: Path) -> None:
@@ -247,7 +247,7 @@ def test_reading_only_leaves_no_file_behind(path: Path) -> None:
     assert [file.name for file in path.parent.iterdir()] == ["bot.db"]
 
 
-def test_a_reader_sees_what_a_living_writer_records(path: Path) -> None:
+def test_a_reader_sees_the_rows_of_a_running_writer(path: Path) -> None:
     code = f"""
 import sys
 from botmemory import init_db
@@ -311,7 +311,7 @@ class TestSessionScope:
                 trade(price=3)
         assert sorted(t.price for t in trades.get_all()) == [1.0, 3.0]
 
-    def test_an_outer_exception_undoes_the_inner_scope_too(self) -> None:
+    def test_an_outer_exception_rolls_the_inner_scope_back_too(self) -> None:
         with pytest.raises(StopError), session_scope():
             with session_scope():
                 trade()
@@ -325,19 +325,19 @@ class TestSessionScope:
             raise StopError
         assert trades.get_trade_count() == 0
 
-    def test_the_memory_cannot_be_closed_inside(self) -> None:
+    def test_the_database_cannot_be_closed_inside(self) -> None:
         with session_scope():
             trade()
             with pytest.raises(DatabaseBusyError, match=r"leave session_scope\(\)"):
                 close_db()
         assert trades.get_trade_count() == 1
 
-    def test_errors_of_the_block_are_its_own(self) -> None:
+    def test_errors_of_the_block_are_not_translated(self) -> None:
         with pytest.raises(ZeroDivisionError), session_scope():
             raise ZeroDivisionError
 
 
-def test_read_then_write_waits_its_turn(target: str) -> None:
+def test_a_transaction_that_reads_and_writes_loses_no_update(target: str) -> None:
     init_db(target)
     trade(quantity=1, timestamp=None)
 
@@ -369,7 +369,7 @@ def test_waiting_too_long_is_a_named_error(path: Path) -> None:
 # --- threads, processes, dependency injection ---------------------------------------------
 
 
-def test_every_thread_has_a_connection_of_its_own(path: Path) -> None:
+def test_every_thread_has_its_own_connection(path: Path) -> None:
     database = init_db(path)
     barrier = threading.Barrier(4)
 
@@ -385,7 +385,7 @@ def test_every_thread_has_a_connection_of_its_own(path: Path) -> None:
     assert trades.get_trade_count() == 40
 
 
-def test_a_rollback_of_one_thread_is_not_anothers(path: Path) -> None:
+def test_a_rollback_of_one_thread_does_not_affect_another(path: Path) -> None:
     init_db(path)
     recorded = threading.Event()
 
@@ -403,7 +403,7 @@ def test_a_rollback_of_one_thread_is_not_anothers(path: Path) -> None:
     assert [t.price for t in trades.get_all()] == [2.0]
 
 
-def test_memory_from_a_second_thread_is_a_clear_error() -> None:
+def test_an_in_memory_database_in_a_second_thread_is_a_clear_error() -> None:
     init_db(":memory:")
     trade()
     with pytest.raises(StorageError, match="belongs to the thread that opened it; use a file"):
@@ -413,7 +413,7 @@ def test_memory_from_a_second_thread_is_a_clear_error() -> None:
     assert trades.get_trade_count() == 1
 
 
-def test_a_closed_memory_is_never_silently_empty() -> None:
+def test_a_closed_in_memory_database_is_never_silently_empty() -> None:
     database = init_db(":memory:")
     trade()
     database.close()
@@ -444,7 +444,7 @@ def test_get_db_closes_after_an_error_too(target: str) -> None:
     assert database.is_closed()
 
 
-def test_get_db_keeps_what_closing_would_lose(path: Path) -> None:
+def test_get_db_keeps_a_connection_whose_closing_would_lose_rows(path: Path) -> None:
     init_db(":memory:")
     for _ in get_db():
         trade()
@@ -457,7 +457,7 @@ def test_get_db_keeps_what_closing_would_lose(path: Path) -> None:
     assert trades.get_trade_count() == 1
 
 
-def test_writers_queue_also_after_a_connection_was_closed(path: Path) -> None:
+def test_writers_wait_for_the_lock_also_after_a_connection_was_closed(path: Path) -> None:
     init_db(path)
     for _ in range(2):
         assert len(list(get_db())) == 1
@@ -504,7 +504,7 @@ def test_short_threads_leave_no_descriptor_open(path: Path, count: int) -> None:
         lambda: positions.get_all(),
     ],
 )
-def test_what_was_read_is_released(path: Path, read) -> None:
+def test_reading_leaves_no_snapshot_open(path: Path, read) -> None:
     init_db(path)
     for _ in range(5):
         trade()
@@ -540,7 +540,7 @@ def test_everything_raised_has_one_base() -> None:
 
 
 def test_a_bot_may_record_while_it_ends(path: Path) -> None:
-    """No thread can be started any more then, and another process may be writing."""
+    """At exit no thread can be started, and another process may be writing."""
     init_db(path)
     code = f"""
 import atexit
@@ -562,6 +562,6 @@ input()
     assert trades.get_trade_count() == 1
 
 
-def test_the_proxy_is_what_the_models_are_bound_to(memory: peewee.Database) -> None:
+def test_the_models_are_bound_to_the_proxy(memory: peewee.Database) -> None:
     assert Trade._meta.database is db
     assert db.obj is memory

@@ -78,17 +78,17 @@ def target(target: str, monkeypatch: pytest.MonkeyPatch) -> str:
 async def timed_requests(
     *requests: Callable[[], Awaitable[httpx.Response]],
 ) -> tuple[list[httpx.Response], float]:
-    """Send all requests at the same time; return the answers and the time of the slowest."""
+    """Send all requests at the same time; return the responses and the time of the slowest."""
     seconds = []
 
     async def send(request: Callable[[], Awaitable[httpx.Response]]) -> httpx.Response:
         began = time.monotonic()
-        answer = await request()
+        response = await request()
         seconds.append(time.monotonic() - began)
-        return answer
+        return response
 
-    answers = await asyncio.gather(*(send(request) for request in requests))
-    return answers, max(seconds)
+    responses = await asyncio.gather(*(send(request) for request in requests))
+    return responses, max(seconds)
 
 
 # --- the page -----------------------------------------------------------------------------
@@ -96,9 +96,9 @@ async def timed_requests(
 
 def test_the_endpoints_record_and_read(page: dict[str, Any], target: str) -> None:
     async def talk(client: Client) -> None:
-        answer = await client.post("/trades", json=ORDER)
-        assert answer.status_code == 201
-        recorded = answer.json()
+        response = await client.post("/trades", json=ORDER)
+        assert response.status_code == 201
+        recorded = response.json()
         assert recorded["symbol"] == "BTC/USDT"
         assert (await client.post("/async/trades", json=ORDER | {"price": 7})).status_code == 201
         listed = (await client.get("/trades", params={"limit": 5})).json()
@@ -125,7 +125,7 @@ def test_a_trade_and_its_signal_are_one_transaction(page: dict[str, Any], target
     assert signals.get_signal_count() == 0
 
 
-def test_errors_are_answers(page: dict[str, Any], target: str) -> None:
+def test_errors_are_responses(page: dict[str, Any], target: str) -> None:
     fill = ORDER | {"exchange": "kraken", "exchange_trade_id": "T1"}
 
     async def talk(client: Client) -> None:
@@ -144,7 +144,7 @@ def test_errors_are_answers(page: dict[str, Any], target: str) -> None:
     assert stored(target) == [100]
 
 
-def test_a_busy_database_is_an_answer_and_reading_goes_on(
+def test_a_busy_database_is_a_response_and_reading_continues(
     page: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target = str(tmp_path / "bot.db")
@@ -154,10 +154,10 @@ def test_a_busy_database_is_an_answer_and_reading_goes_on(
     async def talk(client: Client) -> None:
         with writer_elsewhere(target):
             for path in ("/trades", "/async/trades"):
-                answer = await client.post(path, json=ORDER)
-                assert answer.status_code == 503
-                assert answer.headers["Retry-After"] == "1"
-                assert target not in answer.text
+                response = await client.post(path, json=ORDER)
+                assert response.status_code == 503
+                assert response.headers["Retry-After"] == "1"
+                assert target not in response.text
             for path in ("/trades", "/async/trades/count", "/volume"):
                 assert (await client.get(path)).status_code == 200
         assert (await client.post("/trades", json=ORDER)).status_code == 201
@@ -177,8 +177,8 @@ def send_two_hundred_requests() -> None:
         reads = [get("/trades"), get("/async/trades/count"), get("/volume"), get("/trades?limit=1")]
         writes = [post("/trades"), post("/async/trades")] * 2
         mixed = [request for pair in zip(reads, writes, strict=True) for request in pair]
-        answers, slowest = await timed_requests(*mixed * 25)
-        assert {answer.status_code for answer in answers} == {200, 201}
+        responses, slowest = await timed_requests(*mixed * 25)
+        assert {response.status_code for response in responses} == {200, 201}
         assert slowest < 8, slowest
         assert (await client.get("/async/trades/count")).json() == 100
 
@@ -225,14 +225,14 @@ def send_requests_that_depend_on_get_db(target: str) -> None:
 
     async def talk(client: Client) -> None:
         pair = (lambda: client.post("/trades"), lambda: client.get("/count"))
-        answers, slowest = await timed_requests(*pair * 60)
-        assert {answer.status_code for answer in answers} == {200}
+        responses, slowest = await timed_requests(*pair * 60)
+        assert {response.status_code for response in responses} == {200}
         assert slowest < 8, slowest
 
     talk_to(app, talk)
 
 
-def test_get_db_around_many_requests_stalls_nobody(target: str) -> None:
+def test_get_db_around_many_requests_blocks_none(target: str) -> None:
     in_program(send_requests_that_depend_on_get_db, target)
     assert len(stored(target)) == 60
 
@@ -277,22 +277,22 @@ def send_requests_around_scopes(target: str, dependency: str, endpoint: str) -> 
                 return None
 
         paths = ["/trades", "/trades", "/plain", "/trades"] * 4
-        answers, slowest = await timed_requests(
+        responses, slowest = await timed_requests(
             *[lambda p=path, n=price: send(p, n) for price, path in enumerate(paths, 1)]
         )
         assert slowest < 8, slowest
-        for answer in answers:
-            if answer is not None and answer.status_code == 200:
-                acknowledged.add(answer.json())
-            elif answer is not None:
-                assert answer.status_code == 503, answer.text
-                assert "session_scope" in answer.json()["detail"]
-        # each third of four has no transaction around it: it is stored, then comes the error
+        for response in responses:
+            if response is not None and response.status_code == 200:
+                acknowledged.add(response.json())
+            elif response is not None:
+                assert response.status_code == 503, response.text
+                assert "session_scope" in response.json()["detail"]
+        # the requests to /plain have no transaction: the trade is stored before the error
         plain = {price for price, path in enumerate(paths, 1) if path == "/plain"}
         assert set(stored(target)) - plain == acknowledged
 
     talk_to(app, talk)
-    # and whoever comes after is not disturbed
+    # later transactions do not wait
     began = time.monotonic()
     with session_scope():
         trade(price=100)
@@ -305,7 +305,7 @@ DEPENDENCIES = {"def": dependency_of_the_page(), "async def": transaction_on_the
 
 @pytest.mark.parametrize("endpoint", DEPENDENCIES)
 @pytest.mark.parametrize("dependency", DEPENDENCIES)
-def test_a_scope_in_a_dependency_is_refused_and_mixes_nothing(
+def test_a_scope_in_a_dependency_is_refused_and_mixes_no_rows(
     target: str, dependency: str, endpoint: str
 ) -> None:
     in_program(send_requests_around_scopes, target, dependency, endpoint)

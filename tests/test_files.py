@@ -17,7 +17,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
-from own import EquitySnapshot, own_folder
+from own import EquitySnapshot, custom_migrations
 from samples import at, signal, trade, trade_values
 
 from botmemory import (
@@ -135,7 +135,7 @@ def test_any_double_and_any_metadata(
 
 @every_form
 def test_a_bots_own_table(new_target: Callable[[], str], tmp_path: Path, form: str) -> None:
-    init_db(new_target(), migrations=own_folder(tmp_path))
+    init_db(new_target(), migrations=custom_migrations(tmp_path))
     for n in range(3):
         records.create(EquitySnapshot, timestamp=at(n), symbol="X", equity=n + 0.1)
     before = everything(EquitySnapshot)

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from own import EquitySnapshot, Remark, own_folder
+from own import EquitySnapshot, Remark, custom_migrations
 from samples import at, signal, trade, trade_values
 from servers import run as run_sql
 
@@ -357,7 +357,7 @@ def fill_custom(source: str, folder: Path) -> None:
 
 def test_custom_tables_are_copied_too(pair: tuple[str, str], tmp_path: Path) -> None:
     source, target = pair
-    folder = own_folder(tmp_path)
+    folder = custom_migrations(tmp_path)
     fill_custom(source, folder)
     copied = copy_database(
         Config(source, migrations=folder), target, models=[EquitySnapshot, Remark]
@@ -376,7 +376,7 @@ def test_a_custom_table_without_its_model_is_an_error(
     pair: tuple[str, str], tmp_path: Path
 ) -> None:
     source, target = pair
-    folder = own_folder(tmp_path)
+    folder = custom_migrations(tmp_path)
     fill_custom(source, folder)
     with pytest.raises(ConfigError, match="has custom tables; name the folder"):
         copy_database(source, target)
@@ -400,7 +400,7 @@ def test_from_the_command_line(
         done = CliRunner().invoke(cli, [str(argument) for argument in arguments])
         return done.exit_code, done.stdout, done.stderr
 
-    folder = own_folder(tmp_path)
+    folder = custom_migrations(tmp_path)
     fill_custom(source, folder)
     monkeypatch.chdir(tmp_path)
     Path("mybot.py").write_text("from own import EquitySnapshot, Remark\nfrom botmemory import *\n")

@@ -1,4 +1,4 @@
-"""The models themselves: saving, ids, and how they look."""
+"""The models: save(), ids, repr, and Peewee queries on them."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ pytestmark = pytest.mark.usefixtures("memory")
 
 
 def test_a_new_trade_is_inserted_by_save() -> None:
-    made = Trade(**trade_values(id=uuid.uuid4()))
-    assert made.save() == 1
-    assert trades.get_by_id(made.id) == made
+    created = Trade(**trade_values(id=uuid.uuid4()))
+    assert created.save() == 1
+    assert trades.get_by_id(created.id) == created
 
 
-def test_save_writes_what_was_assigned_and_reverts_nobody() -> None:
+def test_save_writes_the_assigned_fields_alone() -> None:
     created = trade()
     stale = Trade.get_by_id(created.id)
     created.pnl = 5
     created.save()
     stale.strategy = "a"
     stale.save()
-    read = Trade.get_by_id(created.id)
-    assert (read.pnl, read.strategy) == (5.0, "a")
+    stored = Trade.get_by_id(created.id)
+    assert (stored.pnl, stored.strategy) == (5.0, "a")
 
 
-def test_save_of_a_row_that_is_gone_is_an_error() -> None:
+def test_save_of_a_deleted_row_is_an_error() -> None:
     created = trade()
     trades.delete(created)
     created.pnl = 5
@@ -49,7 +49,7 @@ def test_save_of_a_row_that_is_gone_is_an_error() -> None:
         created.save()
 
 
-def test_save_checks_what_it_writes() -> None:
+def test_save_validates_the_assigned_fields() -> None:
     created = trade()
     created.price = -1
     with pytest.raises(ValidationError, match="price: -1 is not greater than 0"):
@@ -66,14 +66,14 @@ def test_models_refuse_fields_they_do_not_have() -> None:
         Trade(symbl="X")
 
 
-def test_the_signal_of_a_trade_is_loaded_when_asked_for() -> None:
-    made = trade(signal=signal(signal_metadata={"rsi": 30}))
-    read = Trade.get_by_id(made.id)
-    assert read.signal_id == made.signal_id
-    assert read.signal.signal_metadata == {"rsi": 30}
+def test_the_signal_of_a_trade_is_loaded_on_access() -> None:
+    created = trade(signal=signal(signal_metadata={"rsi": 30}))
+    stored = Trade.get_by_id(created.id)
+    assert stored.signal_id == created.signal_id
+    assert stored.signal.signal_metadata == {"rsi": 30}
 
 
-def test_rows_say_what_they_are() -> None:
+def test_the_repr_of_rows() -> None:
     assert repr(trade(timestamp=START, quantity=0.5)) == (
         "<Trade: buy 0.5 BTC/USDT at 100.0 on 2024-01-01 00:00:00+00:00>"
     )
@@ -101,18 +101,18 @@ def test_order_side_takes_any_letter_case() -> None:
         OrderSide("hold")
 
 
-def test_errors_survive_the_way_to_another_process() -> None:
-    there = trade()
+def test_errors_can_be_pickled() -> None:
+    existing = trade()
     with pytest.raises(DuplicateError) as caught:
-        trade(id=there.id)
+        trade(id=existing.id)
     copy = pickle.loads(pickle.dumps(caught.value))
-    assert (str(copy), copy.id) == (str(caught.value), there.id)
-    with pytest.raises(ValidationError) as refused:
+    assert (str(copy), copy.id) == (str(caught.value), existing.id)
+    with pytest.raises(ValidationError) as invalid:
         trade(price=0)
-    assert pickle.loads(pickle.dumps(refused.value)).field == "price"
+    assert pickle.loads(pickle.dumps(invalid.value)).field == "price"
 
 
-def test_a_bot_may_have_tables_of_its_own() -> None:
+def test_a_custom_table_with_peewees_fields() -> None:
     class EquitySnapshot(BaseModel):
         at = UtcDateTimeField()
         equity = peewee.DoubleField()
@@ -120,11 +120,11 @@ def test_a_bot_may_have_tables_of_its_own() -> None:
 
     EquitySnapshot.create_table()
     try:
-        made = EquitySnapshot.create(at=START, equity=1_000.5)
-        made.equity = 2_000
-        made.save()
-        read = EquitySnapshot.get()
-        assert (read.at, read.equity, read.note) == (START, 2_000.0, None)
+        created = EquitySnapshot.create(at=START, equity=1_000.5)
+        created.equity = 2_000
+        created.save()
+        stored = EquitySnapshot.get()
+        assert (stored.at, stored.equity, stored.note) == (START, 2_000.0, None)
         with pytest.raises(ValidationError, match="equty: EquitySnapshot has no such field"):
             EquitySnapshot(equty=5)
         with pytest.raises(ValidationError, match="equity: None is not allowed"):
@@ -134,5 +134,5 @@ def test_a_bot_may_have_tables_of_its_own() -> None:
 
 
 def test_peewee_creates_signals_too() -> None:
-    made = Signal.create(symbol="X", signal_value=0, signal_metadata=[1, None])
-    assert signals.get_by_id(made.id) == made
+    created = Signal.create(symbol="X", signal_value=0, signal_metadata=[1, None])
+    assert signals.get_by_id(created.id) == created

@@ -1,4 +1,4 @@
-"""What a question costs does not grow with the memory: each is answered from an index, in order."""
+"""Each query uses an index in the order of its rows: its cost does not grow with the table."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from botmemory.repositories import positions, signals, trades
 
 FILL = {"exchange": "okx", "exchange_trade_id": "7"}
 SPAN = {"start_date": at(0), "end_date": at(10)}
-# a question asked of trades and of signals alike
+# queries of trades and of signals
 BOTH: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
     ("get_all", (10,), {}),
     ("get_all", (10,), {"strategy": "a"}),
@@ -31,9 +31,9 @@ BOTH: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
     ("iterate", (), {"strategy": "a"}),
     ("iterate", ("BTC/USDT",), SPAN),
 ]
-QUESTIONS = [
-    *((trades, *question) for question in BOTH),
-    *((signals, *question) for question in BOTH),
+QUERIES = [
+    *((trades, *query) for query in BOTH),
+    *((signals, *query) for query in BOTH),
     (trades, "get_trade_count", ("BTC/USDT",), {}),
     (trades, "get_total_pnl", ("BTC/USDT",), {}),
     (trades, "get_total_pnl", (), {"strategy": "a"}),
@@ -52,8 +52,8 @@ QUESTIONS = [
 
 
 @pytest.fixture
-def asked(path: Path) -> list[tuple[str, Any]]:
-    """A database with rows, and the statements that it is asked from now on."""
+def statements(path: Path) -> list[tuple[str, Any]]:
+    """The statements run on a database with rows, from now on."""
     database: Any = init_db(path)
     trades.create_many(
         trade_values(timestamp=at(n), symbol=f"C{n % 30}", strategy=f"{n % 9}", pnl=1.0)
@@ -66,24 +66,24 @@ def asked(path: Path) -> list[tuple[str, Any]]:
     )
     trade(signal=signal(signal_metadata={"rsi": 20}), **FILL)
     database.execute_sql("ANALYZE")
-    statements: list[tuple[str, Any]] = []
-    database.query_hooks.append(lambda event: statements.append((event.sql, event.params)))
-    return statements
+    executed: list[tuple[str, Any]] = []
+    database.query_hooks.append(lambda event: executed.append((event.sql, event.params)))
+    return executed
 
 
-def use_up(answer: Any) -> None:
-    if hasattr(answer, "__next__"):
-        for _ in answer:
+def consume(result: Any) -> None:
+    if hasattr(result, "__next__"):
+        for _ in result:
             pass
 
 
-@pytest.mark.parametrize(("module", "name", "arguments", "named"), QUESTIONS)
-def test_every_question_is_answered_from_an_index_in_its_order(
-    asked: list[tuple[str, Any]], module: Any, name: str, arguments: Any, named: Any
+@pytest.mark.parametrize(("module", "name", "args", "kwargs"), QUERIES)
+def test_every_query_uses_an_index_in_its_order(
+    statements: list[tuple[str, Any]], module: Any, name: str, args: Any, kwargs: Any
 ) -> None:
-    question: Callable[..., Any] = getattr(module, name)
-    use_up(question(*arguments, **named))
-    selects = [(sql, params) for sql, params in asked if sql.startswith("SELECT")]
+    query: Callable[..., Any] = getattr(module, name)
+    consume(query(*args, **kwargs))
+    selects = [(sql, params) for sql, params in statements if sql.startswith("SELECT")]
     assert selects
     database: Any = db.obj
     for sql, params in selects:
@@ -94,10 +94,12 @@ def test_every_question_is_answered_from_an_index_in_its_order(
             assert not any(step.startswith("SCAN") for step in plan), (sql, plan)
 
 
-def test_the_total_of_a_symbol_is_read_from_the_index_alone(asked: list[tuple[str, Any]]) -> None:
+def test_the_total_of_a_symbol_is_read_from_the_index_alone(
+    statements: list[tuple[str, Any]],
+) -> None:
     trades.get_total_pnl("BTC/USDT")
     trades.get_trade_count("BTC/USDT")
     database: Any = db.obj
-    for sql, params in list(asked):
+    for sql, params in list(statements):
         [(*_, plan)] = database.execute_sql(f"EXPLAIN QUERY PLAN {sql}", params)
         assert "COVERING INDEX trade_symbol" in plan

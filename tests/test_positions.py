@@ -1,4 +1,4 @@
-"""What `positions` derives from the trades, on every backend."""
+"""The positions computed from trades, on every backend."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_fees_are_kept_by_currency() -> None:
     assert positions.get("BTC/USDT").fees == {"USDT": 0.2, "BNB": -0.5, None: 2.0}
 
 
-def test_strategies_hold_their_own_positions() -> None:
+def test_strategies_have_separate_positions() -> None:
     record(("buy", 1, 100), strategy="a")
     record(("sell", 1, 110), strategy="b")
     assert positions.get("BTC/USDT").quantity == 0.0
@@ -97,7 +97,7 @@ def test_strategies_hold_their_own_positions() -> None:
     assert [p.quantity for p in positions.get_all(strategy="b")] == [-1.0]
 
 
-def test_all_open_positions_come_by_symbol() -> None:
+def test_all_open_positions_are_sorted_by_symbol() -> None:
     record(("buy", 1, 1), symbol="ETH/USDT")
     record(("sell", 1, 1), symbol="ADA/USDT")
     record(("buy", 1, 1), ("sell", 1, 1), symbol="BTC/USDT")
@@ -114,7 +114,7 @@ def test_a_position_cannot_be_edited() -> None:
 
 
 @pytest.mark.parametrize("symbol", ["", None, 5, "x" * 65])
-def test_what_is_no_symbol_is_refused(symbol: object) -> None:
+def test_an_invalid_symbol_is_refused(symbol: object) -> None:
     with pytest.raises(ValidationError, match="symbol: "):
         positions.get(symbol)  # type: ignore[arg-type]
 
@@ -126,10 +126,10 @@ hundredths = st.integers(1, 10_000).map(lambda n: n / 100)
 def test_cash_and_holdings_always_agree_with_the_pnl(fills) -> None:
     """Money received minus money paid is the PnL less the cost of what is held."""
 
-    class UndoneError(Exception):
+    class RollbackError(Exception):
         pass
 
-    with pytest.raises(UndoneError), session_scope():
+    with pytest.raises(RollbackError), session_scope():
         record(*fills)
         position = positions.get("BTC/USDT")
         signed = [(q if side == "buy" else -q, price) for side, q, price in fills]
@@ -137,5 +137,5 @@ def test_cash_and_holdings_always_agree_with_the_pnl(fills) -> None:
         cost = position.quantity * (position.average_entry_price or 0.0)
         cash = -sum(q * price for q, price in signed)
         assert cash + cost == pytest.approx(position.realized_pnl, abs=1e-6)
-        raise UndoneError
+        raise RollbackError
     assert trades.get_trade_count() == 0

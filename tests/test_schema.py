@@ -11,7 +11,7 @@ from pathlib import Path
 
 import peewee
 import pytest
-from own import FIRST, OURS, SECOND, EquitySnapshot, own_folder
+from own import FIRST, OURS, SECOND, EquitySnapshot, custom_migrations
 from samples import at, trade
 
 import botmemory
@@ -35,7 +35,7 @@ NOTHING = "def up(migrator, db):\n    pass\n\ndef down(migrator, db):\n    pass\
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """The folder of custom migrations."""
-    return own_folder(tmp_path)
+    return custom_migrations(tmp_path)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from own import own_folder
+from own import custom_migrations
 from processes import in_child, mount_small_disk
 from samples import at, trade, trade_values
 
@@ -106,7 +106,7 @@ def test_it_can_be_switched_off(old: Path, how: str) -> None:
 
 
 def test_the_newest_five_are_kept_and_nothing_else_is_touched(path: Path, tmp_path: Path) -> None:
-    folder = own_folder(tmp_path)
+    folder = custom_migrations(tmp_path)
     init_db(path, migrations=folder)
     close_db()
     others = ["bot.before-0002-mine.db", "robot.before-0002-20240101T000000000000Z.db"]

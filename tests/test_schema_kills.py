@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from own import OURS, own_folder
+from own import OURS, custom_migrations
 from processes import needs_fork
 from servers import run
 
@@ -147,7 +147,7 @@ def base(
 ) -> Base:
     """A database made by migration 0001 that has the custom tables."""
     folder = tmp_path_factory.mktemp("kills")
-    migrations = own_folder(folder, accounts=ACCOUNTS)
+    migrations = custom_migrations(folder, accounts=ACCOUNTS)
     if request.param == "file":
         original = str(shutil.copy(OLD_FILE, folder / "original.db"))
     else:

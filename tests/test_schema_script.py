@@ -12,7 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from own import FIRST, OURS, SECOND, EquitySnapshot, own_folder
+from own import FIRST, OURS, SECOND, EquitySnapshot, custom_migrations
 from samples import at, signal, trade
 
 from botmemory import Config, close_db, db, init_db
@@ -55,7 +55,7 @@ class TestPlan:
     def test_it_shows_the_sql_by_migration_and_changes_nothing(
         self, target: str, script: Run, tmp_path: Path
     ) -> None:
-        folder = own_folder(tmp_path)
+        folder = custom_migrations(tmp_path)
         before = tables_of(target)
         code, out, _ = script("--db", target, "--migrations", folder, "plan", FIRST)
         assert code == 0
@@ -87,7 +87,7 @@ class TestPlan:
         assert script("--db", target, "plan", "--json") == (0, "[]\n", "")
 
     def test_values_are_shown(self, target: str, script: Run, tmp_path: Path) -> None:
-        folder = own_folder(
+        folder = custom_migrations(
             tmp_path,
             fill='def up(migrator, db):\n    db.execute_sql("DELETE FROM remark")\n'
             "    from peewee import Table\n"
@@ -113,7 +113,7 @@ class TestPlan:
     def test_what_a_server_cannot_roll_back_is_not_rehearsed(
         self, target: str, script: Run, tmp_path: Path
     ) -> None:
-        folder = own_folder(
+        folder = custom_migrations(
             tmp_path,
             alone='atomic = False\n\ndef up(migrator, db):\n    db.execute_sql("VACUUM")\n',
         )
@@ -129,7 +129,7 @@ class TestPlan:
             assert "-- 0003_alone\nVACUUM;\n" in out
 
     def test_a_file_that_is_not_python(self, target: str, script: Run, tmp_path: Path) -> None:
-        folder = own_folder(tmp_path, broken="def up(\n")
+        folder = custom_migrations(tmp_path, broken="def up(\n")
         code, _, err = script("--db", target, "--migrations", folder, "plan")
         assert code == 2
         assert "SyntaxError" in err
@@ -234,7 +234,7 @@ class TestCheck:
         assert script("--db", target, "check") == (1, f"pending: {OURS[-1]}\n", "")
 
     def test_custom_models(self, target: str, script: Run, tmp_path: Path) -> None:
-        folder = own_folder(tmp_path)
+        folder = custom_migrations(tmp_path)
         common = ("--db", target, "--migrations", folder)
         script(*common, "up")
         Path("models.py").write_text(
@@ -319,7 +319,7 @@ class TestDown:
         trade(strategy="b", exchange="okx", exchange_trade_id="1")
 
     def test_down_to_nothing_and_up_again(self, target: str, script: Run, tmp_path: Path) -> None:
-        folder = own_folder(tmp_path)
+        folder = custom_migrations(tmp_path)
         common = ("--db", target, "--migrations", folder)
         script(*common, "up")
         init_db(target, migrations=folder)
@@ -388,7 +388,7 @@ class TestOtherCommands:
         self, new_database: Callable[[], str], script: Run, tmp_path: Path
     ) -> None:
         url = new_database().replace("postgres@", "postgres:hunter2@")
-        folder = own_folder(tmp_path, broken="def up(migrator, db):\n    1 / 0\n")
+        folder = custom_migrations(tmp_path, broken="def up(migrator, db):\n    1 / 0\n")
         for command in ("status", "plan", "up", "check", "status", "down"):
             _, out, err = script("--db", url, "--migrations", folder, command)
             assert "hunter2" not in out + err

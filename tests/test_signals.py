@@ -1,4 +1,4 @@
-"""What the functions of `signals` promise, on every backend."""
+"""The functions of `signals`, on every backend."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_nested_metadata_comes_back_equal() -> None:
     assert stored.signal_metadata == metadata
 
 
-def test_ids_count_up_and_are_not_given_twice() -> None:
+def test_ids_increase_and_are_not_reused() -> None:
     first, second = signal(), signal()
     assert 0 < first.id < second.id
     signals.delete(second)
@@ -64,7 +64,7 @@ def test_lists_come_newest_first_whatever_the_order_of_recording() -> None:
     assert signals.get_all(0) == []
 
 
-def test_equal_moments_come_newest_id_first() -> None:
+def test_equal_timestamps_come_highest_id_first() -> None:
     ids = [signal(timestamp=at(0)).id for _ in range(5)]
     assert [s.id for s in signals.get_all()] == ids[::-1]
 
@@ -87,10 +87,10 @@ def test_by_symbol_value_and_strategy() -> None:
 
 
 def test_a_date_range_is_chronological_and_includes_both_ends() -> None:
-    made = {hour: signal(timestamp=at(hour)) for hour in (3, 1, 2, 0)}
-    assert signals.get_by_date_range("BTC/USDT", at(1), at(2)) == [made[1], made[2]]
+    created = {hour: signal(timestamp=at(hour)) for hour in (3, 1, 2, 0)}
+    assert signals.get_by_date_range("BTC/USDT", at(1), at(2)) == [created[1], created[2]]
     naive = at(3).replace(tzinfo=None)
-    assert signals.get_by_date_range(None, naive, naive) == [made[3]]
+    assert signals.get_by_date_range(None, naive, naive) == [created[3]]
 
 
 def test_create_many_and_iterate() -> None:
@@ -106,7 +106,7 @@ def test_create_many_and_iterate() -> None:
     assert signals.get_signal_count() == 1_100
 
 
-def test_create_many_takes_rows_of_which_some_bring_their_id() -> None:
+def test_create_many_takes_rows_with_and_without_an_id() -> None:
     rows = [{"symbol": "A", "signal_value": 1, "id": 50}, {"symbol": "B", "signal_value": 1}]
     assert signals.create_many(rows) == 2
     assert {s.symbol for s in signals.get_all()} == {"A", "B"}
@@ -123,15 +123,15 @@ def test_update() -> None:
         signals.update(created, id=5)  # type: ignore[call-arg]
 
 
-def test_deleting_a_signal_leaves_its_trades() -> None:
-    because = signal()
-    made = trade(signal=because)
-    signals.delete(because)
-    stored = trades.get_by_id(made.id)
+def test_deleting_a_signal_keeps_its_trades() -> None:
+    deleted = signal()
+    linked = trade(signal=deleted)
+    signals.delete(deleted)
+    stored = trades.get_by_id(linked.id)
     assert stored is not None
     assert stored.signal is None
     with pytest.raises(NotFoundError):
-        signals.delete(because)
+        signals.delete(deleted)
 
 
 class TestByMetadata:
@@ -145,7 +145,7 @@ class TestByMetadata:
 
     @pytest.mark.parametrize("key", ["value", "inner.value"])
     @pytest.mark.parametrize(
-        ("question", "found"),
+        ("arguments", "expected"),
         [
             ({"equals": 10}, [10]),
             ({"equals": 10.0}, [10]),
@@ -162,12 +162,12 @@ class TestByMetadata:
             ({}, [{"x": 1}, [1], None, True, "high", "10", 100.5, 10, 9]),
         ],
     )
-    def test_values_compare_as_what_they_are(self, key: str, question, found) -> None:
+    def test_values_compare_by_their_json_type(self, key: str, arguments, expected) -> None:
         assert [
-            s.signal_metadata["value"] for s in signals.get_by_metadata(key, **question)
-        ] == found
+            s.signal_metadata["value"] for s in signals.get_by_metadata(key, **arguments)
+        ] == expected
 
-    def test_it_narrows_and_limits(self) -> None:
+    def test_it_filters_and_limits(self) -> None:
         newer = signal(timestamp=at(30), symbol="ETH/USDT", signal_metadata={"value": 10})
         assert signals.get_by_metadata("value", equals=10, limit=1) == [newer]
         assert signals.get_by_metadata("value", equals=10, symbol="ETH/USDT") == [newer]
@@ -178,21 +178,21 @@ class TestByMetadata:
 
     @pytest.mark.parametrize("text", ["it's; --", "\\", "ü"])
     def test_keys_and_values_are_data_and_never_sql(self, text: str) -> None:
-        odd = signal(timestamp=at(40), signal_metadata={text: text})
-        assert signals.get_by_metadata(text, equals=text) == [odd]
+        quoted = signal(timestamp=at(40), signal_metadata={text: text})
+        assert signals.get_by_metadata(text, equals=text) == [quoted]
 
     @pytest.mark.parametrize("key", ["", ".", "a..b", None, 5])
-    def test_what_is_no_key_is_refused(self, key) -> None:
+    def test_an_invalid_key_is_refused(self, key) -> None:
         with pytest.raises(ValidationError, match="key: "):
             signals.get_by_metadata(key)
 
     def test_a_double_quote_in_a_key(self, memory) -> None:
-        odd = signal(timestamp=at(40), signal_metadata={'say "rsi"': 3})
+        quoted = signal(timestamp=at(40), signal_metadata={'say "rsi"': 3})
         if memory.config.backend == "sqlite":  # which has no way to write such a path
             with pytest.raises(ValidationError, match="key: .*double quote"):
                 signals.get_by_metadata('say "rsi"')
         else:
-            assert signals.get_by_metadata('say "rsi"', equals=3) == [odd]
+            assert signals.get_by_metadata('say "rsi"', equals=3) == [quoted]
 
     def test_a_number_is_no_index_into_a_list(self) -> None:
         signal(timestamp=at(40), signal_metadata={"levels": [7, 8]})
@@ -203,13 +203,13 @@ class TestByMetadata:
         assert signals.get_by_metadata("volume", minimum=1e308) == [huge]
         assert signals.get_by_metadata("volume", maximum=1e308) == []
 
-    @pytest.mark.parametrize("question", [{"minimum": "a"}, {"maximum": True}, {"equals": []}])
-    def test_what_is_no_number_is_refused(self, question) -> None:
-        with pytest.raises(ValidationError, match=next(iter(question))):
-            signals.get_by_metadata("value", **question)
+    @pytest.mark.parametrize("arguments", [{"minimum": "a"}, {"maximum": True}, {"equals": []}])
+    def test_an_invalid_value_is_refused(self, arguments) -> None:
+        with pytest.raises(ValidationError, match=next(iter(arguments))):
+            signals.get_by_metadata("value", **arguments)
 
 
 def test_signals_saved_by_peewee_itself_are_the_same() -> None:
-    made = Signal(symbol="BTC/USDT", signal_value=0)
-    made.save()
-    assert signals.get_all() == [made]
+    created = Signal(symbol="BTC/USDT", signal_value=0)
+    created.save()
+    assert signals.get_all() == [created]

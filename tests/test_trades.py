@@ -1,4 +1,4 @@
-"""What the functions of `trades` promise, on every backend."""
+"""The functions of `trades`, on every backend."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_a_created_trade_is_returned_as_it_is_stored() -> None:
 
 @pytest.mark.parametrize("record", [trades.create, lambda **row: trades.get_or_create(**row)[0]])
 def test_every_field_comes_back(record: Callable[..., Trade]) -> None:
-    because = signal()
+    stored_signal = signal()
     values = {
         "symbol": "ETH/USDT",
         "side": OrderSide.SELL,
@@ -55,7 +55,7 @@ def test_every_field_comes_back(record: Callable[..., Trade]) -> None:
         "pnl": -12.5,
         "timestamp": at(1),
         "id": uuid.uuid4(),
-        "signal": because,
+        "signal": stored_signal,
         "strategy": "mean-reversion",
         "fee": -0.01,
         "fee_currency": "BNB",
@@ -118,8 +118,8 @@ def test_by_symbol_and_strategy() -> None:
 
 
 def test_a_date_range_is_chronological_and_includes_both_ends() -> None:
-    made = [trade(timestamp=at(hour)) for hour in (3, 1, 2, 0, 4)]
-    in_time = sorted(made, key=lambda t: t.timestamp)
+    created = [trade(timestamp=at(hour)) for hour in (3, 1, 2, 0, 4)]
+    in_time = sorted(created, key=lambda t: t.timestamp)
     other = trade(symbol="ETH/USDT", timestamp=at(2))
     assert trades.get_by_date_range("BTC/USDT", at(1), at(3)) == in_time[1:4]
     assert trades.get_by_date_range(None, at(2), at(2)) == [in_time[2], other]
@@ -149,7 +149,7 @@ def test_the_total_pnl_of_nothing_is_a_float() -> None:
     assert repr(trades.get_total_pnl("BTC/USDT")) == "0.0"
 
 
-def test_the_total_pnl_adds_what_was_realized() -> None:
+def test_the_total_pnl_is_the_sum_of_the_recorded_pnl() -> None:
     trade(pnl=10, strategy="a")
     trade(pnl=-2.5)
     trade(pnl=None)
@@ -178,21 +178,21 @@ def test_create_many_stores_every_row_of_a_generator() -> None:
 
 
 def test_create_many_takes_rows_with_different_fields() -> None:
-    because = signal()
-    rows = [trade_values(), trade_values(pnl=5, signal=because), trade_values(strategy="a")]
+    stored_signal = signal()
+    rows = [trade_values(), trade_values(pnl=5, signal=stored_signal), trade_values(strategy="a")]
     assert trades.create_many(rows) == 3
     assert trades.get_total_pnl() == 5.0
-    assert [t.pnl for t in because.trades] == [5.0]
+    assert [t.pnl for t in stored_signal.trades] == [5.0]
 
 
-def test_create_many_takes_a_mapping_that_finds_more_than_it_lists() -> None:
-    class Quiet(UserDict[str, Any]):
+def test_create_many_takes_a_mapping_whose_get_finds_more_than_it_iterates() -> None:
+    class WithDefaultFee(UserDict[str, Any]):
         def get(self, name: str, default: Any = None) -> Any:
             return 2.5 if name == "fee" else super().get(name, default)
 
-    rows: Any = [Quiet(trade_values()), trade_values()]
+    rows: Any = [WithDefaultFee(trade_values()), trade_values()]
     assert trades.create_many(rows) == 2
-    assert sorted(one.fee or 0.0 for one in trades.get_all()) == [0.0, 2.5]
+    assert sorted(t.fee or 0.0 for t in trades.get_all()) == [0.0, 2.5]
 
 
 @pytest.mark.parametrize("position", [0, 700, ROWS_PER_CHUNK + 1])
@@ -204,16 +204,16 @@ def test_create_many_stores_nothing_when_a_row_is_refused(position: int) -> None
     assert trades.get_trade_count() == 0
 
 
-def test_create_many_names_the_row_that_is_there_already() -> None:
-    there = trade()
-    rows = [trade_values(id=uuid.uuid4()), trade_values(id=there.id)]
-    with pytest.raises(DuplicateError, match=rf"rows\[1\]: trade {there.id} already") as caught:
+def test_create_many_names_the_row_that_already_exists() -> None:
+    existing = trade()
+    rows = [trade_values(id=uuid.uuid4()), trade_values(id=existing.id)]
+    with pytest.raises(DuplicateError, match=rf"rows\[1\]: trade {existing.id} already") as caught:
         trades.create_many(rows)
-    assert caught.value.id == there.id
-    assert trades.get_all() == [there]
+    assert caught.value.id == existing.id
+    assert trades.get_all() == [existing]
 
 
-def test_create_many_names_the_row_that_stands_twice() -> None:
+def test_create_many_names_the_row_that_is_a_duplicate() -> None:
     fill = {"exchange": "okx", "exchange_trade_id": "1"}
     with pytest.raises(DuplicateError, match=r"rows\[1\]: okx trade 1 of BTC/USDT"):
         trades.create_many([trade_values(**fill), trade_values(**fill)])
@@ -238,19 +238,19 @@ def test_create_many_stores_nothing_when_the_generator_fails() -> None:
 
 
 def test_an_id_is_recorded_once() -> None:
-    there = trade(id="0190a5a4-7b7c-7000-8000-00000000000a")
+    existing = trade(id="0190a5a4-7b7c-7000-8000-00000000000a")
     with pytest.raises(DuplicateError, match="0190a5a4-7b7c-7000-8000-00000000000a") as caught:
-        trade(id=there.id, price=999)
-    assert caught.value.id == there.id
+        trade(id=existing.id, price=999)
+    assert caught.value.id == existing.id
     assert [t.price for t in trades.get_all()] == [100.0]
 
 
 def test_a_fill_of_an_exchange_is_recorded_once() -> None:
     fill = {"exchange": "binance", "exchange_trade_id": "1"}
-    there = trade(**fill)
-    with pytest.raises(DuplicateError, match=f"as trade {there.id}") as caught:
+    existing = trade(**fill)
+    with pytest.raises(DuplicateError, match=f"as trade {existing.id}") as caught:
         trade(**fill)
-    assert caught.value.id == there.id
+    assert caught.value.id == existing.id
     # the exchange's ids are its own, and count for each symbol by itself
     trade(exchange="okx", exchange_trade_id="1")
     trade(symbol="ETH/USDT", **fill)
@@ -258,10 +258,10 @@ def test_a_fill_of_an_exchange_is_recorded_once() -> None:
 
 
 def test_a_duplicate_leaves_the_transaction_usable() -> None:
-    there = trade()
+    existing = trade()
     with session_scope():
         with pytest.raises(DuplicateError):
-            trade(id=there.id)
+            trade(id=existing.id)
         trade()
     assert trades.get_trade_count() == 2
 
@@ -277,12 +277,12 @@ def test_get_or_create_records_a_fill_once_and_keeps_the_first() -> None:
 
 
 def test_get_or_create_reports_an_id_that_another_trade_has() -> None:
-    there = trade()
+    existing = trade()
     with pytest.raises(DuplicateError) as caught:
         trades.get_or_create(
-            **trade_values(exchange="kraken", exchange_trade_id="T-1", id=there.id)
+            **trade_values(exchange="kraken", exchange_trade_id="T-1", id=existing.id)
         )
-    assert caught.value.id == there.id
+    assert caught.value.id == existing.id
 
 
 def test_an_exchange_trade_id_needs_its_exchange() -> None:
@@ -313,11 +313,11 @@ def test_update_writes_what_was_assigned() -> None:
 
 
 def test_update_can_link_and_unlink_a_signal() -> None:
-    created, because = trade(), signal()
-    trades.update(created, signal=because)
-    assert list(because.trades) == [created]
+    created, stored_signal = trade(), signal()
+    trades.update(created, signal=stored_signal)
+    assert list(stored_signal.trades) == [created]
     trades.update(created, signal=None)
-    assert list(because.trades) == []
+    assert list(stored_signal.trades) == []
 
 
 @pytest.mark.parametrize(
@@ -330,7 +330,7 @@ def test_update_can_link_and_unlink_a_signal() -> None:
         ({}, "nothing to change"),
     ],
 )
-def test_update_refuses(changes, message: str) -> None:
+def test_update_refuses_invalid_changes(changes, message: str) -> None:
     created = trade()
     with pytest.raises(ValidationError, match=message):
         trades.update(created, **changes)
@@ -346,7 +346,7 @@ def test_update_refuses_a_misspelt_attribute() -> None:
         trades.update(created, fee=1)
 
 
-def test_update_and_delete_of_a_trade_that_is_gone() -> None:
+def test_update_and_delete_of_a_deleted_trade() -> None:
     created = trade()
     trades.delete(created)
     assert trades.get_by_id(created.id) is None
@@ -366,18 +366,18 @@ def test_update_to_the_exchange_id_of_another_trade() -> None:
     assert stored.exchange_trade_id == "2"
 
 
-def test_a_trade_knows_its_signal_and_the_signal_its_trades() -> None:
-    because = signal(signal_metadata={"rsi": 25})
-    created = trade(signal=because)
-    by_id = trade(signal=because.id)
+def test_a_trade_has_its_signal_and_a_signal_its_trades() -> None:
+    stored_signal = signal(signal_metadata={"rsi": 25})
+    created = trade(signal=stored_signal)
+    by_id = trade(signal=stored_signal.id)
     stored = trades.get_by_id(created.id)
     assert stored is not None
     assert stored.signal is not None
     assert stored.signal.signal_metadata == {"rsi": 25}
-    assert set(because.trades) == {created, by_id}
+    assert set(stored_signal.trades) == {created, by_id}
 
 
-def test_a_signal_that_is_not_there_is_refused() -> None:
+def test_a_missing_signal_is_refused() -> None:
     with pytest.raises(ValidationError, match="signal: there is no such Signal; record it first"):
         trade(signal=12345)
     assert trades.get_trade_count() == 0
@@ -385,11 +385,11 @@ def test_a_signal_that_is_not_there_is_refused() -> None:
 
 def test_iterate_streams_in_time_order() -> None:
     trades.create_many(trade_values(timestamp=at(i % 7), quantity=i + 1) for i in range(1_100))
-    seen = list(trades.iterate())
-    assert len({t.id for t in seen}) == 1_100
-    assert [(t.timestamp, t.id) for t in seen] == sorted((t.timestamp, t.id) for t in seen)
-    some = list(trades.iterate("BTC/USDT", start_date=at(2), end_date=at(3)))
-    assert {t.timestamp for t in some} == {at(2), at(3)}
+    streamed = list(trades.iterate())
+    assert len({t.id for t in streamed}) == 1_100
+    assert [(t.timestamp, t.id) for t in streamed] == sorted((t.timestamp, t.id) for t in streamed)
+    in_range = list(trades.iterate("BTC/USDT", start_date=at(2), end_date=at(3)))
+    assert {t.timestamp for t in in_range} == {at(2), at(3)}
     assert list(trades.iterate("ETH/USDT")) == []
 
 
@@ -407,6 +407,6 @@ def test_iterate_refuses_at_the_call_and_not_at_the_first_row() -> None:
 
 
 def test_trades_saved_by_peewee_itself_are_the_same() -> None:
-    made = Trade(**trade_values(timestamp=at(0)))
-    made.save()
-    assert trades.get_all() == [made]
+    created = Trade(**trade_values(timestamp=at(0)))
+    created.save()
+    assert trades.get_all() == [created]

@@ -1,4 +1,4 @@
-"""Ids of trades: in the order of their making, never the same one twice, whoever asks and when."""
+"""Time-ordered ids: increasing and unique, across threads, signal handlers and forks."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def set_clock(patch: pytest.MonkeyPatch, read: Callable[[], int]) -> None:
 
 
 def in_child_or_hang(work: Callable[[], object]) -> list[str]:
-    """Run `work` in a child and return the words it has said after at most ten seconds."""
+    """Run `work` in a child process and return its output after at most ten seconds."""
 
     def child(acknowledge: Callable[[object], None]) -> None:
         acknowledge(work())
@@ -49,26 +49,26 @@ def in_child_or_hang(work: Callable[[], object]) -> list[str]:
     return kill(pid, words)
 
 
-def test_the_bits_are_those_of_the_rfc() -> None:
+def test_the_bits_are_as_in_the_rfc() -> None:
     before = time.time_ns()
-    made = [uuid7() for _ in range(1_000)]
+    ids = [uuid7() for _ in range(1_000)]
     after = time.time_ns()
-    for one in made:
-        assert (one.version, one.variant) == (7, uuid.RFC_4122)
-        milliseconds, fraction = one.int >> 80, one.int >> 64 & 0xFFF
+    for id_ in ids:
+        assert (id_.version, id_.variant) == (7, uuid.RFC_4122)
+        milliseconds, fraction = id_.int >> 80, id_.int >> 64 & 0xFFF
         nanoseconds = milliseconds * 1_000_000 + fraction * 1_000_000 // 4096
         assert before - 1_000 <= nanoseconds <= after
-    counters = [one.int >> 22 & 2**40 - 1 for one in made]
+    counters = [id_.int >> 22 & 2**40 - 1 for id_ in ids]
     assert counters == list(range(counters[0], counters[0] + 1_000))
-    assert len({one.int & 2**22 - 1 for one in made}) > 990  # random
+    assert len({id_.int & 2**22 - 1 for id_ in ids}) > 990  # random
 
 
-def test_an_id_made_of_a_number_is_that_of_the_standard_library() -> None:
+def test_uuid_of_equals_uuid_of_the_standard_library() -> None:
     number = uuid.uuid4().int
-    assert vars_of(uuid_of(number)) == vars_of(uuid.UUID(int=number))
+    assert attributes(uuid_of(number)) == attributes(uuid.UUID(int=number))
 
 
-def vars_of(value: uuid.UUID) -> tuple[Any, ...]:
+def attributes(value: uuid.UUID) -> tuple[Any, ...]:
     return value.int, value.is_safe, hash(value), str(value)
 
 
@@ -106,10 +106,10 @@ def test_an_id_is_greater_than_those_that_other_threads_have_returned(
     def work() -> None:
         for _ in range(2_000):
             returned = latest[0]
-            made = uuid7()
-            if made <= returned:
-                wrong.append(made)
-            latest[0] = made
+            new_id = uuid7()
+            if new_id <= returned:
+                wrong.append(new_id)
+            latest[0] = new_id
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
@@ -125,12 +125,12 @@ def test_a_signal_handler_makes_ids_in_the_middle_of_one() -> None:
     def work() -> tuple[bool, bool]:
         handled: list[uuid.UUID] = []
         signal.signal(signal.SIGALRM, lambda *_: handled.append(uuid7()))
-        made, end = [], time.monotonic() + 0.5
+        ids, end = [], time.monotonic() + 0.5
         while time.monotonic() < end:
             signal.setitimer(signal.ITIMER_REAL, random.uniform(0.000_002, 0.000_05))
-            made.extend([uuid7() for _ in range(50)])
-        everything = made + handled
-        good = in_order(made) and in_order(handled) and len(set(everything)) == len(everything)
+            ids.extend([uuid7() for _ in range(50)])
+        everything = ids + handled
+        good = in_order(ids) and in_order(handled) and len(set(everything)) == len(everything)
         return good, len(handled) > 100
 
     assert in_child_or_hang(work) == ["(True, True)"]
@@ -141,7 +141,7 @@ class Interrupted(BaseException):
 
 
 def interrupt_at(opcode: int) -> bool:
-    """Make an id and raise at one of its opcodes; return whether there was such a one."""
+    """Make an id and raise at one of its opcodes; return whether the opcode was reached."""
     left = opcode
 
     def trace(frame: Any, event: str, _: object) -> Any:
@@ -166,18 +166,18 @@ def interrupt_at(opcode: int) -> bool:
 @needs_fork
 @pytest.mark.processes
 @pytest.mark.parametrize("random_numbers", ["left", "used up"])
-def test_an_interrupt_anywhere_leaves_nothing_held(random_numbers: str) -> None:
+def test_an_interrupt_anywhere_leaves_no_lock_held(random_numbers: str) -> None:
     def work() -> tuple[bool, bool]:
-        made = [uuid7()]
+        ids = [uuid7()]
         for opcode in itertools.count():
             if random_numbers == "used up":
                 module._random.clear()
             interrupted = interrupt_at(opcode)
-            made.append(uuid7())
+            ids.append(uuid7())
             with ThreadPoolExecutor(1) as pool:
-                made.append(pool.submit(uuid7).result())
+                ids.append(pool.submit(uuid7).result())
             if not interrupted:
-                return in_order(made), opcode > 40
+                return in_order(ids), opcode > 40
         raise AssertionError
 
     assert in_child_or_hang(work) == ["(True, True)"]
@@ -187,28 +187,28 @@ def test_an_interrupt_anywhere_leaves_nothing_held(random_numbers: str) -> None:
 @pytest.mark.processes
 def test_a_fork_while_other_threads_make_ids_makes_none_twice() -> None:
     end = threading.Event()
-    made: list[uuid.UUID] = []
+    ids: list[uuid.UUID] = []
 
     def work() -> None:
         while not end.is_set():
-            made.append(uuid7())
+            ids.append(uuid7())
 
     threads = [threading.Thread(target=work) for _ in range(3)]
     for thread in threads:
         thread.start()
     try:
         for _ in range(10):
-            made.extend(in_child(lambda: [uuid7() for _ in range(200)]))
+            ids.extend(in_child(lambda: [uuid7() for _ in range(200)]))
     finally:
         end.set()
         for thread in threads:
             thread.join()
-    assert len(set(made)) == len(made)
+    assert len(set(ids)) == len(ids)
 
 
 @needs_fork
 @pytest.mark.processes
-def test_a_child_parts_from_its_parent_although_the_clock_stands_still(
+def test_a_child_and_its_parent_make_different_ids_also_while_the_clock_stands_still(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = time.time_ns()

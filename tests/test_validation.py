@@ -1,4 +1,4 @@
-"""Bad input: refused by name, with nothing stored, on every backend."""
+"""Invalid input: an error names it and nothing is stored, on every backend."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_metadata_deeper_than_64_levels_is_refused() -> None:
 
 
 class Key(str):
-    """Text that a dict keeps beside other text of the same letters."""
+    """Text that a dict stores as another key than equal text."""
 
     __slots__ = ()
     __hash__ = object.__hash__
@@ -98,7 +98,7 @@ class Key(str):
         return self is other
 
 
-def test_keys_that_become_one_are_refused() -> None:
+def test_duplicate_keys_are_refused() -> None:
     assert signal(signal_metadata={Key("rsi"): 1}).signal_metadata == {"rsi": 1}
     with pytest.raises(ValidationError, match="signal_metadata: .* is a duplicate key"):
         signal(signal_metadata={"rsi": 1, Key("rsi"): 2})
@@ -135,12 +135,12 @@ def test_a_wrong_argument_list_names_the_argument(function, arguments, message: 
     assert trades.get_trade_count() == signals.get_signal_count() == 0
 
 
-def test_too_many_positions_are_refused() -> None:
+def test_too_many_positional_arguments_are_refused() -> None:
     with pytest.raises(ValidationError, match="takes 1 arguments by position, got 2"):
         trades.get_all(1, 2)  # type: ignore[call-arg]
 
 
-def test_a_type_error_from_inside_is_not_renamed() -> None:
+def test_a_type_error_of_the_caller_is_not_translated() -> None:
     def rows():
         yield trade_values()
         raise TypeError("the feed's own")
@@ -164,7 +164,7 @@ def test_a_line_longer_than_its_header_is_refused_by_row() -> None:
 
 
 @pytest.mark.parametrize("rows", [None, 5, "abc", {"symbol": "X"}, ["abc"], [None], [{"a": 1}]])
-def test_what_is_no_series_of_rows_is_refused(rows) -> None:
+def test_invalid_rows_are_refused(rows) -> None:
     with pytest.raises(ValidationError, match="rows|a: "):
         trades.create_many(rows)
     assert trades.get_trade_count() == 0
@@ -173,13 +173,13 @@ def test_what_is_no_series_of_rows_is_refused(rows) -> None:
 @pytest.mark.parametrize("limit", [-1, 1.0, "5", True, math.inf, 2**63])
 @pytest.mark.parametrize("repository", [trades, signals])
 def test_a_bad_limit_is_refused(repository, limit) -> None:
-    for question in (
+    for query in (
         lambda: repository.get_all(limit),
         lambda: repository.get_latest(limit=limit),
         lambda: repository.get_by_symbol("X", limit),
     ):
         with pytest.raises(ValidationError, match="^limit: "):
-            question()
+            query()
 
 
 @pytest.mark.parametrize("repository", [trades, signals])
@@ -192,19 +192,19 @@ def test_a_bad_date_range_is_refused(repository) -> None:
 
 
 @pytest.mark.parametrize("id", ["abc", 5, None, 1.5, b"", ""])
-def test_what_is_no_trade_id_is_refused(id) -> None:
+def test_an_invalid_trade_id_is_refused(id) -> None:
     with pytest.raises(ValidationError, match="^id: "):
         trades.get_by_id(id)
 
 
 @pytest.mark.parametrize("id", ["abc", "5", None, 1.5, True, 2**63])
-def test_what_is_no_signal_id_is_refused(id) -> None:
+def test_an_invalid_signal_id_is_refused(id) -> None:
     with pytest.raises(ValidationError, match="^id: "):
         signals.get_by_id(id)
 
 
 @pytest.mark.parametrize("row", [None, 5, "abc", {}])
-def test_what_is_no_row_is_refused(row) -> None:
+def test_an_invalid_row_is_refused(row) -> None:
     for function in (trades.delete, trades.update):
         with pytest.raises(ValidationError, match="^trade: .* is not a Trade"):
             function(row)
@@ -218,7 +218,7 @@ def test_an_unsaved_signal_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "stored"),
+    ("value", "stored"),
     [
         (7, 7.0),
         (Decimal("0.1"), 0.1),
@@ -230,14 +230,14 @@ def test_an_unsaved_signal_is_refused() -> None:
         (1.7976931348623157e308, 1.7976931348623157e308),
     ],
 )
-def test_numbers_of_other_types_become_floats(given, stored: float) -> None:
-    created = trade(price=given)
+def test_numbers_of_other_types_become_floats(value, stored: float) -> None:
+    created = trade(price=value)
     assert (type(created.price), created.price) == (float, stored)
 
 
 def test_metadata_of_other_types_becomes_json() -> None:
     key = uuid.uuid4()
-    moment = datetime(2024, 1, 1, 12, tzinfo=timezone(timedelta(hours=2)))
+    aware = datetime(2024, 1, 1, 12, tzinfo=timezone(timedelta(hours=2)))
     created = signal(
         signal_metadata={
             "float32": np.float32(0.5),
@@ -245,7 +245,7 @@ def test_metadata_of_other_types_becomes_json() -> None:
             "int": np.int64(-3),
             "bool": np.bool_(True),
             "decimal": Decimal("0.25"),
-            "moment": moment,
+            "aware": aware,
             "naive": datetime(2024, 1, 1),
             "day": date(2024, 1, 1),
             "pandas": pd.Timestamp("2024-01-01", tz="UTC"),
@@ -270,7 +270,7 @@ def test_metadata_of_other_types_becomes_json() -> None:
         "int": -3,
         "bool": True,
         "decimal": 0.25,
-        "moment": "2024-01-01T10:00:00+00:00",
+        "aware": "2024-01-01T10:00:00+00:00",
         "naive": "2024-01-01T00:00:00+00:00",
         "day": "2024-01-01",
         "pandas": "2024-01-01T00:00:00+00:00",
@@ -291,7 +291,7 @@ def test_a_side_is_taken_in_any_letter_case(side) -> None:
     assert trade(side=side).side is OrderSide.BUY
 
 
-def test_a_pandas_timestamp_is_a_moment() -> None:
+def test_a_pandas_timestamp_is_a_datetime() -> None:
     created = trade(timestamp=pd.Timestamp("2024-01-01 00:00:00.123456789", tz="Europe/Berlin"))
     assert type(created.timestamp) is datetime
     assert created.timestamp == datetime(2023, 12, 31, 23, 0, 0, 123456, tzinfo=UTC)
@@ -312,8 +312,8 @@ def test_a_pandas_timestamp_is_a_moment() -> None:
     ],
     ids=str,
 )
-def test_the_schema_holds_the_same_rules(values) -> None:
-    # PostgreSQL calls what is too long for its column an error of the data
+def test_the_check_constraints_refuse_the_same_values(values) -> None:
+    # text that is too long for its column is a DataError on PostgreSQL
     with pytest.raises((peewee.IntegrityError, peewee.DataError)):
         Trade.insert(trade_values() | values).execute()
     assert trades.get_trade_count() == 0
@@ -323,7 +323,7 @@ def test_the_schema_holds_the_same_rules(values) -> None:
     ("field", "value"),
     [("pnll", 5), ("price", "abc"), ("side", "hold"), ("symbol", "x" * 65), ("price", -1)],
 )
-def test_a_model_cannot_be_saved_wrong(field: str, value: object) -> None:
+def test_a_model_with_an_invalid_value_is_not_saved(field: str, value: object) -> None:
     with pytest.raises(ValidationError, match=f"^{field}: "):
         Trade(**trade_values() | {field: value}).save()
     created = trade()
