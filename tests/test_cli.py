@@ -145,7 +145,7 @@ class TestTables:
         assert [summary["win_rate"] for summary in json.loads(out)] == [1.0]
         code, _, err = run("--db", filled, "pnl", "--by", "day")
         assert code == 2
-        assert "different currencies, which do not add up: 'EUR', 'USDT'" in err
+        assert "different currencies cannot be added up: 'EUR', 'USDT'" in err
 
     def test_attribution(self, filled: str, run: Run) -> None:
         _, out, _ = run("--db", filled, "attribution", "rsi", "--ends", "30,70", "--json")

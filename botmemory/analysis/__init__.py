@@ -1,4 +1,4 @@
-"""Questions asked of the memory: what was earned, and which signals led to it."""
+"""Analysis of the recorded trades: what they have earned, and which signals led to them."""
 
 from . import attribution, performance
 

@@ -1,4 +1,4 @@
-"""Ranges that numbers fall into, and categories for what is no number."""
+"""Buckets for values of metadata: ranges for numbers, categories for text and booleans."""
 
 from __future__ import annotations
 
@@ -12,36 +12,37 @@ from typing import Any
 from .._values import to_finite, to_json
 from ..errors import ValidationError, show
 
-__all__ = ["bucket_bounds", "bucket_of", "checked_bins", "is_number", "round_ends"]
+__all__ = ["bucket_bounds", "bucket_of", "checked_edges", "is_number", "round_edges"]
 
-MOST_BINS = 1000
+MAX_BINS = 1000
 
 
 def is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def checked_bins(bins: int | Sequence[float]) -> list[float]:
-    """Return the given ends of ranges; none for a number of ranges."""
+def checked_edges(bins: int | Sequence[float]) -> list[float]:
+    """Return the edges that `bins` names; an empty list for a number of ranges."""
     if isinstance(bins, int) and not isinstance(bins, bool):
-        if not 1 <= bins <= MOST_BINS:
+        if not 1 <= bins <= MAX_BINS:
             raise ValidationError(
-                f"bins: {show(bins)} is not a number from 1 to {MOST_BINS}", field="bins"
+                f"bins: {show(bins)} is not a number from 1 to {MAX_BINS}", field="bins"
             )
         return []
     if isinstance(bins, (bool, str, bytes)) or not isinstance(bins, Sequence) or not bins:
         raise ValidationError(
-            f"bins: {show(bins)} is neither a number of ranges nor a list of their ends",
+            f"bins: {show(bins)} is neither a number of ranges nor a list of their edges; pass "
+            "10 or [30, 70]",
             field="bins",
         )
-    ends = [to_finite("bins", end) for end in bins]
-    if any(high <= low for low, high in pairwise(ends)):
-        raise ValidationError(f"bins: {show(bins)} do not ascend", field="bins")
-    return ends
+    edges = [to_finite("bins", edge) for edge in bins]
+    if any(high <= low for low, high in pairwise(edges)):
+        raise ValidationError(f"bins: {show(bins)} is not in ascending order", field="bins")
+    return edges
 
 
-def round_ends(numbers: list[float], bins: int) -> list[float]:
-    """Return the ends of at most so many ranges that hold all numbers, each a round number."""
+def round_edges(numbers: list[float], bins: int) -> list[float]:
+    """Return round edges of at most `bins` ranges that contain all numbers."""
     low, high = Decimal(repr(min(numbers))), Decimal(repr(max(numbers)))
     if low == high:
         return [float(low), float(high)]
@@ -50,26 +51,30 @@ def round_ends(numbers: list[float], bins: int) -> list[float]:
         step = power * factor
         first, last = math.floor(low / step), math.ceil(high / step)
         if last - first <= bins:
-            return [float(number * step) for number in range(first, last + 1)]
+            return [float(multiple * step) for multiple in range(first, last + 1)]
     return [float(low), float(high)]  # one range, around a round number
 
 
-def bucket_of(value: Any, ends: list[float], *, closed: bool) -> tuple[int, Any]:
-    """Return where a value belongs: a range by the number of ends up to it, or a category."""
+def bucket_of(value: Any, edges: list[float], *, closed: bool) -> tuple[int, Any]:
+    """Return the bucket of a value as a key that sorts.
+
+    It is (0, how many edges are not above the value) for a number, (1, category) for anything else.
+    `closed`: the last range includes its upper edge.
+    """
     if not is_number(value):
         return 1, (value if isinstance(value, str) else to_json(value), isinstance(value, bool))
-    number = bisect_right(ends, value)
-    return 0, min(number, len(ends) - 1) if closed else number
+    index = bisect_right(edges, value)
+    return 0, min(index, len(edges) - 1) if closed else index
 
 
-def bucket_bounds(place: tuple[int, Any], ends: list[float]) -> dict[str, Any]:
-    """Return how a bucket is called, and where it begins and ends."""
-    kind, number = place
-    if kind:
-        label, boolean = number
-        return {"label": label, "category": label == "true" if boolean else label}
-    low = ends[number - 1] if number > 0 else None
-    high = ends[number] if number < len(ends) else None
+def bucket_bounds(bucket: tuple[int, Any], edges: list[float]) -> dict[str, Any]:
+    """Return the label of a bucket, and its bounds or its category."""
+    is_category, index = bucket
+    if is_category:
+        label, is_boolean = index
+        return {"label": label, "category": label == "true" if is_boolean else label}
+    low = edges[index - 1] if index > 0 else None
+    high = edges[index] if index < len(edges) else None
     if low is None:
         label = f"below {_short(high)}"
     elif high is None:

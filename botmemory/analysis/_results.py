@@ -1,4 +1,4 @@
-"""What some trades have earned, and how it is put together from sums."""
+"""The figures of a set of trades, and how they follow from sums."""
 
 from __future__ import annotations
 
@@ -10,19 +10,27 @@ __all__ = ["Result", "Sums", "result_fields"]
 
 @dataclass(frozen=True)
 class Result:
-    """What some trades have earned, in `quote`.
+    """What a set of trades has earned, in the currency `quote`.
 
-    - `trades`: how many; `closed_trades`: those with a PnL, of which `wins` are above 0 and
-      `losses` below.
-    - `win_rate`: wins / closed trades; None without any.
-    - `gross_profit`: the sum of the wins; `gross_loss`: the sum of the losses, 0 or below.
-    - `profit_factor`: gross profit / |gross loss| (Kaufman, Trading Systems and Methods); None
-      without losses.
-    - `average_win`, `average_loss`: of one win, of one loss (below 0); None without any.
-    - `expectancy`: win rate x average win + loss rate x average loss, what one closed trade is
-      expected to bring (Tharp, Trade Your Way to Financial Freedom, in money); None without any.
-    - `total_pnl`: gross profit + gross loss; `average_pnl`: of one closed trade.
-    - `best`, `worst`: the PnL of one trade; None without any.
+    Attributes:
+        quote: The currency; None if the symbols name none.
+        trades: The number of trades.
+        closed_trades: The number of trades with a PnL.
+        wins: The number of trades with a PnL above 0.
+        losses: The number of trades with a PnL below 0.
+        win_rate: wins / closed trades; None without closed trades.
+        gross_profit: The sum of the PnL of the wins.
+        gross_loss: The sum of the PnL of the losses, 0 or below.
+        profit_factor: gross profit / |gross loss| (Kaufman, Trading Systems and Methods); None
+            without losses.
+        average_win: gross profit / wins; None without wins.
+        average_loss: gross loss / losses, below 0; None without losses.
+        expectancy: win rate x average win + loss rate x average loss: what a closed trade earns on
+            average (Tharp, Trade Your Way to Financial Freedom); None without closed trades.
+        total_pnl: gross profit + gross loss.
+        average_pnl: total PnL / closed trades; None without closed trades.
+        best: The highest PnL of a trade; None without closed trades.
+        worst: The lowest PnL of a trade; None without closed trades.
     """
 
     quote: str | None
@@ -44,7 +52,7 @@ class Result:
 
 
 class Sums(NamedTuple):
-    """What the database adds up, in this order."""
+    """What the database sums up, in the order of the columns of the query."""
 
     trades: int
     closed: int
@@ -70,8 +78,8 @@ class Sums(NamedTuple):
             (self.losses or 0) + (other.losses or 0),
             (self.gross_profit or 0.0) + (other.gross_profit or 0.0),
             (self.gross_loss or 0.0) + (other.gross_loss or 0.0),
-            max((one for one in (self.best, other.best) if one is not None), default=None),
-            min((one for one in (self.worst, other.worst) if one is not None), default=None),
+            max((pnl for pnl in (self.best, other.best) if pnl is not None), default=None),
+            min((pnl for pnl in (self.worst, other.worst) if pnl is not None), default=None),
         )
 
 

@@ -1,7 +1,7 @@
-"""What triggered what: the signal behind a trade, and which signals made the money.
+"""Attribution of PnL to signals: the signal behind a trade, and which signals earned how much.
 
-PnL, prices and slippage are in the quote currency of the symbol, times in UTC, start and end are
-included. PnL in different currencies is never added up: see `performance`.
+PnL, prices and slippage are in the quote currency of the symbol; times are UTC. PnL in different
+currencies is never added up: see `botmemory.analysis.performance`.
 """
 
 from __future__ import annotations
@@ -23,26 +23,31 @@ from ..errors import NotFoundError, ValidationError, show
 from ..models import OrderSide, Signal, Trade
 from ..queries import read
 from ..repositories import trades
-from ._ranges import bucket_bounds, bucket_of, checked_bins, is_number, round_ends
+from ._ranges import bucket_bounds, bucket_of, checked_edges, is_number, round_edges
 from ._results import Result, Sums, result_fields
 from ._selection import Selection, select
 
 __all__ = ["Bucket", "Conversion", "Explanation", "conversion", "explain", "pnl_by_metadata"]
 
-PRICES = ("price", "close", "last")  # where a signal says at which price it was made
+PRICE_KEYS = ("price", "close", "last")  # where the metadata of a signal may have its price
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why a trade was made, and what became of the signal on its way to the market.
+    """Why a trade was made, and what the delay cost.
 
-    - `signal`: what triggered it; None, like all that follows, where the trade names none.
-    - `indicators`: the signal's metadata; what is inside an object has a dotted name.
-    - `delay`: from the signal to the trade.
-    - `signal_price`: the price the signal was made at, None where its metadata has none.
-    - `slippage`: how much worse than that the trade was for one unit, below 0 if better: a buy
-      above it, a sell below it (Perold, The Implementation Shortfall, 1988). `slippage_bps`: the
-      same in hundredths of a percent of the signal's price.
+    All but `trade` is None or empty if the trade has no signal.
+
+    Attributes:
+        trade: The trade.
+        signal: The signal that triggered it.
+        indicators: The metadata of the signal; nested keys are joined by dots.
+        delay: The time from the signal to the trade.
+        signal_price: The price in the metadata of the signal; None if it has none.
+        slippage: How much worse the price of the trade is than that of the signal, for one unit:
+            trade price - signal price of a buy, signal price - trade price of a sell. Below 0 it is
+            better (Perold, The Implementation Shortfall, 1988).
+        slippage_bps: slippage / signal price, in basis points.
     """
 
     trade: Trade
@@ -56,10 +61,14 @@ class Explanation:
 
 @dataclass(frozen=True, kw_only=True)
 class Bucket(Result):
-    """The result of the trades whose signals have a value in one range, or one category.
+    """The result of the trades whose signals have a value in one range, or of one category.
 
-    A range goes from `low`, included, to `high`, excluded except in the last one of round ranges;
-    None is open. A category has its `category` instead. `label` says either in words.
+    Attributes:
+        label: The range or the category as text.
+        low: The lower bound of a range, included; None if it is open, and for a category.
+        high: The upper bound, excluded except in the last of the round ranges; None if it is open,
+            and for a category.
+        category: The text or the boolean of a category; None for a range.
     """
 
     label: str
@@ -70,9 +79,14 @@ class Bucket(Result):
 
 @dataclass(frozen=True)
 class Conversion:
-    """How many signals of one value led to a trade, and to how many trades they led.
+    """How many signals of one value led to trades.
 
-    `rate` is acted on / signals.
+    Attributes:
+        signal_value: 1, 0 or -1.
+        signals: The number of signals.
+        acted_on: The number of signals that at least one trade refers to.
+        rate: acted on / signals.
+        trades: The number of trades that refer to them.
     """
 
     signal_value: int
@@ -84,35 +98,39 @@ class Conversion:
 
 @checked_call
 def explain(trade: Trade | uuid.UUID | str, *, price_key: str | None = None) -> Explanation:
-    """Return the signal that triggered a trade, with what it saw, the delay and the slippage.
+    """Return the signal that triggered a trade, its indicators, the delay and the slippage.
 
-    The trade is given as itself or by its id. `price_key` names the price in the signal's
-    metadata, dotted inside objects; otherwise it is `price`, `close` or `last`. Raises
-    `NotFoundError` for an id that is not there.
+    Args:
+        trade: The trade or its id.
+        price_key: The key of the price in the metadata of the signal; a dot separates nested keys.
+            None takes the first of `price`, `close` and `last` that is a number above 0.
+
+    Raises:
+        NotFoundError: There is no trade with this id.
     """
     if not isinstance(trade, Trade):
-        found = trades.get_by_id(trade)
-        if found is None:
+        stored = trades.get_by_id(trade)
+        if stored is None:
             raise NotFoundError(f"trade {trade} is not in {db.config.label}")
-        trade = found
+        trade = stored
     signal = trade.signal
     if signal is None:
         return Explanation(trade, None, {}, None, None, None, None)
     indicators = dict(flatten(signal.signal_metadata))
-    names = PRICES if price_key is None else (to_text("price_key", price_key),)
-    found_prices = [indicators[name] for name in names if is_number(indicators.get(name))]
-    price = next((float(one) for one in found_prices if one > 0), None)
-    worse = None
+    keys = PRICE_KEYS if price_key is None else (to_text("price_key", price_key),)
+    candidates = [indicators[key] for key in keys if is_number(indicators.get(key))]
+    price = next((float(number) for number in candidates if number > 0), None)
+    slippage = None
     if price is not None:
-        worse = trade.price - price if trade.side is OrderSide.BUY else price - trade.price
+        slippage = trade.price - price if trade.side is OrderSide.BUY else price - trade.price
     return Explanation(
         trade=trade,
         signal=signal,
         indicators=indicators,
         delay=trade.timestamp - signal.timestamp,
         signal_price=price,
-        slippage=worse,
-        slippage_bps=worse / price * 10_000 if price and worse is not None else None,
+        slippage=slippage,
+        slippage_bps=slippage / price * 10_000 if price and slippage is not None else None,
     )
 
 
@@ -128,39 +146,55 @@ def pnl_by_metadata(
     quote: str | None = None,
     signal_of: Literal["trade", "entry"] = "trade",
 ) -> list[Bucket]:
-    """Return what was earned in each range of an indicator, ascending, then in each category.
+    """Return the result for each range or category of an indicator.
 
-    `key` is looked up in the metadata of a trade's own signal, dotted inside objects; trades
-    without it are left out. With `signal_of="entry"` PnL counts for the signal of the trade that
-    opened the position of its symbol and strategy, which matters where a trade that closes has a
-    signal of its own. Numbers fall into at most `bins` ranges with round ends, or into those
-    between the given ends and beyond them; text and booleans are categories. Only what has trades
-    is returned. Raises `ValidationError`, also where PnL in different currencies would be added up.
+    Trades whose signal does not have the indicator are left out.
+
+    Args:
+        key: The key of the indicator in the metadata of signals; a dot separates nested keys.
+        bins: The largest number of ranges, with round edges; or the edges of the ranges in
+            ascending order, with an open range below and above them. Text and booleans are
+            categories.
+        symbol: Only trades of this symbol.
+        strategy: Only trades of this strategy.
+        start_date: Only trades from this time on.
+        end_date: Only trades up to this time, included.
+        quote: Only trades with PnL in this currency; "" for symbols that name none.
+        signal_of: `trade` counts the PnL of a trade for its own signal. `entry` counts it for the
+            signal of the trade that opened the position of its symbol and strategy: use it if
+            trades that close have signals of their own.
+
+    Returns:
+        Those with trades: ranges in ascending order, then categories in alphabetical order.
+
+    Raises:
+        ValidationError: An argument is invalid, or the PnL is in different currencies.
     """
     key = checked_key(key)
     if signal_of not in ("trade", "entry"):
         raise ValidationError(
-            f"signal_of: {show(signal_of)} is not known; use 'trade' or 'entry'", field="signal_of"
+            f"signal_of: {show(signal_of)} is unknown; use 'trade' or 'entry'", field="signal_of"
         )
-    ends = checked_bins(bins)
+    edges = checked_edges(bins)
     if signal_of == "trade":
-        chosen = select(symbol, strategy, start_date, end_date, quote)
-        found = list(_by_own_signal(key, chosen))
+        selection = select(symbol, strategy, start_date, end_date, quote)
+        rows = list(_by_own_signal(key, selection))
     else:
-        # a position may have been opened before the first of the trades that are asked for
-        chosen = select(symbol, strategy, None, None, quote)
+        # a position may have been opened before start_date
+        selection = select(symbol, strategy, None, None, quote)
         span = read.filters(Trade, None, None, start_date, end_date)
-        found = list(_by_entry(key, chosen, span))
-    numbers = [value for value, _ in found if is_number(value)]
-    ranges = round_ends(numbers, bins) if isinstance(bins, int) and numbers else ends
+        rows = list(_by_entry(key, selection, span))
+    numbers = [value for value, _ in rows if is_number(value)]
+    if isinstance(bins, int) and numbers:
+        edges = round_edges(numbers, bins)
     sums: dict[Any, Sums] = {}
-    for value, pnl in found:
-        place = bucket_of(value, ranges, closed=isinstance(bins, int))
-        summed = Sums.of(pnl)
-        sums[place] = sums[place].plus(summed) if place in sums else summed
+    for value, pnl in rows:
+        bucket = bucket_of(value, edges, closed=isinstance(bins, int))
+        added = Sums.of(pnl)
+        sums[bucket] = sums[bucket].plus(added) if bucket in sums else added
     return [
-        Bucket(**bucket_bounds(place, ranges), **result_fields(chosen.quote, sums[place]))
-        for place in sorted(sums)
+        Bucket(**bucket_bounds(bucket, edges), **result_fields(selection.quote, sums[bucket]))
+        for bucket in sorted(sums)
     ]
 
 
@@ -171,10 +205,16 @@ def conversion(
     start_date: datetime | None = None,
     end_date: datetime | None = None,
 ) -> list[Conversion]:
-    """Return how many signals of each value were acted on: 1, then 0, then -1, where there are any.
+    """Return how many signals of each value were acted on.
 
-    The symbol, the strategy and the time are those of the signals. A signal was acted on when at
-    least one trade names it.
+    Args:
+        symbol: Only signals of this symbol.
+        strategy: Only signals of this strategy.
+        start_date: Only signals from this time on.
+        end_date: Only signals up to this time, included.
+
+    Returns:
+        Values that some signal has: 1, then 0, then -1.
     """
     filters = read.filters(Signal, symbol, strategy, start_date, end_date)
     query: Any = Signal.select(
@@ -192,47 +232,47 @@ def conversion(
     ]
 
 
-# --- which value each PnL counts for --------------------------------------------------------
+# --- the value that each PnL counts for -------------------------------------------------------
 
 
-def _by_own_signal(key: str, chosen: Selection) -> Iterator[tuple[Any, float | None]]:
-    """Yield the value in its own signal's metadata, and the PnL, of each trade that has one."""
-    value, there = _value(key)
-    query: Any = Trade.select(value, Trade.pnl).join(Signal)
-    for found, pnl in read.stream_query(query.where(there, *chosen.conditions()).tuples()):
-        if found is not None:
-            yield found, pnl
+def _by_own_signal(key: str, selection: Selection) -> Iterator[tuple[Any, float | None]]:
+    """Yield the value in the signal of each trade that has one, and the PnL of the trade."""
+    expression, exists = _metadata_value(key)
+    query: Any = Trade.select(expression, Trade.pnl).join(Signal)
+    for value, pnl in read.stream_query(query.where(exists, *selection.conditions()).tuples()):
+        if value is not None:
+            yield value, pnl
 
 
 def _by_entry(
-    key: str, chosen: Selection, span: Mapping[str, datetime]
+    key: str, selection: Selection, span: Mapping[str, datetime]
 ) -> Iterator[tuple[Any, float | None]]:
-    """Yield the value in the entry's signal, and the PnL, of each closed trade of a time span."""
-    value, there = _value(key)
-    query: Any = Signal.select(Signal.id, value).join(Trade, on=(Trade.signal == Signal.id))
-    query = query.where(there, *chosen.conditions())
-    known = {id_: found for id_, found in read.stream_query(query.tuples()) if found is not None}
-    held: defaultdict[Any, Decimal] = defaultdict(Decimal)
-    entries: dict[Any, Any] = {}
+    """Yield the value in the signal of the entry, and the PnL, of each closed trade of a span."""
+    expression, exists = _metadata_value(key)
+    query: Any = Signal.select(Signal.id, expression).join(Trade, on=(Trade.signal == Signal.id))
+    query = query.where(exists, *selection.conditions())
+    values = {id_: value for id_, value in read.stream_query(query.tuples()) if value is not None}
+    quantities: defaultdict[Any, Decimal] = defaultdict(Decimal)
+    entry_signals: dict[Any, Any] = {}
     rows = read.stream_values(
-        Trade, chosen.filters, "symbol", "strategy", "side", "quantity", "pnl", "signal"
+        Trade, selection.filters, "symbol", "strategy", "side", "quantity", "pnl", "signal"
     )
     for timestamp, _, symbol, strategy, side, quantity, pnl, signal in rows:
-        if chosen.symbols is not None and symbol not in chosen.symbols:
+        if selection.symbols is not None and symbol not in selection.symbols:
             continue
-        place = (symbol, strategy)
+        position = (symbol, strategy)
         change = Decimal(repr(quantity)) * (1 if side is OrderSide.BUY else -1)
-        before, after = held[place], held[place] + change
+        before, after = quantities[position], quantities[position] + change
         inside = span.get("start_date", timestamp) <= timestamp <= span.get("end_date", timestamp)
-        if pnl is not None and before and inside and entries[place] in known:
-            yield known[entries[place]], pnl
-        if not before or before * after < 0:
-            entries[place] = signal  # it opens a position, or turns it over
-        held[place] = after
+        if pnl is not None and before and inside and entry_signals[position] in values:
+            yield values[entry_signals[position]], pnl
+        if not before or before * after < 0:  # the trade opens a position, or reverses it
+            entry_signals[position] = signal
+        quantities[position] = after
 
 
-def _value(key: str) -> tuple[Any, Any]:
-    """Return what reads a value of a signal's metadata, and the condition that it is there."""
+def _metadata_value(key: str) -> tuple[Any, Any]:
+    """Return the expression of a value in the metadata of a signal, and that it exists."""
     field: Any = Signal.signal_metadata
     keys = key.split(".")
     return field.path(*keys), db.json_match(field, keys, None, None, None)

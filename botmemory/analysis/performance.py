@@ -1,10 +1,9 @@
-"""What was earned: sums, ratios, the equity curve and its drawdowns, from the recorded PnL.
+"""Results, ratios, the equity curve and its drawdowns, from the recorded PnL.
 
-A trade counts as closed when it has a `pnl`: what it has realized, in the quote currency of its
-symbol (`BTC/USDT` in USDT, `BTC/USDT:USDT` in what it settles in), before fees. PnL in different
-currencies is never added up: name a symbol, or one currency with `quote=` (`quote=""` for symbols
-that name none, where all of them are in one). Times are in UTC, start and end are included. What
-is not defined is None.
+A trade with a `pnl` counts as closed. `pnl` is in the quote currency of the symbol (`BTC/USDT` in
+USDT, `BTC/USDT:USDT` in the currency after the colon) and is added up as it was recorded. PnL in
+different currencies is never added up: filter by a symbol, or by a currency with `quote=`. Times
+are UTC. A figure that is not defined is None.
 """
 
 from __future__ import annotations
@@ -44,11 +43,12 @@ Dimension = Literal["symbol", "strategy", "side", "day", "week", "month", "hour"
 
 @dataclass(frozen=True, kw_only=True)
 class Group(Result):
-    """A result of the trades that have one thing in common.
+    """The result of the trades that have one dimension in common.
 
-    `key` is the symbol, the strategy (None for trades without one), the side (`buy`), the day
-    (`2024-01-31`), the ISO week (`2024-W05`), the month (`2024-01`), the hour of the day in UTC
-    (0 to 23) or the weekday (`Monday`).
+    Attributes:
+        key: The symbol, the strategy (None for trades without one), the side (`buy`), the day
+            (`2024-01-31`), the ISO week (`2024-W05`), the month (`2024-01`), the hour of the day
+            (0 to 23) or the weekday (`Monday`).
     """
 
     key: str | int | None
@@ -56,15 +56,21 @@ class Group(Result):
 
 @dataclass(frozen=True, kw_only=True)
 class Performance(Result):
-    """A result with what depends on the order of the trades, and with their fees.
+    """A result with its fees, and with what depends on the order of the trades.
 
-    - `longest_losing_streak`: the most losses in a row.
-    - `max_drawdown`: the deepest fall of the summed PnL below its highest point so far, which is 0
-      before the first trade; 0 or above (Magdon-Ismail and Atiya, Maximum Drawdown, 2004).
-    - `max_drawdown_start`: the trade at the highest point, or the first one; `max_drawdown_end`:
-      the trade that was back there, None if none was yet; None without a drawdown.
-    - `max_drawdown_duration`: from start to end, or to the last closed trade.
-    - `fees`: what all trades have paid, by `fee_currency` (None where it was not given).
+    Attributes:
+        longest_losing_streak: The largest number of losses in a row.
+        max_drawdown: The largest fall of the cumulative PnL below its highest value so far, which
+            is 0 before the first trade; 0 or above (Magdon-Ismail and Atiya, Maximum Drawdown,
+            2004).
+        max_drawdown_start: The time of the trade with that highest value, or of the first trade;
+            None without a drawdown.
+        max_drawdown_end: The time of the first trade that reached that value again; None if none
+            did.
+        max_drawdown_duration: The time from the start to the end, or to the last closed trade; None
+            without a drawdown.
+        fees: The sum of `fee` of all trades, closed or not, by `fee_currency` (None for fees
+            without one).
     """
 
     longest_losing_streak: int
@@ -79,8 +85,12 @@ class Performance(Result):
 class EquityPoint:
     """A closed trade on the equity curve.
 
-    `equity` is the sum of all PnL up to and with it, `drawdown` how far that is below the highest
-    sum so far (0 or above).
+    Attributes:
+        timestamp: The time of the trade.
+        trade_id: The id of the trade.
+        pnl: Its PnL.
+        equity: The sum of the PnL up to this trade, included.
+        drawdown: How far `equity` is below its highest value so far; 0 or above.
     """
 
     timestamp: datetime
@@ -99,24 +109,33 @@ def summarize(
     *,
     quote: str | None = None,
 ) -> Performance:
-    """Return how the trades have done, all of them or those that are named.
+    """Return the performance of all trades, or of those that match the filters.
 
-    The database adds up; for what depends on their order the trades are read once, a few at a
-    time. Raises `ValidationError` where PnL in different currencies would be added up.
+    Memory is constant: the database sums up, and the trades are read once in time order.
+
+    Args:
+        symbol: Only trades of this symbol.
+        strategy: Only trades of this strategy.
+        start_date: Only trades from this time on.
+        end_date: Only trades up to this time, included.
+        quote: Only trades with PnL in this currency; "" for symbols that name none.
+
+    Raises:
+        ValidationError: An argument is invalid, or the PnL is in different currencies.
     """
-    chosen = select(symbol, strategy, start_date, end_date, quote)
-    [sums] = read.fetch(_summed(chosen))
-    path = _Path()
-    for point in _points(chosen):
-        path.add(point)
+    selection = select(symbol, strategy, start_date, end_date, quote)
+    [sums] = read.fetch(_sums_query(selection))
+    ordered = _OrderedFigures()
+    for point in _points(selection):
+        ordered.add(point)
     return Performance(
-        **result_fields(chosen.quote, Sums(*sums)),
-        longest_losing_streak=path.longest_losing_streak,
-        max_drawdown=float(path.max_drawdown),
-        max_drawdown_start=path.start,
-        max_drawdown_end=path.end,
-        max_drawdown_duration=path.duration(),
-        fees=_fees(chosen),
+        **result_fields(selection.quote, Sums(*sums)),
+        longest_losing_streak=ordered.longest_losing_streak,
+        max_drawdown=float(ordered.max_drawdown),
+        max_drawdown_start=ordered.start,
+        max_drawdown_end=ordered.end,
+        max_drawdown_duration=ordered.duration(),
+        fees=_fees(selection),
     )
 
 
@@ -129,14 +148,25 @@ def equity_curve(
     *,
     quote: str | None = None,
 ) -> list[EquityPoint]:
-    """Return the closed trades in time order, each with the sum of the PnL up to it.
+    """Return the closed trades, each with the sum of the PnL so far.
 
-    Raises `ValidationError` where PnL in different currencies would be added up.
+    Args:
+        symbol: Only trades of this symbol.
+        strategy: Only trades of this strategy.
+        start_date: Only trades from this time on.
+        end_date: Only trades up to this time, included.
+        quote: Only trades with PnL in this currency; "" for symbols that name none.
+
+    Returns:
+        One point for each closed trade, in time order.
+
+    Raises:
+        ValidationError: An argument is invalid, or the PnL is in different currencies.
     """
-    chosen = select(symbol, strategy, start_date, end_date, quote)
+    selection = select(symbol, strategy, start_date, end_date, quote)
     return [
-        EquityPoint(one.timestamp, one.trade_id, one.pnl, float(one.equity), float(one.drawdown))
-        for one in _points(chosen)
+        EquityPoint(timestamp, trade_id, pnl, float(equity), float(drawdown))
+        for timestamp, trade_id, pnl, equity, drawdown in _points(selection)
     ]
 
 
@@ -150,31 +180,42 @@ def by(
     *,
     quote: str | None = None,
 ) -> list[Group]:
-    """Return a result for each symbol, strategy, side, day, week, month, hour or weekday.
+    """Return the result for each symbol, strategy, side, day, week, month, hour or weekday.
 
-    Only those with trades, in the order of their keys: by alphabet (None last), in time order,
-    from Monday on. Raises `ValidationError` for another dimension, and where PnL in different
-    currencies would be added up.
+    Args:
+        dimension: What the trades of a group have in common. Days and hours are UTC.
+        symbol: Only trades of this symbol.
+        strategy: Only trades of this strategy.
+        start_date: Only trades from this time on.
+        end_date: Only trades up to this time, included.
+        quote: Only trades with PnL in this currency; "" for symbols that name none.
+
+    Returns:
+        Groups with trades: in alphabetical order (None last), in time order, or from Monday on.
+
+    Raises:
+        ValidationError: An argument is invalid, or the PnL of a group is in different currencies.
     """
     name = plain_text(dimension) if isinstance(dimension, str) else None
-    if name not in _KEYS:
+    if name not in _TIME_KEYS:
         raise ValidationError(
-            f"dimension: {show(dimension)} is not one; use {', '.join(_KEYS)}", field="dimension"
+            f"dimension: {show(dimension)} is unknown; use {', '.join(_TIME_KEYS)}",
+            field="dimension",
         )
     by_symbol = name == "symbol"
-    chosen = select(symbol, strategy, start_date, end_date, quote, added_up=not by_symbol)
-    of_time = _KEYS[name]
-    grouped: Any = db.hour_of(Trade.timestamp) if of_time else getattr(Trade, name)
+    selection = select(symbol, strategy, start_date, end_date, quote, one_currency=not by_symbol)
+    time_key = _TIME_KEYS[name]
+    column: Any = db.hour_of(Trade.timestamp) if time_key else getattr(Trade, name)
     sums: dict[Any, Sums] = {}
-    for value, *summed in read.fetch(_summed(chosen, grouped.alias("key"))):
-        place = of_time(value) if of_time else (value is None, value)
-        sums[place] = sums[place].plus(Sums(*summed)) if place in sums else Sums(*summed)
+    for value, *row in read.fetch(_sums_query(selection, column.alias("key"))):
+        order = time_key(value) if time_key else (value is None, value)
+        sums[order] = sums[order].plus(Sums(*row)) if order in sums else Sums(*row)
     groups = []
-    for place in sorted(sums):
-        key = place[1]
+    for order in sorted(sums):
+        key = order[1]
         key = str(key) if isinstance(key, OrderSide) else key
-        quote_of_group = quote_of(str(key)) if by_symbol else chosen.quote
-        groups.append(Group(key=key, **result_fields(quote_of_group, sums[place])))
+        currency = quote_of(str(key)) if by_symbol else selection.quote
+        groups.append(Group(key=key, **result_fields(currency, sums[order])))
     return groups
 
 
@@ -185,14 +226,25 @@ def quotes(
     start_date: datetime | None = None,
     end_date: datetime | None = None,
 ) -> list[str]:
-    """Return the currencies the trades are in, by alphabet; "" for symbols that name none."""
+    """Return the currencies of the PnL of the trades.
+
+    Args:
+        symbol: Only trades of this symbol.
+        strategy: Only trades of this strategy.
+        start_date: Only trades from this time on.
+        end_date: Only trades up to this time, included.
+
+    Returns:
+        The currencies in alphabetical order; "" for symbols that name none.
+    """
     filters = read.filters(Trade, symbol, strategy, start_date, end_date)
-    return sorted({quote_of(one) or "" for one in read.distinct(Trade, "symbol", filters)})
+    return sorted({quote_of(name) or "" for name in read.distinct(Trade, "symbol", filters)})
 
 
 _WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-# Where a group stands, and its key: for an hour, since hours are what the database sums up by.
-_KEYS: dict[str, Callable[[datetime], tuple[Any, Any]] | None] = {
+# for each dimension the order and the key of the group of an hour, as the database groups by hours;
+# None for a dimension that is a column
+_TIME_KEYS: dict[str, Callable[[datetime], tuple[Any, Any]] | None] = {
     "symbol": None,
     "strategy": None,
     "side": None,
@@ -204,8 +256,8 @@ _KEYS: dict[str, Callable[[datetime], tuple[Any, Any]] | None] = {
 }
 
 
-def _summed(chosen: Selection, *keys: Any) -> Any:
-    """Return the question for the sums of the chosen trades, for each of the keys if there are."""
+def _sums_query(selection: Selection, *keys: Any) -> Any:
+    """Return the query for the `Sums` of the selected trades, grouped by the keys."""
     pnl: Any = Trade.pnl
     won, lost = pnl > 0, pnl < 0
     query: Any = Trade.select(
@@ -219,14 +271,16 @@ def _summed(chosen: Selection, *keys: Any) -> Any:
         fn.MAX(pnl),
         fn.MIN(pnl),
     )
-    if conditions := chosen.conditions():
+    if conditions := selection.conditions():
         query = query.where(*conditions)
     return query.group_by(*keys).tuples() if keys else query.tuples()
 
 
-def _fees(chosen: Selection) -> dict[str | None, float]:
+def _fees(selection: Selection) -> dict[str | None, float]:
     fee, currency = Trade.fee, Trade.fee_currency
-    query: Any = Trade.select(currency, fn.SUM(fee)).where(fee.is_null(False), *chosen.conditions())
+    query: Any = Trade.select(currency, fn.SUM(fee)).where(
+        fee.is_null(False), *selection.conditions()
+    )
     rows = read.fetch(query.group_by(currency).tuples())
     return dict(sorted(rows, key=lambda row: row[0] or ""))
 
@@ -239,45 +293,45 @@ class _Point(NamedTuple):
     drawdown: Decimal
 
 
-def _points(chosen: Selection) -> Iterator[_Point]:
+def _points(selection: Selection) -> Iterator[_Point]:
     """Yield the closed trades in time order, with the sums so far as exact decimals."""
     equity = peak = Decimal(0)
-    rows: Iterable[Any] = read.stream_values(Trade, chosen.filters, "symbol", "pnl")
+    rows: Iterable[Any] = read.stream_values(Trade, selection.filters, "symbol", "pnl")
     for timestamp, trade_id, symbol, pnl in rows:
-        if pnl is None or (chosen.symbols is not None and symbol not in chosen.symbols):
+        if pnl is None or (selection.symbols is not None and symbol not in selection.symbols):
             continue
-        # as the decimals they were written as: 0.1 + 0.2 - 0.3 is back at the peak
+        # as decimals, where 0.1 + 0.2 - 0.3 is 0
         equity += Decimal(repr(pnl))
         peak = max(peak, equity)
         yield _Point(timestamp, trade_id, pnl, equity, peak - equity)
 
 
-class _Path:
-    """What depends on the order of the trades."""
+class _OrderedFigures:
+    """The figures of a performance that depend on the order of the trades."""
 
     def __init__(self) -> None:
         self.longest_losing_streak = self._streak = 0
         self.max_drawdown = Decimal(0)
         self.start: datetime | None = None
         self.end: datetime | None = None
-        self._peak_at: datetime | None = None
-        self._last: datetime | None = None
-        self._inside = False  # the deepest drawdown, which is not over yet
+        self._peak_time: datetime | None = None
+        self._last_time: datetime | None = None
+        self._in_max_drawdown = False
 
     def add(self, point: _Point) -> None:
         self._streak = self._streak + 1 if point.pnl < 0 else 0
         self.longest_losing_streak = max(self.longest_losing_streak, self._streak)
-        self._last = point.timestamp
-        if self._peak_at is None:
-            self._peak_at = point.timestamp
+        self._last_time = point.timestamp
+        if self._peak_time is None:
+            self._peak_time = point.timestamp
         if point.drawdown > self.max_drawdown:
-            self.max_drawdown, self.start, self.end = point.drawdown, self._peak_at, None
-            self._inside = True
+            self.max_drawdown, self.start, self.end = point.drawdown, self._peak_time, None
+            self._in_max_drawdown = True
         elif not point.drawdown:
-            if self._inside:
-                self.end, self._inside = point.timestamp, False
-            self._peak_at = point.timestamp
+            if self._in_max_drawdown:
+                self.end, self._in_max_drawdown = point.timestamp, False
+            self._peak_time = point.timestamp
 
     def duration(self) -> timedelta | None:
-        until = self.end or self._last
-        return until - self.start if self.start is not None and until is not None else None
+        end = self.end or self._last_time
+        return end - self.start if self.start is not None and end is not None else None

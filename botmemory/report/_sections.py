@@ -13,9 +13,9 @@ from peewee import JOIN
 
 from .._values import flatten
 from ..analysis import attribution, performance
-from ..analysis._ranges import is_number, round_ends
+from ..analysis._ranges import is_number, round_edges
 from ..analysis._selection import Selection, quote_of, select
-from ..analysis.attribution import PRICES
+from ..analysis.attribution import PRICE_KEYS
 from ..analysis.performance import EquityPoint, Group, Performance
 from ..models import OrderSide, Signal, Trade
 from ..queries import read
@@ -117,7 +117,7 @@ def _with_signals() -> Any:
 
 
 def _histogram(points: list[EquityPoint]) -> list[tuple[float, float, int]]:
-    ends = round_ends([point.pnl for point in points], 30)
+    ends = round_edges([point.pnl for point in points], 30)
     if ends[0] == ends[-1]:
         return [(ends[0] - 0.5, ends[0] + 0.5, len(points))]
     last = len(ends) - 1
@@ -135,7 +135,7 @@ def _keys(chosen: Selection) -> list[str]:
     for (metadata,) in read.fetch(latest.tuples()):
         for key, value in flatten(metadata):
             named = isinstance(value, (bool, str)) and len(str(value)) <= LONGEST_NAME
-            if key not in PRICES and (is_number(value) or named) and all(key.split(".")):
+            if key not in PRICE_KEYS and (is_number(value) or named) and all(key.split(".")):
                 seen[key] += 1
     return sorted(key for key, _ in seen.most_common(MOST_KEYS) if '"' not in key)
 
