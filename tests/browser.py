@@ -1,4 +1,4 @@
-"""A real browser without a window: what a page becomes in it, and what it complains about."""
+"""A real browser without a window: the DOM of a page, its console messages, and screenshots."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ FLAGS = [
 
 
 @dataclass
-class Seen:
+class OpenedPage:
     dom: str
-    complaints: list[str]
+    messages: list[str]  # of the console
 
 
-def look(page: Path, folder: Path, *flags: str) -> Seen:
-    """Open a page, offline, and return what it is when its scripts have run."""
+def open_page(page: Path, folder: Path, *flags: str) -> OpenedPage:
+    """Open a page offline, run its scripts, and return the result."""
     done = subprocess.run(
         [
             str(CHROMIUM),
@@ -50,11 +50,11 @@ def look(page: Path, folder: Path, *flags: str) -> Seen:
         check=True,
         timeout=120,
     )
-    return Seen(done.stdout, re.findall(r"CONSOLE.*", done.stderr))
+    return OpenedPage(done.stdout, re.findall(r"CONSOLE.*", done.stderr))
 
 
-def picture(page: Path, folder: Path, width: int, height: int, *flags: str) -> Path:
-    """Take a picture of a page and return where it is."""
+def screenshot(page: Path, folder: Path, width: int, height: int, *flags: str) -> Path:
+    """Take a screenshot of a page and return its path."""
     path = folder / f"{page.stem}-{width}.png"
-    look(page, folder, f"--screenshot={path}", f"--window-size={width},{height}", *flags)
+    open_page(page, folder, f"--screenshot={path}", f"--window-size={width},{height}", *flags)
     return path

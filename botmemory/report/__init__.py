@@ -1,4 +1,4 @@
-"""The report: what a database says of its trades, as one HTML file that opens offline."""
+"""The report: the results of the recorded trades as one HTML file that opens offline."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from ..backends.sqlite.errors import translate_errors
 from ..config import absolute_path
 from ..database import db
 from ..errors import ConfigError
-from ._charts import seen
-from ._sections import sections
+from ._charts import metadata_lines
+from ._sections import report_sections
 
 __all__ = ["write_report"]
 
@@ -32,12 +32,26 @@ def write_report(
     *,
     progress: Callable[[int, int], object] | None = None,
 ) -> Path:
-    """Write the report of the trades that are named, or of all, and return its path.
+    """Write a report of all trades, or of those that match the filters.
 
-    One file that needs no other: a section for each currency with figures, charts and tables.
-    Long series are thinned, and it says so. What was at `path` is replaced when the new file is
-    whole. `progress` is called with the parts done and the parts in all. Raises `ConfigError`
-    without the extra `report`, `StorageError` where the file cannot be written.
+    It has a section for each currency, with figures, charts and tables. A chart of many trades is
+    drawn from fewer points, and its caption says so. The file needs no other file and no network.
+
+    Args:
+        path: The file to write. An existing one is replaced when the new one is complete.
+        symbol: Only trades of this symbol.
+        strategy: Only trades of this strategy.
+        start_date: Only trades from this time on.
+        end_date: Only trades up to this time, included.
+        progress: Called with the number of finished parts and the number of all parts.
+
+    Returns:
+        The absolute path of the report.
+
+    Raises:
+        ConfigError: The extra `report` is not installed.
+        StorageError: The file cannot be written.
+        ValidationError: An argument is invalid.
     """
     try:
         import jinja2
@@ -53,28 +67,28 @@ def write_report(
         "start_date": start_date,
         "end_date": end_date,
     }
-    found = list(sections(filters, progress))
-    charts = [chart for section in found for chart in section.charts]
+    sections = list(report_sections(filters, progress))
+    charts = [chart for section in sections for chart in section.charts]
     template = jinja2.Environment(autoescape=True).from_string(
         resources.files(__package__).joinpath("template.html").read_text(encoding="utf-8")
     )
     label = db.config.label
-    named = {
+    shown_filters = {
         name: plain_text(value) if isinstance(value, str) else value
         for name, value in filters.items()
         if value is not None
     }
-    parts = template.generate(
-        memory=Path(label).name if db.config.backend == "sqlite" else label,
-        made=datetime.now(UTC),
+    page = template.render(
+        database=Path(label).name if db.config.backend == "sqlite" else label,
+        created=datetime.now(UTC),
         version=__version__,
-        filters=named,
-        sections=found,
+        filters=shown_filters,
+        sections=sections,
         figures={chart.name: chart.figure for chart in charts},
         plotly=get_plotlyjs(),
-        seen=seen,
+        metadata_lines=metadata_lines,
     )
     file = absolute_path("path", path)
     with translate_errors(file, "cannot be written"), replacing(file) as unfinished:
-        unfinished.write_text("".join(parts), encoding="utf-8")
+        unfinished.write_text(page, encoding="utf-8")
     return file

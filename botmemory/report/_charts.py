@@ -1,6 +1,6 @@
-"""The charts, as Plotly's figures: plain data, in colours that the page names.
+"""The charts as figures of Plotly: plain data; colours are names of CSS variables of the page.
 
-Text of the database is escaped here, because Plotly reads its text as HTML.
+Plotly reads text as HTML, so text from the database is escaped here.
 """
 
 from __future__ import annotations
@@ -20,32 +20,32 @@ __all__ = [
     "by_hour",
     "by_month",
     "by_symbol",
+    "downsample",
+    "downsampling_note",
     "equity",
     "fill_text",
     "histogram",
+    "metadata_lines",
     "prices",
-    "seen",
-    "thinned",
-    "thinning",
     "win_rates",
 ]
 
-MOST_POINTS = 2000
-LONGEST_METADATA = 200
-MOST_SEEN = 10
-FEW = 4  # so many bars fill a chart, fewer stay as wide
+MAX_POINTS = 2000
+MAX_VALUE_LENGTH = 200
+MAX_METADATA_LINES = 10
+FULL_BARS = 4  # bars that fill a chart; fewer have the same width
 
 Figure = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Chart:
-    """A figure, its title, and a remark on what it leaves out."""
+    """A figure, its title, and a note on what it leaves out."""
 
     name: str
     title: str
     figure: Figure
-    remark: str = ""
+    note: str = ""
     wide: bool = False
 
 
@@ -60,19 +60,20 @@ class Fill:
 
 
 def equity(points: Sequence[EquityPoint]) -> tuple[Figure, str]:
-    """Return the equity curve above its drawdown, and what was left out of it."""
-    kept = [points[place] for place in thinned([point.equity for point in points], MOST_POINTS)]
+    """Return the equity curve above its drawdown, and a note on what it leaves out."""
+    equities = [point.equity for point in points]
+    kept = [points[index] for index in downsample(equities, MAX_POINTS)]
     timestamps = [point.timestamp.isoformat() for point in kept]
     curve = {
         "x": timestamps,
         "y": [point.equity for point in kept],
-        "name": "summed PnL",
+        "name": "cumulative PnL",
         "mode": "lines+markers" if len(kept) < 100 else "lines",
         "line": {"color": "--accent", "width": 2, "shape": "hv"},
         "marker": {"color": "--accent", "size": 5},
         "hovertemplate": "%{x|%Y-%m-%d %H:%M}<br>%{y:,.2f}<extra></extra>",
     }
-    below = {
+    drawdown = {
         "x": timestamps,
         "y": [-point.drawdown for point in kept],
         "name": "drawdown",
@@ -83,54 +84,50 @@ def equity(points: Sequence[EquityPoint]) -> tuple[Figure, str]:
         "hovertemplate": "%{x|%Y-%m-%d %H:%M}<br>%{y:,.2f}<extra></extra>",
     }
     layout = {
-        "yaxis": {"domain": [0.34, 1], "title": {"text": "summed PnL"}},
+        "yaxis": {"domain": [0.34, 1], "title": {"text": "cumulative PnL"}},
         "yaxis2": {"domain": [0, 0.26], "title": {"text": "drawdown"}},
         "xaxis": {"anchor": "y2"},
         "height": 440,
     }
-    return {"data": [curve, below], "layout": layout}, thinning(len(kept), len(points))
+    return {"data": [curve, drawdown], "layout": layout}, downsampling_note(len(kept), len(points))
 
 
-def thinning(kept: int, there: int) -> str:
-    """Return what is said of a series that was thinned; "" of one that was not."""
-    if kept == there:
+def downsampling_note(kept: int, total: int) -> str:
+    """Return a note on a series that was downsampled; "" if it was not."""
+    if kept == total:
         return ""
-    return (
-        f"Drawn from {kept:,} of {there:,} trades: the highest and the lowest of each stretch are "
-        "kept."
-    )
+    return f"Drawn from {kept:,} of {total:,} trades: the highest and lowest of each part are kept."
 
 
 def by_symbol(groups: Sequence[Group]) -> Figure:
-    """Return bars of what each symbol has earned."""
-    return _earned(groups, [escape(str(group.key)) for group in groups], {"type": "category"})
+    """Return bars of the PnL of each symbol."""
+    return _pnl_bars(groups, [escape(str(group.key)) for group in groups], {"type": "category"})
 
 
 def by_month(groups: Sequence[Group]) -> Figure:
-    """Return bars of what each month has earned, months without trades left empty."""
-    return _earned(groups, [f"{group.key}-01" for group in groups], {"type": "date"})
+    """Return bars of the PnL of each month; months without trades are empty."""
+    return _pnl_bars(groups, [f"{group.key}-01" for group in groups], {"type": "date"})
 
 
 def by_hour(groups: Sequence[Group]) -> Figure:
-    """Return bars of what each hour of the day has earned."""
+    """Return bars of the PnL of each hour of the day."""
     axis = {"range": [-0.6, 23.6], "dtick": 3}
-    return _earned(groups, [group.key for group in groups], axis)
+    return _pnl_bars(groups, [group.key for group in groups], axis)
 
 
-def _earned(groups: Sequence[Group], places: Sequence[Any], axis: Figure) -> Figure:
-    earned = [group.total_pnl for group in groups]
-    names = [escape(str(group.key)) for group in groups]
-    texts = [f"{name}<br>{_said(group)}" for name, group in zip(names, groups, strict=True)]
-    return _bars(places, earned, earned, texts, {"xaxis": axis})
+def _pnl_bars(groups: Sequence[Group], x_values: Sequence[Any], axis: Figure) -> Figure:
+    pnl = [group.total_pnl for group in groups]
+    texts = [f"{escape(str(group.key))}<br>{_result_text(group)}" for group in groups]
+    return _bars(x_values, pnl, pnl, texts, {"xaxis": axis})
 
 
-def _said(result: Result) -> str:
+def _result_text(result: Result) -> str:
     rate = "no" if result.win_rate is None else f"{result.win_rate:.0%}"
     return f"{result.closed_trades:,} closed trades<br>{rate} wins<br>PnL {result.total_pnl:+,.2f}"
 
 
 def histogram(buckets: Sequence[tuple[float, float, int]]) -> Figure:
-    """Return how many trades have earned how much: bars from low to high."""
+    """Return bars of the number of trades in each range of PnL."""
     middles = [(low + high) / 2 for low, high, _ in buckets]
     counts = [count for _, _, count in buckets]
     texts = [f"{low:,.10g} to {high:,.10g}<br>{count:,} trades" for low, high, count in buckets]
@@ -140,9 +137,9 @@ def histogram(buckets: Sequence[tuple[float, float, int]]) -> Figure:
 
 
 def win_rates(buckets: Sequence[Bucket]) -> Figure:
-    """Return bars of the win rate in each range of an indicator, coloured by what it earned."""
+    """Return bars of the win rate in each range of an indicator, coloured by its PnL."""
     labels = [escape(bucket.label) for bucket in buckets]
-    texts = [f"{label}<br>{_said(one)}" for label, one in zip(labels, buckets, strict=True)]
+    texts = [f"{escape(bucket.label)}<br>{_result_text(bucket)}" for bucket in buckets]
     rates = [100 * (bucket.win_rate or 0.0) for bucket in buckets]
     axes = {
         "xaxis": {"type": "category"},
@@ -152,7 +149,7 @@ def win_rates(buckets: Sequence[Bucket]) -> Figure:
 
 
 def prices(fills: Sequence[Fill]) -> Figure:
-    """Return the prices of trades over time, buys and sells, with their signals on hover."""
+    """Return the prices of buys and sells over time, with their signals as hover text."""
     line = {
         "x": [fill.timestamp for fill in fills],
         "y": [fill.price for fill in fills],
@@ -183,7 +180,7 @@ def prices(fills: Sequence[Fill]) -> Figure:
 
 
 def fill_text(trade: Any) -> str:
-    """Return what is said of a trade and its signal when one points at it."""
+    """Return the hover text of a trade and its signal."""
     lines = [
         f"{trade.side} {trade.quantity:,.10g} at {trade.price:,.10g}",
         f"{trade.timestamp:%Y-%m-%d %H:%M:%S} UTC",
@@ -192,26 +189,27 @@ def fill_text(trade: Any) -> str:
         lines.append(f"PnL {trade.pnl:+,.2f}")
     if (signal := trade.signal) is not None:
         lines.append(f"signal {signal.signal_value:+d} at {signal.timestamp:%Y-%m-%d %H:%M:%S}")
-        lines += seen(signal.signal_metadata)
+        lines += metadata_lines(signal.signal_metadata)
     elif trade.strategy:
         lines.append(trade.strategy)
     return "<br>".join(map(escape, lines))
 
 
-def seen(metadata: Any) -> list[str]:
-    """Return what a signal saw, a line for each of the first things."""
+def metadata_lines(metadata: Any) -> list[str]:
+    """Return a line for each of the first keys of metadata."""
     if isinstance(metadata, dict):
-        return [f"{name}: {_short(value)}" for name, value in list(metadata.items())[:MOST_SEEN]]
+        items = list(metadata.items())[:MAX_METADATA_LINES]
+        return [f"{name}: {_short(value)}" for name, value in items]
     return [] if metadata is None else [_short(metadata)]
 
 
 def _short(value: object) -> str:
     text = value if isinstance(value, str) else to_json(value)
-    return text if len(text) <= LONGEST_METADATA else f"{text[:LONGEST_METADATA]}..."
+    return text if len(text) <= MAX_VALUE_LENGTH else f"{text[:MAX_VALUE_LENGTH]}..."
 
 
 def _bars(
-    places: Sequence[Any],
+    x_values: Sequence[Any],
     heights: Sequence[float],
     signs: Sequence[float],
     texts: Sequence[str],
@@ -219,31 +217,31 @@ def _bars(
 ) -> Figure:
     bars: Figure = {
         "type": "bar",
-        "x": list(places),
+        "x": list(x_values),
         "y": list(heights),
         "text": list(texts),
         "textposition": "none",
         "marker": {"color": ["--down" if sign < 0 else "--up" for sign in signs]},
         "hovertemplate": "%{text}<extra></extra>",
     }
-    if layout.get("xaxis", {}).get("type") == "category" and len(places) < FEW:
-        bars["width"] = len(places) / FEW
+    if layout.get("xaxis", {}).get("type") == "category" and len(x_values) < FULL_BARS:
+        bars["width"] = len(x_values) / FULL_BARS
     return {"data": [bars], "layout": layout}
 
 
-def thinned(values: Sequence[float], most: int) -> list[int]:
-    """Return the places of at most `most` values, in order.
+def downsample(values: Sequence[float], max_count: int) -> list[int]:
+    """Return the indexes of at most `max_count` values, in order.
 
-    The series is cut into equal stretches, of which the first, the last, the lowest and the
-    highest value are kept: what stands out is still there.
+    The series is cut into equal parts; the first, the last, the lowest and the highest value of
+    each are kept.
     """
-    if len(values) <= most:
+    if len(values) <= max_count:
         return list(range(len(values)))
-    stretches = max(1, most // 4)
+    parts = max(1, max_count // 4)
     kept: set[int] = set()
-    for number in range(stretches):
-        first = len(values) * number // stretches
-        places = range(first, len(values) * (number + 1) // stretches)
-        kept |= {places[0], places[-1]}
-        kept |= {min(places, key=values.__getitem__), max(places, key=values.__getitem__)}
+    for part in range(parts):
+        first = len(values) * part // parts
+        indexes = range(first, len(values) * (part + 1) // parts)
+        kept |= {indexes[0], indexes[-1]}
+        kept |= {min(indexes, key=values.__getitem__), max(indexes, key=values.__getitem__)}
     return sorted(kept)

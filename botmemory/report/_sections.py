@@ -1,4 +1,4 @@
-"""What the report is made of: for each currency its figures, charts and tables."""
+"""The sections of the report: the figures, charts and tables of each currency."""
 
 from __future__ import annotations
 
@@ -24,34 +24,36 @@ from ..repositories.positions import Position
 from . import _charts
 from ._charts import Chart, Fill
 
-__all__ = ["Section", "sections"]
+__all__ = ["Section", "report_sections"]
 
-MOST_SYMBOLS = 12  # with a price chart, and in the chart of symbols twice as many
-MOST_FILLS = 6000  # on all price charts together
-MOST_KEYS = 6  # of the signals' metadata
-LOOKED_AT = 1000  # trades, for the keys that there are
-LONGEST_NAME = 40  # of a value that is taken for a category
-SHOWN = 10  # best and worst trades
-PARTS = 6 + MOST_KEYS + MOST_SYMBOLS  # of the work for a section, at most
+MAX_PRICE_CHARTS = 12
+MAX_SYMBOL_BARS = 24
+MAX_FILLS = 6000  # on all price charts together
+MAX_KEYS = 6  # of the metadata of signals
+TRADES_FOR_KEYS = 1000  # the latest ones, whose signals are searched for keys
+MAX_CATEGORY_LENGTH = 40
+TRADES_PER_TABLE = 10
+ROWS_PER_READ = 500
+PARTS = 6 + MAX_KEYS + MAX_PRICE_CHARTS  # of a section, at most
 
 Progress = Callable[[int, int], object] | None
 
 
 @dataclass(frozen=True)
 class Section:
-    """All there is to say of the trades in one currency."""
+    """The results of the trades in one currency."""
 
     quote: str
     summary: Performance
-    held: list[Position]
+    positions: list[Position]
     charts: list[Chart]
     best: list[Trade]
     worst: list[Trade]
     hidden_symbols: int
 
 
-def sections(filters: dict[str, Any], progress: Progress) -> Iterator[Section]:
-    """Yield a section for each currency, by alphabet."""
+def report_sections(filters: dict[str, Any], progress: Progress) -> Iterator[Section]:
+    """Yield a section for each currency, in alphabetical order."""
     quotes = performance.quotes(**filters)
 
     def done(before: int, parts: int) -> None:
@@ -66,90 +68,100 @@ def sections(filters: dict[str, Any], progress: Progress) -> Iterator[Section]:
 def _section(
     number: int, quote: str, filters: dict[str, Any], done: Callable[[int], None]
 ) -> Section:
-    asked = {**filters, "quote": quote}
-    chosen = select(**asked)
-    points = performance.equity_curve(**asked)
-    symbols = performance.by("symbol", **asked)
+    filters_with_quote = {**filters, "quote": quote}
+    selection = select(**filters_with_quote)
+    points = performance.equity_curve(**filters_with_quote)
+    symbols = performance.by("symbol", **filters_with_quote)
     charts: list[Chart] = []
 
-    def add(title: str, figure: dict[str, Any], remark: str = "", *, wide: bool = False) -> None:
-        charts.append(Chart(f"chart-{number}-{len(charts)}", title, figure, remark, wide))
+    def add(title: str, figure: dict[str, Any], note: str = "", *, wide: bool = False) -> None:
+        charts.append(Chart(f"chart-{number}-{len(charts)}", title, figure, note, wide))
         done(len(charts))
 
     done(0)
     if points:
         add("Equity curve and drawdown", *_charts.equity(points), wide=True)
-        biggest = sorted(symbols, key=lambda group: -abs(group.total_pnl))[: 2 * MOST_SYMBOLS]
-        add("PnL by symbol", _charts.by_symbol(sorted(biggest, key=lambda one: -one.total_pnl)))
-        add("PnL by month", _charts.by_month(performance.by("month", **asked)))
-        add("PnL by hour of the day (UTC)", _charts.by_hour(performance.by("hour", **asked)))
-        add("PnL of a trade", _charts.histogram(_histogram(points)))
-        for key in _keys(chosen):
-            buckets = attribution.pnl_by_metadata(key, 10, **asked)
+        largest = sorted(symbols, key=lambda group: -abs(group.total_pnl))[:MAX_SYMBOL_BARS]
+        largest.sort(key=lambda group: -group.total_pnl)
+        add("PnL by symbol", _charts.by_symbol(largest))
+        add("PnL by month", _charts.by_month(performance.by("month", **filters_with_quote)))
+        add(
+            "PnL by hour of the day (UTC)",
+            _charts.by_hour(performance.by("hour", **filters_with_quote)),
+        )
+        add("PnL per trade", _charts.histogram(_histogram(points)))
+        for key in _keys(selection):
+            buckets = attribution.pnl_by_metadata(key, 10, **filters_with_quote)
             closed = [bucket for bucket in buckets if bucket.closed_trades]
             if closed:
                 add(f"Win rate by the signal's {key}", _charts.win_rates(closed[:30]))
-    drawn = sorted(symbols, key=lambda group: -group.trades)[:MOST_SYMBOLS]
+    drawn = sorted(symbols, key=lambda group: -group.trades)[:MAX_PRICE_CHARTS]
     for group in drawn:
         add(f"{group.key}: trades and signals", *_prices(group, filters, len(drawn)), wide=True)
     symbol, strategy = filters["symbol"], filters["strategy"]
-    held = [positions.get(symbol, strategy)] if symbol else positions.get_all(strategy)
+    candidates = [positions.get(symbol, strategy)] if symbol else positions.get_all(strategy)
+    open_positions = [
+        position
+        for position in candidates
+        if position.quantity and quote_of(position.symbol) == selection.quote
+    ]
     pnl: Any = Trade.pnl
     return Section(
         quote=quote,
-        summary=performance.summarize(**asked),
-        held=[one for one in held if one.quantity and quote_of(one.symbol) == chosen.quote],
+        summary=performance.summarize(**filters_with_quote),
+        positions=open_positions,
         charts=charts,
-        best=_some(chosen, pnl > 0, pnl.desc()),
-        worst=_some(chosen, pnl < 0, pnl.asc()),
+        best=_first_trades(selection, pnl > 0, pnl.desc()),
+        worst=_first_trades(selection, pnl < 0, pnl.asc()),
         hidden_symbols=len(symbols) - len(drawn),
     )
 
 
-def _some(chosen: Selection, condition: Any, order: Any) -> list[Trade]:
-    query: Any = _with_signals().where(condition, *chosen.conditions())
-    found: list[Trade] = read.fetch(query.order_by(order, Trade.id).limit(SHOWN))
-    return found
+def _first_trades(selection: Selection, condition: Any, order: Any) -> list[Trade]:
+    query: Any = _trades_with_signals().where(condition, *selection.conditions())
+    trades: list[Trade] = read.fetch(query.order_by(order, Trade.id).limit(TRADES_PER_TABLE))
+    return trades
 
 
-def _with_signals() -> Any:
+def _trades_with_signals() -> Any:
     return Trade.select(Trade, Signal).join(Signal, JOIN.LEFT_OUTER)
 
 
 def _histogram(points: list[EquityPoint]) -> list[tuple[float, float, int]]:
-    ends = round_edges([point.pnl for point in points], 30)
-    if ends[0] == ends[-1]:
-        return [(ends[0] - 0.5, ends[0] + 0.5, len(points))]
-    last = len(ends) - 1
-    counts = Counter(min(bisect_right(ends, point.pnl), last) for point in points)
-    return [(ends[place - 1], ends[place], counts[place]) for place in range(1, last + 1)]
+    """Return the edges of ranges of PnL, and the number of trades in each."""
+    edges = round_edges([point.pnl for point in points], 30)
+    if edges[0] == edges[-1]:
+        return [(edges[0] - 0.5, edges[0] + 0.5, len(points))]
+    last = len(edges) - 1
+    counts = Counter(min(bisect_right(edges, point.pnl), last) for point in points)
+    return [(edges[index - 1], edges[index], counts[index]) for index in range(1, last + 1)]
 
 
-def _keys(chosen: Selection) -> list[str]:
-    """Return the keys that the signals of the latest trades have most, by alphabet."""
+def _keys(selection: Selection) -> list[str]:
+    """Return the most frequent keys in the signals of the latest trades, in alphabetical order."""
     pnl: Any = Trade.pnl
     query: Any = Trade.select(Signal.signal_metadata).join(Signal)
-    query = query.where(pnl.is_null(False), *chosen.conditions())
-    latest = query.order_by(Trade.timestamp.desc(), Trade.id.desc()).limit(LOOKED_AT)
-    seen: Counter[str] = Counter()
+    query = query.where(pnl.is_null(False), *selection.conditions())
+    latest = query.order_by(Trade.timestamp.desc(), Trade.id.desc()).limit(TRADES_FOR_KEYS)
+    counts: Counter[str] = Counter()
     for (metadata,) in read.fetch(latest.tuples()):
         for key, value in flatten(metadata):
-            named = isinstance(value, (bool, str)) and len(str(value)) <= LONGEST_NAME
-            if key not in PRICE_KEYS and (is_number(value) or named) and all(key.split(".")):
-                seen[key] += 1
-    return sorted(key for key, _ in seen.most_common(MOST_KEYS) if '"' not in key)
+            short = isinstance(value, (bool, str)) and len(str(value)) <= MAX_CATEGORY_LENGTH
+            if key not in PRICE_KEYS and (is_number(value) or short) and all(key.split(".")):
+                counts[key] += 1
+    return sorted(key for key, _ in counts.most_common(MAX_KEYS) if '"' not in key)
 
 
 def _prices(group: Group, filters: dict[str, Any], charts: int) -> tuple[dict[str, Any], str]:
-    """Return the price chart of a symbol, and what was left out of it."""
+    """Return the price chart of a symbol, and a note on what it leaves out."""
     values = read.filters(Trade, **{**filters, "symbol": group.key})
     rows = list(read.stream_values(Trade, values, "price"))
-    places = _charts.thinned([price for _, _, price in rows], MOST_FILLS // charts)
-    ids = [rows[place][1] for place in places]
+    kept = _charts.downsample([price for _, _, price in rows], MAX_FILLS // charts)
+    ids = [rows[index][1] for index in kept]
     fills = []
-    for first in range(0, len(ids), 500):
-        some: Any = Trade.id
-        query = _with_signals().where(some.in_(ids[first : first + 500]))
+    for first in range(0, len(ids), ROWS_PER_READ):
+        field: Any = Trade.id
+        query = _trades_with_signals().where(field.in_(ids[first : first + ROWS_PER_READ]))
         for trade in read.fetch(query.order_by(Trade.timestamp, Trade.id)):
             fills.append(
                 Fill(
@@ -159,4 +171,4 @@ def _prices(group: Group, filters: dict[str, Any], charts: int) -> tuple[dict[st
                     text=_charts.fill_text(trade),
                 )
             )
-    return _charts.prices(fills), _charts.thinning(len(fills), len(rows))
+    return _charts.prices(fills), _charts.downsampling_note(len(fills), len(rows))
