@@ -1,4 +1,4 @@
-"""Fills from ccxt: parsed by ccxt itself from what exchanges answer, and recorded once."""
+"""Fills of ccxt, which ccxt itself parsed from responses of exchanges, are recorded once."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from botmemory import OrderSide, ValidationError, init_db
 from botmemory.interop.ccxt import import_trades
 from botmemory.repositories import positions, trades
 
-with_memory = pytest.mark.usefixtures("memory")
+with_database = pytest.mark.usefixtures("memory")
 
-# What each exchange answers when it is asked for one's own trades, by its own documentation.
+# a trade of the user in a response of each exchange, from its documentation
 BINANCE = {
     "symbol": "BNBBTC",
     "id": 28457,
@@ -94,13 +94,13 @@ OKX = {
 }
 
 
-def parsed(exchange: str, answer: dict[str, Any], symbol: str) -> dict[str, Any]:
-    """Return what ccxt makes of an answer, in a market of this symbol."""
+def parse(exchange: str, response: dict[str, Any], symbol: str) -> dict[str, Any]:
+    """Return a trade as ccxt parses it in a market of this symbol."""
     base, _, rest = symbol.partition("/")
     quote, _, settle = rest.partition(":")
     settle = settle.partition("-")[0]
     market = {
-        "id": answer.get("symbol") or answer.get("pair") or answer.get("instId"),
+        "id": response.get("symbol") or response.get("pair") or response.get("instId"),
         "symbol": symbol,
         "base": base,
         "quote": quote,
@@ -120,7 +120,7 @@ def parsed(exchange: str, answer: dict[str, Any], symbol: str) -> dict[str, Any]
     }
     api = getattr(ccxt, exchange)()
     api.markets, api.markets_by_id = {symbol: market}, {market["id"]: [market]}
-    trade: dict[str, Any] = api.parse_trade(dict(answer), market)
+    trade: dict[str, Any] = api.parse_trade(dict(response), market)
     return trade
 
 
@@ -136,9 +136,9 @@ def fill(**values: Any) -> dict[str, Any]:
     } | values
 
 
-@with_memory
+@with_database
 @pytest.mark.parametrize(
-    ("exchange", "answer", "symbol", "expected"),
+    ("exchange", "response", "symbol", "expected"),
     [
         (
             "binance",
@@ -166,37 +166,37 @@ def fill(**values: Any) -> dict[str, Any]:
         ),
     ],
 )
-def test_what_an_exchange_answers_is_recorded_once(
-    exchange: str, answer: dict[str, Any], symbol: str, expected: tuple[Any, ...]
+def test_a_trade_of_each_exchange_is_recorded_once(
+    exchange: str, response: dict[str, Any], symbol: str, expected: tuple[Any, ...]
 ) -> None:
-    given = parsed(exchange, answer, symbol)
-    found = import_trades([given], exchange=exchange, strategy="a")
-    assert (found.created, found.skipped, found.rejected, found.warnings) == (1, 0, [], [])
-    [made] = trades.get_by_symbol(symbol)
-    milliseconds = int(made.timestamp.timestamp() * 1000 + 0.5)
+    unified = parse(exchange, response, symbol)
+    result = import_trades([unified], exchange=exchange, strategy="a")
+    assert (result.created, result.skipped, result.rejected, result.warnings) == (1, 0, [], [])
+    [trade] = trades.get_by_symbol(symbol)
+    milliseconds = int(trade.timestamp.timestamp() * 1000 + 0.5)
     assert expected == (
-        made.exchange_trade_id,
-        made.side,
-        made.price,
-        made.quantity,
-        made.fee,
-        made.fee_currency,
+        trade.exchange_trade_id,
+        trade.side,
+        trade.price,
+        trade.quantity,
+        trade.fee,
+        trade.fee_currency,
         milliseconds,
     )
-    assert (made.exchange, made.strategy, made.pnl) == (exchange, "a", None)
-    assert made.trade_metadata["info"] == given["info"] == answer
-    assert made.trade_metadata["order"] == given["order"]
-    again = import_trades([given], exchange=exchange)
+    assert (trade.exchange, trade.strategy, trade.pnl) == (exchange, "a", None)
+    assert trade.trade_metadata["info"] == unified["info"] == response
+    assert trade.trade_metadata["order"] == unified["order"]
+    again = import_trades([unified], exchange=exchange)
     assert (again.created, again.skipped) == (0, 1)
-    assert trades.get_all() == [made]
+    assert trades.get_all() == [trade]
 
 
-@with_memory
+@with_database
 class TestOnce:
-    def test_a_fill_is_known_by_exchange_symbol_and_id(self) -> None:
+    def test_a_fill_is_identified_by_exchange_symbol_and_id(self) -> None:
         fills = [fill(), fill(id="2"), fill(symbol="ETH/USDT"), fill(), fill(id=1)]
-        found = import_trades(fills, exchange="okx")
-        assert (found.created, found.skipped) == (3, 2)
+        result = import_trades(fills, exchange="okx")
+        assert (result.created, result.skipped) == (3, 2)
         assert import_trades(fills, exchange="bybit").created == 3
         assert trades.get_trade_count() == 6
 
@@ -205,13 +205,13 @@ class TestOnce:
         assert import_trades(fills, exchange="okx").created == 2
 
     def test_any_number_of_fills_from_a_generator(self) -> None:
-        found = import_trades(
+        result = import_trades(
             (fill(id=str(n), timestamp=1_700_000_000_000 + n) for n in range(1234)), exchange="okx"
         )
-        assert (found.created, trades.get_trade_count()) == (1234, 1234)
+        assert (result.created, trades.get_trade_count()) == (1234, 1234)
         assert positions.get("BTC/USDT").quantity == 617.0
 
-    def test_what_was_read_before_an_exchange_failed_stays(self) -> None:
+    def test_fills_before_an_error_of_the_exchange_are_recorded(self) -> None:
         def failing() -> Any:
             yield from (fill(id=str(n)) for n in range(600))
             raise ConnectionError
@@ -219,33 +219,33 @@ class TestOnce:
         with pytest.raises(ConnectionError):
             import_trades(failing(), exchange="okx")
         assert trades.get_trade_count() == 500
-        found = import_trades((fill(id=str(n)) for n in range(600)), exchange="okx")
-        assert (found.created, found.skipped) == (100, 500)
+        result = import_trades((fill(id=str(n)) for n in range(600)), exchange="okx")
+        assert (result.created, result.skipped) == (100, 500)
 
 
 def test_two_bots_that_import_at_once_record_each_fill_once(target: str) -> None:
     init_db(target)
-    found: list[Any] = []
+    results: list[Any] = []
 
     def work() -> None:
-        found.append(import_trades((fill(id=str(n)) for n in range(300)), exchange="okx"))
+        results.append(import_trades((fill(id=str(n)) for n in range(300)), exchange="okx"))
 
     threads = [threading.Thread(target=work) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sum(one.created for one in found) == trades.get_trade_count() == 300
-    assert sum(one.skipped for one in found) == 300
+    assert sum(result.created for result in results) == trades.get_trade_count() == 300
+    assert sum(result.skipped for result in results) == 300
 
 
-@with_memory
-class TestWhatHistoriesHold:
-    def one(self, **values: Any) -> Any:
-        found = import_trades([fill(**values)], exchange="okx")
-        assert found.rejected == []
-        [made] = trades.get_all()
-        return made
+@with_database
+class TestValues:
+    def import_fill(self, **values: Any) -> Any:
+        result = import_trades([fill(**values)], exchange="okx")
+        assert result.rejected == []
+        [trade] = trades.get_all()
+        return trade
 
     @pytest.mark.parametrize(
         ("values", "fee", "currency"),
@@ -275,18 +275,18 @@ class TestWhatHistoriesHold:
         ],
     )
     def test_fees(self, values: dict[str, Any], fee: float | None, currency: str | None) -> None:
-        made = self.one(**values)
-        assert (made.fee, made.fee_currency) == (fee, currency)
+        trade = self.import_fill(**values)
+        assert (trade.fee, trade.fee_currency) == (fee, currency)
 
-    def test_fees_in_several_currencies_are_remarked_and_kept(self) -> None:
+    def test_fees_in_several_currencies_are_a_warning_and_kept(self) -> None:
         fees = [{"cost": 0.1, "currency": "USDT"}, {"cost": 0.02, "currency": "BNB"}]
-        found = import_trades([fill(id="0"), fill(fees=fees)], exchange="okx")
-        [warning] = found.warnings
+        result = import_trades([fill(id="0"), fill(fees=fees)], exchange="okx")
+        [warning] = result.warnings
         assert warning.index == 1
-        assert (
-            warning.reason == "fees: only the one in USDT has a column; 0.02 BNB is in the metadata"
+        assert warning.reason == (
+            "fees: only the one in USDT has a column; 0.02 BNB is in trade_metadata.fees"
         )
-        made = trades.get_or_create(
+        trade = trades.get_or_create(
             exchange="okx",
             exchange_trade_id="1",
             symbol="BTC/USDT",
@@ -294,30 +294,30 @@ class TestWhatHistoriesHold:
             price=1,
             quantity=1,
         )[0]
-        assert (made.fee, made.fee_currency) == (0.1, "USDT")
-        assert made.trade_metadata["fees"] == fees
+        assert (trade.fee, trade.fee_currency) == (0.1, "USDT")
+        assert trade.trade_metadata["fees"] == fees
 
-    def test_a_price_that_is_left_out_follows_from_the_cost(self) -> None:
-        assert self.one(price=None, cost=60, amount=0.5).price == 120.0
+    def test_a_missing_price_is_computed_from_the_cost(self) -> None:
+        assert self.import_fill(price=None, cost=60, amount=0.5).price == 120.0
 
     def test_numbers_as_text(self) -> None:
-        made = self.one(price="100.25", amount="0.125")
-        assert (made.price, made.quantity) == (100.25, 0.125)
+        trade = self.import_fill(price="100.25", amount="0.125")
+        assert (trade.price, trade.quantity) == (100.25, 0.125)
 
     def test_a_time_as_text(self) -> None:
-        made = self.one(timestamp=None, datetime="2023-11-14T22:13:20.123Z")
-        assert made.timestamp == datetime(2023, 11, 14, 22, 13, 20, 123_000, tzinfo=UTC)
+        trade = self.import_fill(timestamp=None, datetime="2023-11-14T22:13:20.123Z")
+        assert trade.timestamp == datetime(2023, 11, 14, 22, 13, 20, 123_000, tzinfo=UTC)
 
     def test_no_order_and_a_side_in_capitals(self) -> None:
-        made = self.one(side="SELL", order=None)
-        assert made.side is OrderSide.SELL
-        assert made.trade_metadata == {"info": {"raw": "1"}}
+        trade = self.import_fill(side="SELL", order=None)
+        assert trade.side is OrderSide.SELL
+        assert trade.trade_metadata == {"info": {"raw": "1"}}
 
     @pytest.mark.parametrize(
         ("values", "reason"),
         [
-            ({"id": None}, "id: the exchange names none"),
-            ({"id": ""}, "id: the exchange names none"),
+            ({"id": None}, "id: missing"),
+            ({"id": ""}, "id: missing"),
             ({"side": None}, "side: None is not allowed"),
             ({"side": "stop"}, "side: 'stop' is not a side"),
             ({"timestamp": None}, "timestamp: neither None nor datetime None is a time"),
@@ -333,30 +333,31 @@ class TestWhatHistoriesHold:
             ({"info": {"a": "\0"}}, "trade_metadata.info.a: "),
         ],
     )
-    def test_what_cannot_be_recorded_is_reported(self, values: dict[str, Any], reason: str) -> None:
+    def test_a_fill_that_cannot_be_recorded_is_rejected(
+        self, values: dict[str, Any], reason: str
+    ) -> None:
         row = fill(**values)
-        found = import_trades([fill(id="0"), row, fill(id="2")], exchange="okx")
-        assert (found.created, found.skipped) == (2, 0)
-        [rejected] = found.rejected
+        result = import_trades([fill(id="0"), row, fill(id="2")], exchange="okx")
+        assert (result.created, result.skipped) == (2, 0)
+        [rejected] = result.rejected
         assert (rejected.index, rejected.row) == (1, row)
-
         assert re.search(reason, rejected.reason), rejected.reason
 
-    def test_what_is_no_trade_at_all(self) -> None:
-        found = import_trades([None, "x", 5, fill()], exchange="okx")  # type: ignore[list-item]
-        assert found.created == 1
-        assert [one.index for one in found.rejected] == [0, 1, 2]
+    def test_values_that_are_no_trades_are_rejected(self) -> None:
+        result = import_trades([None, "x", 5, fill()], exchange="okx")  # type: ignore[list-item]
+        assert result.created == 1
+        assert [issue.index for issue in result.rejected] == [0, 1, 2]
 
 
-@with_memory
-@pytest.mark.parametrize("given", [fill(), "fills", 5, None])
-def test_what_is_no_list_is_refused(given: Any) -> None:
+@with_database
+@pytest.mark.parametrize("argument", [fill(), "fills", 5, None])
+def test_an_argument_that_is_no_list_is_rejected(argument: Any) -> None:
     with pytest.raises(ValidationError, match="unified_trades: .* is not a list of trades"):
-        import_trades(given, exchange="okx")
+        import_trades(argument, exchange="okx")
 
 
-@with_memory
-def test_arguments_that_fit_no_fill_are_refused_before_any_is_recorded() -> None:
+@with_database
+def test_invalid_arguments_are_rejected_before_a_fill_is_recorded() -> None:
     for exchange in ("", "x" * 33, None):
         with pytest.raises(ValidationError, match="exchange: "):
             import_trades([fill()], exchange=exchange)  # type: ignore[arg-type]
@@ -365,6 +366,6 @@ def test_arguments_that_fit_no_fill_are_refused_before_any_is_recorded() -> None
     assert trades.get_trade_count() == 0
 
 
-def test_an_empty_answer(memory: Callable[[], object]) -> None:
-    found = import_trades([], exchange="okx")
-    assert (found.created, found.skipped, found.rejected) == (0, 0, [])
+def test_an_empty_list(memory: Callable[[], object]) -> None:
+    result = import_trades([], exchange="okx")
+    assert (result.created, result.skipped, result.rejected) == (0, 0, [])

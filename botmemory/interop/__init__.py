@@ -1,4 +1,4 @@
-"""Trades from elsewhere: a module for each outside format."""
+"""Import and export of rows: a module for each format or program."""
 
 from ._result import ImportResult, RowIssue
 

@@ -1,4 +1,4 @@
-"""What kinds of values the columns of a table hold."""
+"""The kinds of values in the columns of a table."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ __all__ = ["columns_of", "kind_of"]
 
 
 def columns_of(model: type[BaseModel]) -> dict[str, str]:
-    """Return the kind of each column, by its name."""
+    """Return the kind of each column by the name of the column."""
     return {field.column_name: kind_of(field) for field in model._meta.sorted_fields}
 
 
 def kind_of(field: Any) -> str:
-    """Return what kind of value a column holds: timestamp, id, json, number, whole or text."""
+    """Return the kind of the values of a field: timestamp, json, number, integer, id or text."""
     if isinstance(field, peewee.ForeignKeyField):
         return kind_of(field.rel_field)
-    for kinds, name in (
+    for field_class, kind in (
         (UtcDateTimeField, "timestamp"),
         (MetadataField, "json"),
         (peewee.FloatField, "number"),
-        (peewee.IntegerField, "whole"),
+        (peewee.IntegerField, "integer"),
         (peewee.UUIDField, "id"),
     ):
-        if isinstance(field, kinds):
-            return name
+        if isinstance(field, field_class):
+            return kind
     return "text"

@@ -1,4 +1,4 @@
-"""What became of the rows of an import."""
+"""The result of an import."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ __all__ = ["ImportResult", "RowIssue"]
 
 @dataclass(frozen=True)
 class RowIssue:
-    """One row that was not taken, or not taken whole: where it stood, why, and the row itself."""
+    """A row that was rejected, or recorded with a warning.
+
+    Attributes:
+        index: The number of its line in a file, its index in a list, or its id in freqtrade.
+        reason: Why, and what to do.
+        row: The row as it was read.
+    """
 
     index: int
     reason: str
@@ -19,12 +25,15 @@ class RowIssue:
 
 @dataclass(frozen=True)
 class ImportResult:
-    """How many rows were recorded and how many were there already, and what needs a look.
+    """What an import has done.
 
-    - `rejected`: the rows that were not recorded, of a file at most the first thousand.
-    - `rejected_count`: how many there were.
-    - `warnings`: the rows that were recorded but hold something that a trade has no column for; it
-      is in the trade's metadata.
+    Attributes:
+        created: The number of rows that were recorded.
+        skipped: The number of rows that already existed.
+        rejected: The rows that were not recorded; of a file the first thousand of them.
+        warnings: The rows that were recorded with a value that was derived, or that is only in the
+            metadata.
+        rejected_count: The number of rows that were not recorded.
     """
 
     created: int

@@ -1,7 +1,6 @@
-"""Trades as ccxt gives them: what `fetch_my_trades` of any exchange returns.
+"""Import of the trades that `fetch_my_trades` of ccxt returns for any exchange.
 
-ccxt itself is not needed: its unified trade is a mapping, described in its manual under "Trade
-structure".
+ccxt itself is not needed: a trade is a mapping, described in its manual under "Trade structure".
 """
 
 from __future__ import annotations
@@ -26,24 +25,36 @@ __all__ = ["import_trades"]
 
 FILLS_PER_TRANSACTION = 500
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# what a trade has no column for
-KEPT = ("order", "type", "takerOrMaker", "cost", "info")
+# keys without a column
+METADATA_KEYS = ("order", "type", "takerOrMaker", "cost", "info")
 
 
 @checked_call
 def import_trades(
     unified_trades: Iterable[Mapping[str, Any]], *, exchange: str, strategy: str | None = None
 ) -> ImportResult:
-    """Record the fills that ccxt returns, each of them once; return what became of them.
+    """Record the fills that ccxt returns, each once.
 
-    A fill is known by exchange, symbol and trade id, so the call may be repeated after every
-    reconnect, also by two bots at once. `quantity` is ccxt's `amount`, which counts contracts where
-    the symbol is a derivative; fees keep their currency; the exchange's own message (`info`), the
-    order and the cost are in `trade_metadata`. A fill that cannot be recorded (without an id, a
-    side, a time, a price or an amount) is in `rejected` with its reason; one whose fees are in
-    several currencies is in `warnings`, with all of them in its metadata. Raises `ValidationError`
-    for arguments that fit no fill, `DatabaseBusyError` and `StorageError`; what was recorded until
-    then stays, and repeating the call goes on.
+    A fill is identified by exchange, symbol and trade id. Call it after every reconnect, from any
+    number of bots. Fills of a call that fails half-way stay recorded; repeat the call to record the
+    others.
+
+    The quantity is `amount`, which is a number of contracts for a derivative. `info`, the order and
+    the cost are in `trade_metadata`. If fees are in several currencies, one is in `fee`, all are in
+    the metadata, and the result has a warning.
+
+    Args:
+        unified_trades: The trades, such as `fetch_my_trades` returns them.
+        exchange: The exchange of all of them, such as `exchange.id` of ccxt.
+        strategy: The strategy of all of them.
+
+    Returns:
+        The counts. `rejected` has the fills without an id, side, time, price or amount.
+
+    Raises:
+        ValidationError: An argument is invalid.
+        DatabaseBusyError: Another program held the write lock for longer than `busy_timeout`.
+        StorageError: The database cannot be written.
     """
     if isinstance(unified_trades, (str, bytes, Mapping)) or not isinstance(
         unified_trades, Iterable
@@ -55,42 +66,44 @@ def import_trades(
     for name, value in (("exchange", exchange), ("strategy", strategy)):
         if value is not None or name == "exchange":
             getattr(Trade, name).clean(value)
-    counts = {True: 0, False: 0}
+    created = skipped = 0
     rejected: list[RowIssue] = []
     warnings: list[RowIssue] = []
     numbered = enumerate(unified_trades)
-    # the rows come first: an exchange that is slow must not hold a transaction open
-    while some := list(islice(numbered, FILLS_PER_TRANSACTION)):
+    # read before the transaction begins: the exchange may be slow
+    while batch := list(islice(numbered, FILLS_PER_TRANSACTION)):
         with session_scope():
-            for index, row in some:
+            for index, row in batch:
                 try:
                     values, warning = _values(row)
-                    _, created = trades.get_or_create(
-                        exchange=exchange, strategy=strategy, **values
-                    )
+                    _, is_new = trades.get_or_create(exchange=exchange, strategy=strategy, **values)
                 except ValidationError as error:
                     rejected.append(RowIssue(index, str(error), row))
                     continue
-                counts[created] += 1
+                created += is_new
+                skipped += not is_new
                 if warning:
                     warnings.append(RowIssue(index, warning, row))
-    return ImportResult(counts[True], counts[False], rejected, warnings, len(rejected))
+    return ImportResult(created, skipped, rejected, warnings, len(rejected))
 
 
 def _values(row: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
-    """Return the arguments of `get_or_create` for a fill, and what needs a look."""
+    """Return the arguments of `get_or_create` for a fill, and a warning or ""."""
     if not isinstance(row, Mapping):
         raise ValidationError(f"{show(row)} is not a trade of ccxt")
-    known_by = row.get("id")
-    if known_by in (None, ""):
-        raise ValidationError("id: the exchange names none, so the fill could not be told again")
+    trade_id = row.get("id")
+    if trade_id in (None, ""):
+        raise ValidationError(
+            "id: missing, so that a second import could not recognise the fill; record it with "
+            "trades.create()"
+        )
     amount = _number(row, "amount")
     fee, currency, warning = _fee(list(_fees(row)))
-    metadata = {name: row[name] for name in KEPT if row.get(name) is not None}
+    metadata = {name: row[name] for name in METADATA_KEYS if row.get(name) is not None}
     if warning:
         metadata["fees"] = row.get("fees")
     return {
-        "exchange_trade_id": plain_text(known_by) if isinstance(known_by, str) else str(known_by),
+        "exchange_trade_id": plain_text(trade_id) if isinstance(trade_id, str) else str(trade_id),
         "symbol": row.get("symbol"),
         "side": row.get("side"),
         "price": _price(row, amount),
@@ -103,7 +116,7 @@ def _values(row: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
 
 
 def _price(row: Mapping[str, Any], amount: float) -> float:
-    """Return the price, which follows from the cost where an exchange leaves it out."""
+    """Return the price, or cost / amount if it is missing."""
     if row.get("price") is None and row.get("cost") is not None and amount:
         return _number(row, "cost") / amount
     return _number(row, "price")
@@ -111,7 +124,7 @@ def _price(row: Mapping[str, Any], amount: float) -> float:
 
 def _number(row: Mapping[str, Any], name: str) -> float:
     value = row.get(name)
-    if isinstance(value, str):  # ccxt gives texts where it is told to
+    if isinstance(value, str):  # as ccxt returns numbers if `number` is str
         try:
             return float(value)
         except ValueError:
@@ -122,7 +135,7 @@ def _number(row: Mapping[str, Any], name: str) -> float:
 
 
 def _timestamp(row: Mapping[str, Any]) -> datetime:
-    """Return the time of a fill, exact to the millisecond, from `timestamp` or from `datetime`."""
+    """Return the time of a fill from `timestamp` in milliseconds, or from `datetime`."""
     milliseconds, text = row.get("timestamp"), row.get("datetime")
     try:
         if milliseconds is not None:
@@ -137,7 +150,7 @@ def _timestamp(row: Mapping[str, Any]) -> datetime:
 
 
 def _fees(row: Mapping[str, Any]) -> Iterator[tuple[str | None, Decimal]]:
-    """Yield the currency and the cost of each fee that has a cost; below 0 it is a rebate."""
+    """Yield the currency and the cost of each fee with a cost; a rebate is below 0."""
     listed = row.get("fees") or [row.get("fee")]
     for fee in listed if isinstance(listed, (list, tuple)) else [listed]:
         if isinstance(fee, Mapping) and fee.get("cost") is not None:
@@ -148,19 +161,19 @@ def _fees(row: Mapping[str, Any]) -> Iterator[tuple[str | None, Decimal]]:
 
 
 def _fee(fees: list[tuple[str | None, Decimal]]) -> tuple[float | None, str | None, str]:
-    """Return the fee, its currency, and what is to be said where there are several of them."""
+    """Return the fee, its currency, and a warning if there are several currencies."""
     sums: defaultdict[str | None, Decimal] = defaultdict(Decimal)
     for currency, cost in fees:
         sums[currency] += cost
-    paid = {currency: cost for currency, cost in sums.items() if cost} or dict(sums)
-    if not paid:
+    nonzero = {currency: cost for currency, cost in sums.items() if cost} or dict(sums)
+    if not nonzero:
         return None, None, ""
-    (currency, cost), *others = paid.items()
+    (currency, cost), *others = nonzero.items()
     if not others:
         return float(cost), currency, ""
-    left = ", ".join(f"{cost.normalize():f} {currency}" for currency, cost in others)
+    amounts = ", ".join(f"{cost.normalize():f} {currency}" for currency, cost in others)
     return (
         float(cost),
         currency,
-        f"fees: only the one in {currency} has a column; {left} is in the metadata",
+        f"fees: only the one in {currency} has a column; {amounts} is in trade_metadata.fees",
     )

@@ -1,7 +1,7 @@
-"""Trades and signals as Arrow tables, for pandas and whatever else reads Arrow (extra `frames`).
+"""Trades and signals as Arrow tables, for pandas and other readers of Arrow (extra `frames`).
 
-`frames.trades().to_pandas()` is a data frame: times are `datetime64[us, UTC]`, numbers doubles,
-ids text. Rows come in time order; timestamps are in UTC, start and end are included.
+`frames.trades().to_pandas()` is a data frame. Timestamps are `datetime64[us, UTC]`, numbers are
+doubles, ids are text. Rows are in time order.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["signals", "trades"]
 
-# so few that they are turned into columns within the processor's caches, and before Python's
-# collector of garbage looks at them: larger ones take a third longer
+# small enough for the processor's caches, and for less work of Python's garbage collector: larger
+# ones take a third longer
 ROWS_PER_READ = 100
 READS_PER_ARRAY = 10
 
@@ -41,11 +41,20 @@ def trades(
     *,
     expand_metadata: bool = False,
 ) -> pa.Table:
-    """Return the trades as an Arrow table with a column for each of the database's.
+    """Return the trades as an Arrow table with the columns of the database.
 
-    `trade_metadata` is JSON text; with `expand_metadata` each of its keys is a column of its own
-    instead, named `trade_metadata.key`, dotted inside objects, as in `signals`. Raises
-    `ConfigError` without pyarrow.
+    Args:
+        symbol: Only trades of this symbol.
+        strategy: Only trades of this strategy.
+        start_date: Only trades from this time on.
+        end_date: Only trades up to this time, included.
+        expand_metadata: False keeps `trade_metadata` as a column of JSON text. True replaces it by
+            a column for each key, named `trade_metadata.key`; nested keys are joined by dots. The
+            type is double if all values are numbers, boolean if all are booleans, otherwise text.
+
+    Raises:
+        ConfigError: pyarrow is not installed.
+        ValidationError: An argument is invalid.
     """
     return _table(Trade, symbol, strategy, start_date, end_date, expand_metadata)
 
@@ -59,11 +68,20 @@ def signals(
     *,
     expand_metadata: bool = False,
 ) -> pa.Table:
-    """Return the signals as an Arrow table with a column for each of the database's.
+    """Return the signals as an Arrow table with the columns of the database.
 
-    `signal_metadata` is JSON text; with `expand_metadata` each of its keys is a column of its own
-    instead, named `signal_metadata.key`, dotted inside objects: a double where all its values are
-    numbers, a boolean where all are, text otherwise. Raises `ConfigError` without pyarrow.
+    Args:
+        symbol: Only signals of this symbol.
+        strategy: Only signals of this strategy.
+        start_date: Only signals from this time on.
+        end_date: Only signals up to this time, included.
+        expand_metadata: False keeps `signal_metadata` as a column of JSON text. True replaces it by
+            a column for each key, named `signal_metadata.key`; nested keys are joined by dots. The
+            type is double if all values are numbers, boolean if all are booleans, otherwise text.
+
+    Raises:
+        ConfigError: pyarrow is not installed.
+        ValidationError: An argument is invalid.
     """
     return _table(Signal, symbol, strategy, start_date, end_date, expand_metadata)
 
@@ -87,21 +105,20 @@ def _table(
     arrays: list[list[Any]] = [[] for _ in fields]
     metadata: defaultdict[str, list[Any]] = defaultdict(list)
     for columns in _columns(model, filters):
-        for field, of_field, values in zip(fields, arrays, columns, strict=True):
+        for field, chunks, values in zip(fields, arrays, columns, strict=True):
             if expand_metadata and kind_of(field) == "json":
                 metadata[field.column_name] += map(_flattened, values)
             else:
-                of_field.append(_array(pa, field, values))
-    found: dict[str, Any] = {}
-    for field, of_field in zip(fields, arrays, strict=True):
+                chunks.append(_array(pa, field, values))
+    table_columns: dict[str, Any] = {}
+    for field, chunks in zip(fields, arrays, strict=True):
         if expand_metadata and kind_of(field) == "json":
-            found |= _expanded(pa, field.column_name, metadata[field.column_name])
+            table_columns |= _expanded(pa, field.column_name, metadata[field.column_name])
         else:
-            found[field.column_name] = pa.chunked_array(of_field, _type(pa, kind_of(field)))
-    table = pa.table(found)
-    # faster here than where the database would look up each row by its place in an index; and they
-    # are mostly recorded in time order
-    if _ascends(found["timestamp"]):
+            table_columns[field.column_name] = pa.chunked_array(chunks, _type(pa, kind_of(field)))
+    table = pa.table(table_columns)
+    # sorting here is faster than reading through the index; most rows are recorded in time order
+    if _ascends(table_columns["timestamp"]):
         return table
     key: Any = model._meta.primary_key
     return table.sort_by([("timestamp", "ascending"), (key.column_name, "ascending")])
@@ -116,7 +133,7 @@ def _ascends(timestamps: pa.ChunkedArray) -> bool:
 
 
 def _columns(model: type[BaseModel], filters: dict[str, Any]) -> Iterator[list[list[Any]]]:
-    """Yield some rows at a time, as a list for each column."""
+    """Yield batches of rows as a list of values for each column."""
     columns: list[list[Any]] = [[] for _ in model._meta.sorted_fields]
     for number, rows in enumerate(read.batches(model, filters, ROWS_PER_READ), 1):
         for column, values in zip(columns, zip(*rows, strict=True), strict=True):
@@ -130,11 +147,11 @@ def _columns(model: type[BaseModel], filters: dict[str, Any]) -> Iterator[list[l
 def _type(pa: Any, kind: str) -> Any:
     if kind == "timestamp":
         return pa.timestamp("us", tz="UTC")
-    return {"number": pa.float64(), "whole": pa.int64()}.get(kind, pa.string())
+    return {"number": pa.float64(), "integer": pa.int64()}.get(kind, pa.string())
 
 
 def _array(pa: Any, field: Any, values: Sequence[Any]) -> Any:
-    """Return a column of what the driver gives: SQLite's timestamps and ids are text."""
+    """Return the values of the driver as an array; SQLite's timestamps and ids are text."""
     kind = kind_of(field)
     first = next((value for value in values if value is not None), None)
     if kind == "timestamp" and isinstance(first, str):
@@ -148,15 +165,15 @@ def _array(pa: Any, field: Any, values: Sequence[Any]) -> Any:
     return pa.array(values, _type(pa, kind))
 
 
-def _ids(pa: Any, values: Sequence[Any], are_digits: bool) -> Any:
-    """Return ids in their usual spelling, with dashes."""
+def _ids(pa: Any, values: Sequence[Any], are_hex: bool) -> Any:
+    """Return ids as text with dashes."""
     import pyarrow.compute as pc
 
-    if not are_digits:
-        return pa.array([None if one is None else str(one) for one in values], pa.string())
+    if not are_hex:
+        return pa.array([None if id_ is None else str(id_) for id_ in values], pa.string())
     digits = pa.array(values, pa.string())
-    ends = pairwise((0, 8, 12, 16, 20, 32))
-    parts = [pc.utf8_slice_codeunits(digits, first, last) for first, last in ends]
+    bounds = pairwise((0, 8, 12, 16, 20, 32))
+    parts = [pc.utf8_slice_codeunits(digits, first, last) for first, last in bounds]
     return pc.binary_join_element_wise(*parts, "-")
 
 
@@ -165,7 +182,7 @@ def _flattened(value: Any) -> dict[str, Any]:
 
 
 def _expanded(pa: Any, name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return a column for each key of metadata, by their alphabet."""
+    """Return a column for each key of metadata, in alphabetical order."""
     keys = sorted({key for row in rows for key in row})
     return {f"{name}.{key}": _typed(pa, [row.get(key) for row in rows]) for key in keys}
 
@@ -173,8 +190,8 @@ def _expanded(pa: Any, name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
 def _typed(pa: Any, values: list[Any]) -> Any:
     kinds = {type(value) for value in values if value is not None}
     if kinds <= {int, float}:
-        return pa.array([None if one is None else float(one) for one in values], pa.float64())
+        return pa.array([None if v is None else float(v) for v in values], pa.float64())
     if kinds == {bool}:
         return pa.array(values, pa.bool_())
-    texts = (one if one is None or isinstance(one, str) else to_json(one) for one in values)
-    return pa.array(list(texts), pa.string())
+    texts = [v if v is None or isinstance(v, str) else to_json(v) for v in values]
+    return pa.array(texts, pa.string())

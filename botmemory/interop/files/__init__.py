@@ -39,7 +39,7 @@ __all__ = ["export_file", "import_file"]
 
 ROWS_PER_REPORT = 1000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_KINDS = {"timestamp": "timestamp in ISO 8601", "number": "number", "whole": "whole number"}
+_KINDS = {"timestamp": "timestamp in ISO 8601", "number": "number", "integer": "whole number"}
 REJECTS_SHOWN = 1000  # kept in the result; the file of rejects has all of them
 
 Row = TypeVar("Row", bound=BaseModel)
@@ -220,7 +220,7 @@ def _read(name: str, kind: str, text: str) -> Any:
             return datetime.fromisoformat(text)
         if kind == "number":
             return float(text)
-        if kind == "whole":
+        if kind == "integer":
             return int(text)
     except ValueError:
         raise ValidationError(f"{name}: {text!r} is not a {_KINDS[kind]}", field=name) from None

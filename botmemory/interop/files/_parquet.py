@@ -21,7 +21,7 @@ ROWS_PER_GROUP = 20_000
 _TYPES = {
     "timestamp": pa.timestamp("us", tz="UTC"),
     "number": pa.float64(),
-    "whole": pa.int64(),
+    "integer": pa.int64(),
     "json": pa.string(),
     "id": pa.string(),
     "text": pa.string(),
