@@ -31,7 +31,7 @@ from botmemory import (
     session_scope,
 )
 from botmemory.interop.ccxt import import_trades
-from botmemory.interop.files import _recording, export_file, import_file
+from botmemory.interop.files import _staging, export_file, import_file
 from botmemory.interop.freqtrade import import_database
 from botmemory.repositories import records, signals, trades
 from botmemory.upkeep.copy import copy_database
@@ -123,7 +123,7 @@ def test_each_of_several_transactions_is_short(
 ) -> None:
     init_db(path)
     file = write_csv(tmp_path / "t.csv", 6000)
-    monkeypatch.setattr(_recording, "HOLD", 1e-9)  # so that each takes as few rows as it may
+    monkeypatch.setattr(_staging, "LOCK_TIME", 1e-9)  # so that each takes as few rows as it may
     seen = set()
     over = threading.Event()
 
@@ -217,11 +217,11 @@ def test_the_lock_is_free_while_the_source_of_rows_is_waited_for(path: Path) -> 
         ({"signal_id": "7"}, "line 4002: signal: there is no such Signal; record it first"),
         (
             {"exchange": "okx", "exchange_trade_id": "recorded"},
-            "line 4002: another Trade has its unique values already",
+            "line 4002: a Trade with these unique values already exists",
         ),
         (
             {"exchange": "okx", "exchange_trade_id": "in the file"},
-            "line 4002: another Trade has its unique values already",
+            "line 4002: a Trade with these unique values already exists",
         ),
         ({"id": "0" * 32}, "line 4002: id: 0+-.* already exists, and its .* is"),
     ],
@@ -438,12 +438,12 @@ def test_what_only_the_table_forbids_is_refused_by_its_line(path: Path, tmp_path
     for text in ("recorded", "7"):
         file = tmp_path / "r.jsonl"
         file.write_text("".join(json.dumps(row) + "\n" for row in [*rows, {"text": text}]))
-        with pytest.raises(ValidationError, match="line 2501: another Remark has its unique"):
+        with pytest.raises(ValidationError, match="line 2501: a Remark with these unique"):
             import_file(Remark, file)
         assert records.count(Remark) == 1
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     progress = meanwhile(lambda: records.create(Remark, text="1999"))
-    with pytest.raises(DuplicateError, match="Remark 2002: another Remark has its unique"):
+    with pytest.raises(DuplicateError, match="Remark 2002: a Remark with these unique"):
         import_file(Remark, file, progress=progress)
     assert records.count(Remark) == 2
 

@@ -1,9 +1,8 @@
-"""Trades and signals in files: CSV, JSON Lines and Parquet, out and in again to the last bit.
+"""Export and import of trades, signals and custom tables as CSV, JSON Lines and Parquet.
 
-The suffix of a file says which it is: `.csv`, `.jsonl` or `.parquet` (extra `frames`). Any number
-of rows goes through in constant memory. A column is called as in the database; in CSV nothing
-stands for NULL, times are in ISO 8601 and metadata is JSON. Import signals before the trades they
-led to.
+The suffix chooses the format: `.csv`, `.jsonl` or `.parquet` (extra `frames`). Memory is constant
+for any number of rows. Columns have the names of the database; in CSV an empty cell is NULL, times
+are in ISO 8601 and metadata is JSON. Import signals before their trades.
 """
 
 from __future__ import annotations
@@ -33,14 +32,15 @@ from ...uuid7 import uuid_of
 from .._columns import columns_of
 from .._result import ImportResult, RowIssue
 from . import _csv, _jsonl
-from ._recording import Line, record
+from ._recording import record
+from ._rows import Line
 
 __all__ = ["export_file", "import_file"]
 
 ROWS_PER_REPORT = 1000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_KINDS = {"timestamp": "timestamp in ISO 8601", "number": "number", "integer": "whole number"}
-REJECTS_SHOWN = 1000  # kept in the result; the file of rejects has all of them
+EXPECTED = {"timestamp": "timestamp in ISO 8601", "number": "number", "integer": "whole number"}
+MAX_REJECTED = 1000  # in the result; the file of rejects has all of them
 
 Row = TypeVar("Row", bound=BaseModel)
 Progress = Callable[[int, int], object] | None
@@ -58,16 +58,30 @@ def export_file(
     spreadsheet: bool = False,
     progress: Progress = None,
 ) -> int:
-    """Write the rows of `Trade`, `Signal` or a bot's own model, in time order; return how many.
+    """Write the rows of a table to a file.
 
-    What was at `path` is replaced when the new file is whole. `spreadsheet` is for CSV that a
-    person opens: a text that a spreadsheet would run as a formula gets an apostrophe before it, and
-    such a file is not for `import_file`. `progress` is called with the rows written and the rows in
-    all. Raises `ValidationError`, `ConfigError` (another suffix), `StorageError`.
+    Args:
+        model: `Trade`, `Signal` or the model of a custom table.
+        path: The file to write. An existing one is replaced when the new one is complete.
+        symbol: Only rows of this symbol.
+        strategy: Only rows of this strategy.
+        start_date: Only rows from this time on.
+        end_date: Only rows up to this time, included.
+        spreadsheet: In CSV, write an apostrophe before text that a spreadsheet would run as a
+            formula. `import_file` does not remove it.
+        progress: Called with the number of written rows and the number of all rows.
+
+    Returns:
+        The number of rows, which are in time order.
+
+    Raises:
+        ConfigError: The suffix is unsupported, or pyarrow is not installed.
+        StorageError: The file cannot be written.
+        ValidationError: An argument is invalid.
     """
     file = absolute_path("path", path)
     progress = progress and from_caller(progress)
-    form = _form(file)
+    file_format = _format_of(file)
     filters = read.filters(model, symbol, strategy, start_date, end_date)
     total = read.count(model, filters) if progress is not None else 0
 
@@ -79,9 +93,9 @@ def export_file(
             if progress is not None and number % ROWS_PER_REPORT == 0:
                 progress(number, total)
 
-    options = {"spreadsheet": spreadsheet} if form is _csv else {}
+    options = {"spreadsheet": spreadsheet} if file_format is _csv else {}
     with translate_errors(file, "cannot be written"), replacing(file) as unfinished:
-        count = int(form.write(unfinished, columns_of(model), rows(), **options))
+        count = int(file_format.write(unfinished, columns_of(model), rows(), **options))
     if progress is not None:
         progress(count, count)
     return count
@@ -96,57 +110,69 @@ def import_file(
     rejects: str | os.PathLike[str] | None = None,
     progress: Progress = None,
 ) -> ImportResult:
-    """Record the rows of a file; return how many were new and how many were there already.
+    """Record the rows of a file, each once, and all or none.
 
-    A row with the key of one that is there counts as there already when it is the same in every
-    column, and is refused when it is not. A row without an id gets one that its line and what the
-    file holds decide, where ids are UUIDs: the same file is recorded once. The first row that is
-    refused stops the import with its line number, and nothing of the file is recorded. With
-    `keep_going` it is counted instead, and written to `rejects` with its reason, a JSON object a
-    line. `progress` is called with the bytes read and the bytes in all.
+    A row with the key of an existing row is skipped if both are the same in every column, and
+    rejected otherwise. A row without an id, where ids are UUIDs, gets one that depends only on its
+    line and the contents of the file, so that importing the file again skips it.
 
-    In a SQLite file other programs record meanwhile: the whole file is read and checked without the
-    write lock, the new rows wait in a temporary file, and then they are recorded: 2,000 in one
-    transaction, more of them in several that take a fraction of a second each. Readers see the
-    finished ones. If a later one fails, or is interrupted, what the others have recorded is deleted
-    again. Only a process that is killed then, or a machine that stops, leaves rows behind, and
-    repeating the import records the others; signals without ids, which the database counts, would
-    be recorded again. On PostgreSQL, and inside `session_scope()`, it is one transaction.
+    Other programs can write meanwhile. On SQLite the file is read and checked without the write
+    lock; then up to 2,000 new rows are recorded in one transaction, more in several that take a
+    fraction of a second each. Readers see the rows of finished transactions. If a later one fails
+    or is interrupted, the rows of the earlier ones are deleted. Only after a kill or a power cut
+    they stay: repeat the import to record the others (signals without ids would be recorded again).
+    On PostgreSQL, and inside `session_scope()`, there is one transaction.
 
-    Raises `ValidationError` naming file, line and column, or the row that another program made
-    impossible meanwhile; `ConfigError` (another suffix), `DatabaseBusyError`, and `StorageError`,
-    which says so where rows could not be deleted again.
+    Args:
+        model: `Trade`, `Signal` or the model of a custom table.
+        path: The file to read.
+        keep_going: False stops at the first rejected row and records nothing. True skips rejected
+            rows.
+        rejects: A file to write rejected rows to, as JSON Lines with `line`, `reason` and `text`.
+        progress: Called with the bytes that were read (rows of Parquet), and all of them.
+
+    Returns:
+        The counts, and the first thousand rejected rows.
+
+    Raises:
+        ValidationError: A row was rejected; the message names file, line and column, or the key if
+            another program recorded a conflicting row meanwhile.
+        DuplicateError: Another program recorded a row with the same unique values meanwhile.
+        ConfigError: The suffix is unsupported, or pyarrow is not installed.
+        DatabaseBusyError: Another program held the write lock for longer than `busy_timeout`.
+        StorageError: A file or the database cannot be read or written. The message says so if rows
+            of a failed import could not be deleted.
     """
     file = absolute_path("path", path)
     progress = progress and from_caller(progress)
-    form = _form(file)
+    file_format = _format_of(file)
     rejected: list[RowIssue] = []
     rejected_count = 0
     with _open_rejects(rejects) as write_reject:
 
-        def refuse(line: Line, error: Exception) -> None:
+        def reject(line: Line, error: Exception) -> None:
             nonlocal rejected_count
             number, text, row = line
             if not keep_going:
                 raise ValidationError(f"{file}, line {number}: {error}") from error
             rejected_count += 1
-            if len(rejected) < REJECTS_SHOWN:
+            if len(rejected) < MAX_REJECTED:
                 rejected.append(RowIssue(number, str(error), row if row is not None else text))
             write_reject({"line": number, "reason": str(error), "text": text})
 
-        lines = form.read(file, columns_of(model), progress)
-        counts = record(model, lines, _reader(model, file), refuse)
+        lines = file_format.read(file, columns_of(model), progress)
+        counts = record(model, lines, _parser(model, file), reject)
     return ImportResult(counts[True], counts[False], rejected, rejected_count=rejected_count)
 
 
-def _form(file: Path) -> Any:
+def _format_of(file: Path) -> Any:
     """Return the module that reads and writes files with this suffix."""
     if file.suffix == ".csv":
         return _csv
     if file.suffix in (".jsonl", ".ndjson"):
         return _jsonl
     if file.suffix != ".parquet":
-        raise ConfigError(f"{file}: its suffix says no format; use .csv, .jsonl or .parquet")
+        raise ConfigError(f"{file}: unsupported suffix; use .csv, .jsonl or .parquet")
     try:
         from . import _parquet
     except ImportError as error:
@@ -158,13 +184,13 @@ def _form(file: Path) -> Any:
     return _parquet
 
 
-def _ids_of_lines(
+def _id_function(
     model: type[BaseModel], file: Path
 ) -> Callable[[int, datetime | None], uuid.UUID] | None:
-    """Return what makes the id of a row without one, ever the same for a line of this file.
+    """Return a function that makes the id of a row from its line; None if the model needs none.
 
-    So a file is recorded once, also when it is imported again after the program was killed.
-    It is of version 7, with the time of the row; then come the line and a digest of the file.
+    It returns the same id each time, so that a repeated import finds the rows of the first one. The
+    id is a UUID of version 7: the time of the row, the number of the line, a digest of the file.
     """
     key = write.key_of(model)
     with translate_errors(file, "cannot be read"):
@@ -176,45 +202,45 @@ def _ids_of_lines(
     def id_of(number: int, timestamp: datetime | None) -> uuid.UUID:
         nonlocal digest
         if digest is None:
-            with translate_errors(file, "cannot be read"), file.open("rb") as opened:
-                found = hashlib.file_digest(opened, "sha256").digest()
-            digest = int.from_bytes(found) % 2**42
+            with translate_errors(file, "cannot be read"), file.open("rb") as stream:
+                file_hash = hashlib.file_digest(stream, "sha256").digest()
+            digest = int.from_bytes(file_hash) % 2**42
         milliseconds = 0
         if isinstance(timestamp, datetime):
-            since = to_utc("timestamp", timestamp) - EPOCH
-            milliseconds = max(0, since // timedelta(milliseconds=1))
-        rest = (number % 2**32) << 42 | digest
-        high = milliseconds << 16 | 0x7000 | rest >> 62
-        return uuid_of(high << 64 | 2 << 62 | rest % 2**62)
+            elapsed = to_utc("timestamp", timestamp) - EPOCH
+            milliseconds = max(0, elapsed // timedelta(milliseconds=1))
+        low = (number % 2**32) << 42 | digest
+        high = milliseconds << 16 | 0x7000 | low >> 62
+        return uuid_of(high << 64 | 2 << 62 | low % 2**62)
 
     return id_of
 
 
-def _reader(model: type[BaseModel], file: Path) -> Callable[[Line], dict[str, Any]]:
-    """Return what makes the checked values of a line, by the names of the fields."""
+def _parser(model: type[BaseModel], file: Path) -> Callable[[Line], dict[str, Any]]:
+    """Return a function that returns the checked values of a line by the names of the fields."""
     kinds, key = columns_of(model), write.key_of(model).name
     by_column: Mapping[str, Any] = model._meta.columns
-    id_of = _ids_of_lines(model, file)
+    id_of = _id_function(model, file)
 
-    def values_of(line: Line) -> dict[str, Any]:
+    def parse(line: Line) -> dict[str, Any]:
         number, text, row = line
         if row is None:
-            raise ValidationError(f"it holds no row: {text[:80]!r}")
+            raise ValidationError(f"not a valid row: {text[:80]!r}")
         values = {}
         for column, value in row.items():
             if column not in by_column:
                 write.refuse_unknown_field(model, column, value)
             name = by_column[column].name
-            values[name] = _read(name, kinds[column], value) if type(value) is str else value
+            values[name] = _from_text(name, kinds[column], value) if type(value) is str else value
         if id_of is not None and values.get(key) is None:
             values[key] = id_of(number, values.get("timestamp"))
         return write.prepare(model, values)
 
-    return values_of
+    return parse
 
 
-def _read(name: str, kind: str, text: str) -> Any:
-    """Return the value that a text stands for; the text itself where its field takes that."""
+def _from_text(name: str, kind: str, text: str) -> Any:
+    """Return the value of a text for this kind of column; the text itself for other kinds."""
     try:
         if kind == "timestamp":
             return datetime.fromisoformat(text)
@@ -223,7 +249,7 @@ def _read(name: str, kind: str, text: str) -> Any:
         if kind == "integer":
             return int(text)
     except ValueError:
-        raise ValidationError(f"{name}: {text!r} is not a {_KINDS[kind]}", field=name) from None
+        raise ValidationError(f"{name}: {text!r} is not a {EXPECTED[kind]}", field=name) from None
     return text
 
 
@@ -231,7 +257,7 @@ def _read(name: str, kind: str, text: str) -> Any:
 def _open_rejects(
     path: str | os.PathLike[str] | None,
 ) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """Yield what writes a refused line to the file for them, if there is to be one."""
+    """Yield a function that writes a rejected row to the file, if there is one."""
     if path is None:
         yield lambda reject: None
         return
@@ -242,13 +268,15 @@ def _open_rejects(
     def write(reject: dict[str, Any]) -> None:
         with translate_errors(file, "cannot be written"):
             out.write(json.dumps(reject) + "\n")
-            out.flush()  # before anything is recorded: what cannot be written stops the import
+            out.flush()  # so that an error stops the import before rows are recorded
 
     try:
         yield write
     except BaseException:
-        with suppress(OSError):  # which must not hide why the import ended
+        with suppress(OSError):  # it must not hide the first error
             out.close()
         raise
-    with translate_errors(file, "the rows are recorded, but whether it is whole is not known"):
+    with translate_errors(
+        file, "the rows are recorded, but whether this file is complete is not known"
+    ):
         out.close()

@@ -1,4 +1,4 @@
-"""CSV as RFC 4180 has it, with a header: an empty cell is NULL, metadata is JSON."""
+"""CSV of RFC 4180 with a header: an empty cell is NULL, metadata is JSON."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import ValidationError
-from ._jsonl import lines, plain
+from ._jsonl import read_lines, to_plain
 
 __all__ = ["read", "write"]
 
-# what a spreadsheet takes for the beginning of a formula
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
-LONGEST_CELL = 2**31 - 1  # metadata may be longer than csv allows by itself
+# prefixes of formulas in spreadsheets
+FORMULA_PREFIXES = ("=", "+", "-", "@", "\t", "\r")
+MAX_CELL = 2**31 - 1  # as metadata may be longer than the default limit of csv
 
 
 def write(
@@ -25,7 +25,7 @@ def write(
     *,
     spreadsheet: bool = False,
 ) -> int:
-    """Write rows under a header and return how many there were."""
+    """Write rows under a header and return their number."""
     count = 0
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
@@ -41,8 +41,8 @@ def _cell(value: Any, kind: str, spreadsheet: bool) -> Any:
         return ""
     if kind == "json":
         value = json.dumps(value, ensure_ascii=False, allow_nan=False)
-    value = plain(value)
-    if spreadsheet and isinstance(value, str) and value.startswith(FORMULA):
+    value = to_plain(value)
+    if spreadsheet and isinstance(value, str) and value.startswith(FORMULA_PREFIXES):
         return f"'{value}"
     return repr(value) if isinstance(value, float) else value
 
@@ -50,18 +50,18 @@ def _cell(value: Any, kind: str, spreadsheet: bool) -> Any:
 def read(
     path: Path, columns: Mapping[str, str], progress: Callable[[int, int], object] | None
 ) -> Iterator[tuple[int, str, dict[str, Any] | None]]:
-    """Yield each row with the number of its last line, its text and its cells by their columns."""
-    csv.field_size_limit(LONGEST_CELL)
+    """Yield the number of the last line of each row, its text and its cells by column."""
+    csv.field_size_limit(MAX_CELL)
     texts: list[str] = []
     number = 0
 
-    def kept() -> Iterator[str]:
+    def numbered_lines() -> Iterator[str]:
         nonlocal number
-        for number, text in lines(path, progress):  # noqa: B007
+        for number, text in read_lines(path, progress):  # noqa: B007
             texts.append(text)
             yield text + "\n"
 
-    reader = csv.reader(kept(), strict=True)
+    reader = csv.reader(numbered_lines(), strict=True)
     header: list[str] | None = None
     while True:
         texts.clear()
@@ -76,14 +76,14 @@ def read(
             header = cells
             if len(set(header)) != len(header) or not all(header):
                 raise ValidationError(
-                    f"{path}, line 1: is not a header of distinct names: {header}"
+                    f"{path}, line 1: the header has a duplicate or an empty name: {header}"
                 )
         elif cells:
             yield number, "\n".join(texts), _row(header, cells, columns)
 
 
 def _row(header: list[str], cells: list[str], columns: Mapping[str, str]) -> dict[str, Any] | None:
-    """Return the cells by their columns; None where there are too many, too few or broken ones."""
+    """Return the cells by column; None if their number is wrong or one is invalid JSON."""
     if len(cells) != len(header):
         return None
     row: dict[str, Any] = {name: cell or None for name, cell in zip(header, cells, strict=True)}

@@ -1,4 +1,4 @@
-"""JSON Lines: a JSON object a line; and the lines of any text file."""
+"""JSON Lines: one JSON object per line; and reading the lines of a text file."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from typing import Any
 from ...backends.sqlite.errors import translate_errors
 from ...errors import StorageError
 
-__all__ = ["lines", "plain", "read", "write"]
+__all__ = ["read", "read_lines", "to_plain", "write"]
 
 LINES_PER_REPORT = 1000
 
 
 def write(path: Path, columns: Mapping[str, str], rows: Iterable[Mapping[str, Any]]) -> int:
-    """Write rows and return how many there were."""
+    """Write rows and return their number."""
     count = 0
     with path.open("w", encoding="utf-8", newline="\n") as file:
         for row in rows:
-            values = {name: plain(value) for name, value in row.items()}
+            values = {name: to_plain(value) for name, value in row.items()}
             file.write(json.dumps(values, ensure_ascii=False, allow_nan=False) + "\n")
             count += 1
     return count
@@ -32,8 +32,8 @@ def write(path: Path, columns: Mapping[str, str], rows: Iterable[Mapping[str, An
 def read(
     path: Path, columns: Mapping[str, str], progress: Callable[[int, int], object] | None
 ) -> Iterator[tuple[int, str, dict[str, Any] | None]]:
-    """Yield each line with its number, its text and its row; None where it holds none."""
-    for number, text in lines(path, progress):
+    """Yield the number of each line, its text and its row; None if it is no JSON object."""
+    for number, text in read_lines(path, progress):
         if not text.strip():
             continue
         try:
@@ -43,8 +43,8 @@ def read(
         yield number, text, row if isinstance(row, dict) else None
 
 
-def plain(value: Any) -> Any:
-    """Return a value as JSON holds it: timestamps in ISO 8601."""
+def to_plain(value: Any) -> Any:
+    """Return a value as JSON has it: timestamps in ISO 8601, ids as text."""
     if isinstance(value, datetime):
         return value.isoformat(" ", "microseconds")
     if isinstance(value, uuid.UUID):
@@ -52,13 +52,15 @@ def plain(value: Any) -> Any:
     return value.value if isinstance(value, Enum) else value
 
 
-def lines(path: Path, progress: Callable[[int, int], object] | None) -> Iterator[tuple[int, str]]:
-    """Yield the lines of a UTF-8 file by their numbers; tell the bytes read of all."""
+def read_lines(
+    path: Path, progress: Callable[[int, int], object] | None
+) -> Iterator[tuple[int, str]]:
+    """Yield the numbers and the lines of a UTF-8 file; report the bytes read."""
     with translate_errors(path, "cannot be read"):
-        total, read = path.stat().st_size, 0
+        total, done = path.stat().st_size, 0
         with path.open("rb") as file:
             for number, line in enumerate(file, 1):
-                read += len(line)
+                done += len(line)
                 try:
                     text = line.decode("utf-8-sig" if number == 1 else "utf-8")
                 except UnicodeDecodeError as error:
@@ -67,6 +69,6 @@ def lines(path: Path, progress: Callable[[int, int], object] | None) -> Iterator
                     ) from error
                 yield number, text.rstrip("\r\n") if text.endswith("\n") else text
                 if progress is not None and number % LINES_PER_REPORT == 0:
-                    progress(read, total)
+                    progress(done, total)
         if progress is not None:
             progress(total, total)

@@ -1,4 +1,4 @@
-"""Parquet: typed columns; timestamps are timestamps in UTC, ids and metadata are text."""
+"""Parquet: typed columns; timestamps have the time zone UTC, ids and metadata are text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from ...backends.sqlite.errors import translate_errors
 from ...errors import StorageError
-from ._jsonl import plain
+from ._jsonl import to_plain
 
 __all__ = ["read", "write"]
 
@@ -29,35 +29,35 @@ _TYPES = {
 
 
 def write(path: Path, columns: Mapping[str, str], rows: Iterable[Mapping[str, Any]]) -> int:
-    """Write rows, a group at a time, and return how many there were."""
+    """Write rows in groups and return their number."""
     schema = pa.schema([(name, _TYPES[kind]) for name, kind in columns.items()])
-    count, left = 0, iter(rows)
+    count, remaining = 0, iter(rows)
     with pq.ParquetWriter(path, schema) as writer:
-        while some := list(islice(left, ROWS_PER_GROUP)):
+        while group := list(islice(remaining, ROWS_PER_GROUP)):
             arrays = [
-                pa.array([_value(row[name], kind) for row in some], _TYPES[kind])
+                pa.array([_value(row[name], kind) for row in group], _TYPES[kind])
                 for name, kind in columns.items()
             ]
             writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
-            count += len(some)
+            count += len(group)
     return count
 
 
 def _value(value: Any, kind: str) -> Any:
     if value is None or kind == "timestamp":
         return value
-    return json.dumps(value, ensure_ascii=False) if kind == "json" else plain(value)
+    return json.dumps(value, ensure_ascii=False) if kind == "json" else to_plain(value)
 
 
 def read(
     path: Path, columns: Mapping[str, str], progress: Callable[[int, int], object] | None
 ) -> Iterator[tuple[int, str, dict[str, Any] | None]]:
-    """Yield each row with its number; tell the rows read and the rows in all."""
+    """Yield the number of each row, its text and its values; report the rows read."""
     with translate_errors(path, "cannot be read"):
         try:
             yield from _rows(pq.ParquetFile(path), columns, progress)
         except pa.ArrowException as error:
-            raise StorageError(f"{path}: is not a Parquet file, or damaged: {error}") from error
+            raise StorageError(f"{path}: is not a Parquet file, or is damaged: {error}") from error
 
 
 def _rows(
@@ -67,13 +67,13 @@ def _rows(
     for batch in file.iter_batches(batch_size=ROWS_PER_GROUP // 10):
         for row in batch.to_pylist():
             number += 1
-            whole = True
+            valid = True
             for name, value in row.items():
                 if columns.get(name) == "json" and isinstance(value, str):
                     try:
                         row[name] = json.loads(value)
                     except ValueError:
-                        whole = False
-            yield number, repr(row), row if whole else None
+                        valid = False
+            yield number, repr(row), row if valid else None
         if progress is not None:
             progress(number, total)
