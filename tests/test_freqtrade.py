@@ -1,4 +1,4 @@
-"""freqtrade's database comes in whole: of any age, with its bot running, and with what is odd."""
+"""freqtrade's database is imported: of any version, while its bot runs, and with unusual rows."""
 
 from __future__ import annotations
 
@@ -25,33 +25,33 @@ from botmemory.interop.freqtrade import import_database
 from botmemory.repositories import positions, trades
 
 HERE = Path(__file__).parent / "freqtrade_bot"
-AGES = sorted(file.stem for file in HERE.glob("*.sql"))
+VERSIONS = sorted(file.stem for file in HERE.glob("*.sql"))
 WITHOUT_ORDERS = ("0.17.1", "2019.10")
 
-with_memory = pytest.mark.usefixtures("memory")
-opened = pytest.mark.usefixtures("open_memory")
+with_database = pytest.mark.usefixtures("memory")
+in_memory = pytest.mark.usefixtures("open_database")
 
 
 @pytest.fixture
-def open_memory() -> None:
+def open_database() -> None:
     init_db(":memory:")
 
 
 @pytest.fixture
 def bot(tmp_path: Path) -> Path:
-    """The database that freqtrade itself has written."""
+    """A database that freqtrade itself has written."""
     return database(tmp_path / "bot.sqlite", "2026.9")
 
 
-def database(file: Path, age: str) -> Path:
+def database(file: Path, version: str) -> Path:
     with closing(sqlite3.connect(file)) as connection:
-        connection.executescript((HERE / f"{age}.sql").read_text(encoding="utf-8"))
+        connection.executescript((HERE / f"{version}.sql").read_text(encoding="utf-8"))
     return file
 
 
 @pytest.fixture
 def empty(tmp_path: Path) -> Path:
-    """A database of today's schema without rows."""
+    """A database of the newest schema without rows."""
     file = database(tmp_path / "empty.sqlite", "2026.9")
     change(file, "DELETE FROM orders", "DELETE FROM trades")
     return file
@@ -63,8 +63,8 @@ def change(file: Path, *statements: str) -> None:
             connection.execute(statement)
 
 
-def put(file: Path, table: str, **values: Any) -> None:
-    """Insert a row; what a schema wants and a test does not care about is filled in."""
+def insert(file: Path, table: str, **values: Any) -> None:
+    """Insert a row, with values for the other columns that must not be NULL."""
     with closing(sqlite3.connect(file)) as connection, connection:
         for _, name, kind, required, default, key in connection.execute(
             f"PRAGMA table_info({table})"
@@ -132,10 +132,10 @@ def fill(trade: Trade) -> tuple[Any, ...]:
     )
 
 
-# --- what freqtrade has written --------------------------------------------------------------
+# --- a database that freqtrade has written ------------------------------------------------------
 
 BY_FREQTRADE = {
-    ("BTC/USDT", "buy", 60000.0, 0.01, None, 0.6, "USDT"),  # the rate of what BNB paid
+    ("BTC/USDT", "buy", 60000.0, 0.01, None, 0.6, "USDT"),  # by the rate, as its amount was in BNB
     ("BTC/USDT", "sell", 62000.0, 0.01, 18.78, 0.00103, "BNB"),
     ("ETH/USDT", "buy", 3000.0, 1.0, None, 3.0, "USDT"),
     ("ETH/USDT", "buy", 2900.0, 0.4, None, 1.16, "USDT"),
@@ -154,7 +154,7 @@ BY_FREQTRADE = {
 }
 
 
-@with_memory
+@with_database
 def test_every_filled_order_is_a_trade_and_the_last_one_has_the_profit(bot: Path) -> None:
     result = import_database(bot)
     assert {fill(trade) for trade in recorded()} == BY_FREQTRADE
@@ -162,13 +162,13 @@ def test_every_filled_order_is_a_trade_and_the_last_one_has_the_profit(bot: Path
     with closing(sqlite3.connect(bot)) as connection:
         [[profit]] = connection.execute("SELECT SUM(realized_profit) FROM trades")
     assert trades.get_total_pnl() == pytest.approx(profit, rel=1e-12)
-    held = positions.get("ADA/USDT")
-    assert (held.quantity, held.average_entry_price) == (600.0, 0.5)
+    position = positions.get("ADA/USDT")
+    assert (position.quantity, position.average_entry_price) == (600.0, 0.5)
     assert positions.get("BTC/USDT:USDT").quantity == 0
 
 
-@with_memory
-def test_tags_reason_and_strategy_are_kept(bot: Path) -> None:
+@with_database
+def test_tags_reason_and_strategy_are_recorded(bot: Path) -> None:
     import_database(bot)
     stopped = trades.get_latest("SOL/USDT", 1)[0]
     assert stopped.strategy == "Breakout"
@@ -188,14 +188,18 @@ def test_tags_reason_and_strategy_are_kept(bot: Path) -> None:
         "stop_price": 141.0,
         "ft_order_side": "stoploss",
     }
-    half, entry = trades.get_latest("ADA/USDT", 2)
-    assert half.trade_metadata["enter_tag"] == entry.trade_metadata["enter_tag"] == "golden_cross"
-    assert half.trade_metadata["ft_order_tag"] == "half"
+    partial_exit, entry = trades.get_latest("ADA/USDT", 2)
+    assert (
+        partial_exit.trade_metadata["enter_tag"]
+        == entry.trade_metadata["enter_tag"]
+        == "golden_cross"
+    )
+    assert partial_exit.trade_metadata["ft_order_tag"] == "half"
     assert entry.timestamp == datetime(2026, 3, 1, 11, 0, 30, tzinfo=UTC)
     assert entry.exchange == "binance"
 
 
-@with_memory
+@with_database
 def test_importing_twice_adds_nothing(bot: Path) -> None:
     import_database(bot)
     before = [trade.__data__ for trade in recorded()]
@@ -204,14 +208,14 @@ def test_importing_twice_adds_nothing(bot: Path) -> None:
     assert [trade.__data__ for trade in recorded()] == before
 
 
-@opened
-def test_an_order_that_is_still_being_filled_comes_in_when_it_is_done(bot: Path) -> None:
-    [left_out] = import_database(bot).rejected
-    assert left_out.reason == (
-        "trade 5, order 4001: filled: 120.0 until now, and it is still open; "
-        "import again when it is done"
+@in_memory
+def test_an_open_order_is_imported_when_it_is_closed(bot: Path) -> None:
+    [issue] = import_database(bot).rejected
+    assert issue.reason == (
+        "trade 5, order 4001: filled: 120.0 so far, and the order is open; "
+        "import again when it is closed"
     )
-    assert (left_out.index, left_out.row["ft_pair"]) == (11, "XRP/USDT")
+    assert (issue.index, issue.row["ft_pair"]) == (11, "XRP/USDT")
     change(
         bot,
         "UPDATE orders SET filled = 500.0, ft_is_open = 0, status = 'closed', "
@@ -222,75 +226,79 @@ def test_an_order_that_is_still_being_filled_comes_in_when_it_is_done(bot: Path)
     assert positions.get("XRP/USDT").quantity == 500.0
 
 
-@opened
+@in_memory
 def test_profit_of_an_open_trade_is_not_counted_again_when_it_closes(empty: Path) -> None:
-    put(empty, "trades", **OPEN | {"realized_profit": 9.5, "close_profit_abs": 9.5})
-    put(empty, "orders", **ENTRY)
-    put(empty, "orders", **EXIT | {"filled": 1.0, "amount": 1.0})
+    insert(empty, "trades", **OPEN | {"realized_profit": 9.5, "close_profit_abs": 9.5})
+    insert(empty, "orders", **ENTRY)
+    insert(empty, "orders", **EXIT | {"filled": 1.0, "amount": 1.0})
     import_database(empty)
     assert [trade.pnl for trade in recorded()] == [None, 9.5]
 
     closed = "is_open = 0, close_rate = 90.0, realized_profit = -0.75, close_profit_abs = -0.75"
     change(empty, f"UPDATE trades SET {closed}")
     later = {"order_id": "3", "order_filled_date": "2024-03-03 00:00:00.000000"}
-    put(empty, "orders", **EXIT | {"filled": 1.0, "amount": 1.0} | later)
+    insert(empty, "orders", **EXIT | {"filled": 1.0, "amount": 1.0} | later)
     result = import_database(empty)
     assert (result.created, result.skipped, result.warnings) == (1, 2, [])
     assert [trade.pnl for trade in recorded()] == [None, 9.5, -10.25]
     assert trades.get_total_pnl() == -0.75
 
 
-@opened
+@in_memory
 def test_a_profit_that_freqtrade_has_changed_since_is_reported(empty: Path) -> None:
-    put(empty, "trades", **CLOSED | {"close_profit_abs": 19.0})
-    put(empty, "orders", **ENTRY)
-    put(empty, "orders", **EXIT)
+    insert(empty, "trades", **CLOSED | {"close_profit_abs": 19.0})
+    insert(empty, "orders", **ENTRY)
+    insert(empty, "orders", **EXIT)
     import_database(empty)
     change(empty, "UPDATE trades SET close_profit_abs = 18.5")
     [warning] = import_database(empty).warnings
-    assert warning.reason == "trade 7, order 2: pnl: 19.0 is recorded, and freqtrade says 18.5 now"
+    assert (
+        warning.reason == "trade 7, order 2: pnl: 19.0 is recorded, but it is 18.5 in freqtrade now"
+    )
     assert trades.get_total_pnl() == 19.0
 
 
-@opened
-def test_a_freqtrade_database_may_have_many_trades(empty: Path) -> None:
+@in_memory
+def test_many_trades_are_imported_in_batches(empty: Path) -> None:
     for number in range(1, 451):
-        put(empty, "trades", **CLOSED | {"id": number, "close_profit_abs": 1.0})
-        put(empty, "orders", **ENTRY | {"ft_trade_id": number, "order_id": f"{number}a"})
-        put(empty, "orders", **EXIT | {"ft_trade_id": number, "order_id": f"{number}b"})
-    seen: list[tuple[int, int]] = []
-    result = import_database(empty, progress=lambda done, total: seen.append((done, total)))
+        insert(empty, "trades", **CLOSED | {"id": number, "close_profit_abs": 1.0})
+        insert(empty, "orders", **ENTRY | {"ft_trade_id": number, "order_id": f"{number}a"})
+        insert(empty, "orders", **EXIT | {"ft_trade_id": number, "order_id": f"{number}b"})
+    calls: list[tuple[int, int]] = []
+    result = import_database(empty, progress=lambda done, total: calls.append((done, total)))
     assert result.created == 900
-    assert seen == [(200, 450), (400, 450), (450, 450)]
+    assert calls == [(200, 450), (400, 450), (450, 450)]
 
 
-# --- the ages of the schema ------------------------------------------------------------------
+# --- versions of the schema ---------------------------------------------------------------------
 
 
-def known(file: Path, table: str, **values: Any) -> None:
-    """Insert a row with those of the values for which this age has a column."""
+def insert_known(file: Path, table: str, **values: Any) -> None:
+    """Insert a row with the values for which this version has a column."""
     with closing(sqlite3.connect(file)) as connection:
         names = {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
-    put(file, table, **{name: value for name, value in values.items() if name in names})
+    insert(file, table, **{name: value for name, value in values.items() if name in names})
 
 
-@with_memory
-@pytest.mark.parametrize("age", AGES)
-def test_every_age_of_the_schema_is_read(age: str, tmp_path: Path) -> None:
-    file = database(tmp_path / "bot.sqlite", age)
+@with_database
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_version_of_the_schema_is_read(version: str, tmp_path: Path) -> None:
+    file = database(tmp_path / "bot.sqlite", version)
     change(file, "DELETE FROM trades")
     tags = {
         **dict.fromkeys(("enter_tag", "buy_tag"), "dip"),
         **dict.fromkeys(("exit_reason", "sell_reason"), "roi"),
         **dict.fromkeys(("timeframe", "ticker_interval"), 5),
     }
-    known(file, "trades", **CLOSED | tags | {"exchange": "Binance", "close_profit_abs": 19.36})
-    known(file, "trades", **OPEN | tags | {"id": 8, "exchange": "Binance"})
-    if age not in WITHOUT_ORDERS:
+    insert_known(
+        file, "trades", **CLOSED | tags | {"exchange": "Binance", "close_profit_abs": 19.36}
+    )
+    insert_known(file, "trades", **OPEN | tags | {"id": 8, "exchange": "Binance"})
+    if version not in WITHOUT_ORDERS:
         change(file, "DELETE FROM orders")
-        known(file, "orders", **ENTRY)
-        known(file, "orders", **EXIT)
-        known(file, "orders", **ENTRY | {"ft_trade_id": 8, "order_id": "3", "average": 101.0,
+        insert_known(file, "orders", **ENTRY)
+        insert_known(file, "orders", **EXIT)
+        insert_known(file, "orders", **ENTRY | {"ft_trade_id": 8, "order_id": "3", "average": 101.0,
                                          "price": 101.0})  # fmt: skip
     result = import_database(file)
     assert (result.created, result.rejected) == (3, [])
@@ -304,21 +312,23 @@ def test_every_age_of_the_schema_is_read(age: str, tmp_path: Path) -> None:
     assert closed[1].trade_metadata["timeframe"] == 5
     assert closed[1].strategy == "Trend"
     assert closed[1].exchange == "binance"
-    if age >= "2021.9":
+    if version >= "2021.9":
         assert closed[1].trade_metadata["enter_tag"] == "dip"
     assert positions.get("BTC/USDT").quantity == 2.0
     assert import_database(file).created == 0
 
 
-@opened
-def test_before_the_rates_were_two_there_was_one(tmp_path: Path) -> None:
+@in_memory
+def test_the_oldest_schema_with_one_fee_rate(tmp_path: Path) -> None:
     file = tmp_path / "bot.sqlite"
     change(
         file,
         "CREATE TABLE trades (id INTEGER PRIMARY KEY, exchange, pair, is_open, fee, open_rate,"
         " close_rate, amount, open_date, close_date)",
     )
-    known(file, "trades", **CLOSED | {"fee": 0.0025, "exchange": "BITTREX", "pair": "ETH/BTC"})
+    insert_known(
+        file, "trades", **CLOSED | {"fee": 0.0025, "exchange": "BITTREX", "pair": "ETH/BTC"}
+    )
     result = import_database(file)
     assert [fill(trade) for trade in recorded()] == [
         ("ETH/BTC", "buy", 100.0, 2.0, None, 0.5, "BTC"),
@@ -328,15 +338,15 @@ def test_before_the_rates_were_two_there_was_one(tmp_path: Path) -> None:
     assert "computed from rates and fees" in warning.reason
 
 
-@opened
-def test_an_old_trade_that_waits_for_its_entry_is_no_fill_yet(tmp_path: Path) -> None:
+@in_memory
+def test_an_old_trade_with_a_pending_entry_is_rejected(tmp_path: Path) -> None:
     file = database(tmp_path / "bot.sqlite", "2019.10")
-    put(file, "trades", **OPEN | {"open_order_id": "99"})
-    [left_out] = import_database(file).rejected
-    assert left_out.reason == (
-        "trade 7: open_order_id: 99 was not filled yet; import again when it is"
+    insert(file, "trades", **OPEN | {"open_order_id": "99"})
+    [issue] = import_database(file).rejected
+    assert issue.reason == (
+        "trade 7: open_order_id: the order 99 is not filled yet; import again when it is"
     )
-    # the order it waits for now is that of the exit
+    # now the pending order is an exit
     change(file, "UPDATE trades SET close_rate_requested = 111.0, open_order_id = '100'")
     assert import_database(file).created == 1
     change(file, "UPDATE trades SET is_open = 0, open_order_id = NULL, close_rate = 111.0, "
@@ -345,19 +355,19 @@ def test_an_old_trade_that_waits_for_its_entry_is_no_fill_yet(tmp_path: Path) ->
     assert positions.get("BTC/USDT").quantity == 0
 
 
-@opened
-def test_an_entry_from_before_there_were_orders(tmp_path: Path) -> None:
+@in_memory
+def test_an_entry_without_an_order_beside_an_open_order(tmp_path: Path) -> None:
     file = database(tmp_path / "bot.sqlite", "2020.12")
-    known(file, "trades", **OPEN)
+    insert_known(file, "trades", **OPEN)
     stop = {"ft_order_side": "stoploss", "ft_is_open": 1, "status": None, "filled": None}
-    known(file, "orders", **EXIT | stop)
+    insert_known(file, "orders", **EXIT | stop)
     assert import_database(file).created == 1
     assert positions.get("BTC/USDT").quantity == 2.0
 
 
-# --- what real histories hold ----------------------------------------------------------------
+# --- unusual rows -------------------------------------------------------------------------------
 
-ODD: dict[str, tuple[dict[str, Any], tuple[Any, ...]]] = {
+UNUSUAL_ORDERS: dict[str, tuple[dict[str, Any], tuple[Any, ...]]] = {
     "cancelled, partly filled": (
         {"status": "canceled", "filled": 0.5},
         ("BTC/USDT", "buy", 100.0, 0.5, None, 0.05, "USDT"),
@@ -370,7 +380,7 @@ ODD: dict[str, tuple[dict[str, Any], tuple[Any, ...]]] = {
         {"price": None, "average": 99.0},
         ("BTC/USDT", "buy", 99.0, 2.0, None, 0.198, "USDT"),
     ),
-    "a limit that was bettered": (
+    "a price better than the limit": (
         {"price": 100.0, "average": 99.0},
         ("BTC/USDT", "buy", 99.0, 2.0, None, 0.198, "USDT"),
     ),
@@ -378,15 +388,15 @@ ODD: dict[str, tuple[dict[str, Any], tuple[Any, ...]]] = {
         {"price": 0.0, "average": None, "cost": 190.0},
         ("BTC/USDT", "buy", 95.0, 2.0, None, 0.19, "USDT"),
     ),
-    "a stop price alone": (
+    "only a stop price": (
         {"price": None, "average": None, "stop_price": 98.0},
         ("BTC/USDT", "buy", 98.0, 2.0, None, 0.196, "USDT"),
     ),
-    "closed, without a word of what was filled": (
+    "closed, without a filled quantity": (
         {"filled": None},
         ("BTC/USDT", "buy", 100.0, 2.0, None, 0.2, "USDT"),
     ),
-    "a side of the exchange alone": (
+    "only the side of the exchange": (
         {"ft_order_side": "", "side": "buy"},
         ("BTC/USDT", "buy", 100.0, 2.0, None, 0.2, "USDT"),
     ),
@@ -397,83 +407,83 @@ ODD: dict[str, tuple[dict[str, Any], tuple[Any, ...]]] = {
 }
 
 
-@opened
-@pytest.mark.parametrize("name", ODD)
-def test_an_odd_order_comes_in_right(name: str, empty: Path) -> None:
-    values, expected = ODD[name]
-    put(empty, "trades", **OPEN)
-    put(empty, "orders", **ENTRY | values)
+@in_memory
+@pytest.mark.parametrize("name", UNUSUAL_ORDERS)
+def test_an_unusual_order_is_recorded(name: str, empty: Path) -> None:
+    values, expected = UNUSUAL_ORDERS[name]
+    insert(empty, "trades", **OPEN)
+    insert(empty, "orders", **ENTRY | values)
     result = import_database(empty)
     assert result.rejected == []
     assert [fill(trade) for trade in recorded()] == [expected]
 
 
-REPORTED = {
+REJECTED_ORDERS = {
     "no side": ({"ft_order_side": "", "side": None}, "ft_order_side: '' is not a side"),
     "no time": (
         {"order_date": None, "order_filled_date": None},
-        "order_filled_date: the order has no time",
+        "order_filled_date: missing, as is order_date",
     ),
-    "a time that is none": ({"order_filled_date": "soon"}, "order_filled_date: 'soon' is not a "),
-    "no order id": ({"order_id": ""}, "order_id: there is none"),
-    "no price at all": ({"price": None, "average": None}, "price: None is not allowed"),
+    "an invalid time": ({"order_filled_date": "soon"}, "order_filled_date: 'soon' is not a "),
+    "no order id": ({"order_id": ""}, "order_id: missing"),
+    "no price": ({"price": None, "average": None}, "price: None is not allowed"),
     "a price below zero": ({"average": -3.0}, "price: -3.0 is not greater than 0"),
-    "an amount that is no number": ({"filled": "many"}, "filled: 'many' is not a number"),
-    "still open": ({"ft_is_open": 1, "status": None}, "filled: 2.0 until now"),
-    "still open for the exchange": ({"status": "open"}, "filled: 2.0 until now"),
+    "an invalid amount": ({"filled": "many"}, "filled: 'many' is not a number"),
+    "still open": ({"ft_is_open": 1, "status": None}, "filled: 2.0 so far"),
+    "still open for the exchange": ({"status": "open"}, "filled: 2.0 so far"),
 }
 
 
-@opened
-@pytest.mark.parametrize("name", REPORTED)
-def test_what_cannot_be_recorded_is_reported(name: str, empty: Path) -> None:
-    values, reason = REPORTED[name]
-    put(empty, "trades", **OPEN)
-    put(empty, "orders", **ENTRY | {"id": 31} | values)
-    put(empty, "orders", **ENTRY | {"order_id": "9"})
+@in_memory
+@pytest.mark.parametrize("name", REJECTED_ORDERS)
+def test_an_order_that_cannot_be_recorded_is_rejected(name: str, empty: Path) -> None:
+    values, reason = REJECTED_ORDERS[name]
+    insert(empty, "trades", **OPEN)
+    insert(empty, "orders", **ENTRY | {"id": 31} | values)
+    insert(empty, "orders", **ENTRY | {"order_id": "9"})
     result = import_database(empty)
-    [row_issue] = result.rejected
-    assert row_issue.reason.startswith(f"trade 7, order {row_issue.row['order_id']}: {reason}")
-    assert (row_issue.index, result.created, result.rejected_count) == (31, 1, 1)
+    [issue] = result.rejected
+    assert issue.reason.startswith(f"trade 7, order {issue.row['order_id']}: {reason}")
+    assert (issue.index, result.created, result.rejected_count) == (31, 1, 1)
 
 
-@opened
+@in_memory
 def test_the_last_exit_is_the_last_in_time(empty: Path) -> None:
-    put(empty, "trades", **CLOSED | {"close_profit_abs": 19.36})
-    put(empty, "orders", **EXIT | {"filled": 1.5})
+    insert(empty, "trades", **CLOSED | {"close_profit_abs": 19.36})
+    insert(empty, "orders", **EXIT | {"filled": 1.5})
     earlier = {"order_id": "3", "order_filled_date": "2024-03-02 11:00:00.000000"}
-    put(empty, "orders", **EXIT | earlier | {"filled": 0.5})
-    put(empty, "orders", **ENTRY)
+    insert(empty, "orders", **EXIT | earlier | {"filled": 0.5})
+    insert(empty, "orders", **ENTRY)
     import_database(empty)
-    assert [(one.quantity, one.pnl) for one in recorded()] == [
+    assert [(trade.quantity, trade.pnl) for trade in recorded()] == [
         (2.0, None),
         (0.5, None),
         (1.5, 19.36),
     ]
 
 
-@opened
-def test_databases_of_two_bots_may_number_their_trades_alike(tmp_path: Path) -> None:
+@in_memory
+def test_databases_of_two_bots_may_have_the_same_ids(tmp_path: Path) -> None:
     for name, day in (("one", "2024-03-01"), ("other", "2024-02-01")):
         file = database(tmp_path / name, "2019.10")
-        put(file, "trades", **CLOSED | {"open_date": f"{day} 10:00:00.000000"})
+        insert(file, "trades", **CLOSED | {"open_date": f"{day} 10:00:00.000000"})
         assert import_database(file).created == 2
 
 
-@opened
+@in_memory
 @pytest.mark.parametrize("side", [None, "sell", "SELL"])
-def test_a_stop_loss_sells_what_was_bought(side: str | None, empty: Path) -> None:
-    put(empty, "trades", **CLOSED | {"close_profit_abs": -20.5})
-    put(empty, "orders", **ENTRY)
-    put(empty, "orders", **EXIT | {"ft_order_side": "stoploss", "side": side, "average": 90.0})
+def test_a_stop_loss_is_an_exit(side: str | None, empty: Path) -> None:
+    insert(empty, "trades", **CLOSED | {"close_profit_abs": -20.5})
+    insert(empty, "orders", **ENTRY)
+    insert(empty, "orders", **EXIT | {"ft_order_side": "stoploss", "side": side, "average": 90.0})
     assert import_database(empty).rejected == []
     assert fill(recorded()[1]) == ("BTC/USDT", "sell", 90.0, 2.0, -20.5, 0.36, "USDT")
 
 
-@opened
-def test_the_id_of_an_order_is_not_that_of_a_fill(empty: Path) -> None:
-    put(empty, "trades", **OPEN)
-    put(empty, "orders", **ENTRY)
+@in_memory
+def test_ids_of_orders_and_of_fills_differ(empty: Path) -> None:
+    insert(empty, "trades", **OPEN)
+    insert(empty, "orders", **ENTRY)
     import_trades(
         [{"id": "1", "symbol": "BTC/USDT", "side": "buy", "price": 1, "amount": 1, "timestamp": 1}],
         exchange="binance",
@@ -482,70 +492,72 @@ def test_the_id_of_an_order_is_not_that_of_a_fill(empty: Path) -> None:
     assert {trade.exchange_trade_id for trade in recorded()} == {"1", "order:1"}
 
 
-@opened
-def test_the_amount_of_a_fee_is_that_of_a_single_order(empty: Path) -> None:
-    put(empty, "trades", **OPEN | {"fee_open_cost": 0.0005, "fee_open_currency": "BNB"})
-    put(empty, "orders", **ENTRY)
-    put(empty, "orders", **ENTRY | {"order_id": "5", "filled": 1.0})
+@in_memory
+def test_the_stored_fee_is_used_for_a_single_order_only(empty: Path) -> None:
+    insert(empty, "trades", **OPEN | {"fee_open_cost": 0.0005, "fee_open_currency": "BNB"})
+    insert(empty, "orders", **ENTRY)
+    insert(empty, "orders", **ENTRY | {"order_id": "5", "filled": 1.0})
     import_database(empty)
-    assert sorted((one.fee, one.fee_currency) for one in recorded()) == [
+    assert sorted((trade.fee, trade.fee_currency) for trade in recorded()) == [
         (0.1, "USDT"),
         (0.2, "USDT"),
     ]
 
 
-@opened
-def test_a_time_of_placing_stands_in_for_that_of_filling_and_is_remarked(empty: Path) -> None:
-    put(empty, "trades", **OPEN)
-    put(empty, "orders", **ENTRY | {"order_filled_date": None})
+@in_memory
+def test_without_a_fill_time_the_order_time_is_used_with_a_warning(empty: Path) -> None:
+    insert(empty, "trades", **OPEN)
+    insert(empty, "orders", **ENTRY | {"order_filled_date": None})
     [warning] = import_database(empty).warnings
-    assert "timestamp: when it was placed" in warning.reason
+    assert "timestamp: order_filled_date is missing" in warning.reason
     assert recorded()[0].timestamp == datetime(2024, 3, 1, 10, tzinfo=UTC)
 
 
-@opened
-def test_a_closed_trade_whose_orders_were_never_filled_is_told_by_its_row(empty: Path) -> None:
-    put(empty, "trades", **CLOSED | {"close_profit_abs": 19.36})
-    put(empty, "orders", **ENTRY | {"filled": None, "status": None})
-    put(empty, "orders", **EXIT | {"filled": 0.0, "status": "canceled"})
+@in_memory
+def test_a_closed_trade_without_filled_orders_is_recorded_from_its_row(empty: Path) -> None:
+    insert(empty, "trades", **CLOSED | {"close_profit_abs": 19.36})
+    insert(empty, "orders", **ENTRY | {"filled": None, "status": None})
+    insert(empty, "orders", **EXIT | {"filled": 0.0, "status": "canceled"})
     assert import_database(empty).created == 2
     assert (trades.get_total_pnl(), positions.get("BTC/USDT").quantity) == (19.36, 0.0)
 
 
-@opened
+@in_memory
 def test_a_short_trade_is_sold_first(empty: Path) -> None:
-    put(empty, "trades", **CLOSED | {"is_short": 1, "close_rate": 90.0})
+    insert(empty, "trades", **CLOSED | {"is_short": 1, "close_rate": 90.0})
     assert import_database(empty).created == 2
-    entry, last = recorded()
-    assert (entry.side, last.side) == ("sell", "buy")
-    assert last.pnl == pytest.approx(20.0 - 0.2 - 0.36)
+    entry, exit_ = recorded()
+    assert (entry.side, exit_.side) == ("sell", "buy")
+    assert exit_.pnl == pytest.approx(20.0 - 0.2 - 0.36)
 
 
-@opened
-def test_a_closed_trade_that_says_nothing_of_its_exit_is_reported(empty: Path) -> None:
-    put(empty, "trades", **CLOSED | {"close_rate": None, "close_date": None, "realized_profit": 5})
-    put(empty, "orders", **ENTRY)
+@in_memory
+def test_a_closed_trade_without_values_of_its_exit_is_rejected(empty: Path) -> None:
+    insert(
+        empty, "trades", **CLOSED | {"close_rate": None, "close_date": None, "realized_profit": 5}
+    )
+    insert(empty, "orders", **ENTRY)
     no_exit, profit = import_database(empty).rejected
-    assert "no order tells of its exit, and neither does it: close_rate None" in no_exit.reason
+    assert "its exit has no order, and the trade lacks a value: close_rate None" in no_exit.reason
     assert "realized_profit: there is no exit to record 5.0 with" in profit.reason
 
 
-@opened
-def test_an_order_of_a_trade_that_is_gone_is_reported(tmp_path: Path) -> None:
+@in_memory
+def test_an_order_without_a_trade_is_rejected(tmp_path: Path) -> None:
     file = database(tmp_path / "bot.sqlite", "2021.9")
-    put(file, "trades", **CLOSED | {"id": 1})
-    put(file, "orders", **ENTRY | {"id": 5})
-    put(file, "orders", **ENTRY | {"ft_trade_id": None, "order_id": "8"})
-    put(file, "orders", **ENTRY | {"order_id": "9", "filled": 0.0})
+    insert(file, "trades", **CLOSED | {"id": 1})
+    insert(file, "orders", **ENTRY | {"id": 5})
+    insert(file, "orders", **ENTRY | {"ft_trade_id": None, "order_id": "8"})
+    insert(file, "orders", **ENTRY | {"order_id": "9", "filled": 0.0})
     result = import_database(file)
-    assert [(one.index, one.reason) for one in result.rejected] == [
-        (5, "order 1: its trade 7 is not there"),
-        (6, "order 8: its trade None is not there"),
+    assert [(issue.index, issue.reason) for issue in result.rejected] == [
+        (5, "order 1: its trade 7 does not exist"),
+        (6, "order 8: its trade None does not exist"),
     ]
     assert result.rejected_count == 2
 
 
-@opened
+@in_memory
 @pytest.mark.parametrize(
     ("trade", "fee"),
     [
@@ -559,25 +571,27 @@ def test_an_order_of_a_trade_that_is_gone_is_reported(tmp_path: Path) -> None:
         ({"pair": "BTC/USD:BTC", "fee_open": 0.0}, (0.0, "USD")),
     ],
 )
-def test_the_fee_that_was_paid(trade: dict[str, Any], fee: tuple[float, str], empty: Path) -> None:
-    put(empty, "trades", **OPEN | trade)
-    put(empty, "orders", **ENTRY)
+def test_the_stored_fee_or_the_rate(
+    trade: dict[str, Any], fee: tuple[float, str], empty: Path
+) -> None:
+    insert(empty, "trades", **OPEN | trade)
+    insert(empty, "orders", **ENTRY)
     import_database(empty)
-    assert [(one.fee, one.fee_currency) for one in recorded()] == [fee]
-    kept = recorded()[0].trade_metadata
-    assert kept.get("fee_open_cost") == trade.get("fee_open_cost")
+    assert [(trade.fee, trade.fee_currency) for trade in recorded()] == [fee]
+    metadata = recorded()[0].trade_metadata
+    assert metadata.get("fee_open_cost") == trade.get("fee_open_cost")
 
 
-@opened
-def test_ids_count_for_a_pair_on_an_exchange(empty: Path) -> None:
+@in_memory
+def test_ids_are_unique_for_a_pair_on_an_exchange(empty: Path) -> None:
     for number, other in enumerate(({}, {"pair": "ETH/USDT"}, {"exchange": "kraken"})):
-        put(empty, "trades", **OPEN | {"id": number} | other)
+        insert(empty, "trades", **OPEN | {"id": number} | other)
         pair = other.get("pair", "BTC/USDT" if number < 2 else f"BTC/USDT{number}")
-        put(empty, "orders", **ENTRY | {"ft_trade_id": number, "ft_pair": pair})
+        insert(empty, "orders", **ENTRY | {"ft_trade_id": number, "ft_pair": pair})
     assert import_database(empty).created == 3
 
 
-# --- the file, and who else has it -----------------------------------------------------------
+# --- the file, and other programs that use it -----------------------------------------------------
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -593,7 +607,7 @@ bot.execute("PRAGMA cache_size = 1")
 bot.execute("UPDATE trades SET enter_tag = 'live' WHERE id = 1")
 bot.execute("BEGIN IMMEDIATE")
 bot.execute("UPDATE trades SET enter_tag = 'not yet' WHERE id = 1")
-if sys.argv[3:]:  # so much that it is in the file before the end
+if sys.argv[3:]:  # more than fits in the cache, so it is in the file before the COMMIT
     bot.execute("UPDATE orders SET ft_cancel_reason = hex(randomblob(5000))")
 print("ready", flush=True)
 sys.stdin.readline()
@@ -604,12 +618,12 @@ print(bot.execute("SELECT enter_tag FROM trades WHERE id = 1").fetchone()[0], fl
 
 @pytest.fixture
 def running(bot: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """A bot in a process of its own, in the middle of a transaction."""
+    """Start a bot in a process of its own, and stop it inside a transaction."""
     processes = []
 
-    def start(*how: str) -> subprocess.Popen[str]:
+    def start(*arguments: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [sys.executable, "-c", BOT, bot, *how],
+            [sys.executable, "-c", BOT, bot, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -625,9 +639,9 @@ def running(bot: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
         process.communicate()
 
 
-@opened
+@in_memory
 @pytest.mark.parametrize("journal", ["wal", "delete"])
-def test_while_the_bot_is_in_the_middle_of_a_transaction(
+def test_while_the_bot_is_in_a_transaction(
     bot: Path, running: Callable[..., subprocess.Popen[str]], journal: str
 ) -> None:
     process = running(journal)
@@ -640,12 +654,12 @@ def test_while_the_bot_is_in_the_middle_of_a_transaction(
         name: content for name, content in before.items() if not name.endswith("-shm")
     }
     assert after.keys() == before.keys()
-    said, _ = process.communicate("\n")
-    assert said == "not yet\n"  # the bot has gone on as if nobody had been there
+    output, _ = process.communicate("\n")
+    assert output == "not yet\n"  # the transaction of the bot was committed
 
 
-@opened
-def test_what_a_killed_bot_has_left_in_its_wal_is_read(
+@in_memory
+def test_the_wal_of_a_killed_bot_is_read(
     bot: Path, running: Callable[..., subprocess.Popen[str]]
 ) -> None:
     process = running("wal")
@@ -662,7 +676,7 @@ def test_what_a_killed_bot_has_left_in_its_wal_is_read(
 @pytest.mark.parametrize(
     "state", ["closed", "killed", "copied", "running", "journal", "killed journal"]
 )
-def test_in_a_folder_that_cannot_be_written(
+def test_in_a_read_only_folder(
     bot: Path, open_folder: Path, running: Callable[..., subprocess.Popen[str]], state: str
 ) -> None:
     process = running(
@@ -685,16 +699,16 @@ def test_in_a_folder_that_cannot_be_written(
         tag = trades.get_latest("BTC/USDT")[0].trade_metadata["enter_tag"]
         return created, tag, sorted(file.name for file in open_folder.iterdir())
 
-    there = sorted(file.name for file in open_folder.iterdir())
+    names = sorted(file.name for file in open_folder.iterdir())
     expected = "not yet" if state == "closed" else "live"
     try:
-        assert in_child(child, as_nobody=True) == (16, expected, there)
+        assert in_child(child, as_nobody=True) == (16, expected, names)
     finally:
         open_folder.chmod(0o755)
 
 
-@opened
-def test_files_that_are_something_else(tmp_path: Path) -> None:
+@in_memory
+def test_files_that_are_no_freqtrade_database(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"nothing\.sqlite: cannot be read: No such file"):
         import_database(tmp_path / "nothing.sqlite")
     with pytest.raises(StorageError, match="cannot be read: Is a directory"):
@@ -717,7 +731,7 @@ def test_files_that_are_something_else(tmp_path: Path) -> None:
         import_database(other, strategy="a")  # type: ignore[call-arg]
 
 
-@opened
+@in_memory
 def test_a_damaged_database_is_an_error_that_names_it(bot: Path) -> None:
     content = bytearray(bot.read_bytes())
     content[4096:] = b"\xff" * (len(content) - 4096)
@@ -728,7 +742,7 @@ def test_a_damaged_database_is_an_error_that_names_it(bot: Path) -> None:
 
 @needs_fork
 @pytest.mark.parametrize("journal", ["wal", "delete"])
-def test_no_room_for_the_copy(
+def test_no_space_for_the_copy(
     bot: Path, tmp_path_factory: pytest.TempPathFactory, journal: str
 ) -> None:
     change(
@@ -741,18 +755,18 @@ def test_no_room_for_the_copy(
             return None
         tempfile.tempdir = str(disk)
         init_db(":memory:")
-        with pytest.raises(StorageError) as told:
+        with pytest.raises(StorageError) as error:
             import_database(bot)
-        return f"{told.value} {trades.get_trade_count()} {list(disk.iterdir())}"
+        return f"{error.value} {trades.get_trade_count()} {list(disk.iterdir())}"
 
-    if (said := in_child(child)) is None:
-        pytest.skip("this system lets nobody mount a disk here")
-    assert said.startswith(f"{bot}: cannot be copied to {disk}/botmemory-")
-    assert said.endswith(" 0 []")
+    if (message := in_child(child)) is None:
+        pytest.skip("mounting a disk needs root's rights")
+    assert message.startswith(f"{bot}: cannot be copied to {disk}/botmemory-")
+    assert message.endswith(" 0 []")
 
 
-@opened
-def test_an_error_of_the_caller_is_not_one_of_the_file(bot: Path) -> None:
+@in_memory
+def test_an_error_of_the_progress_function_is_not_translated(bot: Path) -> None:
     def report(done: int, total: int) -> None:
         raise BrokenPipeError("nobody listens")
 
@@ -760,13 +774,13 @@ def test_an_error_of_the_caller_is_not_one_of_the_file(bot: Path) -> None:
         import_database(bot, progress=report)
 
 
-@opened
-def test_a_file_that_never_rests_is_said(bot: Path) -> None:
-    # nobody has it open as SQLite does, and copying it takes a moment
+@in_memory
+def test_a_file_that_is_written_all_the_time(bot: Path) -> None:
+    # no program has opened it with SQLite, and copying it takes time
     change(bot, "PRAGMA journal_mode = wal", "CREATE TABLE more AS SELECT randomblob(50000000)")
     touch = (
         "import itertools, os, sys\nprint('ready', flush=True)\n"
-        "for moment in itertools.count(): os.utime(sys.argv[1], ns=(moment, moment))"
+        "for time in itertools.count(): os.utime(sys.argv[1], ns=(time, time))"
     )
     toucher = subprocess.Popen([sys.executable, "-c", touch, bot], stdout=subprocess.PIPE)
     assert toucher.stdout is not None
@@ -779,7 +793,7 @@ def test_a_file_that_never_rests_is_said(bot: Path) -> None:
         toucher.communicate()
 
 
-def test_the_memory_must_be_open(bot: Path) -> None:
+def test_the_database_must_be_open(bot: Path) -> None:
     close_db()
     with pytest.raises(Exception, match="the database is not open"):
         import_database(bot)
@@ -797,15 +811,14 @@ def test_from_the_command_line(bot: Path, path: Path) -> None:
     code, out, err = run()
     assert (code, out) == (1, "trades: 16 recorded, 0 already existed\n")
     assert err.splitlines() == [
-        "trade 3, order 2001: timestamp: when it was placed, for it does not say when it was "
-        "filled",
+        "trade 3, order 2001: timestamp: order_filled_date is missing; it is order_date",
         "warnings: 1",
-        "trade 5, order 4001: filled: 120.0 until now, and it is still open; "
-        "import again when it is done",
+        "trade 5, order 4001: filled: 120.0 so far, and the order is open; "
+        "import again when it is closed",
         "rejected: 1",
     ]
-    kept = [json.loads(line) for line in notes.read_text().splitlines()]
-    assert [(one["kind"], one["row"]["order_id"]) for one in kept] == [
+    issues = [json.loads(line) for line in notes.read_text().splitlines()]
+    assert [(issue["kind"], issue["row"]["order_id"]) for issue in issues] == [
         ("warnings", "2001"),
         ("rejected", "4001"),
     ]
@@ -824,8 +837,8 @@ def test_from_the_command_line(bot: Path, path: Path) -> None:
 
 # --- freqtrade itself ------------------------------------------------------------------------
 
-# of what it needs, only what its database does and these tests have not
-PARTS = (
+# the dependencies of its database module that these tests do not have already
+DEPENDENCIES = (
     *("sqlalchemy", "pydantic", "cachetools", "python-rapidjson", "humanize", "orjson", "joblib"),
     *("questionary", "schedule", "jsonschema"),
 )
@@ -833,10 +846,10 @@ PARTS = (
 
 @pytest.fixture(scope="module")
 def freqtrade(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The environment of a Python that has freqtrade."""
+    """Environment variables with which Python finds freqtrade."""
     folder = tmp_path_factory.mktemp("freqtrade")
-    for what in (("--no-deps", "freqtrade==2026.9"), PARTS):
-        install = [sys.executable, "-m", "pip", "install", "-q", "--target", folder, *what]
+    for packages in (("--no-deps", "freqtrade==2026.9"), DEPENDENCIES):
+        install = [sys.executable, "-m", "pip", "install", "-q", "--target", folder, *packages]
         if subprocess.run(install, capture_output=True, check=False).returncode:
             pytest.skip("freqtrade cannot be downloaded here")
     return os.environ | {"PYTHONPATH": str(folder)}
@@ -854,20 +867,24 @@ def test_freqtrade_still_writes_what_the_tests_read(
 
 
 @pytest.mark.long
-@opened
-@pytest.mark.parametrize("age", [age for age in AGES if age not in WITHOUT_ORDERS])
+@in_memory
+@pytest.mark.parametrize(
+    "version", [version for version in VERSIONS if version not in WITHOUT_ORDERS]
+)
 def test_what_was_imported_before_freqtrade_upgraded_its_database_is_not_added_again(
-    age: str, freqtrade: dict[str, str], tmp_path: Path
+    version: str, freqtrade: dict[str, str], tmp_path: Path
 ) -> None:
-    file = database(tmp_path / "bot.sqlite", age)
+    file = database(tmp_path / "bot.sqlite", version)
     change(file, "DELETE FROM orders", "DELETE FROM trades")
-    more = {"exchange": "Binance", "stake_amount": 200.0, "trading_mode": "SPOT"}
-    known(file, "trades", **CLOSED | more | {"close_profit_abs": 19.36})
-    known(file, "trades", **OPEN | more | {"id": 8})
-    known(file, "trades", **CLOSED | more | {"id": 9, "pair": "ETH/USDT"})  # without orders
-    known(file, "orders", **ENTRY)
-    known(file, "orders", **EXIT)
-    known(file, "orders", **ENTRY | {"ft_trade_id": 8, "order_id": "3"})
+    values = {"exchange": "Binance", "stake_amount": 200.0, "trading_mode": "SPOT"}
+    insert_known(file, "trades", **CLOSED | values | {"close_profit_abs": 19.36})
+    insert_known(file, "trades", **OPEN | values | {"id": 8})
+    insert_known(
+        file, "trades", **CLOSED | values | {"id": 9, "pair": "ETH/USDT"}
+    )  # without orders
+    insert_known(file, "orders", **ENTRY)
+    insert_known(file, "orders", **EXIT)
+    insert_known(file, "orders", **ENTRY | {"ft_trade_id": 8, "order_id": "3"})
     first = import_database(file)
     assert (first.created, first.rejected) == (5, [])
     upgrade = f"from freqtrade.persistence import init_db; init_db('sqlite:///{file}')"

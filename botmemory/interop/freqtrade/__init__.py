@@ -1,7 +1,7 @@
-"""Trades of freqtrade, from its SQLite database of any age.
+"""Import of the trades of freqtrade from its SQLite database, written by any version.
 
-A trade of freqtrade is a position from its first entry to its last exit. The orders that made it
-are the fills, and a trade each here. freqtrade itself is not needed.
+A trade of freqtrade is a position from its first entry to its last exit; each of its filled orders
+is a trade here. freqtrade itself is not needed.
 """
 
 from __future__ import annotations
@@ -30,36 +30,46 @@ __all__ = ["import_database"]
 
 POSITIONS_PER_READ = 200
 FILLS_PER_TRANSACTION = 500
-NEEDED = {
+REQUIRED_COLUMNS = {
     "trades": {"id", "exchange", "pair", "is_open", "open_rate", "amount", "open_date"},
     "orders": {"id", "ft_trade_id", "ft_order_side", "order_id", "filled", "price"},
 }
-RENAMED = {"buy_tag": "enter_tag", "sell_reason": "exit_reason", "ticker_interval": "timeframe"}
+NEW_NAMES = {"buy_tag": "enter_tag", "sell_reason": "exit_reason", "ticker_interval": "timeframe"}
 
 
 @checked_call
 def import_database(
     path: str | os.PathLike[str], *, progress: Callable[[int, int], object] | None = None
 ) -> ImportResult:
-    """Record the filled orders of a freqtrade database, each once; return what became of them.
+    """Record the filled orders of a freqtrade database, each once.
 
-    The file is copied first: its bot may go on, and nothing is written in or beside it. An order
-    that was filled, be it in part before it was cancelled, is a trade; an entry or an exit that no
-    order tells of is one as freqtrade's trade has it. The last exit carries the realized profit, in
-    quote currency, after fees and funding as freqtrade counts it; what earlier imports recorded of
-    it with other exits is left out. `fee` is what the order paid in base currency, or what was
-    reported for it, or freqtrade's rate of its cost in quote currency. `strategy` is kept;
-    `enter_tag`, `exit_reason` and the rest are in `trade_metadata`.
+    The file is copied first: the bot may run, and nothing is written in or beside the file. Orders
+    that were cancelled after they were filled in part are recorded too. An entry or exit without an
+    order is recorded from freqtrade's trade. Positions of an import that fails half-way stay
+    recorded; repeat it to record the others.
 
-    An order that cannot be recorded (still open, or without a side, a time or an id) is in
-    `rejected` with its reason; one for which something had to be taken from elsewhere is in
-    `warnings`; their index is freqtrade's id of the row. `progress` is called with the positions
-    done and the positions in all. Raises `StorageError` (a file that is no such database) and
-    `DatabaseBusyError`; what was recorded until then stays, and repeating the call goes on.
+    The last exit has the realized profit of freqtrade as `pnl`, in quote currency, after fees and
+    funding, less what earlier imports recorded with other exits. `fee` is what the order paid in
+    base currency; else the amount that freqtrade has stored; else its rate times the cost, in quote
+    currency. `enter_tag`, `exit_reason` and others are in `trade_metadata`.
+
+    Args:
+        path: The SQLite database of freqtrade.
+        progress: Called with the number of positions done and of all positions.
+
+    Returns:
+        The counts. `rejected` has the orders that cannot be recorded: still open, or without an id,
+        a side, a time or a price. `warnings` has those with a value that was derived. The index of
+        an issue is the id of the row in freqtrade.
+
+    Raises:
+        DatabaseBusyError: The file is written all the time, or another program held the write lock
+            for longer than `busy_timeout`.
+        StorageError: The file is no database of freqtrade, or cannot be read or copied.
     """
     file = absolute_path("path", path)
     progress = progress and from_caller(progress)
-    counts = {True: 0, False: 0}
+    created = skipped = 0
     rejected: list[RowIssue] = []
     warnings: list[RowIssue] = []
     with translate_errors(file, "cannot be imported"), private_copy(file) as copy:
@@ -67,83 +77,84 @@ def import_database(
         try:
             tables = _tables(source, file)
             total, done = tables["trades"].select().count(), 0
-            for some in _by_fills(_positions(tables), rejected):
+            for batch in _batches(_positions(tables), rejected):
                 with session_scope():
-                    for position, fills, realized in some:
-                        for created in _record(position, fills, realized, rejected, warnings):
-                            counts[created] += 1
-                done += len(some)
+                    for position, fills, profit in batch:
+                        for is_new in _record(position, fills, profit, rejected, warnings):
+                            created += is_new
+                            skipped += not is_new
+                done += len(batch)
                 if progress is not None:
                     progress(done, total)
-            rejected += _lost_orders(tables)
+            rejected += _orders_without_trade(tables)
         finally:
             source.close()
-    return ImportResult(counts[True], counts[False], rejected, warnings, len(rejected))
+    return ImportResult(created, skipped, rejected, warnings, len(rejected))
 
 
-def _by_fills(
+def _batches(
     positions: Iterator[tuple[Row, list[Row]]], rejected: list[RowIssue]
 ) -> Iterator[list[tuple[Row, list[Fill], Decimal | None]]]:
-    """Yield positions with their fills and what they earned, as many as are recorded at once."""
-    some: list[tuple[Row, list[Fill], Decimal | None]] = []
+    """Yield positions with their fills and profit, as many as one transaction records."""
+    batch: list[tuple[Row, list[Fill], Decimal | None]] = []
     count = 0
     for position, orders in positions:
         fills = fills_of(position, orders, rejected)
         try:
-            realized = realized_profit(position)
+            profit = realized_profit(position)
         except ValidationError as error:
             rejected.append(row_issue(position, position, str(error)))
-            realized = None
-        if realized and not any(fill.is_exit for fill in fills):
-            what = f"realized_profit: there is no exit to record {realized} with"
-            rejected.append(row_issue(position, position, what))
-        some.append((position, fills, realized))
+            profit = None
+        if profit and not any(fill.is_exit for fill in fills):
+            reason = f"realized_profit: there is no exit to record {profit} with"
+            rejected.append(row_issue(position, position, reason))
+        batch.append((position, fills, profit))
         count += len(fills)
-        if count >= FILLS_PER_TRANSACTION or len(some) >= POSITIONS_PER_READ:
-            yield some
-            some, count = [], 0
-    if some:
-        yield some
+        if count >= FILLS_PER_TRANSACTION or len(batch) >= POSITIONS_PER_READ:
+            yield batch
+            batch, count = [], 0
+    if batch:
+        yield batch
 
 
 def _record(
     position: Row,
     fills: list[Fill],
-    realized: Decimal | None,
+    profit: Decimal | None,
     rejected: list[RowIssue],
     warnings: list[RowIssue],
 ) -> Iterator[bool]:
     """Record the fills of a position, and yield for each of them whether it is new."""
     last_exit = next((fill for fill in reversed(fills) if fill.is_exit), None)
-    recorded = Decimal(0)  # of the realized profit, with the exits before the last one
+    recorded = Decimal(0)  # the profit that is recorded with exits so far
     for fill in fills:
-        if fill is last_exit and realized is not None:
-            fill.values["pnl"] = float(realized - recorded)
+        if fill is last_exit and profit is not None:
+            fill.values["pnl"] = float(profit - recorded)
         try:
-            trade, created = trades.get_or_create(**fill.values)
+            trade, is_new = trades.get_or_create(**fill.values)
         except ValidationError as error:
             rejected.append(row_issue(position, fill.source, str(error)))
             continue
-        yield created
+        yield is_new
         if fill.is_exit:
             recorded += Decimal(repr(trade.pnl or 0.0))
-        if created and fill.warning:
+        if is_new and fill.warning:
             warnings.append(row_issue(position, fill.source, fill.warning))
-        if fill is last_exit and realized is not None and not math.isclose(recorded, realized):
-            what = f"pnl: {recorded} is recorded, and freqtrade says {realized} now"
-            warnings.append(row_issue(position, fill.source, what))
+        if fill is last_exit and profit is not None and not math.isclose(recorded, profit):
+            reason = f"pnl: {recorded} is recorded, but it is {profit} in freqtrade now"
+            warnings.append(row_issue(position, fill.source, reason))
 
 
 def _tables(source: peewee.SqliteDatabase, file: Path) -> dict[str, Any]:
-    """Return the tables that are there, with the columns that this age of freqtrade has."""
-    there = set(source.get_tables())
+    """Return the tables of the database, with the columns of its version of freqtrade."""
+    existing = set(source.get_tables())
     columns = {
-        name: [column.name for column in source.get_columns(name)] if name in there else []
-        for name in NEEDED
-        if name in there or name == "trades"
+        name: [column.name for column in source.get_columns(name)] if name in existing else []
+        for name in REQUIRED_COLUMNS
+        if name in existing or name == "trades"
     }
     for name, names in columns.items():
-        if missing := sorted(NEEDED[name] - set(names)):
+        if missing := sorted(REQUIRED_COLUMNS[name] - set(names)):
             raise StorageError(
                 f"{file}: is not a database of freqtrade: its table {name} has no "
                 f"{', '.join(missing)}; check the path"
@@ -152,38 +163,39 @@ def _tables(source: peewee.SqliteDatabase, file: Path) -> dict[str, Any]:
 
 
 def _positions(tables: dict[str, Any]) -> Iterator[tuple[Row, list[Row]]]:
-    """Yield freqtrade's trades with their orders, by their ids."""
+    """Yield the trades of freqtrade with their orders, in the order of ids."""
     positions, orders = tables["trades"], tables.get("orders")
-    last = -1
+    last_id = -1
     while True:
-        query = positions.select().where(positions.id > last).order_by(positions.id)
-        some = [_named_as_today(row) for row in query.limit(POSITIONS_PER_READ).dicts()]
-        if not some:
+        query = positions.select().where(positions.id > last_id).order_by(positions.id)
+        rows = [_with_new_names(row) for row in query.limit(POSITIONS_PER_READ).dicts()]
+        if not rows:
             return
-        last = some[-1]["id"]
-        of_trade: dict[int, list[Row]] = defaultdict(list)
+        last_id = rows[-1]["id"]
+        orders_of: dict[int, list[Row]] = defaultdict(list)
         if orders is not None:
-            mine = orders.ft_trade_id.in_([row["id"] for row in some])
-            for order in orders.select().where(mine).order_by(orders.id).dicts():
-                of_trade[order["ft_trade_id"]].append(order)
-        yield from ((row, of_trade[row["id"]]) for row in some)
+            condition = orders.ft_trade_id.in_([row["id"] for row in rows])
+            for order in orders.select().where(condition).order_by(orders.id).dicts():
+                orders_of[order["ft_trade_id"]].append(order)
+        yield from ((row, orders_of[row["id"]]) for row in rows)
 
 
-def _named_as_today(row: Row) -> Row:
-    named = {RENAMED.get(name, name): value for name, value in row.items()}
+def _with_new_names(row: Row) -> Row:
+    """Return a row with the names that columns have in the newest version of freqtrade."""
+    renamed = {NEW_NAMES.get(name, name): value for name, value in row.items()}
     for rate in ("fee_open", "fee_close"):
-        named.setdefault(rate, row.get("fee"))  # one for both, once
-    return named
+        renamed.setdefault(rate, row.get("fee"))  # the oldest version has one rate
+    return renamed
 
 
-def _lost_orders(tables: dict[str, Any]) -> Iterator[RowIssue]:
-    """Yield the orders that were filled for a trade that is not there."""
+def _orders_without_trade(tables: dict[str, Any]) -> Iterator[RowIssue]:
+    """Yield the filled orders whose trade does not exist."""
     positions, orders = tables["trades"], tables.get("orders")
     if orders is not None:
-        lost = orders.ft_trade_id.is_null() | orders.ft_trade_id.not_in(
+        no_trade = orders.ft_trade_id.is_null() | orders.ft_trade_id.not_in(
             positions.select(positions.id)
         )
-        query = orders.select().where(lost & (orders.filled > 0)).order_by(orders.id)
+        query = orders.select().where(no_trade & (orders.filled > 0)).order_by(orders.id)
         for order in query.dicts():
-            what = f"order {order['order_id']}: its trade {order['ft_trade_id']} is not there"
-            yield RowIssue(order["id"], what, order)
+            reason = f"order {order['order_id']}: its trade {order['ft_trade_id']} does not exist"
+            yield RowIssue(order["id"], reason, order)

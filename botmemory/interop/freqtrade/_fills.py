@@ -1,7 +1,7 @@
-"""What the rows of freqtrade mean: the fills that a position was made of, and what they earned.
+"""The fills of a freqtrade position, and its profit.
 
-Columns are called as freqtrade calls them today. A column that an age of it does not have is
-missing in its rows.
+Columns have the names of the newest version of freqtrade. A row lacks the columns that its version
+does not have.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from .._result import RowIssue
 
 __all__ = ["Fill", "fills_of", "realized_profit", "row_issue"]
 
-# what goes to the metadata: of the position, of its entries, of its exits, and of the order
-OF_ALL = ("enter_tag", "timeframe", "trading_mode", "is_short", "leverage")
-OF_ENTRY = ("fee_open", "fee_open_cost", "fee_open_currency")
-OF_EXIT = ("exit_reason", "close_profit", "fee_close", "fee_close_cost", "fee_close_currency")
-OF_ORDER = (
+# columns that are kept in the metadata: of the position, of entries, of exits, and of the order
+POSITION_COLUMNS = ("enter_tag", "timeframe", "trading_mode", "is_short", "leverage")
+ENTRY_COLUMNS = ("fee_open", "fee_open_cost", "fee_open_currency")
+EXIT_COLUMNS = ("exit_reason", "close_profit", "fee_close", "fee_close_cost", "fee_close_currency")
+ORDER_COLUMNS = (
     "order_id",
     "order_type",
     "order_date",
@@ -40,7 +40,7 @@ Row = dict[str, Any]
 
 @dataclass
 class Fill:
-    """The arguments of `get_or_create`, the row they come from, and what needs a look."""
+    """The arguments of `get_or_create`, the row they come from, and a warning or ""."""
 
     values: Row
     is_exit: bool
@@ -48,25 +48,25 @@ class Fill:
     warning: str = ""
 
 
-def row_issue(position: Row, source: Row, what: str) -> RowIssue:
-    """Return what is said of a row, an order's or the position's own."""
+def row_issue(position: Row, source: Row, reason: str) -> RowIssue:
+    """Return the issue of a row: an order of the position, or the position itself."""
     order = f", order {source['order_id']}" if "order_id" in source else ""
-    return RowIssue(source["id"], f"trade {position['id']}{order}: {what}", source)
+    return RowIssue(source["id"], f"trade {position['id']}{order}: {reason}", source)
 
 
 def fills_of(position: Row, orders: list[Row], rejected: list[RowIssue]) -> list[Fill]:
-    """Return the fills of a position in time order: its orders', and those that no order tells of.
+    """Return the fills of a position in time order, with those that have no order.
 
-    What cannot be one goes to `rejected`.
+    Orders that cannot be recorded are appended to `rejected`.
     """
-    filled, asked, told = [], set(), set()  # the sides of orders, and of those that were filled
+    filled, ordered_sides, filled_sides = [], set(), set()
     for order in orders:
         try:
             quantity, side = _quantity(order), _side(position, order)
-            asked.add(side)
+            ordered_sides.add(side)
             if quantity:
-                told.add(side)
-                _require_done(order, side, quantity)
+                filled_sides.add(side)
+                _require_closed(order, side, quantity)
                 filled.append((order, side, quantity))
         except ValidationError as error:
             rejected.append(row_issue(position, order, str(error)))
@@ -74,47 +74,47 @@ def fills_of(position: Row, orders: list[Row], rejected: list[RowIssue]) -> list
     fills = []
     for order, side, quantity in filled:
         try:
-            only = sides.count(side) == 1
-            fills.append(_of_order(position, order, side, quantity, only=only))
+            single = sides.count(side) == 1
+            fills.append(_fill_of_order(position, order, side, quantity, single=single))
         except ValidationError as error:
             rejected.append(row_issue(position, order, str(error)))
     for side in _sides(position):
         try:
-            if side not in told and _happened(position, side, asked):
-                fills.append(_of_position(position, side))
+            if side not in filled_sides and _has_traded(position, side, ordered_sides):
+                fills.append(_fill_without_order(position, side))
         except ValidationError as error:
             rejected.append(row_issue(position, position, str(error)))
     return sorted(fills, key=lambda fill: fill.values["timestamp"])
 
 
 def realized_profit(position: Row) -> Decimal | None:
-    """Return what a position has earned so far, after fees and funding; None if nothing yet.
+    """Return the profit of a position so far, after fees and funding; None if there is none yet.
 
-    Where an old freqtrade has not kept it: what was received less what was paid, each with its
-    fee, as freqtrade computes `close_profit_abs`.
+    Old versions of freqtrade do not store it: then it is computed as freqtrade computes
+    `close_profit_abs`, (close_rate - open_rate) * amount - the fees of both.
     """
     if position["is_open"]:
         return _exact(_number(position, "realized_profit") or 0.0) or None
-    kept = _number(position, "close_profit_abs")
-    if kept is not None:
-        return _exact(kept)
+    stored = _number(position, "close_profit_abs")
+    if stored is not None:
+        return _exact(stored)
     numbers = [_number(position, name) for name in ("amount", "open_rate", "close_rate")]
     if None in numbers:
         return _exact(_number(position, "realized_profit") or 0.0) or None
-    amount, opened_at, closed_at = (_exact(number or 0.0) for number in numbers)
+    amount, open_rate, close_rate = (_exact(number or 0.0) for number in numbers)
     sign = -1 if position.get("is_short") else 1
     rates = (_exact(_number(position, name) or 0.0) for name in ("fee_open", "fee_close"))
     fees = sum(
-        price * amount * rate for price, rate in zip((opened_at, closed_at), rates, strict=True)
+        price * amount * rate for price, rate in zip((open_rate, close_rate), rates, strict=True)
     )
-    return sign * (closed_at - opened_at) * amount - fees
+    return sign * (close_rate - open_rate) * amount - fees
 
 
-# --- which fills there were ------------------------------------------------------------------
+# --- orders ---------------------------------------------------------------------------------------
 
 
 def _quantity(order: Row) -> float | None:
-    """Return how much was filled; an order that is closed and does not say was filled whole."""
+    """Return the filled quantity; the whole amount of a closed order that does not store it."""
     filled = _number(order, "filled")
     if filled is None and order.get("status") == "closed":
         return _number(order, "amount")
@@ -127,7 +127,7 @@ def _sides(position: Row) -> tuple[str, str]:
 
 
 def _side(position: Row, order: Row) -> str:
-    """Return buy or sell, and nothing for what is neither."""
+    """Return buy or sell; "" for an invalid side."""
     if order["ft_order_side"] == "stoploss":
         return str(order.get("side") or _sides(position)[1]).lower()
     return next(
@@ -135,92 +135,97 @@ def _side(position: Row, order: Row) -> str:
     )
 
 
-def _require_done(order: Row, side: str, quantity: float) -> None:
+def _require_closed(order: Row, side: str, quantity: float) -> None:
     if not side:
         raise ValidationError(f"ft_order_side: {show(order['ft_order_side'])} is not a side")
     if order.get("ft_is_open") or order.get("status") == "open":
         raise ValidationError(
-            f"filled: {quantity} until now, and it is still open; import again when it is done"
+            f"filled: {quantity} so far, and the order is open; import again when it is closed"
         )
 
 
-def _happened(position: Row, side: str, asked: set[str]) -> bool:
-    """Return whether an entry or an exit of which no order tells did take place."""
-    return not position["is_open"] or (side == _sides(position)[0] and side not in asked)
+def _has_traded(position: Row, side: str, ordered_sides: set[str]) -> bool:
+    """Return whether the position had an entry or an exit although it has no filled order."""
+    return not position["is_open"] or (side == _sides(position)[0] and side not in ordered_sides)
 
 
-# --- a fill ------------------------------------------------------------------------------------
+# --- fills ----------------------------------------------------------------------------------------
 
 
-def _of_order(position: Row, order: Row, side: str, quantity: float, *, only: bool) -> Fill:
+def _fill_of_order(position: Row, order: Row, side: str, quantity: float, *, single: bool) -> Fill:
+    """Return the fill of an order; `single`: no other order of the position has this side."""
     if order["order_id"] in (None, ""):
-        raise ValidationError("order_id: there is none, so the fill could not be told again")
+        raise ValidationError("order_id: missing, so that a second import could not recognise it")
     warnings = []
     price = _number(order, "average") or _number(order, "price")
     if not price:
         cost = _number(order, "cost")
         price = cost / quantity if cost else _number(order, "stop_price")
-        warnings.append(f"price: the order has none; {price} is from its cost or stop price")
+        warnings.append(f"price: missing; {price} is from the cost or the stop price of the order")
     timestamp = _timestamp(order, "order_filled_date")
     if timestamp is None:
         timestamp = _timestamp(order, "order_date")
-        warnings.append("timestamp: when it was placed, for it does not say when it was filled")
+        warnings.append("timestamp: order_filled_date is missing; it is order_date")
     if timestamp is None:
-        raise ValidationError("order_filled_date: the order has no time")
-    known_by = f"order:{order['order_id']}"
-    values = _values(position, order, known_by, side, price, quantity, timestamp, only=only)
+        raise ValidationError("order_filled_date: missing, as is order_date")
+    trade_id = f"order:{order['order_id']}"
+    values = _values(position, order, trade_id, side, price, quantity, timestamp, single=single)
     return Fill(values, side == _sides(position)[1], order, "; ".join(warnings))
 
 
-def _of_position(position: Row, side: str) -> Fill:
+def _fill_without_order(position: Row, side: str) -> Fill:
     is_exit = side == _sides(position)[1]
-    name, what = ("close", "exit") if is_exit else ("open", "entry")
-    if waits := _waits(position):
-        raise ValidationError(f"open_order_id: {waits} was not filled yet; import again when it is")
+    name, kind = ("close", "exit") if is_exit else ("open", "entry")
+    if order_id := _pending_entry(position):
+        raise ValidationError(
+            f"open_order_id: the order {order_id} is not filled yet; import again when it is"
+        )
     price, quantity = _number(position, f"{name}_rate"), _number(position, "amount")
     timestamp, opened = _timestamp(position, f"{name}_date"), _timestamp(position, "open_date")
     if not price or not quantity or timestamp is None or opened is None:
         raise ValidationError(
-            f"no order tells of its {what}, and neither does it: {name}_rate {price}, amount "
+            f"its {kind} has no order, and the trade lacks a value: {name}_rate {price}, amount "
             f"{quantity}, {name}_date {show(position.get(f'{name}_date'))}"
         )
-    # its number is counted up in every database: the timestamp tells them apart
-    known_by = f"trade:{position['id']}:{opened.isoformat()}:{what}"
-    values = _values(position, {}, known_by, side, price, quantity, timestamp, only=True)
-    computed = is_exit and position.get("close_profit_abs") is None
-    warning = "pnl: computed from rates and fees, for freqtrade has kept none" if computed else ""
+    # ids of trades repeat in other databases, so open_date is a part of the key
+    trade_id = f"trade:{position['id']}:{opened.isoformat()}:{kind}"
+    values = _values(position, {}, trade_id, side, price, quantity, timestamp, single=True)
+    is_computed = is_exit and position.get("close_profit_abs") is None
+    warning = (
+        "pnl: computed from rates and fees; freqtrade has not stored it" if is_computed else ""
+    )
     return Fill(values, is_exit, position, warning)
 
 
-def _waits(position: Row) -> str | None:
-    """Return the order that an older freqtrade waits for to open a position."""
-    closing = not position["is_open"] or position.get("close_rate_requested") is not None
-    return None if closing else position.get("open_order_id")
+def _pending_entry(position: Row) -> str | None:
+    """Return the id of the order that opens the position, if an older freqtrade waits for it."""
+    is_closing = not position["is_open"] or position.get("close_rate_requested") is not None
+    return None if is_closing else position.get("open_order_id")
 
 
 def _values(
     position: Row,
     order: Row,
-    known_by: str,
+    trade_id: str,
     side: str,
     price: float | None,
     quantity: float,
     timestamp: datetime,
     *,
-    only: bool,
+    single: bool,
 ) -> Row:
     is_exit = side == _sides(position)[1]
     cost = _exact(price or 0.0) * _exact(quantity)
-    fee, currency = _fee(position, order, cost, is_exit=is_exit, only=only)
+    fee, currency = _fee(position, order, cost, is_exit=is_exit, single=single)
     metadata = {"trade_id": position["id"]}
     for row, names in (
-        (position, OF_ALL + (OF_EXIT if is_exit else OF_ENTRY)),
-        (order, OF_ORDER),
+        (position, POSITION_COLUMNS + (EXIT_COLUMNS if is_exit else ENTRY_COLUMNS)),
+        (order, ORDER_COLUMNS),
     ):
         metadata |= {name: row[name] for name in names if row.get(name) not in (None, "")}
     return {
-        "exchange": str(position["exchange"]).lower(),  # as newer ones write it
-        "exchange_trade_id": known_by,
+        "exchange": str(position["exchange"]).lower(),  # as newer versions write it
+        "exchange_trade_id": trade_id,
         "symbol": position["pair"],
         "side": side,
         "price": price,
@@ -234,27 +239,27 @@ def _values(
 
 
 def _fee(
-    position: Row, order: Row, cost: Decimal, *, is_exit: bool, only: bool
+    position: Row, order: Row, cost: Decimal, *, is_exit: bool, single: bool
 ) -> tuple[float | None, str | None]:
     """Return the fee of a fill of this cost, and its currency.
 
-    freqtrade keeps a rate for all entries and one for all exits, with which it computes profit, in
-    quote currency. The amount beside them is that of one order, so it counts where there is only
-    one. Once freqtrade has recalculated the trade, that amount is what the rate makes of the stake,
-    in quote currency, whatever the currency beside it says.
+    freqtrade stores one rate for all entries and one for all exits, and computes the profit with
+    them, in quote currency. It also stores an amount and its currency, but of one order: they are
+    used if there is only one. After freqtrade has recalculated a trade, the amount is rate * stake
+    in quote currency, whatever the stored currency is: then the rate is used.
     """
     base, _, rest = str(position["pair"]).partition("/")
     quote = position.get("stake_currency") or rest.partition(":")[0] or None
-    if taken := _number(order, "ft_fee_base"):
-        return taken, position.get("base_currency") or base
+    if base_fee := _number(order, "ft_fee_base"):
+        return base_fee, position.get("base_currency") or base
     side = "close" if is_exit else "open"
     rate, paid = _number(position, f"fee_{side}"), _number(position, f"fee_{side}_cost")
     by_rate = None if rate is None else float(_exact(rate) * cost)
     currency = position.get(f"fee_{side}_currency")
-    if only and paid is not None and currency:
+    if single and paid is not None and currency:
         leverage = _number(position, "leverage") or 1.0
-        as_it_was = currency == quote and leverage == 1
-        if as_it_was or not by_rate or not math.isclose(paid, by_rate / leverage, rel_tol=0.01):
+        is_exact = currency == quote and leverage == 1
+        if is_exact or not by_rate or not math.isclose(paid, by_rate / leverage, rel_tol=0.01):
             return paid, currency
     return by_rate, None if by_rate is None else quote
 
@@ -272,12 +277,12 @@ def _exact(number: float) -> Decimal:
 
 
 def _timestamp(row: Row, name: str) -> datetime | None:
-    """Return a timestamp, which freqtrade writes in UTC and without saying so."""
+    """Return a timestamp in UTC, which freqtrade writes without a time zone."""
     text = row.get(name)
     if text is None:
         return None
     try:
-        found = datetime.fromisoformat(text)
+        timestamp = datetime.fromisoformat(text)
     except (TypeError, ValueError):
         raise ValidationError(f"{name}: {show(text)} is not a timestamp") from None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+    return timestamp if timestamp.tzinfo else timestamp.replace(tzinfo=UTC)

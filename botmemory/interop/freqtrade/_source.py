@@ -1,4 +1,4 @@
-"""The SQLite file of another program: read as it is now, with nothing written in or beside it."""
+"""A private copy of the SQLite file of another program; nothing is written in or beside it."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ ATTEMPTS, PAUSE = 10, 0.2  # seconds
 
 @contextmanager
 def private_copy(path: Path) -> Iterator[Path]:
-    """Yield the path of a copy that goes at the end: its reader keeps nobody waiting.
+    """Yield the path of a copy, which is deleted at the end.
 
-    Raises `StorageError` for what is no database or cannot be copied, `DatabaseBusyError` for a
-    file that is written all the time.
+    Raises `StorageError` if the file is no database or cannot be copied, `DatabaseBusyError` if it
+    is written all the time.
     """
     with translate_errors(path, "cannot be read"), path.open("rb") as file:
         header = file.read(20)
@@ -37,20 +37,20 @@ def private_copy(path: Path) -> Iterator[Path]:
     try:
         copy = Path(folder, "copy.db")
         with translate_errors(path, f"cannot be copied to {folder}"):
-            if not _copied_by_sqlite(path, copy, in_wal=header[18] == 2):
+            if not _copy_with_sqlite(path, copy, in_wal=header[18] == 2):
                 _copy_files(path, copy)
-        _require_sound(copy, path)
+        _require_undamaged(copy, path)
         yield copy
     finally:
-        for _ in range(2):  # once more, where the first time has left something
-            with suppress(OSError):  # what cannot be removed does not undo an import
+        for _ in range(2):  # again if an interrupt stopped the first one
+            with suppress(OSError):  # a folder that remains must not fail the import
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def _copied_by_sqlite(path: Path, copy: Path, *, in_wal: bool) -> bool:
-    """Copy with SQLite's own locks, and return False where that would need a file beside it."""
+def _copy_with_sqlite(path: Path, copy: Path, *, in_wal: bool) -> bool:
+    """Copy with SQLite's own locks; return False if SQLite would create a file beside it."""
     if in_wal and not path.with_name(f"{path.name}-shm").exists():
-        return False  # nobody has it open, and SQLite would make files that are not its owner's
+        return False  # no program has it open; SQLite would create files with another owner
     try:
         with snapshot(path) as source, closing(sqlite3.connect(copy)) as target:
             source.backup(target)
@@ -63,7 +63,7 @@ def _copied_by_sqlite(path: Path, copy: Path, *, in_wal: bool) -> bool:
 
 
 def _copy_files(path: Path, copy: Path) -> None:
-    """Copy the file and what a killed program left beside it, as they were at one time."""
+    """Copy the file and its journals as they are at one point in time."""
     for _ in range(ATTEMPTS):
         before = _state(path)
         for suffix in ("", *JOURNALS):
@@ -77,21 +77,21 @@ def _copy_files(path: Path, copy: Path) -> None:
     raise DatabaseBusyError(f"{path}: is being written all the time; stop its bot and try again")
 
 
-def _require_sound(copy: Path, path: Path) -> None:
+def _require_undamaged(copy: Path, path: Path) -> None:
     with closing(sqlite3.connect(copy)) as connection:
         try:
-            [said] = connection.execute("PRAGMA quick_check(1)").fetchone()
+            [result] = connection.execute("PRAGMA quick_check(1)").fetchone()
         except sqlite3.DatabaseError as error:
-            said = str(error)
-    if said != "ok":
-        raise StorageError(f"{path}: the file is damaged ({said}); import a backup of it")
+            result = str(error)
+    if result != "ok":
+        raise StorageError(f"{path}: the file is damaged ({result}); import a backup of it")
 
 
 def _state(path: Path) -> dict[str, tuple[int, ...]]:
-    found: dict[str, tuple[int, ...]] = {}
+    state: dict[str, tuple[int, ...]] = {}
     for suffix in ("", *JOURNALS):
         file = path.with_name(path.name + suffix)
         if file.exists():
             status = file.stat()
-            found[suffix] = (status.st_ino, status.st_size, status.st_mtime_ns)
-    return found
+            state[suffix] = (status.st_ino, status.st_size, status.st_mtime_ns)
+    return state
