@@ -133,11 +133,11 @@ class TestSummary:
         ]
         assert result.longest_losing_streak == max(streaks, default=0)
         if result.max_drawdown:
-            trough = drawdowns.index(result.max_drawdown)
-            high = max(0, *sums[: trough + 1])
-            peaks = [n for n in range(trough) if sums[n] == high]
+            lowest = drawdowns.index(result.max_drawdown)
+            high = max(0, *sums[: lowest + 1])
+            peaks = [n for n in range(lowest) if sums[n] == high]
             assert result.max_drawdown_start == closed[max(peaks, default=0)][0]
-            recovered = [n for n in range(trough, len(sums)) if sums[n] >= high]
+            recovered = [n for n in range(lowest, len(sums)) if sums[n] >= high]
             assert result.max_drawdown_end == (closed[min(recovered)][0] if recovered else None)
         assert [point.drawdown for point in equity_curve()] == drawdowns
         assert result.total_pnl == sum(pnl for _, pnl in closed)

@@ -135,8 +135,8 @@ def import_file(
         The counts, and the first thousand rejected rows.
 
     Raises:
-        ValidationError: A row was rejected; the message names file, line and column, or the key if
-            another program recorded a conflicting row meanwhile.
+        ValidationError: A row was rejected; the message names file, line and column, or the key of
+            a row that another program made invalid meanwhile.
         DuplicateError: Another program recorded a row with the same unique values meanwhile.
         ConfigError: The suffix is unsupported, or pyarrow is not installed.
         DatabaseBusyError: Another program held the write lock for longer than `busy_timeout`.

@@ -42,7 +42,7 @@ def private_copy(path: Path) -> Iterator[Path]:
         _require_undamaged(copy, path)
         yield copy
     finally:
-        for _ in range(2):  # again if an interrupt stopped the first one
+        for _ in range(2):  # again, as an error may have left files
             with suppress(OSError):  # a folder that remains must not fail the import
                 shutil.rmtree(folder, ignore_errors=True)
 
