@@ -336,8 +336,8 @@ def _write(
 ) -> R:
     """Write, and raise a violated constraint as `ValidationError` or `DuplicateError`.
 
-    Where it `may_fail`, it is rolled back alone, not with its transaction. That costs a savepoint on
-    a server, so a row that cannot violate a constraint is written without.
+    Where it `may_fail`, it is rolled back alone, not with its transaction. That costs a savepoint
+    on a server, so a row that cannot violate a constraint is written without.
     """
     try:
         if not may_fail:
