@@ -16,6 +16,7 @@ from pathlib import Path
 import peewee
 import pytest
 from hypothesis import HealthCheck, settings
+from paths import ROOT
 from processes import NOBODY
 from quick import (
     is_quick,
@@ -32,7 +33,6 @@ from botmemory.database import close_database
 __all__ = ["new_database", "restartable", "server"]  # fixtures
 __all__ += ["pytest_runtest_call", "pytest_runtest_setup", "pytest_runtest_teardown"]  # hooks
 
-ROOT = Path(__file__).parent.parent
 LONG = 1200  # seconds that a test marked `long` may take
 
 # a shell that runs the tests in the background has them ignore it, and every program they start
@@ -106,12 +106,12 @@ def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     scope="session",
     params=["memory", "file", "postgresql", pytest.param("partitioned", marks=pytest.mark.long)],
 )
-def kept(request: pytest.FixtureRequest) -> Iterator[peewee.Database]:
-    """One database of each backend, put aside between the tests instead of made again."""
+def shared_database(request: pytest.FixtureRequest) -> Iterator[peewee.Database]:
+    """One database of each backend, kept open between the tests."""
     if request.param in ("postgresql", "partitioned"):
         target = request.getfixturevalue("new_database")()
     elif request.param == "file":
-        folder = request.getfixturevalue("tmp_path_factory").mktemp("kept")
+        folder = request.getfixturevalue("tmp_path_factory").mktemp("shared")
         target = str(folder / "bot.db")
     else:
         target = ":memory:"
@@ -124,10 +124,10 @@ def kept(request: pytest.FixtureRequest) -> Iterator[peewee.Database]:
 
 
 @pytest.fixture
-def memory(kept: peewee.Database) -> Iterator[peewee.Database]:
+def empty_database(shared_database: peewee.Database) -> Iterator[peewee.Database]:
     """An open database without rows, on each backend."""
-    db.initialize(kept)
-    yield kept
+    db.initialize(shared_database)
+    yield shared_database
     Trade.delete().execute()
     Signal.delete().execute()
     db.initialize(None)

@@ -285,7 +285,7 @@ def test_the_limit_on_metadata_can_be_set() -> None:
 # --- transactions -------------------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("memory")
+@pytest.mark.usefixtures("empty_database")
 class TestSessionScope:
     def test_it_commits_at_its_end(self) -> None:
         with session_scope() as database:
@@ -562,6 +562,6 @@ input()
     assert trades.get_trade_count() == 1
 
 
-def test_the_models_are_bound_to_the_proxy(memory: peewee.Database) -> None:
+def test_the_models_are_bound_to_the_proxy(empty_database: peewee.Database) -> None:
     assert Trade._meta.database is db
-    assert db.obj is memory
+    assert db.obj is empty_database

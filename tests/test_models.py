@@ -21,7 +21,7 @@ from botmemory import (
 from botmemory.fields import UtcDateTimeField
 from botmemory.repositories import signals, trades
 
-pytestmark = pytest.mark.usefixtures("memory")
+pytestmark = pytest.mark.usefixtures("empty_database")
 
 
 def test_a_new_trade_is_inserted_by_save() -> None:

@@ -18,11 +18,11 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from paths import ROOT
 
 from botmemory import _install
 from botmemory._install import install_command
 
-ROOT = Path(__file__).parent.parent
 NEEDED = ("pip", "setuptools", "_distutils_hack", "peewee", "playhouse")
 
 

@@ -7,9 +7,9 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
-from pathlib import Path
 
 import pytest
+from paths import VERSION_0001
 from quick import is_quick
 
 fails = pytest.mark.xfail(raises=pytest.fail.Exception, strict=True)
@@ -31,12 +31,11 @@ def test_a_quick_test_that_forks_fails() -> None:
 
 @fails
 def test_a_quick_test_that_opens_a_database_file_fails() -> None:
-    old = Path(__file__).parent / "data" / "version_0001.db"
-    with closing(sqlite3.connect(f"file:{old}?mode=ro", uri=True)) as connection:
+    with closing(sqlite3.connect(f"file:{VERSION_0001}?mode=ro", uri=True)) as connection:
         connection.execute("SELECT 1")
 
 
-@pytest.mark.usefixtures("memory")
+@pytest.mark.usefixtures("empty_database")
 def test_of_the_backends_only_memory_is_quick(request: pytest.FixtureRequest) -> None:
     assert is_quick(request.node) == request.node.name.endswith("[memory]")
 

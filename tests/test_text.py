@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from own import EquitySnapshot, Remark
+from custom_tables import EquitySnapshot, Remark
 from peewee import fn
 from samples import at, signal, trade, trade_values
 
@@ -19,7 +19,7 @@ from botmemory.interop import files, frames
 from botmemory.interop.ccxt import import_trades
 from botmemory.repositories import positions, records, signals, trades
 
-pytestmark = pytest.mark.usefixtures("memory")
+pytestmark = pytest.mark.usefixtures("empty_database")
 
 
 class Member(str, enum.Enum):  # noqa: UP042  (str() and hash() of a member are those of its name)
@@ -179,7 +179,7 @@ class TestEveryClassOfText:
 
 @pytest.fixture
 def custom_tables(request: pytest.FixtureRequest) -> Iterator[None]:
-    if request.node.callspec.params["kept"] == "partitioned":
+    if request.node.callspec.params["shared_database"] == "partitioned":
         pytest.skip("no table can refer to a partitioned one by its id")
     models: list[Any] = [EquitySnapshot, Remark]
     db.create_tables(models)

@@ -4,8 +4,8 @@ A backend is a Peewee `Database` for one engine, with the members below. No modu
 backends asks which one is open: each difference between engines is a member here. Its other base
 class, `transactions.TransactionState`, has `atomic()` and `in_transaction()` and calls the members
 of the section "Transactions". `database.open_database` chooses the backend for a `Config`. The
-contract suite is each test that takes the `memory` fixture of `tests/conftest.py`, which runs once
-for each backend; `tests/test_backends.py` compares the backends with this file.
+contract suite is each test that takes the `empty_database` fixture of `tests/conftest.py`, which
+runs once for each backend; `tests/backends/test_base.py` compares the backends with this file.
 """
 
 from __future__ import annotations

@@ -49,9 +49,10 @@ from botmemory.upkeep import backup as backup_module
 from botmemory.upkeep import check as check_module
 from botmemory.upkeep.copy import copy_database
 
+TESTS = Path(__file__).parents[1]
+VERSION_0001 = TESTS / "data" / "version_0001.db"
+FREQTRADE_FILE = TESTS / "freqtrade_bot" / "2026.9.sql"
 ERRORS = (errno.EIO, errno.ENOSPC, errno.EACCES, errno.ESTALE, errno.EMFILE)
-OLD_FILE = Path(__file__).parent.parent / "data" / "version_0001.db"
-FREQTRADE_FILE = Path(__file__).parent.parent / "freqtrade_bot" / "2026.9.sql"
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def prepare_open(folder: Path) -> None:
 
 
 def prepare_old(folder: Path) -> None:
-    shutil.copy(OLD_FILE, folder / "bot.db")
+    shutil.copy(VERSION_0001, folder / "bot.db")
 
 
 def record_one(folder: Path) -> None:

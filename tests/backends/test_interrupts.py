@@ -1,0 +1,252 @@
+"""An exception anywhere leaves no lock held, no transaction open and no connection lost."""
+
+from __future__ import annotations
+
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from interrupt_storm import SHORTEST
+from interrupts import OPERATIONS, Report, Server, SqliteFile, Stack, sweep
+from paths import TESTS
+from servers import changed, run
+
+from botmemory import close_db, init_db
+
+# psycopg warns of a cursor that was not closed
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
+
+STORM = str(TESTS / "support" / "interrupt_storm.py")
+FEW = {"init_db": 7, "init_db_new": 60}  # of the places, of which these have thousands
+
+
+@pytest.fixture
+def sqlite_file() -> Iterator[SqliteFile]:
+    """A folder in memory where there is one: each attempt opens and closes files."""
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
+        yield SqliteFile(Path(folder))
+
+
+@pytest.fixture(scope="module")
+def tried() -> set[Stack]:
+    return set()
+
+
+def require_clean(report: Report) -> None:
+    assert report.points
+    if report.failures:
+        pytest.fail(str(report), pytrace=False)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_sqlite_operation_interrupted_leaves_nothing(
+    operation: str, sqlite_file: SqliteFile, tried: set[Stack]
+) -> None:
+    require_clean(sweep(operation, sqlite_file, tried=tried, every=FEW.get(operation, 1)))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_sqlite_operation_interrupted_anywhere_leaves_nothing(
+    operation: str, sqlite_file: SqliteFile
+) -> None:
+    require_clean(sweep(operation, sqlite_file, every=FEW.get(operation, 1)))
+
+
+@pytest.fixture(scope="module")
+def postgres(new_database: Callable[[], str]) -> Iterator[Server]:
+    target = Server(new_database())
+    yield target
+    target.close()
+
+
+@pytest.fixture(scope="module")
+def tried_on_postgres() -> set[Stack]:
+    return set()
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_postgres_operation_interrupted_leaves_nothing(
+    operation: str, postgres: Server, tried_on_postgres: set[Stack]
+) -> None:
+    every = FEW.get(operation, 1) * 16
+    require_clean(sweep(operation, postgres, tried=tried_on_postgres, every=every))
+
+
+@pytest.fixture(scope="module")
+def all_tried_on_postgres() -> set[Stack]:
+    return set()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("operation", [name for name in OPERATIONS if name not in FEW])
+def test_postgres_operation_interrupted_anywhere_leaves_nothing(
+    operation: str, postgres: Server, all_tried_on_postgres: set[Stack]
+) -> None:
+    require_clean(sweep(operation, postgres, tried=all_tried_on_postgres))
+
+
+# --- a storm of real signals ----------------------------------------------------------------
+
+
+class Program:
+    """The program of interrupt_storm.py, and the words that it prints."""
+
+    def __init__(
+        self, kind: str, target: str, count: int, longest: float, look: Callable[[], list[str]]
+    ) -> None:
+        self._look = look
+        self.left: list[str] = []  # by an interrupt, while the program did nothing
+        self.words: Counter[str] = Counter()
+        self.stored: list[str] = []
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  (a pipe would fill up)
+        self.process = subprocess.Popen(
+            [sys.executable, STORM, kind, target, str(count), str(longest)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+        )
+        self._ready = threading.Event()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        assert self._ready.wait(20), "the program does not begin"
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        assert self.process.stdin is not None
+        for line in self.process.stdout:
+            word, _, rest = line.rstrip("\n").partition(" ")
+            self.words[word] += 1
+            if word == "stored":
+                self.stored.append(rest)
+            elif word == "idle":
+                self.left += self._look()
+                self.process.stdin.write("x")
+                self.process.stdin.flush()
+            elif word == "ready":
+                self._ready.set()
+        self._ready.set()
+
+    def end(self) -> str:
+        """End it and return what it wrote to its error output."""
+        self.process.terminate()
+        try:
+            self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+        self._reader.join()
+        with self.process, self._errors:
+            self._errors.seek(0)
+            return self._errors.read()
+
+
+def require_whole(symbols: Counter[str], *programs: Program) -> None:
+    """Require that each group of rows is stored as a whole, and each that was acknowledged."""
+    parts = {symbol: count for symbol, count in symbols.items() if count != size(symbol)}
+    assert not parts
+    for program in programs:
+        assert set(program.stored) <= symbols.keys()
+
+
+def size(symbol: str) -> int:
+    return int(symbol.rpartition("/")[2])
+
+
+def storm(
+    kind: str,
+    count: int,
+    longest: float,
+    target: str,
+    other_target: str,
+    look: Callable[[], list[str]],
+    read: Callable[[], Counter[str]],
+) -> None:
+    init_db(target)
+    close_db()
+    choice = random.Random(1)
+    other = Program("quiet", other_target, 0, 0, look)
+    program = Program(kind, target, count, longest, look)
+    try:
+        sent = {"ctrl_c": signal.SIGINT, "handler": signal.SIGUSR1}.get(kind)
+        for _ in range(count):
+            time.sleep(choice.uniform(SHORTEST, longest))
+            if sent is not None and program.process.poll() is None:
+                program.process.send_signal(sent)
+    finally:
+        errors = program.end(), other.end()
+    for ended in (program, other):
+        # Python itself may report there that it ignores an exception in a generator that it closes
+        assert ended.process.returncode == 0, "\n".join(errors)
+        assert ended.words["closed"] == 1, "\n".join(errors)
+    assert program.left == []
+    assert len(other.stored) > 10
+    if kind == "handler":
+        assert sum("handler" in group for group in program.stored) > count / 10, program.words
+    else:
+        assert program.words["interrupted"] > count / 10, program.words
+        assert program.words["idle"] > 1
+    require_whole(read(), program, other)
+
+
+@pytest.mark.parametrize("kind", ["ctrl_c", "alarm", "thread", "handler"])
+@pytest.mark.parametrize("count", [300, pytest.param(5000, marks=pytest.mark.long)])
+def test_storm_of_interrupts_on_sqlite_stops_nobody(
+    kind: str, count: int, sqlite_file: SqliteFile
+) -> None:
+    """What returned is stored, all or nothing; and another process records all the time."""
+
+    def look() -> list[str]:
+        problems = sqlite_file.left()  # the other process writes, and releases its lock soon
+        for _ in range(100):
+            if not problems:
+                break
+            time.sleep(0.005)
+            problems = sqlite_file.left()
+        return problems
+
+    def read() -> Counter[str]:
+        with closing(sqlite3.connect(path)) as connection:
+            assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+            return Counter(row for (row,) in connection.execute("SELECT symbol FROM trade"))
+
+    path = sqlite_file.name()
+    storm(kind, count, 0.008, path, path, look, read)
+
+
+@pytest.mark.parametrize("kind", ["ctrl_c", "alarm", "thread", "handler"])
+@pytest.mark.parametrize("count", [100, pytest.param(2000, marks=pytest.mark.long)])
+def test_storm_of_interrupts_on_postgres_stops_no_process(
+    kind: str, count: int, new_database: Callable[[], str]
+) -> None:
+    """What returned is stored, all or nothing; and another process records all the time."""
+    other = new_database()
+
+    def look() -> list[str]:
+        for _ in range(100):
+            problems = run(
+                other,
+                "SELECT state || ': ' || query FROM pg_stat_activity "
+                "WHERE application_name = 'storm' AND state <> 'idle'",
+            )
+            if not problems:
+                break
+            time.sleep(0.005)  # the server sees later that a connection was closed
+        return [text for (text,) in problems]
+
+    def read() -> Counter[str]:
+        return Counter(row for (row,) in run(other, "SELECT symbol FROM trade"))
+
+    # an interrupted connection is replaced by a new one, which takes time
+    storm(kind, count, 0.04, changed(other, application_name="storm"), other, look, read)

@@ -1,0 +1,490 @@
+"""The `botmemory` command: its tables, JSON and CSV, exit codes and errors."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import shutil
+import sqlite3
+import struct
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import cli_reference
+import pytest
+from click.testing import CliRunner
+from paths import ROOT
+from samples import at, signal, trade
+
+from botmemory import close_db, init_db
+from botmemory.cli import main
+from botmemory.cli._app import cli
+from botmemory.repositories import trades
+
+COMMAND = [sys.executable, "-c", "from botmemory.cli import main; main()"]
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run() -> Run:
+    """Run the command and return its exit code, stdout and stderr."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        done = CliRunner().invoke(
+            cli, [str(argument) for argument in arguments], prog_name="botmemory"
+        )
+        assert done.exception is None or isinstance(done.exception, SystemExit), done.exc_info
+        return done.exit_code, done.stdout, done.stderr
+
+    return run
+
+
+@pytest.fixture
+def filled(target: str) -> str:
+    """A database with two trades and their signals, closed."""
+    init_db(target)
+    bought = signal(
+        timestamp=at(0), signal_metadata={"rsi": 27.5, "price": 99.5, "why": "dip"}, strategy="a"
+    )
+    trade(timestamp=at(1), signal=bought, strategy="a", fee=0.5, fee_currency="USDT")
+    sold = signal(timestamp=at(30), signal_value=-1, signal_metadata={"rsi": 71})
+    trade(timestamp=at(30), side="sell", price=110, quantity=0.4, pnl=4, signal=sold)
+    close_db()
+    return target
+
+
+class TestTables:
+    def test_trades(self, filled: str, run: Run) -> None:
+        code, out, err = run("--db", filled, "trades")
+        assert (code, err) == (0, "")
+        head, _, newest, oldest = out.splitlines()
+        assert head.split() == [
+            "when",
+            "(UTC)",
+            "symbol",
+            "side",
+            "quantity",
+            "price",
+            "pnl",
+            "id",
+            "strategy",
+        ]
+        assert newest.split()[:7] == [
+            "2024-01-02",
+            "06:00",
+            "BTC/USDT",
+            "sell",
+            "0.4",
+            "110",
+            "4.00",
+        ]
+        assert re.fullmatch(r"2024-01-01 01:00 +BTC/USDT +buy +1 +100 +[\w-]{13}  a *", oldest)
+
+    def test_filters(self, filled: str, run: Run) -> None:
+        def count(*options: str) -> int:
+            return len(json.loads(run("trades", "--db", filled, "--json", *options)[1]))
+
+        assert count() == 2
+        assert count("--limit", "1") == count("--strategy", "a") == 1
+        assert count("--symbol", "ETH/USDT") == count("--limit", "0") == 0
+        assert count("--since", "2024-01-02") == count("--until", "2024-01-01") == 1
+        assert count("--since", "2024-01-01T01:00", "--until", "2024-01-02T06:00:00+00:00") == 2
+        assert count("--until", "2024-01-02T06:00:00+02:00") == 1
+        code, _, err = run("trades", "--since", "yesterday")
+        assert (code, "'yesterday' is not a date such as 2024-01-31" in err) == (2, True)
+
+    def test_signals(self, filled: str, run: Run) -> None:
+        _, out, _ = run("--db", filled, "signals")
+        assert out.splitlines()[2].split()[:4] == ["2", "2024-01-02", "06:00", "BTC/USDT"]
+        assert '"why": "dip"' in out
+
+    def test_positions(self, filled: str, run: Run) -> None:
+        _, out, _ = run("--db", filled, "positions")
+        row = "BTC/USDT 0.6 100 4.00 0.5 USDT 2024-01-01 01:00"
+        assert out.splitlines()[2].split() == row.split()
+        _, out, _ = run("--db", filled, "positions", "--symbol", "ETH/USDT", "--json")
+        assert json.loads(out)[0]["quantity"] == 0.0
+        assert run("--db", filled, "positions", "--strategy", "b") == (0, "", "no open positions\n")
+
+    def test_pnl(self, filled: str, run: Run) -> None:
+        _, out, _ = run("--db", filled, "pnl")
+        assert out.splitlines()[2].split() == [
+            "BTC/USDT",
+            "USDT",
+            "2",
+            "1",
+            "100.0%",
+            "4.00",
+            "4.00",
+            "4.00",
+        ]
+        _, out, _ = run("--db", filled, "pnl", "--by", "day", "--json")
+        assert [(group["key"], group["total_pnl"]) for group in json.loads(out)] == [
+            ("2024-01-01", 0.0),
+            ("2024-01-02", 4.0),
+        ]
+
+    def test_performance_of_each_currency(self, filled: str, run: Run) -> None:
+        init_db(filled)
+        trade(symbol="ETH/EUR", pnl=-3)
+        close_db()
+        _, out, _ = run("--db", filled, "performance")
+        first, second = out.split("\n\n")
+        assert re.search(r"^quote +EUR$", first, re.MULTILINE)
+        assert re.search(r"^total pnl +-3.00$", first, re.MULTILINE)
+        assert re.search(r"^fees +0.5 USDT$", second, re.MULTILINE)
+        _, out, _ = run("--db", filled, "performance", "--json", "--quote", "USDT")
+        assert [summary["win_rate"] for summary in json.loads(out)] == [1.0]
+        code, _, err = run("--db", filled, "pnl", "--by", "day")
+        assert code == 2
+        assert "different currencies cannot be added up: 'EUR', 'USDT'" in err
+
+    def test_attribution(self, filled: str, run: Run) -> None:
+        _, out, _ = run("--db", filled, "attribution", "rsi", "--ends", "30,70", "--json")
+        assert [
+            (group["label"], group["trades"], group["total_pnl"]) for group in json.loads(out)
+        ] == [
+            ("below 30", 1, 0.0),
+            ("70 or more", 1, 4.0),
+        ]
+        _, out, _ = run("--db", filled, "attribution", "why")
+        assert out.splitlines()[2].split()[:3] == ["dip", "1", "0"]
+        assert run("--db", filled, "attribution", "macd")[2] == "no trade has a signal with macd\n"
+        code, _, err = run("--db", filled, "attribution", "rsi", "--ends", "a,b")
+        assert (code, "'a,b' are not numbers" in err) == (2, True)
+
+    def test_conversion(self, filled: str, run: Run) -> None:
+        _, out, _ = run("--db", filled, "conversion", "--csv")
+        assert out == "signal_value,signals,acted_on,rate,trades\n1,1,1,1.0,1\n-1,1,1,1.0,1\n"
+
+    def test_an_empty_database(self, target: str, run: Run) -> None:
+        for command in ("trades", "signals", "positions", "pnl", "performance", "conversion"):
+            code, out, err = run("--db", target, command)
+            assert (code, out) == (0, "")
+            assert err.startswith(("no ", "nothing "))
+            assert run("--db", target, command, "--json") == (0, "[]\n", "")
+            assert run("--db", target, command, "--csv") == (0, "", "")
+
+    def test_text_that_looks_like_markup_is_shown_unchanged(self, target: str, run: Run) -> None:
+        init_db(target)
+        trade(symbol="[red]X[/red]", strategy=":smile:")
+        close_db()
+        out = run("--db", target, "trades")[1]
+        assert "[red]X[/red]" in out
+        assert ":smile:" in out
+
+
+class TestExplain:
+    def test_by_the_whole_id_and_by_its_beginning(self, filled: str, run: Run) -> None:
+        init_db(filled)
+        [_, first] = trades.get_all()
+        close_db()
+        for text in (str(first.id), first.id.hex, str(first.id)[:20], first.id.hex[:30].upper()):
+            code, out, err = run("--db", filled, "explain", text)
+            assert (code, err) == (0, "")
+            for line in (
+                r"trade +buy 1 BTC/USDT at 100",
+                r"delay +1:00:00",
+                r"signal price +99.5",
+                r"slippage +0.5 \(50.3 bps\)",
+                r"  rsi +27.5",
+                r'  why +"dip"',
+            ):
+                assert re.search(f"^{line}$", out, re.MULTILINE), (line, out)
+        _, out, _ = run("--db", filled, "explain", str(first.id), "--json")
+        values = json.loads(out)
+        assert (values["delay"], values["slippage"]) == (3600.0, 0.5)
+        assert values["indicators"]["rsi"] == 27.5
+        assert values["trade"]["id"] == str(first.id)
+        _, out, _ = run("--db", filled, "explain", str(first.id), "--price-key", "rsi")
+        assert "72.5" in out
+
+    def test_an_id_that_matches_no_trade_or_several(self, filled: str, run: Run) -> None:
+        init_db(filled)
+        created = trade(id="0190a5a4-7b7c-7000-8000-00000000000a")
+        trade(id="0190a5a4-7b7c-7000-8000-00000000000b")
+        close_db()
+        for text, message in (
+            ("ffff", "there is no trade whose id begins with ffff"),
+            ("0190a5a4", "several trades begin with 0190a5a4; give more"),
+            ("xyz", "'xyz' is not a UUID"),
+            ("0190a5a4-7b7c-7000-8000-00000000000f", "there is no trade 0190a5a4"),
+        ):
+            code, out, err = run("--db", filled, "explain", text)
+            assert (code, out) == (2, "")
+            assert message in err
+        _, out, _ = run("--db", filled, "explain", str(created.id))
+        assert re.search(r"^signal +none$", out, re.MULTILINE)
+
+
+class TestMachines:
+    def test_json_holds_every_field(self, filled: str, run: Run) -> None:
+        newest, oldest = json.loads(run("--db", filled, "trades", "--json")[1])
+        assert oldest["timestamp"] == "2024-01-01T01:00:00+00:00"
+        assert (oldest["fee"], oldest["side"], oldest["signal_id"]) == (0.5, "buy", 1)
+        assert newest["exchange"] is None
+        [_, first] = json.loads(run("--db", filled, "signals", "--json")[1])
+        assert first["signal_metadata"] == {"rsi": 27.5, "price": 99.5, "why": "dip"}
+
+    def test_csv_holds_every_field(self, filled: str, run: Run) -> None:
+        rows = list(csv.DictReader(io.StringIO(run("--db", filled, "signals", "--csv")[1])))
+        assert json.loads(rows[1]["signal_metadata"])["why"] == "dip"
+        assert rows[0]["timestamp"] == "2024-01-02T06:00:00+00:00"
+        code, _, err = run("trades", "--json", "--csv")
+        assert (code, "exclude each other" in err) == (2, True)
+
+    def test_piped_output_is_not_truncated(self, filled: str) -> None:
+        init_db(filled)
+        signal(signal_metadata={"long": "x" * 500})
+        close_db()
+        done = subprocess.run(
+            [*COMMAND, "--db", filled, "signals"],
+            capture_output=True,
+            text=True,
+            check=True,
+            env=os.environ | {"COLUMNS": "80"},
+        )
+        assert "x" * 500 in done.stdout
+        assert "\x1b" not in done.stdout
+
+
+class TestStatus:
+    def test_its_lines(self, filled: str, run: Run) -> None:
+        code, out, err = run("status", "--db", filled)
+        assert (code, err) == (0, "")
+        for line in (
+            r"schema +0004_lengthen_symbol",
+            r"pending +nothing",
+            r"trades +2",
+            r"last trade +2024-01-02 06:00:00 UTC",
+            r"signals +2",
+        ):
+            assert re.search(f"^{line}$", out, re.MULTILINE), out
+        values = json.loads(run("--db", filled, "status", "--json")[1])
+        assert values["size"] > 10_000
+        assert (values["trades"], values["pending"]) == (2, [])
+
+    def test_pending_migrations_exit_with_1(self, filled: str, run: Run) -> None:
+        assert run("--db", filled, "migrate", "down")[0] == 0
+        code, out, _ = run("--db", filled, "status")
+        assert code == 1
+        assert re.search(r"^pending +0004_lengthen_symbol$", out, re.MULTILINE)
+        assert re.search(r"^trades +2$", out, re.MULTILINE)
+        code, _, err = run("--db", filled, "trades")
+        assert (code, "migrations are pending: 0004" in err) == (2, True)
+
+    def test_a_database_without_tables(self, path: Path, run: Run) -> None:
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("PRAGMA user_version = 1")
+        code, out, _ = run("--db", path, "status")
+        assert code == 1
+        assert re.search(r"^schema +none$", out, re.MULTILINE)
+
+
+class TestOtherCommands:
+    def test_migrate_runs_the_migration_runner(
+        self, path: Path, run: Run, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        code, out, _ = run("--db", path, "migrate", "up")
+        assert (code, out.splitlines()[0]) == (0, "applied: 0001_create_signal_and_trade")
+        assert run("--db", path, "migrate", "status", "--json")[1].startswith('[{"name": "0001_')
+        code, out, _ = run("migrate", "--help")
+        assert (code, "python -m botmemory.migration_runner" in out) == (0, True)
+        assert run("--db", path, "migrate", "down", "0042_x")[0] == 2
+
+    def test_backup(self, path: Path, run: Run, tmp_path: Path) -> None:
+        init_db(path)
+        trade()  # and stays open
+        copy = tmp_path / "copy.db"
+        subprocess.run(
+            [*COMMAND, "--db", str(path), "backup", str(copy)],
+            check=True,
+            capture_output=True,
+        )
+        close_db()
+        assert json.loads(run("--db", copy, "status", "--json")[1])["trades"] == 1
+        code, out, err = run("--db", path, "backup", path)
+        assert (code, out) == (2, "")
+        assert "is the database itself" in err
+
+    def test_check(self, path: Path, run: Run) -> None:
+        init_db(path)
+        close_db()
+        code, out, _ = run("--db", path, "check", "--full")
+        assert (code, "error" in out) == (0, False)
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("DROP INDEX trade_symbol")
+        code, out, _ = run("--db", path, "check")
+        assert code == 1
+        assert out.startswith("error: the tables differ from the migrations: trade: the")
+        findings = json.loads(run("--db", path, "check", "--json")[1])
+        assert findings[0]["severity"] == "error"
+
+    def test_commands_that_read_create_and_change_nothing(self, path: Path, run: Run) -> None:
+        commands = ("status", "trades", "signals", "positions", "pnl", "performance", "conversion")
+        for command in (*commands, "check", "explain abcd", "attribution rsi"):
+            code, out, err = run("--db", path, *command.split())
+            assert (code, out) == (2, "")
+            assert f"{path}: there is no such database to read; check the path" in err
+        assert list(path.parent.iterdir()) == []
+        init_db(path)
+        trade()
+        close_db()
+        before = path.read_bytes()
+        for command in commands:
+            assert run("--db", path, command)[0] == 0
+        assert path.read_bytes() == before
+        assert {file.name for file in path.parent.iterdir()} <= {"bot.db", "bot.db-lock"}
+
+    def test_a_running_bot_is_not_disturbed(self, path: Path, run: Run) -> None:
+        init_db(path)
+        trade()
+        for _ in range(3):
+            done = subprocess.run(
+                [*COMMAND, "--db", str(path), "trades", "--json"],
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            trade()
+        assert len(json.loads(done.stdout)) == 3
+        assert trades.get_trade_count() == 4
+
+    def test_the_database_is_chosen_by_options_the_environment_or_a_file(
+        self, filled: str, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.setenv("BOTMEMORY_DB_PATH", filled)
+        assert json.loads(run("status", "--json")[1])["trades"] == 2
+        monkeypatch.delenv("BOTMEMORY_DB_PATH")
+        (tmp_path / "botmemory.toml").write_text(f"db_path = {json.dumps(filled)}\n")
+        for arguments in (
+            ("status", "--config", tmp_path / "botmemory.toml"),
+            ("--config", tmp_path / "botmemory.toml", "status"),
+        ):
+            assert json.loads(run(*arguments, "--json")[1])["trades"] == 2
+
+    def test_no_password_is_shown(self, run: Run) -> None:
+        url = "postgresql://bot:hunter2@127.0.0.1:1/none"
+        for command in ("status", "trades", "check", "migrate status"):
+            code, out, err = run("--db", url, *command.split())
+            assert code == 2
+            assert "hunter2" not in out + err
+
+
+class TestTerminal:
+    """On a terminal of 80 columns, which only Unix has for tests."""
+
+    @pytest.fixture
+    def typed(self, filled: str) -> Callable[..., str]:
+        pty = pytest.importorskip("pty")
+        import fcntl
+        import termios
+
+        def typed(*arguments: str, **environment: str) -> str:
+            child, terminal = pty.fork()
+            if child == 0:
+                fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 80, 0, 0))
+                os.environ.pop("COLUMNS", None)
+                os.environ.update({"TERM": "xterm-256color", "LC_ALL": "C.UTF-8"} | environment)
+                os.execv(COMMAND[0], [*COMMAND, "--db", filled, *arguments])
+            output = b""
+            while True:
+                try:
+                    chunk = os.read(terminal, 65536)
+                except OSError:
+                    break
+                if not chunk:
+                    break
+                output += chunk
+            os.waitpid(child, 0)
+            os.close(terminal)
+            return output.decode()
+
+        return typed
+
+    @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+    def test_tables_fit(self, typed: Callable[..., str], filled: str) -> None:
+        init_db(filled)
+        signal(signal_metadata={"long": "x" * 500}, strategy="s" * 64)
+        trade(strategy="s" * 64, pnl=-1_234_567.89, price=42_000.123)
+        close_db()
+        for command in ("trades", "signals", "positions", "pnl", "performance"):
+            plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", typed(command))
+            assert max(len(line.rstrip("\r")) for line in plain.split("\n")) <= 80, plain
+        assert "…" in typed("signals")
+
+    @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+    def test_no_color_is_respected(self, typed: Callable[..., str]) -> None:
+        colours = re.compile(r"\x1b\[(3[0-7]|9[0-7]|38|48|4[0-7])[;m]")
+        assert not colours.search(typed("trades", NO_COLOR="1"))
+
+    @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+    def test_a_backup_shows_its_progress(
+        self, typed: Callable[..., str], filled: str, tmp_path: Path
+    ) -> None:
+        if filled.startswith("postgresql"):
+            pytest.skip("a server is copied by its own tool")
+        output = typed("backup", str(tmp_path / "copy.db"))
+        assert "copying" in output
+        assert "100%" in output
+
+
+def test_without_the_extra_the_error_names_the_command_to_install_it(tmp_path: Path) -> None:
+    """In an interpreter that has only botmemory and Peewee."""
+    for package in ("botmemory", "peewee.py", "playhouse"):
+        source = ROOT / package
+        if not source.exists():
+            import peewee
+
+            source = Path(peewee.__file__).parent / package
+        copy = shutil.copytree if source.is_dir() else shutil.copy
+        copy(source, tmp_path / package)
+    done = subprocess.run(
+        [COMMAND[0], "-S", *COMMAND[1:]],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert re.fullmatch(
+        r"botmemory: the command needs (click|rich): .* pip install .*'botmemory\[cli\]'\n",
+        done.stderr,
+    )
+
+
+def test_the_command_is_installed(filled: str) -> None:
+    script = Path(sys.executable).with_name("botmemory")
+    done = subprocess.run([script, "--version"], capture_output=True, text=True, check=True)
+    assert re.fullmatch(r"\d+\.\d+\.\d+\n", done.stdout)
+    assert main.__module__ == "botmemory.cli"
+
+
+@pytest.mark.processes
+def test_completion_works() -> None:
+    script = Path(sys.executable).with_name("botmemory")
+    done = subprocess.run(
+        [script],
+        env=os.environ
+        | {"_BOTMEMORY_COMPLETE": "bash_complete", "COMP_WORDS": "botmemory po", "COMP_CWORD": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "positions" in done.stdout
+
+
+def test_the_reference_matches_the_help() -> None:
+    page = cli_reference.PAGE.read_text(encoding="utf-8")
+    reference = page.partition(cli_reference.MARK)[2]
+    assert reference.strip() == cli_reference.reference().strip(), "run cli_reference.py"
+    assert max(map(len, reference.splitlines())) <= 80

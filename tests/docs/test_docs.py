@@ -1,0 +1,166 @@
+"""README.md and the pages under docs/ are executed; links and named tests must exist.
+
+A Python block runs in a folder of its own and prints the text block that follows it. The console
+blocks of a page run one after another in one folder, and print what they show. A Python block that
+begins with the name of a file (`# bot.py`) is one of several files, which the tests of its page
+write and run.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from paths import FREQTRADE_BOT, ROOT, TESTS
+from recipes import PAGES, Block, blocks, code_of
+
+from botmemory import init_db
+from botmemory.repositories import trades
+
+GUARANTEES = (ROOT / "docs" / "guarantees.md").read_text(encoding="utf-8")
+SERVER = re.compile(r"postgresql://[\w:]+@db\.example\.com/bots(\?[\w=-]+)?")
+IS_FILE = re.compile(r"# [\w/]+\.py\n")
+PROGRAMS = {"fastapi.md"}  # pages whose blocks are one program; test_fastapi.py runs it
+SNIPPETS = [
+    pytest.param(block, id=f"{page.name}:{block.line}")
+    for page in PAGES
+    if page.name not in PROGRAMS
+    for block in blocks(page)
+    if block.language == "python" and not IS_FILE.match(block.code)
+]
+SESSIONS = [page for page in PAGES if any(block.language == "console" for block in blocks(page))]
+# values that differ in each run: ids, checksums (not that of an empty table), times of migrations
+VARIES = re.compile(
+    r"\b(?!0{32})[0-9a-f]{32}\b|\b[0-9a-f]{8}-[0-9a-f]{4}(-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})?\b"
+    r"|\b202[6-9]-\d\d-\d\d \d\d:\d\d:\d\d UTC"
+)
+ID = re.compile(r"\b01[0-9a-f]{6}-[0-9a-f]{4}\b")
+
+
+@pytest.fixture
+def prepared(empty_folder: Path, paper_run: tuple[Path, str]) -> Path:
+    """A folder with the files that the pages read: two databases and the settings."""
+    shutil.copy(paper_run[0], "paper_bot.db")
+    with closing(sqlite3.connect("tradesv3.sqlite")) as connection:
+        connection.executescript((FREQTRADE_BOT / "2026.9.sql").read_text("utf-8"))
+    Path("botmemory.toml").write_text(code_of("docs/configuration.md", "toml"))
+    return empty_folder
+
+
+@pytest.fixture
+def with_server(new_database: Callable[[], str]) -> Callable[[str], str]:
+    """A function that replaces the server of the examples in a text by a real one."""
+    urls: list[str] = []
+
+    def replace(text: str) -> str:
+        if SERVER.search(text) and not urls:
+            urls.append(new_database())
+        return SERVER.sub(lambda _: urls[0], text)
+
+    return replace
+
+
+@pytest.mark.usefixtures("prepared")
+@pytest.mark.parametrize("block", SNIPPETS)
+def test_a_snippet_prints_what_follows_it(
+    block: Block, with_server: Callable[[str], str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    exec(with_server(block.code), {})
+    assert capsys.readouterr().out == block.output
+
+
+@pytest.mark.parametrize("page", SESSIONS, ids=lambda page: page.name)
+def test_a_session_prints_what_it_shows(
+    page: Path, prepared: Path, with_server: Callable[[str], str], new_database: Callable[[], str]
+) -> None:
+    latest = latest_id(prepared)
+    environ = os.environ | {
+        "COLUMNS": "100",
+        "OWNER_URL": new_database() if "OWNER_URL" in page.read_text("utf-8") else "",
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PYTHONUNBUFFERED": "1",  # in the order of a terminal
+    }
+    if page.name == "cli.md":
+        environ["BOTMEMORY_DB_PATH"] = "paper_bot.db"
+    session = "".join(block.code for block in blocks(page) if block.language == "console")
+    for part in session.split("$ ")[1:]:
+        line, _, expected = part.partition("\n")
+        done = subprocess.run(
+            ["bash", "-c", ID.sub(latest, with_server(line))],
+            env=environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        printed = done.stdout.replace(str(prepared), "/home/me/bot")
+        assert comparable(printed) == comparable(expected), line
+
+
+def latest_id(folder: Path) -> str:
+    init_db(folder / "paper_bot.db", read_only=True)
+    [trade] = trades.get_latest(limit=1)
+    return str(trade.id)
+
+
+def comparable(text: str) -> list[str]:
+    return [VARIES.sub("...", line.rstrip()) for line in text.rstrip().splitlines()]
+
+
+def test_the_commands_for_trouble_work(
+    prepared: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("BOTMEMORY_DB_PATH", "paper_bot.db")
+    commands = code_of("docs/troubleshooting.md", "sh")
+    assert subprocess.run(["bash", "-euc", commands], check=False).returncode == 0
+    assert (prepared / "now.db").exists()
+    assert "GOOG" in capfd.readouterr().out
+
+
+def test_the_fixture_works_in_a_test_suite_of_its_own(tmp_path: Path) -> None:
+    for name in ("conftest.py", "test_bot.py"):
+        (tmp_path / name).write_text(code_of("docs/testing.md", "python", f"# {name}\n"))
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]
+    # without plugins, which take seconds to import
+    environment = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert "1 passed" in done.stdout, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_has_a_target(page: Path) -> None:
+    for target in re.findall(r"\]\(((?!http)[^)]+)\)", page.read_text(encoding="utf-8")):
+        name, _, part = target.partition("#")
+        file = page.parent / name if name else page
+        assert file.is_file(), target
+        text = file.read_text(encoding="utf-8") if file.suffix == ".md" else ""
+        headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+        anchors = {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in headings}
+        assert not part or part in anchors, target
+
+
+def test_a_database_can_be_measured(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks.sums", str(tmp_path / "bot.db")]
+    quick = ["--rows", "500", "--seconds", "0.1", "--bots", "2"]
+    done = subprocess.run([*command, *quick], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert re.search(r"^bytes a trade +\d+$", done.stdout, re.MULTILINE)
+    assert re.search(r"^read, then record +[\d,]+ +[\d,]+$", done.stdout, re.MULTILINE)
+
+
+def test_every_guarantee_names_a_test_that_exists() -> None:
+    tests = "\n".join(file.read_text(encoding="utf-8") for file in TESTS.rglob("test_*.py"))
+    defined = set(re.findall(r"^ *def (test_\w+)", tests, re.MULTILINE))
+    named = set(re.findall(r"`(test_\w+)`", GUARANTEES))
+    assert len(named) > 25
+    assert named - defined == set()
+    rows = re.findall(r"^\| [A-Z].*\|$", GUARANTEES, re.MULTILINE)
+    assert [row for row in rows if "`test_" not in row] == []

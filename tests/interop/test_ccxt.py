@@ -1,0 +1,371 @@
+"""Fills of ccxt, which ccxt itself parsed from responses of exchanges, are recorded once."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import ccxt
+import pytest
+
+from botmemory import OrderSide, ValidationError, init_db
+from botmemory.interop.ccxt import import_trades
+from botmemory.repositories import positions, trades
+
+with_database = pytest.mark.usefixtures("empty_database")
+
+# a trade of the user in a response of each exchange, from its documentation
+BINANCE = {
+    "symbol": "BNBBTC",
+    "id": 28457,
+    "orderId": 100234,
+    "orderListId": -1,
+    "price": "4.00000100",
+    "qty": "12.00000000",
+    "quoteQty": "48.000012",
+    "commission": "10.10000000",
+    "commissionAsset": "BNB",
+    "time": 1499865549590,
+    "isBuyer": True,
+    "isMaker": False,
+    "isBestMatch": True,
+}
+BYBIT = {
+    "symbol": "ETHPERP",
+    "orderType": "Market",
+    "orderLinkId": "",
+    "side": "Buy",
+    "orderId": "8c065341-7b52-4ca9-ac2c-37e31ac55c94",
+    "stopOrderType": "UNKNOWN",
+    "leavesQty": "0",
+    "execTime": "1672282722429",
+    "feeCurrency": "",
+    "isMaker": False,
+    "execFee": "0.071409",
+    "feeRate": "0.0006",
+    "execId": "e0cbe81d-0f18-5866-9415-cf319b5dab3b",
+    "markPrice": "1183.54",
+    "execPrice": "1190.15",
+    "orderQty": "0.1",
+    "orderPrice": "1236.9",
+    "execValue": "119.015",
+    "execType": "Trade",
+    "execQty": "0.1",
+    "closedSize": "",
+    "seq": 4688002127,
+}
+KRAKEN = {
+    "id": "THVRQM-33VKH-UCI7BS",
+    "ordertxid": "OQCLML-BW3P3-BUCMWZ",
+    "postxid": "TKH2SE-M7IF5-CFI7LT",
+    "pair": "XXBTZUSD",
+    "time": 1688667796.8802,
+    "type": "buy",
+    "ordertype": "limit",
+    "price": "30010.00000",
+    "cost": "600.20000",
+    "fee": "0.00000",
+    "vol": "0.02000000",
+    "margin": "0.00000",
+    "misc": "",
+    "trade_id": 40274859,
+    "maker": True,
+}
+OKX = {
+    "instType": "FUTURES",
+    "instId": "BTC-USD-200329",
+    "tradeId": "123",
+    "ordId": "123445",
+    "clOrdId": "b16",
+    "billId": "1111",
+    "tag": "",
+    "fillPx": "999",
+    "fillSz": "3",
+    "side": "sell",
+    "posSide": "long",
+    "execType": "M",
+    "feeCcy": "BTC",
+    "fee": "0.0001",  # a rebate
+    "ts": "1597026383085",
+}
+
+
+def parse(exchange: str, response: dict[str, Any], symbol: str) -> dict[str, Any]:
+    """Return a trade as ccxt parses it in a market of this symbol."""
+    base, _, rest = symbol.partition("/")
+    quote, _, settle = rest.partition(":")
+    settle = settle.partition("-")[0]
+    market = {
+        "id": response.get("symbol") or response.get("pair") or response.get("instId"),
+        "symbol": symbol,
+        "base": base,
+        "quote": quote,
+        "settle": settle or None,
+        "type": "swap" if settle else "spot",
+        "spot": not settle,
+        "swap": bool(settle),
+        "contract": bool(settle),
+        "future": False,
+        "option": False,
+        "margin": False,
+        "linear": settle == quote if settle else None,
+        "inverse": settle == base if settle else None,
+        "contractSize": 1 if settle else None,
+        "precision": {"price": 0.01, "amount": 0.0001},
+        "info": {},
+    }
+    api = getattr(ccxt, exchange)()
+    api.markets, api.markets_by_id = {symbol: market}, {market["id"]: [market]}
+    trade: dict[str, Any] = api.parse_trade(dict(response), market)
+    return trade
+
+
+def fill(**values: Any) -> dict[str, Any]:
+    return {
+        "id": "1",
+        "timestamp": 1_700_000_000_123,
+        "symbol": "BTC/USDT",
+        "side": "buy",
+        "price": 100.0,
+        "amount": 0.5,
+        "info": {"raw": "1"},
+    } | values
+
+
+@with_database
+@pytest.mark.parametrize(
+    ("exchange", "response", "symbol", "expected"),
+    [
+        (
+            "binance",
+            BINANCE,
+            "BNB/BTC",
+            ("28457", "buy", 4.000001, 12.0, 10.1, "BNB", 1499865549590),
+        ),
+        (
+            "bybit",
+            BYBIT,
+            "ETH/USDC:USDC",
+            (BYBIT["execId"], "buy", 1190.15, 0.1, 0.071409, "USDC", 1672282722429),
+        ),
+        (
+            "kraken",
+            KRAKEN,
+            "BTC/USD",
+            (KRAKEN["id"], "buy", 30010.0, 0.02, 0.0, "USD", 1688667796880),
+        ),
+        (
+            "okx",
+            OKX,
+            "BTC/USD:BTC-200329",
+            ("123", "sell", 999.0, 3.0, -0.0001, "BTC", 1597026383085),
+        ),
+    ],
+)
+def test_a_trade_of_each_exchange_is_recorded_once(
+    exchange: str, response: dict[str, Any], symbol: str, expected: tuple[Any, ...]
+) -> None:
+    unified = parse(exchange, response, symbol)
+    result = import_trades([unified], exchange=exchange, strategy="a")
+    assert (result.created, result.skipped, result.rejected, result.warnings) == (1, 0, [], [])
+    [trade] = trades.get_by_symbol(symbol)
+    milliseconds = int(trade.timestamp.timestamp() * 1000 + 0.5)
+    assert expected == (
+        trade.exchange_trade_id,
+        trade.side,
+        trade.price,
+        trade.quantity,
+        trade.fee,
+        trade.fee_currency,
+        milliseconds,
+    )
+    assert (trade.exchange, trade.strategy, trade.pnl) == (exchange, "a", None)
+    assert trade.trade_metadata["info"] == unified["info"] == response
+    assert trade.trade_metadata["order"] == unified["order"]
+    again = import_trades([unified], exchange=exchange)
+    assert (again.created, again.skipped) == (0, 1)
+    assert trades.get_all() == [trade]
+
+
+@with_database
+class TestOnce:
+    def test_a_fill_is_identified_by_exchange_symbol_and_id(self) -> None:
+        fills = [fill(), fill(id="2"), fill(symbol="ETH/USDT"), fill(), fill(id=1)]
+        result = import_trades(fills, exchange="okx")
+        assert (result.created, result.skipped) == (3, 2)
+        assert import_trades(fills, exchange="bybit").created == 3
+        assert trades.get_trade_count() == 6
+
+    def test_order_ids_may_repeat(self) -> None:
+        fills = [fill(id=str(n), order="7", symbol="AB"[n]) for n in range(2)]
+        assert import_trades(fills, exchange="okx").created == 2
+
+    def test_any_number_of_fills_from_a_generator(self) -> None:
+        result = import_trades(
+            (fill(id=str(n), timestamp=1_700_000_000_000 + n) for n in range(1234)), exchange="okx"
+        )
+        assert (result.created, trades.get_trade_count()) == (1234, 1234)
+        assert positions.get("BTC/USDT").quantity == 617.0
+
+    def test_fills_before_an_error_of_the_exchange_are_recorded(self) -> None:
+        def failing() -> Any:
+            yield from (fill(id=str(n)) for n in range(600))
+            raise ConnectionError
+
+        with pytest.raises(ConnectionError):
+            import_trades(failing(), exchange="okx")
+        assert trades.get_trade_count() == 500
+        result = import_trades((fill(id=str(n)) for n in range(600)), exchange="okx")
+        assert (result.created, result.skipped) == (100, 500)
+
+
+def test_two_bots_that_import_at_once_record_each_fill_once(target: str) -> None:
+    init_db(target)
+    results: list[Any] = []
+
+    def work() -> None:
+        results.append(import_trades((fill(id=str(n)) for n in range(300)), exchange="okx"))
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(result.created for result in results) == trades.get_trade_count() == 300
+    assert sum(result.skipped for result in results) == 300
+
+
+@with_database
+class TestValues:
+    def import_fill(self, **values: Any) -> Any:
+        result = import_trades([fill(**values)], exchange="okx")
+        assert result.rejected == []
+        [trade] = trades.get_all()
+        return trade
+
+    @pytest.mark.parametrize(
+        ("values", "fee", "currency"),
+        [
+            ({}, None, None),
+            ({"fee": None, "fees": []}, None, None),
+            ({"fee": {}}, None, None),
+            ({"fee": {"cost": 0.1, "currency": "USDT"}, "fees": None}, 0.1, "USDT"),
+            ({"fee": {"cost": None, "currency": "USDT"}}, None, None),
+            ({"fee": {"cost": 0.1, "currency": None}}, 0.1, None),
+            ({"fee": {"cost": -0.1, "currency": "BNB"}}, -0.1, "BNB"),
+            ({"fee": {"cost": "0.1", "currency": "BNB"}}, 0.1, "BNB"),
+            ({"fee": {"cost": Decimal("0.1"), "currency": "BNB"}}, 0.1, "BNB"),
+            (
+                {
+                    "fee": {},
+                    "fees": [{"cost": 0.1, "currency": "U"}, {"cost": 0.2, "currency": "U"}],
+                },
+                0.3,
+                "U",
+            ),
+            (
+                {"fees": [{"cost": 0, "currency": "A"}, {"cost": 0.2, "currency": "B"}]},
+                0.2,
+                "B",
+            ),
+        ],
+    )
+    def test_fees(self, values: dict[str, Any], fee: float | None, currency: str | None) -> None:
+        trade = self.import_fill(**values)
+        assert (trade.fee, trade.fee_currency) == (fee, currency)
+
+    def test_fees_in_several_currencies_are_a_warning_and_kept(self) -> None:
+        fees = [{"cost": 0.1, "currency": "USDT"}, {"cost": 0.02, "currency": "BNB"}]
+        result = import_trades([fill(id="0"), fill(fees=fees)], exchange="okx")
+        [warning] = result.warnings
+        assert warning.index == 1
+        assert warning.reason == (
+            "fees: only the one in USDT has a column; 0.02 BNB is in trade_metadata.fees"
+        )
+        trade = trades.get_or_create(
+            exchange="okx",
+            exchange_trade_id="1",
+            symbol="BTC/USDT",
+            side="buy",
+            price=1,
+            quantity=1,
+        )[0]
+        assert (trade.fee, trade.fee_currency) == (0.1, "USDT")
+        assert trade.trade_metadata["fees"] == fees
+
+    def test_a_missing_price_is_computed_from_the_cost(self) -> None:
+        assert self.import_fill(price=None, cost=60, amount=0.5).price == 120.0
+
+    def test_numbers_as_text(self) -> None:
+        trade = self.import_fill(price="100.25", amount="0.125")
+        assert (trade.price, trade.quantity) == (100.25, 0.125)
+
+    def test_a_time_as_text(self) -> None:
+        trade = self.import_fill(timestamp=None, datetime="2023-11-14T22:13:20.123Z")
+        assert trade.timestamp == datetime(2023, 11, 14, 22, 13, 20, 123_000, tzinfo=UTC)
+
+    def test_no_order_and_a_side_in_capitals(self) -> None:
+        trade = self.import_fill(side="SELL", order=None)
+        assert trade.side is OrderSide.SELL
+        assert trade.trade_metadata == {"info": {"raw": "1"}}
+
+    @pytest.mark.parametrize(
+        ("values", "reason"),
+        [
+            ({"id": None}, "id: missing"),
+            ({"id": ""}, "id: missing"),
+            ({"side": None}, "side: None is not allowed"),
+            ({"side": "stop"}, "side: 'stop' is not a side"),
+            ({"timestamp": None}, "timestamp: neither None nor datetime None is a time"),
+            ({"timestamp": "soon"}, "timestamp: neither 'soon'"),
+            ({"price": None}, "price: None is not a number"),
+            ({"price": 0}, "price: 0.0 is not greater than 0"),
+            ({"amount": None}, "amount: None is not a number"),
+            ({"amount": 0, "price": None, "cost": 5}, "price: None is not a number"),
+            ({"amount": float("nan")}, "quantity: nan is not a finite number"),
+            ({"symbol": None}, "symbol: None is not allowed"),
+            ({"symbol": "x" * 65}, "symbol: .* has 65 characters"),
+            ({"fee": {"cost": "much"}}, "cost: 'much' is not a number"),
+            ({"info": {"a": "\0"}}, "trade_metadata.info.a: "),
+        ],
+    )
+    def test_a_fill_that_cannot_be_recorded_is_rejected(
+        self, values: dict[str, Any], reason: str
+    ) -> None:
+        row = fill(**values)
+        result = import_trades([fill(id="0"), row, fill(id="2")], exchange="okx")
+        assert (result.created, result.skipped) == (2, 0)
+        [rejected] = result.rejected
+        assert (rejected.index, rejected.row) == (1, row)
+        assert re.search(reason, rejected.reason), rejected.reason
+
+    def test_values_that_are_no_trades_are_rejected(self) -> None:
+        result = import_trades([None, "x", 5, fill()], exchange="okx")  # type: ignore[list-item]
+        assert result.created == 1
+        assert [issue.index for issue in result.rejected] == [0, 1, 2]
+
+
+@with_database
+@pytest.mark.parametrize("argument", [fill(), "fills", 5, None])
+def test_an_argument_that_is_no_list_is_rejected(argument: Any) -> None:
+    with pytest.raises(ValidationError, match="unified_trades: .* is not a list of trades"):
+        import_trades(argument, exchange="okx")
+
+
+@with_database
+def test_invalid_arguments_are_rejected_before_a_fill_is_recorded() -> None:
+    for exchange in ("", "x" * 33, None):
+        with pytest.raises(ValidationError, match="exchange: "):
+            import_trades([fill()], exchange=exchange)  # type: ignore[arg-type]
+    with pytest.raises(ValidationError, match="strategy: "):
+        import_trades([fill()], exchange="okx", strategy="")
+    assert trades.get_trade_count() == 0
+
+
+def test_an_empty_list(empty_database: Callable[[], object]) -> None:
+    result = import_trades([], exchange="okx")
+    assert (result.created, result.skipped, result.rejected) == (0, 0, [])

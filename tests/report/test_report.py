@@ -1,0 +1,267 @@
+"""The report, in a real browser."""
+
+from __future__ import annotations
+
+import enum
+import html
+import re
+import struct
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browser import needs_browser, open_page, screenshot
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+from samples import at, signal, trade, trade_values
+
+from botmemory import StorageError, close_db, init_db
+from botmemory._install import install_command
+from botmemory.cli._app import cli
+from botmemory.report import write_report
+from botmemory.report._charts import downsample
+from botmemory.repositories import trades
+
+MAX_BYTES = 10_000_000
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Path:
+    """The path of a report."""
+    return tmp_path / "report.html"
+
+
+@pytest.fixture
+def paper_page(paper_run: tuple[Path, str], page: Path) -> Path:
+    """The report of the paper bot."""
+    init_db(paper_run[0], read_only=True)
+    return write_report(page)
+
+
+def text_of(dom: str) -> str:
+    """Return the text of a page without scripts and styles."""
+    body = re.sub(r"<(script|style)\b.*?</\1>", "", dom, flags=re.DOTALL)
+    return html.unescape(re.sub(r"<[^>]*>", "\n", body))
+
+
+@needs_browser
+class TestInABrowser:
+    def test_the_report_of_the_paper_bot(self, paper_page: Path, tmp_path: Path) -> None:
+        opened = open_page(paper_page, tmp_path)
+        assert opened.messages == []
+        text = text_of(opened.dom)
+        for expected in (
+            "Trades in paper_bot.db",
+            "+2,123.00",
+            "30.8%",
+            "Equity curve and drawdown",
+            "PnL by month",
+            "Win rate by the signal's fast",
+            "GOOG: trades and signals",
+            "Best trades",
+            "Open positions",
+        ):
+            assert expected in text, expected
+        # each chart is drawn
+        charts = re.findall(r'class="chart[^"]*" id="chart-\d+-\d+"', opened.dom)
+        assert len(charts) == 8
+        assert opened.dom.count('class="main-svg"') >= 8
+        assert opened.dom.count('class="point"') >= 100
+
+    @pytest.mark.parametrize("scheme", ["light", "dark"])
+    @pytest.mark.parametrize("width", [420, 1200])
+    def test_a_screenshot_of_each_width_and_colour_scheme(
+        self, paper_page: Path, tmp_path: Path, width: int, scheme: str
+    ) -> None:
+        dark = ["--blink-settings=preferredColorScheme=0"] if scheme == "dark" else []
+        path = screenshot(paper_page, tmp_path, width, 900, *dark)
+        magic, *size = struct.unpack(">8s8xII", path.read_bytes()[:24])
+        assert magic == b"\x89PNG\r\n\x1a\n"
+        assert size == [width, 900]
+        # a blank page is smaller
+        assert path.stat().st_size > 20_000
+
+    def test_the_page_is_not_wider_than_a_phone(self, paper_page: Path, tmp_path: Path) -> None:
+        phone = paper_page.with_name("phone.html")  # a frame: no window is so narrow
+        phone.write_text(
+            f'<iframe src="{paper_page.name}" width="360" height="800" frameborder="0"></iframe>'
+            "<script>onload = () => setTimeout(() => document.title = "
+            "frames[0].document.documentElement.scrollWidth, 2000)</script>"
+        )
+        opened = open_page(phone, tmp_path, "--allow-file-access-from-files")
+        assert re.findall(r"<title>(\d+)</title>", opened.dom) == ["360"]
+
+    def test_text_of_the_database_is_escaped(self, path: Path, page: Path, tmp_path: Path) -> None:
+        init_db(path)
+        hostile = "<script>x()</script>"
+        image = "<img src=x onerror=\"document.title='hit'\">"
+        end_tag = "</script><script>document.title='hit'</script>"
+        for n in range(3):
+            trigger = signal(
+                symbol=hostile,
+                strategy=image,
+                timestamp=at(n),
+                signal_metadata={"kind": ["<b>a</b>", image][n % 2], end_tag: n, "&amp;": end_tag},
+            )
+            trade(symbol=hostile, strategy=image, signal=trigger, pnl=n - 1, timestamp=at(n))
+            # Plotly shows this in bold if it is not escaped
+            trade(symbol="<b>x</b>", strategy=image, signal=trigger, pnl=n, timestamp=at(n))
+        close_db()
+        init_db(path, read_only=True)
+        write_report(page, strategy=image)
+        opened = open_page(page, tmp_path)
+        assert opened.messages == []
+        assert "<title>Trades in" in opened.dom
+        text = text_of(opened.dom)
+        # in the title of a chart, on an axis, in a table and in the header
+        assert text.count(hostile) >= 3
+        for expected in ("<b>a</b>", image, end_tag, "&amp;"):
+            assert expected in text, expected
+        assert not re.search(
+            r"<(b|img)\b", re.sub(r"<script\b.*?</script>", "", opened.dom, flags=re.S)
+        )
+        labels = re.findall(r'class="xtick"><text[^>]*>(.*?)</text>', opened.dom)
+        assert {hostile, "<b>x</b>", "<b>a</b>"} <= {html.unescape(label) for label in labels}
+        # and in the hover text
+        assert "kind: \\u0026lt;b\\u0026gt;a" in page.read_text()
+
+    @pytest.mark.long
+    def test_a_hundred_thousand_trades(self, path: Path, page: Path, tmp_path: Path) -> None:
+        init_db(path)
+        triggers = [
+            signal(signal_metadata={"rsi": n % 100, "note": "x" * 500}, timestamp=at(n))
+            for n in range(200)
+        ]
+        trades.create_many(
+            trade_values(
+                symbol=f"COIN{n % 20}/USDT",
+                timestamp=at(n / 10),
+                price=100 + n % 977,
+                pnl=(n * 7919 % 1013) - 500,
+                signal=triggers[n % 200],
+            )
+            for n in range(100_000)
+        )
+        write_report(page)
+        assert page.stat().st_size < MAX_BYTES
+        opened = open_page(page, tmp_path)
+        assert opened.messages == []
+        text = text_of(opened.dom)
+        assert re.search(r"Drawn from [\d,]+ of 100,000 trades: the highest and lowest", text)
+        assert "8 more symbols have fewer trades and no chart" in text
+
+
+def test_an_empty_database(empty_database: Any, page: Path) -> None:
+    write_report(page)
+    assert "There are no trades" in page.read_text()
+
+
+def test_trades_that_are_all_open(empty_database: Any, page: Path) -> None:
+    trade()
+    text = write_report(page).read_text()
+    assert "Open positions" in text
+    assert "Equity curve" not in text
+
+
+def test_each_currency_has_a_section(empty_database: Any, page: Path) -> None:
+    trade(pnl=5, signal=signal(signal_metadata={"rsi": 20, "regime": "up", "why": "x" * 100}))
+    trade(symbol="ETH/EUR", pnl=-3, fee=1, fee_currency="EUR")
+    trade(symbol="GOOG", pnl=0)
+    calls: list[tuple[int, int]] = []
+    text = write_report(page, progress=lambda done, total: calls.append((done, total))).read_text()
+    assert re.findall(r"<h2>(.*?)</h2>", text) == [
+        "Symbols without a currency",
+        "In EUR",
+        "In USDT",
+    ]
+    assert calls == sorted(calls)
+    assert len(calls) > 12
+    assert calls[-1][0] == calls[-1][1]
+    assert "Win rate by the signal&#39;s regime" in text
+    assert "Win rate by the signal&#39;s why" not in text  # too long to be a category
+    assert "fees in EUR" in text
+
+
+def test_the_trades_are_filtered(empty_database: Any, page: Path) -> None:
+    trade(symbol="ETH/USDT", pnl=5, timestamp=at(0), strategy="a")
+    trade(pnl=7, timestamp=at(0) + timedelta(days=1))
+    text = write_report(page, symbol="ETH/USDT", end_date=at(1)).read_text()
+    assert "+5.00" in text
+    assert "+7.00" not in text
+    assert "Symbol: ETH/USDT." in text
+    assert "BTC/USDT" not in text
+
+
+class Market(str, enum.Enum):  # noqa: UP042  (str() of a member is its name)
+    ETHER = "ETH/USDT"
+
+
+def test_the_symbol_is_shown_as_it_is_stored(empty_database: Any, page: Path) -> None:
+    trade(symbol=Market.ETHER, pnl=5)
+    text = write_report(page, symbol=Market.ETHER).read_text()
+    assert "Symbol: ETH/USDT." in text
+    assert "Market.ETHER" not in text
+
+
+def test_an_existing_file_is_replaced_by_a_complete_report(
+    empty_database: Any, page: Path, tmp_path: Path
+) -> None:
+    page.write_text("old")
+    assert write_report(str(page)) == page
+    assert page.read_text().startswith("<!DOCTYPE html>")
+    with pytest.raises(StorageError, match="report.html: cannot be written: No such file"):
+        write_report(tmp_path / "nowhere" / "report.html")
+    folder = tmp_path / "folder.html"
+    folder.mkdir()
+    with pytest.raises(StorageError, match="folder.html: cannot be written"):
+        write_report(folder)
+    assert {file.name for file in tmp_path.iterdir()} >= {"report.html", "folder.html"}
+    assert not list(tmp_path.glob("*.unfinished"))
+
+
+def test_the_page_refers_to_no_other_file(empty_database: Any, page: Path) -> None:
+    trade(pnl=5)
+    text = re.sub(r"<script>.*?</script>", "", write_report(page).read_text(), flags=re.DOTALL)
+    assert re.findall(r'\b(?:src|href)="(?!data:)', text) == []
+    assert "@import" not in text
+    assert "url(" not in text
+
+
+def test_without_the_extra_the_error_says_what_to_install(path: Path, page: Path) -> None:
+    code = (
+        "import sys; sys.modules['plotly'] = None\n"
+        "from botmemory import init_db\nfrom botmemory.report import write_report\n"
+        f"init_db({str(path)!r}); write_report({str(page)!r})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert f"ConfigError: the report needs plotly: {install_command('report')}\n" in done.stderr
+    assert not page.exists()
+
+
+def test_from_the_command_line(path: Path, page: Path) -> None:
+    init_db(path)
+    trade(pnl=5)
+    close_db()
+    done = CliRunner().invoke(cli, ["--db", str(path), "report", "--out", str(page)])
+    assert (done.exit_code, done.stdout, done.stderr) == (0, f"{page}\n", "")
+    assert "+5.00" in page.read_text()
+
+
+class TestDownsampling:
+    def test_short_series_are_unchanged(self) -> None:
+        assert downsample([3.0, 1.0], 2) == [0, 1]
+        assert downsample([], 2) == []
+
+    @given(st.lists(st.integers(-100, 100), min_size=1, max_size=300), st.integers(4, 50))
+    def test_the_extremes_are_kept(self, values: list[int], max_count: int) -> None:
+        kept = downsample(values, max_count)
+        assert kept == sorted(set(kept))
+        assert len(kept) <= max_count
+        assert {kept[0], kept[-1]} == {0, len(values) - 1}
+        kept_values = [values[index] for index in kept]
+        assert min(kept_values) == min(values)
+        assert max(kept_values) == max(values)

@@ -1,0 +1,11 @@
+"""Where the files are that the tests read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+TESTS = ROOT / "tests"
+FAULTS = TESTS / "faults"
+FREQTRADE_BOT = TESTS / "freqtrade_bot"
+VERSION_0001 = TESTS / "data" / "version_0001.db"  # a file of the first migration
