@@ -169,7 +169,7 @@ def test_the_loop_runs_while_the_database_is_busy(path: Path) -> None:
     assert trades.get_trade_count() == 1
 
 
-def test_memory_is_used_on_the_thread_of_the_loop() -> None:
+def test_an_in_memory_database_is_used_on_the_thread_of_the_loop() -> None:
     init_db(":memory:")
 
     async def main() -> int:

@@ -292,7 +292,7 @@ class TestDown:
         init_db(target)
         assert trades.get_trade_count(strategy="a") == 1
 
-    def test_without_losses_it_needs_no_yes(self, target: str, script: Run) -> None:
+    def test_without_losses_it_needs_no_confirmation(self, target: str, script: Run) -> None:
         init_db(target)
         trade(pnl=5)
         close_db()

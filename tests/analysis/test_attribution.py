@@ -93,7 +93,7 @@ class TestPnlByMetadata:
         assert figures(pnl_by_metadata("rsi", 2)) == [("0 to 50", 3, 6.0), ("50 to 100", 3, 4.0)]
         assert figures(pnl_by_metadata("rsi", 1)) == [("0 to 100", 6, 10.0)]
 
-    def test_given_edges(self) -> None:
+    def test_bins_with_bounds_of_the_caller(self) -> None:
         for rsi in (10, 30, 69.9, 70, 95):
             act({"rsi": rsi}, 1)
         assert figures(pnl_by_metadata("rsi", [30, 70])) == [

@@ -26,7 +26,7 @@ pytestmark = [
 ]
 
 
-def test_both_record(path: Path) -> None:
+def test_parent_and_child_record_after_a_fork(path: Path) -> None:
     init_db(path)
     trade(price=1)
     in_child(lambda: [trade(price=2) for _ in range(20)] and None)

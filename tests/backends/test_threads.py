@@ -688,7 +688,7 @@ def threads_and_descriptors() -> tuple[int, ...]:
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="the platform has no /proc")
 @pytest.mark.parametrize("waits", [150, pytest.param(800, marks=pytest.mark.long)])
 @every_holder
-def test_waiting_in_vain_leaves_no_thread_and_no_descriptor(
+def test_a_wait_that_times_out_leaves_no_thread_and_no_descriptor(
     path: Path, by: str, waits: int
 ) -> None:
     init_db(path, busy_timeout=0.005)

@@ -143,7 +143,7 @@ def in_shell(command: str, **environ: str) -> str:
     return done.stdout
 
 
-def test_a_dump_brings_everything_back(
+def test_a_dump_restores_everything(
     url: str, new_database: Callable[[], str], tmp_path: Path
 ) -> None:
     init_db(url)
@@ -164,7 +164,7 @@ def test_a_dump_brings_everything_back(
 # --- partitions -----------------------------------------------------------------------------
 
 
-def test_a_memory_with_rows_is_partitioned(url: str) -> None:
+def test_a_database_with_rows_is_partitioned(url: str) -> None:
     init_db(url)
     because = signal()
     fill = {"exchange": "okx", "exchange_trade_id": "1"} | trade_values(timestamp=at(0))
@@ -214,7 +214,7 @@ def test_what_is_unique_stays_unique_over_all_partitions(url: str) -> None:
     assert (finding.severity, "partitioned" in finding.what) == ("info", True)
 
 
-def test_a_partitioned_memory_is_searched_by_its_indexes(url: str) -> None:
+def test_a_partitioned_database_is_searched_by_its_indexes(url: str) -> None:
     init_db(url)
     run(url, sql("partitions"))
     trades.create_many(trade_values(timestamp=at(24 * n)) for n in range(700))

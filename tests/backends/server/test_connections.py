@@ -212,7 +212,9 @@ def test_iterate_outlives_no_transaction(url: str) -> None:
 # --- lost connections -----------------------------------------------------------------------
 
 
-def test_a_server_that_restarts_between_two_calls_is_survived(restartable: Restartable) -> None:
+def test_a_server_that_restarts_between_two_calls_is_reconnected_to(
+    restartable: Restartable,
+) -> None:
     init_db(restartable.url)
     before = trade(price=1)
     there = trades.get_trade_count()
@@ -270,7 +272,7 @@ def test_a_restart_inside_a_transaction_undoes_it_and_says_so(
     assert trades.get_trade_count() == there + 1
 
 
-def test_a_cut_between_two_calls_is_survived(proxy: Proxy) -> None:
+def test_a_connection_lost_between_two_calls_is_replaced(proxy: Proxy) -> None:
     first = trade()
     proxy.cut()
     assert trades.get_all() == [first]

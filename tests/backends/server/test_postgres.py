@@ -265,7 +265,7 @@ def test_transactions_that_only_record_wait_for_nobody(url: str) -> None:
 
 
 @pytest.mark.parametrize("change", [lambda row: trades.update(row, pnl=2.0), trades.delete])
-def test_transactions_that_read_or_change_take_turns(url: str, change: Any) -> None:
+def test_transactions_that_read_or_change_run_one_after_another(url: str, change: Any) -> None:
     init_db(url, busy_timeout=0.3)
     held = trade(pnl=1.0)
     with ThreadPoolExecutor(1) as other, session_scope():
@@ -462,7 +462,7 @@ def test_a_missing_right_is_named(url: str) -> None:
     run(url, "REVOKE ALL ON schema_migration FROM stranger", "DROP ROLE stranger")
 
 
-def test_the_check_finds_what_another_program_changed(url: str) -> None:
+def test_check_finds_what_another_program_changed(url: str) -> None:
     init_db(url)
     trade(timestamp=at(0))
     trade(timestamp=at(0))

@@ -280,7 +280,7 @@ def overwrite(path: Path, start: int) -> None:
         file.write(os.urandom(4096 * 3))
 
 
-def test_a_damaged_file_is_refused_at_the_door(path: Path) -> None:
+def test_a_damaged_file_is_refused_when_it_is_opened(path: Path) -> None:
     filled(path)
     overwrite(path, 4096 * 40)
     before = path.read_bytes()
