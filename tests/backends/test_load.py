@@ -134,7 +134,7 @@ def open_and_record(start: Barrier, results: Any, number: int, targets: list[str
 
 
 @pytest.mark.parametrize("rounds", [8, pytest.param(100, marks=pytest.mark.long)])
-def test_eight_processes_open_a_new_memory_at_the_same_moment(
+def test_eight_processes_open_a_new_database_at_the_same_time(
     new_target: Callable[[], str], rounds: int
 ) -> None:
     targets = [new_target() for _ in range(rounds)]
