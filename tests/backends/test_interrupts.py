@@ -23,8 +23,10 @@ from servers import changed, run
 
 from botmemory import close_db, init_db
 
-# psycopg warns of a cursor that was not closed
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # psycopg's, of a cursor left open
+    pytest.mark.timeout(600),  # tracing each instruction takes a minute on a busy machine
+]
 
 STORM = str(TESTS / "support" / "interrupt_storm.py")
 FEW = {"init_db": 7, "init_db_new": 60}  # of the places, of which these have thousands
