@@ -3,8 +3,7 @@
 Peewee may change a private name in any release, so all other modules use this one instead;
 `tests/backends/test_peewee_internals.py` fails where they do not, and where Peewee has lost a name.
 There is one exception: `schema/runner.py` extends `Runner._run`, of a module that only migrations
-import.
-`Model._meta` is documented by Peewee and used everywhere.
+import. `Model._meta` is documented by Peewee and used everywhere.
 """
 
 from __future__ import annotations
