@@ -13,25 +13,19 @@ from typing import Any
 from ..backends.peewee_internals import FILL_ROW
 from ..models import BaseModel
 
-__all__ = ["maker", "tuple_maker"]
-
-
-def _generated(code: str, namespace: dict[str, Any]) -> Any:
-    exec(code, namespace)  # noqa: S102  (names of fields and numbers, nothing from outside)
-    return namespace["generated"]
+Maker = Callable[[Iterable[tuple[Any, ...]]], Iterator[Any]]
 
 
 @cache
-def maker(model: type[BaseModel]) -> Callable[[Iterable[tuple[Any, ...]]], Iterator[Any]]:
+def maker(model: type[BaseModel]) -> Maker:
     """Return a function that makes models of rows with every field in the order of the model.
 
     It does what `new_row(model, {name: convert(value), ...}, {})` does for each row.
     """
-    namespace: dict[str, Any] = {"new": model.__new__, "model": model}
     fields: list[Any] = model._meta.sorted_fields
-    columns, values = _columns_and_values(fields, namespace)
+    columns, values, namespace = _columns_and_values(fields)
     items = [f"{field.name!r}: {value}" for field, value in zip(fields, values, strict=True)]
-    make: Callable[[Iterable[tuple[Any, ...]]], Iterator[Any]] = _generated(
+    return _generated(
         f"""
 def generated(rows):
     for ({columns}) in rows:
@@ -39,20 +33,15 @@ def generated(rows):
         {FILL_ROW.format(values=f"{{{', '.join(items)}}}")}
         yield row
 """,
-        namespace,
+        namespace | {"new": model.__new__, "model": model},
     )
-    return make
 
 
 @cache
-def tuple_maker(
-    model: type[BaseModel], names: tuple[str, ...]
-) -> Callable[[Iterable[tuple[Any, ...]]], Iterator[tuple[Any, ...]]]:
+def tuple_maker(model: type[BaseModel], names: tuple[str, ...]) -> Maker:
     """Return a function that makes tuples of rows with these fields."""
-    namespace: dict[str, Any] = {}
-    fields = [model._meta.fields[name] for name in names]
-    columns, values = _columns_and_values(fields, namespace)
-    make: Callable[[Iterable[tuple[Any, ...]]], Iterator[tuple[Any, ...]]] = _generated(
+    columns, values, namespace = _columns_and_values([model._meta.fields[name] for name in names])
+    return _generated(
         f"""
 def generated(rows):
     for ({columns}) in rows:
@@ -60,12 +49,11 @@ def generated(rows):
 """,
         namespace,
     )
-    return make
 
 
-def _columns_and_values(fields: list[Any], namespace: dict[str, Any]) -> tuple[str, list[str]]:
-    """Return code that names the columns of a row, and code for the value of each field."""
-    values = []
+def _columns_and_values(fields: list[Any]) -> tuple[str, list[str], dict[str, Any]]:
+    """Return code for the columns of a row and for the value of each field, and what it uses."""
+    values, namespace = [], {}
     for number, field in enumerate(fields):
         value = f"c{number}"
         convert = getattr(field, "from_driver", field.python_value)
@@ -75,4 +63,10 @@ def _columns_and_values(fields: list[Any], namespace: dict[str, Any]) -> tuple[s
             if field.null:
                 value = f"None if c{number} is None else {value}"
         values.append(value)
-    return "".join(f"c{number}, " for number in range(len(fields))), values
+    return "".join(f"c{number}, " for number in range(len(fields))), values, namespace
+
+
+def _generated(code: str, namespace: dict[str, Any]) -> Maker:
+    exec(code, namespace)  # noqa: S102  (names of fields and numbers, nothing from outside)
+    generated: Maker = namespace["generated"]
+    return generated

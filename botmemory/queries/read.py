@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import operator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from itertools import islice
@@ -17,13 +18,16 @@ from ..database import db
 from ..errors import BotMemoryError, StorageError, ValidationError, show
 from ..fields import UtcDateTimeField
 from ..models import BaseModel, clean_field
-from .codegen import maker, tuple_maker
+from .codegen import Maker, maker, tuple_maker
 from .compiled import Compiled, Param, compiled
 from .write import key_of
 
 Row = TypeVar("Row", bound=BaseModel)
 
 ROWS_PER_READ = 500
+
+# filters that are not an equality with the field of their name
+_RANGE = {"start_date": ("timestamp", operator.ge), "end_date": ("timestamp", operator.le)}
 
 
 def checked_limit(limit: int | None) -> int | None:
@@ -83,19 +87,11 @@ def conditions(
     model: type[BaseModel], names: Iterable[str], values: Mapping[str, Any] | None = None
 ) -> list[Any]:
     """Return the conditions of filters, with parameters where there are no `values`."""
-    fields = model._meta.fields
-
-    def operand(name: str, field: Any) -> Any:
-        return Param(name, field) if values is None else values[name]
-
     expressions = []
     for name in names:
-        if name == "start_date":
-            expressions.append(fields["timestamp"] >= operand(name, fields["timestamp"]))
-        elif name == "end_date":
-            expressions.append(fields["timestamp"] <= operand(name, fields["timestamp"]))
-        else:
-            expressions.append(fields[name] == operand(name, fields[name]))
+        column, compare = _RANGE.get(name, (name, operator.eq))
+        field = model._meta.fields[column]
+        expressions.append(compare(field, Param(name, field) if values is None else values[name]))
     return expressions
 
 
@@ -155,24 +151,19 @@ def _translated_errors() -> Iterator[None]:
         ) from error
 
 
-@compiled
-def _by_key(model: type[BaseModel]) -> Any:
-    key = key_of(model)
-    return model.select().where(key == Param("id", key))
-
-
 def get_by_id(model: type[Row], id: object) -> Row | None:
-    rows = fetch_all(model, _by_key(model), {"id": clean_field(key_of(model), id)})
-    return rows[0] if rows else None
+    key = key_of(model)
+    return find(model, {key.name: clean_field(key, id)})
 
 
 @compiled
 def _find(model: type[BaseModel], names: tuple[str, ...]) -> Any:
-    return _select(model, conditions(model, names)).limit(1)
+    fields = [model._meta.fields[name] for name in names]
+    return model.select().where(*(field == Param(field.name, field) for field in fields))
 
 
 def find(model: type[Row], values: dict[str, Any]) -> Row | None:
-    """Return the first row with these values."""
+    """Return the row with these values of a key or of another unique index."""
     rows = fetch_all(model, _find(model, tuple(values)), values)
     return rows[0] if rows else None
 
@@ -256,7 +247,7 @@ def _stream_pages(
     model: type[BaseModel],
     values: dict[str, Any],
     columns: tuple[str, ...],
-    make: Callable[[Iterable[tuple[Any, ...]]], Iterator[Any]],
+    make: Maker,
 ) -> Iterator[Any]:
     position: dict[str, Any] = {}
     while True:

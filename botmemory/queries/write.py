@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache, partial
 from itertools import islice
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, TypeVar, TypeVarTuple
 
 import peewee
 from peewee import SQL
@@ -13,16 +13,11 @@ from peewee import SQL
 from .._arguments import suggestion
 from ..backends.peewee_internals import ROW_ATTRIBUTES, assigned_names, new_row, values_of
 from ..database import db, session_scope
-from ..errors import (
-    DuplicateError,
-    NotFoundError,
-    ValidationError,
-    show,
-)
+from ..errors import DuplicateError, NotFoundError, ValidationError, show
 from ..models import BaseModel, clean_field
 from .compiled import Param, compiled
 
-P = ParamSpec("P")
+Args = TypeVarTuple("Args")
 R = TypeVar("R")
 Row = TypeVar("Row", bound=BaseModel)
 
@@ -45,6 +40,8 @@ def prepare(model: type[Row], values: Mapping[str, Any]) -> dict[str, Any]:
         value = get(name)
         if value is not None:
             row[name] = clean(value)
+        elif default is None:
+            row[name] = None
         elif default is not _autoincrement:
             row[name] = default()
     return row
@@ -60,14 +57,10 @@ def _autoincrement() -> None:
     """Mark a field whose value the database assigns."""
 
 
-def _none() -> None:
-    return None
-
-
 @cache
 def _converters(
     model: type[BaseModel],
-) -> list[tuple[str, Callable[[Any], Any], Callable[[], Any]]]:
+) -> list[tuple[str, Callable[[Any], Any], Callable[[], Any] | None]]:
     """Return the name of each field, the function that validates a value, and the default."""
     converters = []
     fields: list[Any] = model._meta.sorted_fields
@@ -80,7 +73,7 @@ def _converters(
         elif field.auto_increment:
             default = _autoincrement
         else:
-            default = _none if field.null else partial(_clean, field, None)  # which raises
+            default = None if field.null else partial(_clean, field, None)  # which raises
         clean = field.clean if has_clean else partial(_clean, field)
         converters.append((field.name, clean, default))
     return converters
@@ -112,7 +105,7 @@ def refuse_unknown_field(model: type[BaseModel], key: object, value: object) -> 
     )
 
 
-def require(model: type[Row], row: Row) -> None:
+def _require_row(model: type[BaseModel], row: BaseModel) -> None:
     """Raise `ValidationError` for a value that is not a row of this model."""
     if not isinstance(row, model):
         name = model.__name__
@@ -199,8 +192,8 @@ def _to_model(model: type[Row], values: dict[str, Any]) -> Row:
 def insert_many(
     model: type[Row],
     rows: Iterable[Mapping[str, Any]],
-    prepare_row: Callable[[Mapping[str, Any]], dict[str, Any]],
-    insert_row: Callable[[dict[str, Any]], object],
+    prepare_row: Callable[[type[Row], Mapping[str, Any]], dict[str, Any]],
+    insert_row: Callable[[type[Row], dict[str, Any]], object],
 ) -> int:
     """Insert rows in one transaction, all or none, and return their number.
 
@@ -213,7 +206,7 @@ def insert_many(
         try:
             if type(row) is not dict and not isinstance(row, Mapping):  # the first is faster
                 raise ValidationError(f"{show(row)} is not a mapping of field names")
-            return prepare_row(row)
+            return prepare_row(model, row)
         except ValidationError as error:
             _add_index(error, index)
             raise
@@ -227,7 +220,7 @@ def insert_many(
                 for index, row in chunk:
                     values = prepare_indexed(index, row)
                     try:
-                        insert_row(values)
+                        insert_row(model, values)
                     except (ValidationError, DuplicateError) as error:
                         _add_index(error, index)
                         raise
@@ -287,8 +280,9 @@ def _add_index(error: ValidationError | DuplicateError, index: int) -> None:
     error.args = (f"rows[{index}]: {error}",)
 
 
-def update(row: Row, changes: Mapping[str, Any]) -> None:
+def update(base: type[BaseModel], row: Row, changes: Mapping[str, Any]) -> Row:
     """Write the changes and the fields assigned on `row` since it was loaded, and no others."""
+    _require_row(base, row)
     model = type(row)
     key = key_of(model).name
     for name in vars(row).keys() - ROW_ATTRIBUTES:
@@ -312,10 +306,12 @@ def update(row: Row, changes: Mapping[str, Any]) -> None:
     for name, value in cleaned.items():
         setattr(row, name, value)
     assigned_names(row).clear()
+    return row
 
 
-def delete(row: BaseModel) -> None:
+def delete(base: type[BaseModel], row: BaseModel) -> None:
     """Delete one row, or raise `NotFoundError`."""
+    _require_row(base, row)
     model = type(row)
     if not model.delete().where(key_of(model) == row.get_id()).execute():
         raise _not_found(row)
@@ -327,13 +323,7 @@ def _not_found(row: BaseModel) -> NotFoundError:
     )
 
 
-def _write(
-    model: type[BaseModel],
-    may_fail: bool,
-    write: Callable[P, R],
-    *args: P.args,
-    **kwargs: P.kwargs,
-) -> R:
+def _write(model: type[BaseModel], may_fail: bool, write: Callable[[*Args], R], *args: *Args) -> R:
     """Write, and raise a violated constraint as `ValidationError` or `DuplicateError`.
 
     Where it `may_fail`, it is rolled back alone, not with its transaction. That costs a savepoint
@@ -341,9 +331,9 @@ def _write(
     """
     try:
         if not may_fail:
-            return write(*args, **kwargs)
+            return write(*args)
         with db.current().statement():
-            return write(*args, **kwargs)
+            return write(*args)
     except (peewee.IntegrityError, peewee.DataError) as error:
         raise constraint_error(model, error) from error
 

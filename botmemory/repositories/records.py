@@ -50,8 +50,7 @@ def create(model: type[Row], /, **values: Any) -> Row:
         DatabaseBusyError: Another writer held the database for longer than `busy_timeout`.
         StorageError: The database cannot be written.
     """
-    _require_model(model)
-    return _insert(model, write.prepare(model, values))
+    return _insert(model, write.prepare(_checked(model), values))
 
 
 @checked_call
@@ -74,13 +73,7 @@ def create_many(model: type[BaseModel], rows: Iterable[Mapping[str, Any]]) -> in
         DatabaseBusyError: As for `create`.
         StorageError: As for `create`.
     """
-    _require_model(model)
-    return write.insert_many(
-        model,
-        rows,
-        lambda values: write.prepare(model, values),
-        lambda values: _insert(model, values),
-    )
+    return write.insert_many(_checked(model), rows, write.prepare, _insert)
 
 
 @checked_call
@@ -90,8 +83,7 @@ def get_by_id(model: type[Row], id: Any) -> Row | None:
     Raises:
         ValidationError: The key is invalid.
     """
-    _require_model(model)
-    return read.get_by_id(model, id)
+    return read.get_by_id(_checked(model), id)
 
 
 @checked_call
@@ -105,8 +97,7 @@ def get_all(
         limit: The maximum number of rows; None for all.
         strategy: Only the rows of this strategy; None for every strategy.
     """
-    _require_model(model)
-    return read.newest_first(model, read.filters(model, strategy=strategy), limit)
+    return read.newest_first(model, read.filters(_checked(model), strategy=strategy), limit)
 
 
 @checked_call
@@ -121,8 +112,7 @@ def get_by_symbol(
         limit: The maximum number of rows; None for all.
         strategy: Only the rows of this strategy; None for every strategy.
     """
-    _require_model(model)
-    filters = read.filters(model, write.required("symbol", symbol), strategy)
+    filters = read.filters(_checked(model), write.required("symbol", symbol), strategy)
     return read.newest_first(model, filters, limit)
 
 
@@ -142,8 +132,7 @@ def get_latest(
         limit: The maximum number of rows; None for all.
         strategy: Only the rows of this strategy; None for every strategy.
     """
-    _require_model(model)
-    return read.newest_first(model, read.filters(model, symbol, strategy), limit)
+    return read.newest_first(model, read.filters(_checked(model), symbol, strategy), limit)
 
 
 @checked_call
@@ -167,7 +156,7 @@ def get_by_date_range(
     Raises:
         ValidationError: `end_date` is before `start_date`, or the model has no `timestamp`.
     """
-    _require_model(model)
+    _checked(model)
     write.required("start_date", start_date)
     write.required("end_date", end_date)
     filters = read.filters(model, symbol, strategy, start_date, end_date)
@@ -196,8 +185,8 @@ def iterate(
         ValidationError: An argument is invalid. It is raised by the call, not by the loop.
         StorageError: The database cannot be read.
     """
-    _require_model(model)
-    return read.stream(model, read.filters(model, symbol, strategy, start_date, end_date))
+    filters = read.filters(_checked(model), symbol, strategy, start_date, end_date)
+    return read.stream(model, filters)
 
 
 @checked_call
@@ -209,8 +198,7 @@ def count(model: type[BaseModel], symbol: str | None = None, *, strategy: str | 
         symbol: Only the rows of this symbol; None for every symbol.
         strategy: Only the rows of this strategy; None for every strategy.
     """
-    _require_model(model)
-    return read.count(model, read.filters(model, symbol, strategy))
+    return read.count(model, read.filters(_checked(model), symbol, strategy))
 
 
 @checked_call
@@ -228,9 +216,7 @@ def update(row: Row, /, **changes: Any) -> Row:
         NotFoundError: The row is not in the database.
         DuplicateError: Another row has the same unique value.
     """
-    write.require(BaseModel, row)
-    write.update(row, changes)
-    return row
+    return write.update(BaseModel, row, changes)
 
 
 @checked_call
@@ -240,8 +226,7 @@ def delete(row: BaseModel) -> None:
     Raises:
         NotFoundError: The row is not in the database.
     """
-    write.require(BaseModel, row)
-    write.delete(row)
+    write.delete(BaseModel, row)
 
 
 def _insert(model: type[Row], values: dict[str, Any]) -> Row:
@@ -257,8 +242,8 @@ def _insert(model: type[Row], values: dict[str, Any]) -> Row:
     raise DuplicateError(f"{model.__name__} {key_value} already exists", id=key_value)
 
 
-def _require_model(model: type[BaseModel]) -> None:
-    """Raise `ValidationError` for anything but a model with a primary key of one field."""
+def _checked(model: type[Row]) -> type[Row]:
+    """Return a model with a primary key of one field; raise `ValidationError` for anything else."""
     if not isinstance(model, type) or not issubclass(model, BaseModel) or model is BaseModel:
         raise ValidationError(
             f"model: {show(model)} is not a model; pass a class on botmemory's BaseModel",
@@ -268,3 +253,4 @@ def _require_model(model: type[BaseModel]) -> None:
         raise ValidationError(
             f"model: {model.__name__} has no primary key of one field", field="model"
         )
+    return model

@@ -5,14 +5,14 @@ Times are in UTC. Lists are newest first: by timestamp, then by id.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any, Required, SupportsFloat, TypedDict, Unpack
 
 from .._arguments import checked_call
 from .._values import checked_key, plain_json, to_finite
 from ..database import db
-from ..models import Signal
+from ..models import Signal, clean_field
 from ..queries import read, write
 
 __all__ = [
@@ -78,17 +78,8 @@ def create(
         DatabaseBusyError: Another writer held the database for longer than `busy_timeout`.
         StorageError: The database cannot be written.
     """
-    return _insert(
-        _prepare(
-            {
-                "symbol": symbol,
-                "signal_value": signal_value,
-                "signal_metadata": signal_metadata,
-                "timestamp": timestamp,
-                "strategy": strategy,
-            }
-        )
-    )
+    # every argument is a field
+    return write.insert_autoincrement(Signal, write.prepare(Signal, locals()))
 
 
 @checked_call
@@ -109,7 +100,7 @@ def create_many(rows: Iterable[NewSignal]) -> int:
         DatabaseBusyError: As for `create`.
         StorageError: As for `create`.
     """
-    return write.insert_many(Signal, rows, _prepare, _insert)
+    return write.insert_many(Signal, rows, write.prepare, write.insert_autoincrement)
 
 
 @checked_call
@@ -204,7 +195,7 @@ def get_by_signal_value(
         strategy: Only the signals of this strategy; None for every strategy.
     """
     filters = read.filters(Signal, symbol, strategy)
-    filters["signal_value"] = _clean_value(write.required("signal_value", signal_value))
+    filters["signal_value"] = clean_field(Signal.signal_value, signal_value)
     return read.newest_first(Signal, filters, limit)
 
 
@@ -282,7 +273,7 @@ def get_signal_count(
     """
     filters = read.filters(Signal, symbol, strategy)
     if signal_value is not None:
-        filters["signal_value"] = _clean_value(signal_value)
+        filters["signal_value"] = clean_field(Signal.signal_value, signal_value)
     return read.count(Signal, filters)
 
 
@@ -300,9 +291,7 @@ def update(signal: Signal, **changes: Unpack[SignalChanges]) -> Signal:
         ValidationError: A value is invalid, or there is no such field.
         NotFoundError: The signal is not in the database.
     """
-    write.require(Signal, signal)
-    write.update(signal, changes)
-    return signal
+    return write.update(Signal, signal, changes)
 
 
 @checked_call
@@ -312,22 +301,7 @@ def delete(signal: Signal) -> None:
     Raises:
         NotFoundError: The signal is not in the database.
     """
-    write.require(Signal, signal)
-    write.delete(signal)
-
-
-def _prepare(values: Mapping[str, Any]) -> dict[str, Any]:
-    return write.prepare(Signal, values)
-
-
-def _insert(values: dict[str, Any]) -> Signal:
-    return write.insert_autoincrement(Signal, values)
-
-
-def _clean_value(signal_value: int) -> int:
-    field: Any = Signal.signal_value
-    value: int = field.clean(signal_value)
-    return value
+    write.delete(Signal, signal)
 
 
 def _finite_or_none(name: str, value: Any) -> float | None:

@@ -117,26 +117,7 @@ def create(
         DatabaseBusyError: Another writer held the database for longer than `busy_timeout`.
         StorageError: The database cannot be written.
     """
-    return _insert(
-        _prepare(
-            {
-                "symbol": symbol,
-                "side": side,
-                "price": price,
-                "quantity": quantity,
-                "pnl": pnl,
-                "timestamp": timestamp,
-                "id": id,
-                "signal": signal,
-                "strategy": strategy,
-                "fee": fee,
-                "fee_currency": fee_currency,
-                "exchange": exchange,
-                "exchange_trade_id": exchange_trade_id,
-                "trade_metadata": trade_metadata,
-            }
-        )
-    )
+    return _insert(Trade, _prepare(Trade, locals()))  # every argument is a field
 
 
 @checked_call
@@ -195,24 +176,7 @@ def get_or_create(
         StorageError: As for `create`.
     """
     write.required("exchange_trade_id", exchange_trade_id)
-    values = _prepare(
-        {
-            "symbol": symbol,
-            "side": side,
-            "price": price,
-            "quantity": quantity,
-            "pnl": pnl,
-            "timestamp": timestamp,
-            "id": id,
-            "signal": signal,
-            "strategy": strategy,
-            "fee": fee,
-            "fee_currency": fee_currency,
-            "exchange": exchange,
-            "exchange_trade_id": exchange_trade_id,
-            "trade_metadata": trade_metadata,
-        }
-    )
+    values = _prepare(Trade, locals())  # every argument is a field
     trade = write.insert_if_new(Trade, values)
     if trade is not None:
         return trade, True
@@ -363,9 +327,7 @@ def update(trade: Trade, **changes: Unpack[TradeChanges]) -> Trade:
         NotFoundError: The trade is not in the database.
         DuplicateError: Another trade has the same exchange id.
     """
-    write.require(Trade, trade)
-    write.update(trade, changes)
-    return trade
+    return write.update(Trade, trade, changes)
 
 
 @checked_call
@@ -375,12 +337,11 @@ def delete(trade: Trade) -> None:
     Raises:
         NotFoundError: The trade is not in the database.
     """
-    write.require(Trade, trade)
-    write.delete(trade)
+    write.delete(Trade, trade)
 
 
-def _prepare(values: Mapping[str, Any]) -> dict[str, Any]:
-    row = write.prepare(Trade, values)
+def _prepare(model: type[Trade], values: Mapping[str, Any]) -> dict[str, Any]:
+    row = write.prepare(model, values)
     if row["exchange_trade_id"] is not None and row["exchange"] is None:
         raise ValidationError(
             "exchange: an exchange_trade_id needs the exchange it comes from", field="exchange"
@@ -388,8 +349,8 @@ def _prepare(values: Mapping[str, Any]) -> dict[str, Any]:
     return row
 
 
-def _insert(values: dict[str, Any]) -> Trade:
-    trade = write.insert_if_new(Trade, values)
+def _insert(model: type[Trade], values: dict[str, Any]) -> Trade:
+    trade = write.insert_if_new(model, values)
     if trade is None:
         raise _duplicate_error(values)
     return trade
