@@ -48,30 +48,39 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def _is_label(column: str, max_length: int) -> str:
-    return f"length({column}) BETWEEN 1 AND {max_length} AND {column} = trim({column})"
+def _check(field: Any) -> str:
+    """Return the condition of a column on every database, or ""."""
+    column = field.name
+    if isinstance(field, LabelField):
+        check = f"length({column}) BETWEEN 1 AND {field.max_length} AND {column} = trim({column})"
+        if column == "exchange_trade_id":
+            check += f" AND ({column} IS NULL OR exchange IS NOT NULL)"
+        return check
+    if isinstance(field, DoubleField):
+        if field.positive:
+            return f"{column} > 0 AND {column} <= {MAX_DOUBLE}"
+        return f"{column} BETWEEN -{MAX_DOUBLE} AND {MAX_DOUBLE}"
+    if isinstance(field, (ChoiceField, SideField)):
+        return f"{column} IN {tuple(value for value, _ in field.choices)}"
+    return ""
 
 
-def _is_finite(column: str) -> str:
-    return f"{column} BETWEEN -{MAX_DOUBLE} AND {MAX_DOUBLE}"
-
-
-def _is_positive(column: str) -> str:
-    return f"{column} > 0 AND {column} <= {MAX_DOUBLE}"
-
-
-def _is_timestamp(column: str) -> str:
-    # strftime() turns a day that does not exist, such as 31 February, into another one
-    return (
-        f"length({column}) = 32 AND "
-        f"substr({column}, 20) GLOB '.[0-9][0-9][0-9][0-9][0-9][0-9]+00:00' AND "
-        f"strftime('%Y-%m-%d %H:%M:%S', substr({column}, 1, 19), '+0 days') "
-        f"IS substr({column}, 1, 19)"
-    )
-
-
-def _checks(table: str, conditions: dict[str, str]) -> list[Any]:
-    return [Check(sql, name=f"{table}_{column}_check") for column, sql in conditions.items()]
+def _sqlite_check(field: Any) -> str:
+    """Return the condition of a column that PostgreSQL's type enforces by itself, or ""."""
+    column = field.name
+    if isinstance(field, IdField):
+        return f"length({column}) = 32 AND {column} NOT GLOB '*[^0-9a-f]*'"
+    if isinstance(field, UtcDateTimeField):
+        # strftime() turns a day that does not exist, such as 31 February, into another one
+        return (
+            f"length({column}) = 32 AND "
+            f"substr({column}, 20) GLOB '.[0-9][0-9][0-9][0-9][0-9][0-9]+00:00' AND "
+            f"strftime('%Y-%m-%d %H:%M:%S', substr({column}, 1, 19), '+0 days') "
+            f"IS substr({column}, 1, 19)"
+        )
+    if isinstance(field, MetadataField):
+        return f"{column} IS NULL OR json_valid({column})"
+    return ""
 
 
 class BaseModel(peewee.Model):
@@ -191,24 +200,6 @@ class Signal(BaseModel):
     def __str__(self) -> str:
         return f"{self.signal_value} {self.symbol} on {self.timestamp}"
 
-    class Meta:
-        constraints = _checks(
-            "signal",
-            {
-                "symbol": _is_label("symbol", 64),
-                "signal_value": "signal_value IN (1, -1, 0)",
-                "strategy": _is_label("strategy", 64),
-            },
-        )
-        # the column types of PostgreSQL enforce these by themselves
-        sqlite_constraints = _checks(
-            "signal",
-            {
-                "timestamp": _is_timestamp("timestamp"),
-                "signal_metadata": "signal_metadata IS NULL OR json_valid(signal_metadata)",
-            },
-        )
-
 
 class Trade(BaseModel):
     """A trade: one fill of an order.
@@ -254,38 +245,14 @@ class Trade(BaseModel):
     def __str__(self) -> str:
         return f"{self.side} {self.quantity} {self.symbol} at {self.price} on {self.timestamp}"
 
-    class Meta:
-        constraints = _checks(
-            "trade",
-            {
-                "symbol": _is_label("symbol", 64),
-                "side": "side IN ('buy', 'sell')",
-                "price": _is_positive("price"),
-                "quantity": _is_positive("quantity"),
-                "pnl": _is_finite("pnl"),
-                "strategy": _is_label("strategy", 64),
-                "fee": _is_finite("fee"),
-                "fee_currency": _is_label("fee_currency", 20),
-                "exchange": _is_label("exchange", 32),
-                "exchange_trade_id": (
-                    f"{_is_label('exchange_trade_id', 128)} "
-                    "AND (exchange_trade_id IS NULL OR exchange IS NOT NULL)"
-                ),
-            },
-        )
-        sqlite_constraints = _checks(
-            "trade",
-            {
-                "id": "length(id) = 32 AND id NOT GLOB '*[^0-9a-f]*'",
-                "timestamp": _is_timestamp("timestamp"),
-                "trade_metadata": "trade_metadata IS NULL OR json_valid(trade_metadata)",
-            },
-        )
 
-
-# Each index serves a query of the repositories and has its rows in the order of the result.
 for _model in (Signal, Trade):
     _table = _model._meta.table_name
+    for _option, _condition in (("constraints", _check), ("sqlite_constraints", _sqlite_check)):
+        _checks = {field.name: _condition(field) for field in _model._meta.sorted_fields}
+        _named = [Check(sql, f"{_table}_{column}_check") for column, sql in _checks.items() if sql]
+        setattr(_model._meta, _option, _named)
+    # each index serves a query of the repositories and has its rows in the order of the result
     _time_order = (_model.timestamp, _model.id)
     _model.add_index(*_time_order, name=f"{_table}_timestamp")
     # a covering index for the total PnL of a symbol
