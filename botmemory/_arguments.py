@@ -8,8 +8,6 @@ from typing import ParamSpec, TypeVar
 
 from .errors import BotMemoryError, ValidationError, show
 
-__all__ = ["checked_call", "from_caller", "is_from_caller", "suggestion"]
-
 P = ParamSpec("P")
 R = TypeVar("R")
 

@@ -15,19 +15,6 @@ from typing import Any, NoReturn
 
 from .errors import ValidationError, show
 
-__all__ = [
-    "checked_key",
-    "flatten",
-    "plain_json",
-    "plain_text",
-    "refuse",
-    "to_finite",
-    "to_float",
-    "to_json",
-    "to_text",
-    "to_utc",
-]
-
 MAX_METADATA_DEPTH = 64
 INT_LIMIT = 10**4300  # Python parses no longer integers by default, so not from JSON either
 

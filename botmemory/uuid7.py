@@ -15,8 +15,6 @@ from collections.abc import Iterator
 from itertools import accumulate, count
 from typing import Any
 
-__all__ = ["uuid7", "uuid_of"]
-
 _COUNTER_BITS, _RANDOM_BITS = 40, 22  # 62 in all, which is what the RFC leaves after the variant
 _COUNTER, _RANDOM = 2**_COUNTER_BITS - 1, 2**_RANDOM_BITS - 1
 _256_numbers = struct.Struct("256I")

@@ -14,8 +14,6 @@ import peewee
 
 from ..database import db
 
-__all__ = ["Compiled", "Param", "compiled"]
-
 P = ParamSpec("P")
 
 

@@ -10,8 +10,6 @@ import peewee
 
 from ..backends.base import Backend
 
-__all__ = ["checks", "drift"]
-
 _Description = dict[str, dict[str, str]]  # by kind (column, check, index, ...) and name
 
 
@@ -24,11 +22,11 @@ def drift(database: Backend, models: Sequence[type[peewee.Model]]) -> list[str]:
     Returns:
         One line for each difference.
     """
-    existing = {model: _describe(database, _table(model)) for model in models}
+    existing = {model: _describe(database, model._meta.table_name) for model in models}
     declared = _declared(database, models)
     differences = []
     for model in models:
-        table = _table(model)
+        table = model._meta.table_name
         if not existing[model]["column"]:
             differences.append(f"the table {table} is missing")
             continue
@@ -50,10 +48,6 @@ def checks(model: type[peewee.Model], database: Backend) -> dict[str, str]:
             if match is not None:  # a model may have other constraints too
                 conditions[match[1] or match[2]] = match[2]
     return conditions
-
-
-def _table(model: type[peewee.Model]) -> str:
-    return str(model._meta.table_name)
 
 
 def _differences(
@@ -79,7 +73,9 @@ def _declared(
             manager.create_table(safe=False, temporary=scratch is database)
             manager.create_indexes(safe=False)
         schema = scratch.temporary_schema()
-        descriptions = {model: _describe(scratch, _table(model), schema) for model in models}
+        descriptions = {
+            model: _describe(scratch, model._meta.table_name, schema) for model in models
+        }
         if scratch is not database:  # not on a server, which rewrites the text of a CHECK
             for model, description in descriptions.items():
                 description["check"] |= checks(model, scratch)

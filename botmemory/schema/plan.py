@@ -12,9 +12,7 @@ from peewee import SQL, Table, fn
 from ..backends.base import Backend
 from ..errors import SchemaError
 from .runner import SafeRunner, translate_migration_errors
-from .versions import last_applied, pending, runners, status
-
-__all__ = ["losses", "plan"]
+from .versions import last_applied, pending, runners, status, user_tables
 
 # statements of the transactions around a migration, and queries
 _NOT_IN_PLAN = ("BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE", "SELECT", "PRAGMA", "SHOW")
@@ -141,12 +139,9 @@ def _record_statements(database: Backend, history: str) -> Iterator[list[str]]:
 
 def _columns(database: Backend) -> dict[str, list[str]]:
     """Return the columns of every table except the history tables."""
-    histories = {runner.table_name for runner in runners(database)}
-    tables = [name for name in database.get_tables() if name not in histories]
     return {
         table: [column.name for column in database.get_columns(table)]
-        for table in tables
-        if not table.startswith("sqlite_")
+        for table in user_tables(database)
     }
 
 

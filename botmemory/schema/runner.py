@@ -23,16 +23,6 @@ from ..backends.sqlite.errors import translate_errors, translated
 from ..config import Config, absolute_path
 from ..errors import BotMemoryError, DatabaseBusyError, SchemaError, StorageError
 
-__all__ = [
-    "Folder",
-    "SafeRunner",
-    "Step",
-    "checked_steps",
-    "folders",
-    "translate_migration_errors",
-    "utc_now",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class Folder:
@@ -110,6 +100,7 @@ class SafeRunner(Runner):  # type: ignore[misc]
                 table_name = folder.history
 
         self.History = History
+        self.fields = History._meta.sorted_fields
 
     def migrations(self) -> list[Migration]:
         # Peewee treats a folder that cannot be listed as an empty one
@@ -125,7 +116,7 @@ class SafeRunner(Runner):  # type: ignore[misc]
     def records(self) -> dict[str, dict[str, Any]]:
         """Return the rows of the history by the names of their migrations."""
         columns = self._columns()
-        fields = [field for field in self._fields() if field.column_name in columns]
+        fields = [field for field in self.fields if field.column_name in columns]
         rows = self.History.select(*fields).dicts() if fields else []
         return {row["name"]: {"checksum": None, "version": None, **row} for row in rows}
 
@@ -137,14 +128,11 @@ class SafeRunner(Runner):  # type: ignore[misc]
             return set()
         return {column.name for column in self.database.get_columns(self.table_name)}
 
-    def _fields(self) -> list[Any]:
-        return list(self.History._meta.sorted_fields)
-
     def complete_history(self) -> None:
         """Create the history table, or add the columns that one made by `pwmigrate` lacks."""
         self.History.create_table()
         columns = self._columns()
-        for field in self._fields():
+        for field in self.fields:
             if field.column_name not in columns:
                 self.migrator.migrate(
                     self.migrator.add_column(self.table_name, field.column_name, field)
@@ -170,11 +158,15 @@ class SafeRunner(Runner):  # type: ignore[misc]
                 # another process may have run it before this one got the lock
                 if (name in self.applied()) == (direction == "up"):
                     return
-                orphans = self._orphans()
+                orphans = Counter(self.database.orphans())
                 super()._run(name, module, direction, fake=fake)
                 if direction == "up":
                     self.stamp(name)
-                self._refuse_new_orphans(orphans)
+                for (table, parent), count in (Counter(self.database.orphans()) - orphans).items():
+                    raise MigrationError(
+                        f"it leaves {count} rows of '{table}' that refer to missing rows of "
+                        f"'{parent}'"
+                    )
         except (DatabaseBusyError, StorageError):
             raise
         except Exception as error:  # a migration may raise anything
@@ -189,15 +181,6 @@ class SafeRunner(Runner):  # type: ignore[misc]
                 f"{self.database.config.label}: the migration {name} failed {outcome}: "
                 f"{kind}{cause}"
             ) from error
-
-    def _refuse_new_orphans(self, before: Counter[tuple[str, str]]) -> None:
-        for (table, parent), count in (self._orphans() - before).items():
-            raise MigrationError(
-                f"it leaves {count} rows of '{table}' that refer to missing rows of '{parent}'"
-            )
-
-    def _orphans(self) -> Counter[tuple[str, str]]:
-        return Counter(self.database.orphans())
 
 
 def checked_steps(runner: SafeRunner) -> list[Step]:

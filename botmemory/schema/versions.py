@@ -10,8 +10,6 @@ from ..backends.base import Backend
 from ..errors import SchemaError
 from .runner import SafeRunner, Step, checked_steps, folders, translate_migration_errors
 
-__all__ = ["down", "require_current", "stamp", "status", "up"]
-
 SCRIPT = "python -m botmemory.migration_runner"
 
 
@@ -176,6 +174,13 @@ def runners(database: Backend) -> list[SafeRunner]:
     return [SafeRunner(database, folder) for folder in folders(database.config)]
 
 
+def user_tables(database: Backend) -> list[str]:
+    """Return the names of the tables without SQLite's own and the histories."""
+    histories = {runner.table_name for runner in runners(database)}
+    names = [name for name in database.get_tables() if not name.startswith("sqlite_")]
+    return [name for name in names if name not in histories]
+
+
 def _steps(runner: SafeRunner) -> list[Step]:
     # tables before the history: another process may create both between the two queries
     tables = {"signal", "trade"}.intersection(runner.database.get_tables())
@@ -202,8 +207,7 @@ def _back_up(database: Backend, migration: str) -> None:
     """Copy a file that has tables before a migration changes it."""
     if not database.config.backup_before_migrate:
         return
-    histories = {runner.table_name for runner in runners(database)}
-    if {*database.get_tables()} - histories - {"sqlite_sequence"}:
+    if user_tables(database):
         database.back_up(re.sub(r"\D.*", "", migration))
 
 
