@@ -78,8 +78,14 @@ def create(
         DatabaseBusyError: Another writer held the database for longer than `busy_timeout`.
         StorageError: The database cannot be written.
     """
-    # every argument is a field
-    return write.insert_autoincrement(Signal, write.prepare(Signal, locals()))
+    values = {
+        "symbol": symbol,
+        "signal_value": signal_value,
+        "signal_metadata": signal_metadata,
+        "timestamp": timestamp,
+        "strategy": strategy,
+    }
+    return write.insert_autoincrement(Signal, write.prepare(Signal, values))
 
 
 @checked_call

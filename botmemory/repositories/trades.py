@@ -117,7 +117,23 @@ def create(
         DatabaseBusyError: Another writer held the database for longer than `busy_timeout`.
         StorageError: The database cannot be written.
     """
-    return _insert(Trade, _prepare(Trade, locals()))  # every argument is a field
+    values = {
+        "symbol": symbol,
+        "side": side,
+        "price": price,
+        "quantity": quantity,
+        "pnl": pnl,
+        "timestamp": timestamp,
+        "id": id,
+        "signal": signal,
+        "strategy": strategy,
+        "fee": fee,
+        "fee_currency": fee_currency,
+        "exchange": exchange,
+        "exchange_trade_id": exchange_trade_id,
+        "trade_metadata": trade_metadata,
+    }
+    return _insert(Trade, _prepare(Trade, values))
 
 
 @checked_call
@@ -176,7 +192,25 @@ def get_or_create(
         StorageError: As for `create`.
     """
     write.required("exchange_trade_id", exchange_trade_id)
-    values = _prepare(Trade, locals())  # every argument is a field
+    values = _prepare(
+        Trade,
+        {
+            "symbol": symbol,
+            "side": side,
+            "price": price,
+            "quantity": quantity,
+            "pnl": pnl,
+            "timestamp": timestamp,
+            "id": id,
+            "signal": signal,
+            "strategy": strategy,
+            "fee": fee,
+            "fee_currency": fee_currency,
+            "exchange": exchange,
+            "exchange_trade_id": exchange_trade_id,
+            "trade_metadata": trade_metadata,
+        },
+    )
     trade = write.insert_if_new(Trade, values)
     if trade is not None:
         return trade, True
