@@ -173,29 +173,26 @@ def _check(database: Backend, arguments: argparse.Namespace) -> Result:
             f"{database.config.label}: comparing tables with models needs temporary tables, which "
             "are not allowed here; use a role that may create them"
         )
-    custom = _models(arguments.models) if arguments.models else []
+    custom = models_of(arguments.models) if arguments.models else []
     differences = drift(database, [Signal, Trade, *custom])
     return int(bool(differences)), differences, differences or ["the tables match the models"]
 
 
-def _models(module: str) -> list[type[BaseModel]]:
-    """Return the models of custom tables that a module defines."""
-    sys.path.insert(0, "")
+def models_of(module: str) -> list[type[BaseModel]]:
+    """Return the models of custom tables in a module, which may have imported them."""
+    sys.path.insert(0, "")  # an installed command does not search the working folder by itself
     try:
-        names = vars(importlib.import_module(module))
+        values = vars(importlib.import_module(module)).values()
     except Exception as error:  # importing a module may raise anything
-        raise SchemaError(
-            f"{module}: cannot be imported: {type(error).__name__}: {error}"
-        ) from error
+        cause = error if isinstance(error, ImportError) else f"{type(error).__name__}: {error}"
+        raise SchemaError(f"--models {module}: cannot be imported: {cause}") from error
     finally:
         sys.path.remove("")
-    models = [
-        model
-        for model in names.values()
-        if isinstance(model, type) and issubclass(model, BaseModel) and model.__module__ == module
-    ]
+    classes = [value for value in values if isinstance(value, type)]
+    known = (BaseModel, Signal, Trade)
+    models = [model for model in classes if issubclass(model, BaseModel) and model not in known]
     if not models:
-        raise SchemaError(f"{module}: defines no subclass of botmemory.BaseModel; name another")
+        raise SchemaError(f"--models {module}: defines no subclass of botmemory.BaseModel")
     return models
 
 

@@ -10,7 +10,6 @@ from datetime import datetime, timedelta
 from typing import Any, get_args
 
 import click
-from rich.text import Text
 
 from ..analysis import attribution, performance
 from ..errors import NotFoundError, ValidationError
@@ -18,26 +17,18 @@ from ..models import Trade
 from ..queries import read
 from ..repositories import trades
 from ._listing import format_fees, row_of
-from ._options import (
-    DatabaseOptions,
-    database_options,
-    filter_options,
-    format_options,
-    report_errors,
-)
+from ._options import DatabaseOptions, database_command, filter_options, format_options, json_option
 from ._output import (
     Column,
     amount,
-    console,
     duration,
     number,
     percent,
+    print_json,
+    print_pairs,
     print_rows,
     timestamp,
-    to_json,
 )
-
-__all__ = ["ANALYSIS_COMMANDS", "print_pairs"]
 
 RESULT_COLUMNS = (
     Column("trades", "trades", right=True),
@@ -50,8 +41,7 @@ RESULT_COLUMNS = (
 )
 
 
-@click.command("pnl")
-@database_options
+@database_command("pnl")
 @click.option(
     "--by",
     "dimension",
@@ -61,8 +51,6 @@ RESULT_COLUMNS = (
 )
 @filter_options("symbol", "strategy", "since", "until", "quote")
 @format_options
-@click.pass_obj
-@report_errors
 def show_pnl(
     options: DatabaseOptions, output_format: str, dimension: performance.Dimension, **filters: Any
 ) -> None:
@@ -78,12 +66,9 @@ def show_pnl(
     print_rows(rows, columns, output_format, empty="no trades")
 
 
-@click.command("performance")
-@database_options
+@database_command("performance")
 @filter_options("symbol", "strategy", "since", "until", "quote")
 @format_options
-@click.pass_obj
-@report_errors
 def show_performance(
     options: DatabaseOptions, output_format: str, quote: str | None, **filters: Any
 ) -> None:
@@ -91,23 +76,19 @@ def show_performance(
     with options.open(read_only=True):
         quotes = performance.quotes(**filters) if quote is None else [quote]
         summaries = [performance.summarize(**filters, quote=currency) for currency in quotes]
-    rows = [dataclasses.asdict(summary) for summary in summaries]
-    if output_format != "table" or not rows:
-        print_rows(rows, (), output_format, empty="no trades")
+    if output_format != "table" or not summaries:
+        print_rows(summaries, (), output_format, empty="no trades")
         return
-    for index, row in enumerate(rows):
+    for index, summary in enumerate(summaries):
         if index:
             click.echo()
-        print_pairs({name: _format_field(name, value) for name, value in row.items()})
+        print_pairs({name: _format_field(name, value) for name, value in vars(summary).items()})
 
 
-@click.command("explain")
-@database_options
+@database_command("explain")
 @click.option("--price-key", metavar="KEY", help="The key of the price in the signal's metadata.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 @click.argument("id")
-@click.pass_obj
-@report_errors
 def explain_trade(options: DatabaseOptions, id: str, price_key: str | None, as_json: bool) -> None:
     """Show which signal triggered a trade, and the slippage.
 
@@ -118,8 +99,7 @@ def explain_trade(options: DatabaseOptions, id: str, price_key: str | None, as_j
         trade = row_of(explanation.trade)
         signal = None if explanation.signal is None else row_of(explanation.signal)
     if as_json:
-        values = {f.name: getattr(explanation, f.name) for f in dataclasses.fields(explanation)}
-        click.echo(json.dumps(to_json(values | {"trade": trade, "signal": signal}), indent=2))
+        print_json(vars(explanation) | {"trade": trade, "signal": signal})
         return
     pairs: dict[str, Any] = {
         "trade": f"{trade['side']} {number(trade['quantity'])} {trade['symbol']} at "
@@ -145,8 +125,7 @@ def explain_trade(options: DatabaseOptions, id: str, price_key: str | None, as_j
     print_pairs(pairs)
 
 
-@click.command("attribution")
-@database_options
+@database_command("attribution")
 @click.option(
     "--bins", type=int, default=10, show_default=True, metavar="N", help="The number of ranges."
 )
@@ -155,8 +134,6 @@ def explain_trade(options: DatabaseOptions, id: str, price_key: str | None, as_j
 @filter_options("symbol", "strategy", "since", "until", "quote")
 @format_options
 @click.argument("key")
-@click.pass_obj
-@report_errors
 def show_attribution(
     options: DatabaseOptions,
     output_format: str,
@@ -181,16 +158,12 @@ def show_attribution(
         Column("label", key, right=all(group.category is None for group in groups)),
         *RESULT_COLUMNS,
     )
-    rows = [dataclasses.asdict(group) for group in groups]
-    print_rows(rows, columns, output_format, empty=f"no trade has a signal with {key}")
+    print_rows(groups, columns, output_format, empty=f"no trade has a signal with {key}")
 
 
-@click.command("conversion")
-@database_options
+@database_command("conversion")
 @filter_options("symbol", "strategy", "since", "until")
 @format_options
-@click.pass_obj
-@report_errors
 def show_conversion(options: DatabaseOptions, output_format: str, **filters: Any) -> None:
     """Show how many signals of each value led to a trade."""
     with options.open(read_only=True):
@@ -202,8 +175,7 @@ def show_conversion(options: DatabaseOptions, output_format: str, **filters: Any
         Column("rate", "rate", percent, right=True),
         Column("trades", "trades", right=True),
     )
-    rows = [dataclasses.asdict(group) for group in groups]
-    print_rows(rows, columns, output_format, empty="no signals")
+    print_rows(groups, columns, output_format, empty="no signals")
 
 
 ANALYSIS_COMMANDS = (show_pnl, show_performance, explain_trade, show_attribution, show_conversion)
@@ -241,12 +213,3 @@ def _format_field(name: str, value: Any) -> str | None:
     if isinstance(value, float):
         return amount(value)
     return None if value is None else str(value)
-
-
-def print_pairs(pairs: dict[str, Any]) -> None:
-    """Print a line for each name with a value that is not None."""
-    pairs = {name: value for name, value in pairs.items() if value is not None}
-    width = max(map(len, pairs))
-    terminal = console()
-    for name, value in pairs.items():
-        terminal.print(Text(f"{name.replace('_', ' '):<{width}}  {value}"), soft_wrap=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -16,25 +14,25 @@ from .. import migration_runner
 from .._version import __version__
 from ..backends.base import Backend
 from ..database import open_temporarily
+from ..errors import BotMemoryError
 from ..fields import UtcDateTimeField
 from ..models import Signal, Trade
 from ..report import write_report
 from ..schema.versions import status as schema_status
 from ..upkeep.backup import backup
 from ..upkeep.check import check
-from ._analysis import ANALYSIS_COMMANDS, print_pairs
+from ._analysis import ANALYSIS_COMMANDS
 from ._listing import LIST_COMMANDS
 from ._options import (
     DatabaseOptions,
+    database_command,
     database_options,
     filter_options,
     format_options,
-    report_errors,
+    json_option,
 )
-from ._output import print_rows, progress, to_json
+from ._output import print_json, print_pairs, print_rows, progress
 from ._transfer import TRANSFER_COMMANDS
-
-__all__ = ["cli"]
 
 EPILOG = """\b
 Exit codes: 0 done; 1 migrations are pending (status), an error was found
@@ -42,28 +40,8 @@ Exit codes: 0 done; 1 migrations are pending (status), an error was found
 """
 
 
-@click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, message="%(version)s")
-@database_options
-@click.pass_context
-def cli(context: click.Context) -> None:
-    """Query, check, copy and migrate the database of a trading bot.
-
-    Commands that only read open the database read-only: they do not disturb a running bot, and a
-    missing file is an error.
-    """
-    context.ensure_object(DatabaseOptions)
-
-
-for command in (*LIST_COMMANDS, *ANALYSIS_COMMANDS, *TRANSFER_COMMANDS):
-    cli.add_command(command)
-
-
-@cli.command("status")
-@database_options
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.pass_obj
-@report_errors
+@database_command("status")
+@json_option
 def show_status(options: DatabaseOptions, as_json: bool) -> None:
     """Show where the database is, its size and its rows.
 
@@ -84,7 +62,7 @@ def show_status(options: DatabaseOptions, as_json: bool) -> None:
         for model in (Trade, Signal):
             values |= _count_rows(database, model) if applied else {}
     if as_json:
-        click.echo(json.dumps(to_json(values), indent=2))
+        print_json(values)
     else:
         values["size"] = f"{values['size'] / 1e6:,.1f} MB"
         values["pending"] = ", ".join(pending) or "nothing"
@@ -110,31 +88,24 @@ def _format(value: Any) -> str:
     return f"{value:%Y-%m-%d %H:%M:%S} UTC" if isinstance(value, datetime) else str(value)
 
 
-@cli.command(
+@click.command(
     "migrate",
     context_settings={"ignore_unknown_options": True, "help_option_names": []},
     add_help_option=False,
 )
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_obj
-@report_errors
 def migrate(options: DatabaseOptions, arguments: tuple[str, ...]) -> None:
     """Run the migration runner: up, down, status, plan, ...
 
     `botmemory migrate --help` shows its commands and options.
     """
-    argv: list[str] = []
-    for name, value in dataclasses.asdict(options).items():
-        if value is not None:
-            argv += [f"--{name}", value]
+    argv = [f"--{name}={value}" for name, value in vars(options).items() if value is not None]
     sys.exit(migration_runner.main([*argv, *arguments]))
 
 
-@cli.command("backup")
-@database_options
+@database_command("backup")
 @click.argument("destination", type=click.Path(path_type=Path))
-@click.pass_obj
-@report_errors
 def make_backup(options: DatabaseOptions, destination: Path) -> None:
     """Copy the database to a file while bots write."""
     with options.open(read_only=True), progress("copying") as report:
@@ -142,8 +113,7 @@ def make_backup(options: DatabaseOptions, destination: Path) -> None:
     click.echo(path)
 
 
-@cli.command("report")
-@database_options
+@database_command("report")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -152,8 +122,6 @@ def make_backup(options: DatabaseOptions, destination: Path) -> None:
     metavar="FILE",
 )
 @filter_options("symbol", "strategy", "since", "until")
-@click.pass_obj
-@report_errors
 def make_report(options: DatabaseOptions, out: Path, **filters: Any) -> None:
     """Write a report with charts as one HTML file.
 
@@ -164,12 +132,9 @@ def make_report(options: DatabaseOptions, out: Path, **filters: Any) -> None:
     click.echo(path)
 
 
-@cli.command("check")
-@database_options
+@database_command("check")
 @click.option("--full", is_flag=True, help="Also check every index and every row.")
 @format_options
-@click.pass_obj
-@report_errors
 def check_database(options: DatabaseOptions, full: bool, output_format: str) -> None:
     """Check the file, the schema and the rows.
 
@@ -178,9 +143,40 @@ def check_database(options: DatabaseOptions, full: bool, output_format: str) -> 
     with options.open(read_only=True):
         findings = check(full=full)
     if output_format != "table" or not findings:
-        rows = [dataclasses.asdict(finding) for finding in findings]
-        print_rows(rows, (), output_format, empty="no findings")
+        print_rows(findings, (), output_format, empty="no findings")
     else:
         for finding in findings:
             click.echo(f"{finding.severity}: {finding.what}\n  {finding.advice}")
     sys.exit(int(any(finding.severity == "error" for finding in findings)))
+
+
+class _Group(click.Group):
+    """A group whose commands print a `BotMemoryError` as one line on stderr and exit with 2."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BotMemoryError as error:
+            click.echo(f"error: {error}", err=True)
+            sys.exit(2)
+
+
+DATABASE_COMMANDS = (show_status, migrate, make_backup, make_report, check_database)
+
+
+@click.group(
+    cls=_Group,
+    commands=[*LIST_COMMANDS, *ANALYSIS_COMMANDS, *TRANSFER_COMMANDS, *DATABASE_COMMANDS],
+    epilog=EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.version_option(__version__, message="%(version)s")
+@database_options
+@click.pass_context
+def cli(context: click.Context) -> None:
+    """Query, check, copy and migrate the database of a trading bot.
+
+    Commands that only read open the database read-only: they do not disturb a running bot, and a
+    missing file is an error.
+    """
+    context.ensure_object(DatabaseOptions)

@@ -2,37 +2,23 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Sequence
 from typing import Any
-
-import click
 
 from ..backends.peewee_internals import values_of
 from ..models import BaseModel, Signal, Trade
 from ..queries import read
 from ..repositories import positions
-from ._options import (
-    DatabaseOptions,
-    database_options,
-    filter_options,
-    format_options,
-    report_errors,
-)
+from ._options import DatabaseOptions, database_command, filter_options, format_options
 from ._output import Column, amount, number, print_rows, timestamp
-
-__all__ = ["LIST_COMMANDS", "format_fees", "row_of"]
 
 SHORT_ID = 13  # characters of a UUID: its timestamp in milliseconds
 
 
-@click.command("trades")
-@database_options
+@database_command("trades")
 @filter_options("symbol", "strategy", "since", "until", "limit")
 @format_options
-@click.pass_obj
-@report_errors
 def show_trades(options: DatabaseOptions, output_format: str, limit: int, **filters: Any) -> None:
     """List the latest trades, newest first.
 
@@ -53,12 +39,9 @@ def show_trades(options: DatabaseOptions, output_format: str, limit: int, **filt
     print_rows(rows, columns, output_format, empty="no trades")
 
 
-@click.command("signals")
-@database_options
+@database_command("signals")
 @filter_options("symbol", "strategy", "since", "until", "limit")
 @format_options
-@click.pass_obj
-@report_errors
 def show_signals(options: DatabaseOptions, output_format: str, limit: int, **filters: Any) -> None:
     """List the latest signals, newest first."""
     with options.open(read_only=True):
@@ -74,12 +57,9 @@ def show_signals(options: DatabaseOptions, output_format: str, limit: int, **fil
     print_rows(rows, columns, output_format, empty="no signals")
 
 
-@click.command("positions")
-@database_options
+@database_command("positions")
 @filter_options("symbol", "strategy")
 @format_options
-@click.pass_obj
-@report_errors
 def show_positions(
     options: DatabaseOptions, output_format: str, symbol: str | None, strategy: str | None
 ) -> None:
@@ -97,9 +77,7 @@ def show_positions(
         Column("fees", "fees", format_fees, right=True),
         Column("opened_at", "since (UTC)", timestamp),
     )
-    print_rows(
-        [dataclasses.asdict(row) for row in rows], columns, output_format, empty="no open positions"
-    )
+    print_rows(rows, columns, output_format, empty="no open positions")
 
 
 LIST_COMMANDS = (show_trades, show_signals, show_positions)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, time
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 
 import click
@@ -16,16 +15,6 @@ import click
 from ..bootstrap import init_db
 from ..config import Config
 from ..database import close_db
-from ..errors import BotMemoryError
-
-__all__ = [
-    "DatabaseOptions",
-    "database_options",
-    "filter_options",
-    "format_options",
-    "report_errors",
-    "settings_options",
-]
 
 Command = Callable[..., Any]
 
@@ -39,7 +28,7 @@ class DatabaseOptions:
     migrations: str | None = None
 
     def settings(self, **changes: Any) -> Config:
-        options = {"db_path": self.db, "migrations": self.migrations}
+        options: dict[str, Any] = {"db_path": self.db, "migrations": self.migrations}
         values = {name: value for name, value in options.items() if value is not None} | changes
         return Config.from_file(self.config, **values) if self.config else Config.from_env(**values)
 
@@ -53,27 +42,34 @@ class DatabaseOptions:
             close_db()
 
 
+def database_command(name: str) -> Callable[[Command], click.Command]:
+    """Return a decorator for a command with `database_options`, which gets `DatabaseOptions`."""
+    return lambda function: click.command(name)(database_options(click.pass_obj(function)))
+
+
 def database_options(command: Command) -> Command:
     """Add --db and the options of `settings_options` to a command."""
     text = "Path or URL of the database (BOTMEMORY_DB_PATH, trading_state.db)."
-    return _database_option("--db", "TARGET", text)(settings_options(command))
+    return _database_option("--db", metavar="TARGET", help=text)(settings_options(command))
 
 
 def settings_options(command: Command) -> Command:
     """Add --config and --migrations to a command."""
     text = "Migrations of custom tables (BOTMEMORY_MIGRATIONS)."
-    command = _database_option("--migrations", "FOLDER", text)(command)
-    return _database_option("--config", "FILE", "Read the settings from a TOML file.")(command)
+    command = _database_option("--migrations", metavar="FOLDER", help=text)(command)
+    text = "Read the settings from a TOML file."
+    return _database_option("--config", metavar="FILE", help=text)(command)
 
 
-def _database_option(name: str, metavar: str, text: str) -> Callable[[Command], Command]:
-    """Return an option that is stored in the `DatabaseOptions` of the context."""
+def _store(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    """Keep the value of an option in the `DatabaseOptions` of the context."""
+    if value is not None:
+        setattr(context.ensure_object(DatabaseOptions), str(parameter.name), value)
 
-    def store(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
-        if value is not None:
-            setattr(context.ensure_object(DatabaseOptions), str(parameter.name), value)
 
-    return click.option(name, metavar=metavar, help=text, expose_value=False, callback=store)
+_database_option = partial(click.option, expose_value=False, callback=_store)
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 def format_options(command: Command) -> Command:
@@ -87,28 +83,17 @@ def format_options(command: Command) -> Command:
         return command(*args, output_format=output_format, **kwargs)
 
     with_csv = click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")(with_format)
-    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(with_csv)
+    return json_option(with_csv)
 
 
 def filter_options(*names: str) -> Callable[[Command], Command]:
     """Add filters to a command: some of symbol, strategy, since, until, quote and limit."""
+    date = partial(click.option, metavar="DATE", callback=_timestamp)
     options = {
         "symbol": click.option("--symbol", metavar="SYMBOL", help="Only this symbol."),
         "strategy": click.option("--strategy", metavar="NAME", help="Only this strategy."),
-        "since": click.option(
-            "--since",
-            "start_date",
-            metavar="DATE",
-            callback=_timestamp,
-            help="From this date or time on (UTC).",
-        ),
-        "until": click.option(
-            "--until",
-            "end_date",
-            metavar="DATE",
-            callback=_timestamp,
-            help="Up to and including this date or time (UTC).",
-        ),
+        "since": date("--since", "start_date", help="From this date or time on (UTC)."),
+        "until": date("--until", "end_date", help="Up to and including this date or time (UTC)."),
         "quote": click.option(
             "--quote", metavar="CURRENCY", help="Only symbols with this quote currency."
         ),
@@ -138,17 +123,3 @@ def _timestamp(context: click.Context, parameter: click.Parameter, text: str | N
     if re.fullmatch(r"\d{4}-?\d\d-?\d\d", text) and parameter.name == "end_date":
         timestamp = datetime.combine(timestamp, time.max)
     return timestamp if timestamp.tzinfo else timestamp.replace(tzinfo=UTC)
-
-
-def report_errors(command: Command) -> Command:
-    """Print a `BotMemoryError` as one line on stderr and exit with 2."""
-
-    @wraps(command)
-    def with_report(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return command(*args, **kwargs)
-        except BotMemoryError as error:
-            click.echo(f"error: {error}", err=True)
-            sys.exit(2)
-
-    return with_report

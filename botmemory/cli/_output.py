@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import enum
 import json
 import sys
 import uuid
@@ -18,18 +17,6 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.table import Table
 from rich.text import Text
-
-__all__ = [
-    "Column",
-    "amount",
-    "duration",
-    "number",
-    "percent",
-    "print_rows",
-    "progress",
-    "timestamp",
-    "to_json",
-]
 
 PIPED_WIDTH = 1_000_000  # a pipe gets every line whole
 GAP = 2  # between columns
@@ -48,25 +35,40 @@ class Column:
 
 
 def print_rows(
-    rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], output_format: str, *, empty: str
+    results: Iterable[Any], columns: Iterable[Column], output_format: str, *, empty: str
 ) -> None:
-    """Print rows: the given columns as a table, or all fields as JSON or CSV."""
+    """Print mappings or dataclasses: the given columns as a table, all fields as JSON or CSV."""
+    rows = [row if isinstance(row, Mapping) else dataclasses.asdict(row) for row in results]
     if output_format == "json":
-        print(json.dumps([to_json(row) for row in rows], indent=2))
+        print_json(rows)
     elif output_format == "csv":
         _write_csv(rows)
     elif rows:
-        _print_table(rows, [column for column in columns if _is_used(column, rows)])
+        _print_table(rows, columns)
     else:
         print(empty, file=sys.stderr)
 
 
-def _is_used(column: Column, rows: Iterable[Mapping[str, Any]]) -> bool:
-    return not column.optional or any(row[column.field] is not None for row in rows)
+def print_json(value: Any) -> None:
+    print(json.dumps(_plain(value), indent=2))
 
 
-def _print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> None:
-    terminal = console()
+def print_pairs(pairs: Mapping[str, Any]) -> None:
+    """Print a line for each name with a value that is not None."""
+    pairs = {name: value for name, value in pairs.items() if value is not None}
+    width = max(map(len, pairs))
+    terminal = _console()
+    for name, value in pairs.items():
+        terminal.print(Text(f"{name.replace('_', ' '):<{width}}  {value}"), soft_wrap=True)
+
+
+def _print_table(rows: Sequence[Mapping[str, Any]], all_columns: Iterable[Column]) -> None:
+    terminal = _console()
+    columns = [
+        column
+        for column in all_columns
+        if not column.optional or any(row[column.field] is not None for row in rows)
+    ]
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     widths = [max(len(c.title), *(len(_cell(c, row[c.field])) for row in rows)) for c in columns]
     # the optional columns share the width that the others leave
@@ -95,7 +97,7 @@ def _cell(column: Column, value: Any) -> Text:
     return Text("" if value is None else column.formatter(value))
 
 
-def console() -> Console:
+def _console() -> Console:
     return Console(width=None if sys.stdout.isatty() else PIPED_WIDTH, highlight=False)
 
 
@@ -105,23 +107,21 @@ def _write_csv(rows: Sequence[Mapping[str, Any]]) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(rows[0])
     for row in rows:
-        values = [to_json(value) for value in row.values()]
+        values = [_plain(value) for value in row.values()]
         writer.writerow(json.dumps(v) if isinstance(v, (dict, list)) else v for v in values)
 
 
-def to_json(value: Any) -> Any:
+def _plain(value: Any) -> Any:
     """Convert a value to one that JSON has: timestamps in ISO 8601, durations in seconds."""
     if isinstance(value, Mapping):
-        return {"" if key is None else str(key): to_json(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [to_json(item) for item in value]
+        return {"" if key is None else str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, timedelta):
         return value.total_seconds()
-    if isinstance(value, uuid.UUID):
-        return str(value)
-    return value.value if isinstance(value, enum.Enum) else value
+    return str(value) if isinstance(value, uuid.UUID) else value
 
 
 def timestamp(value: datetime) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import importlib
 import json
 import sys
 from pathlib import Path
@@ -11,23 +9,21 @@ from typing import Any, TextIO
 
 import click
 
-from ..errors import ConfigError, StorageError
+from ..errors import StorageError
 from ..interop._result import ImportResult
 from ..interop.files import export_file, import_file
 from ..interop.freqtrade import import_database
-from ..models import BaseModel, Signal, Trade
+from ..migration_runner import models_of
+from ..models import Signal, Trade
 from ..upkeep.copy import copy_database
 from ._options import (
     DatabaseOptions,
-    database_options,
+    database_command,
     filter_options,
     format_options,
-    report_errors,
     settings_options,
 )
 from ._output import Column, print_rows, progress
-
-__all__ = ["TRANSFER_COMMANDS"]
 
 TABLES: dict[str, Any] = {"trades": Trade, "signals": Signal}
 COPY_COLUMNS = (
@@ -39,14 +35,11 @@ COPY_COLUMNS = (
 SHOWN = 10  # messages of an import, for each kind
 
 
-@click.command("export")
-@database_options
+@database_command("export")
 @filter_options("symbol", "strategy", "since", "until")
 @click.option("--spreadsheet", is_flag=True, help="Write formulas in CSV as text.")
 @click.argument("table", type=click.Choice(list(TABLES)))
 @click.argument("file", type=click.Path(path_type=Path))
-@click.pass_obj
-@report_errors
 def export_rows(
     options: DatabaseOptions, table: str, file: Path, spreadsheet: bool, **filters: Any
 ) -> None:
@@ -61,8 +54,7 @@ def export_rows(
     click.echo(f"{count:,} {table} in {file}")
 
 
-@click.command("import")
-@database_options
+@database_command("import")
 @click.option("--keep-going", is_flag=True, help="Skip rejected rows.")
 @click.option(
     "--rejects",
@@ -72,8 +64,6 @@ def export_rows(
 )
 @click.argument("table", type=click.Choice(list(TABLES)))
 @click.argument("file", type=click.Path(path_type=Path))
-@click.pass_obj
-@report_errors
 def import_rows(
     options: DatabaseOptions, table: str, file: Path, keep_going: bool, rejects: Path | None
 ) -> None:
@@ -90,8 +80,7 @@ def import_rows(
     _print_result(result, table, "line {0.index}: {0.reason}")
 
 
-@click.command("import-freqtrade")
-@database_options
+@database_command("import-freqtrade")
 @click.option(
     "--notes",
     type=click.File("w", lazy=False),
@@ -99,8 +88,6 @@ def import_rows(
     help="Write warnings and rejected rows as JSONL.",
 )
 @click.argument("file", type=click.Path(path_type=Path))
-@click.pass_obj
-@report_errors
 def import_freqtrade(options: DatabaseOptions, file: Path, notes: TextIO | None) -> None:
     """Record the filled orders of a freqtrade database.
 
@@ -127,7 +114,6 @@ def import_freqtrade(options: DatabaseOptions, file: Path, notes: TextIO | None)
 @click.argument("target")
 @format_options
 @click.pass_obj
-@report_errors
 def copy_all(
     options: DatabaseOptions, source: str, target: str, models: str | None, output_format: str
 ) -> None:
@@ -137,7 +123,7 @@ def copy_all(
     and not changed; the target is created if it is missing. Repeat the command to complete an
     interrupted copy. Ids continue after those of the source.
     """
-    custom = [] if models is None else _import_models(models)
+    custom = [] if models is None else models_of(models)
     with progress("copying") as report:
         tables = copy_database(
             options.settings(db_path=source),
@@ -145,25 +131,7 @@ def copy_all(
             models=custom,
             progress=report,
         )
-    print_rows(
-        [dataclasses.asdict(table) for table in tables], COPY_COLUMNS, output_format, empty=""
-    )
-
-
-def _import_models(name: str) -> list[type[BaseModel]]:
-    """Return the custom models of a module."""
-    sys.path.insert(0, "")  # an installed command does not search the working folder by itself
-    try:
-        module = importlib.import_module(name)
-    except ImportError as error:
-        raise ConfigError(f"--models {name}: cannot be imported: {error}") from error
-    return [
-        model
-        for model in vars(module).values()
-        if isinstance(model, type)
-        and issubclass(model, BaseModel)
-        and model not in (BaseModel, Signal, Trade)
-    ]
+    print_rows(tables, COPY_COLUMNS, output_format, empty="")
 
 
 def _require_readable(file: Path) -> None:
