@@ -9,10 +9,7 @@ from decimal import Decimal
 from itertools import pairwise
 from typing import Any
 
-from .._values import to_finite, to_json
-from ..errors import ValidationError, show
-
-__all__ = ["bucket_bounds", "bucket_of", "checked_edges", "is_number", "round_edges"]
+from .._values import refuse, to_finite, to_json
 
 MAX_BINS = 1000
 
@@ -25,19 +22,14 @@ def checked_edges(bins: int | Sequence[float]) -> list[float]:
     """Return the edges that `bins` names; an empty list for a number of ranges."""
     if isinstance(bins, int) and not isinstance(bins, bool):
         if not 1 <= bins <= MAX_BINS:
-            raise ValidationError(
-                f"bins: {show(bins)} is not a number from 1 to {MAX_BINS}", field="bins"
-            )
+            refuse("bins", bins, f"is not a number from 1 to {MAX_BINS}")
         return []
     if isinstance(bins, (bool, str, bytes)) or not isinstance(bins, Sequence) or not bins:
-        raise ValidationError(
-            f"bins: {show(bins)} is neither a number of ranges nor a list of their edges; pass "
-            "10 or [30, 70]",
-            field="bins",
-        )
+        problem = "is neither a number of ranges nor a list of their edges; pass 10 or [30, 70]"
+        refuse("bins", bins, problem)
     edges = [to_finite("bins", edge) for edge in bins]
     if any(high <= low for low, high in pairwise(edges)):
-        raise ValidationError(f"bins: {show(bins)} is not in ascending order", field="bins")
+        refuse("bins", bins, "is not in ascending order")
     return edges
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
-
-__all__ = ["Result", "Sums", "result_fields"]
 
 
 @dataclass(frozen=True)
@@ -56,38 +55,37 @@ class Sums(NamedTuple):
 
     trades: int
     closed: int
-    wins: int | None
-    losses: int | None
+    wins: int
+    losses: int
     gross_profit: float | None
     gross_loss: float | None
     best: float | None
     worst: float | None
 
     @classmethod
-    def of(cls, pnl: float | None) -> Sums:
-        """Return the sums of one trade."""
-        if pnl is None:
-            return cls(1, 0, 0, 0, 0.0, 0.0, None, None)
-        return cls(1, 1, int(pnl > 0), int(pnl < 0), max(pnl, 0.0), min(pnl, 0.0), pnl, pnl)
+    def of(cls, pnls: Sequence[float | None]) -> Sums:
+        """Return the sums of trades with these PnL."""
+        closed = [pnl for pnl in pnls if pnl is not None]
+        wins = [pnl for pnl in closed if pnl > 0]
+        losses = [pnl for pnl in closed if pnl < 0]
+        counts = len(pnls), len(closed), len(wins), len(losses)
+        best, worst = max(closed, default=None), min(closed, default=None)
+        return cls(*counts, sum(wins), sum(losses), best, worst)
 
-    def plus(self, other: Sums) -> Sums:
-        return Sums(
-            self.trades + other.trades,
-            self.closed + other.closed,
-            (self.wins or 0) + (other.wins or 0),
-            (self.losses or 0) + (other.losses or 0),
-            (self.gross_profit or 0.0) + (other.gross_profit or 0.0),
-            (self.gross_loss or 0.0) + (other.gross_loss or 0.0),
-            max((pnl for pnl in (self.best, other.best) if pnl is not None), default=None),
-            min((pnl for pnl in (self.worst, other.worst) if pnl is not None), default=None),
-        )
+    @classmethod
+    def total(cls, groups: Iterable[Sums]) -> Sums:
+        """Return the sums of several groups of trades together."""
+        *columns, best, worst = zip(*groups, strict=True)
+        best_of_all = max((pnl for pnl in best if pnl is not None), default=None)
+        worst_of_all = min((pnl for pnl in worst if pnl is not None), default=None)
+        return cls._make([*map(sum, columns), best_of_all, worst_of_all])
 
 
 def result_fields(quote: str | None, sums: Sums) -> dict[str, Any]:
     """Return the fields of a `Result`."""
-    wins, losses = int(sums.wins or 0), int(sums.losses or 0)
+    closed, wins, losses = sums.closed, sums.wins, sums.losses
     profit, loss = float(sums.gross_profit or 0.0), float(sums.gross_loss or 0.0)
-    closed, total = sums.closed, profit + loss
+    total = profit + loss
     return {
         "quote": quote,
         "trades": sums.trades,

@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from .._values import plain_text
+from .._values import plain_text, refuse
 from ..errors import ValidationError, show
 from ..models import Trade
 from ..queries import read
-
-__all__ = ["Selection", "quote_of", "select"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ def select(
     """
     filters = read.filters(Trade, symbol, strategy, start_date, end_date)
     if quote is not None and not isinstance(quote, str):
-        raise ValidationError(f"quote: {show(quote)} is not the name of a currency", field="quote")
+        refuse("quote", quote, "is not the name of a currency")
     if symbol is not None and quote is None:
         return Selection(filters, None, quote_of(filters["symbol"]))
     symbols_by_quote = defaultdict(set)

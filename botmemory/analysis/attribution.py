@@ -17,9 +17,9 @@ from typing import Any, Literal
 from peewee import JOIN, fn
 
 from .._arguments import checked_call
-from .._values import checked_key, flatten, to_text
+from .._values import checked_key, flatten, refuse, to_text
 from ..database import db
-from ..errors import NotFoundError, ValidationError, show
+from ..errors import NotFoundError
 from ..models import OrderSide, Signal, Trade
 from ..queries import read
 from ..repositories import trades
@@ -172,9 +172,7 @@ def pnl_by_metadata(
     """
     key = checked_key(key)
     if signal_of not in ("trade", "entry"):
-        raise ValidationError(
-            f"signal_of: {show(signal_of)} is unknown; use 'trade' or 'entry'", field="signal_of"
-        )
+        refuse("signal_of", signal_of, "is unknown; use 'trade' or 'entry'")
     edges = checked_edges(bins)
     if signal_of == "trade":
         selection = select(symbol, strategy, start_date, end_date, quote)
@@ -187,14 +185,12 @@ def pnl_by_metadata(
     numbers = [value for value, _ in rows if is_number(value)]
     if isinstance(bins, int) and numbers:
         edges = round_edges(numbers, bins)
-    sums: dict[Any, Sums] = {}
+    pnls: defaultdict[Any, list[float | None]] = defaultdict(list)
     for value, pnl in rows:
-        bucket = bucket_of(value, edges, closed=isinstance(bins, int))
-        added = Sums.of(pnl)
-        sums[bucket] = sums[bucket].plus(added) if bucket in sums else added
+        pnls[bucket_of(value, edges, closed=isinstance(bins, int))].append(pnl)
     return [
-        Bucket(**bucket_bounds(bucket, edges), **result_fields(selection.quote, sums[bucket]))
-        for bucket in sorted(sums)
+        Bucket(**bucket_bounds(bucket, edges), **result_fields(selection.quote, Sums.of(of_bucket)))
+        for bucket, of_bucket in sorted(pnls.items())
     ]
 
 

@@ -9,18 +9,18 @@ are UTC. A figure that is not defined is None.
 from __future__ import annotations
 
 import uuid
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from peewee import SQL, Case, fn
 
 from .._arguments import checked_call
-from .._values import plain_text
+from .._values import plain_text, refuse
 from ..database import db
-from ..errors import ValidationError, show
 from ..models import OrderSide, Trade
 from ..queries import read
 from ._results import Result, Sums, result_fields
@@ -125,16 +125,9 @@ def summarize(
     """
     selection = select(symbol, strategy, start_date, end_date, quote)
     [sums] = read.fetch(_sums_query(selection))
-    ordered = _OrderedFigures()
-    for point in _points(selection):
-        ordered.add(point)
     return Performance(
         **result_fields(selection.quote, Sums(*sums)),
-        longest_losing_streak=ordered.longest_losing_streak,
-        max_drawdown=float(ordered.max_drawdown),
-        max_drawdown_start=ordered.start,
-        max_drawdown_end=ordered.end,
-        max_drawdown_duration=ordered.duration(),
+        **_ordered_fields(_points(selection)),
         fees=_fees(selection),
     )
 
@@ -198,24 +191,19 @@ def by(
     """
     name = plain_text(dimension) if isinstance(dimension, str) else None
     if name not in _TIME_KEYS:
-        raise ValidationError(
-            f"dimension: {show(dimension)} is unknown; use {', '.join(_TIME_KEYS)}",
-            field="dimension",
-        )
+        refuse("dimension", dimension, f"is unknown; use {', '.join(_TIME_KEYS)}")
     by_symbol = name == "symbol"
     selection = select(symbol, strategy, start_date, end_date, quote, one_currency=not by_symbol)
     time_key = _TIME_KEYS[name]
     column: Any = db.hour_of(Trade.timestamp) if time_key else getattr(Trade, name)
-    sums: dict[Any, Sums] = {}
-    for value, *row in read.fetch(_sums_query(selection, column.alias("key"))):
-        order = time_key(value) if time_key else (value is None, value)
-        sums[order] = sums[order].plus(Sums(*row)) if order in sums else Sums(*row)
+    rows: defaultdict[Any, list[Sums]] = defaultdict(list)
+    for value, *sums in read.fetch(_sums_query(selection, column.alias("key"))):
+        rows[time_key(value) if time_key else (value is None, value)].append(Sums(*sums))
     groups = []
-    for order in sorted(sums):
-        key = order[1]
-        key = str(key) if isinstance(key, OrderSide) else key
-        currency = quote_of(str(key)) if by_symbol else selection.quote
-        groups.append(Group(key=key, **result_fields(currency, sums[order])))
+    for order in sorted(rows):
+        key = str(order[1]) if isinstance(order[1], OrderSide) else order[1]
+        currency = quote_of(key) if by_symbol else selection.quote
+        groups.append(Group(key=key, **result_fields(currency, Sums.total(rows[order]))))
     return groups
 
 
@@ -264,8 +252,8 @@ def _sums_query(selection: Selection, *keys: Any) -> Any:
         *keys,
         fn.COUNT(SQL("*")),
         fn.COUNT(pnl),
-        fn.SUM(Case(None, [(won, 1)], 0)),
-        fn.SUM(Case(None, [(lost, 1)], 0)),
+        fn.COUNT(Case(None, [(won, 1)])),
+        fn.COUNT(Case(None, [(lost, 1)])),
         fn.SUM(Case(None, [(won, pnl)], 0.0)),
         fn.SUM(Case(None, [(lost, pnl)], 0.0)),
         fn.MAX(pnl),
@@ -273,7 +261,7 @@ def _sums_query(selection: Selection, *keys: Any) -> Any:
     )
     if conditions := selection.conditions():
         query = query.where(*conditions)
-    return query.group_by(*keys).tuples() if keys else query.tuples()
+    return query.group_by(*keys).tuples()
 
 
 def _fees(selection: Selection) -> dict[str | None, float]:
@@ -285,12 +273,7 @@ def _fees(selection: Selection) -> dict[str | None, float]:
     return dict(sorted(rows, key=lambda row: row[0] or ""))
 
 
-class _Point(NamedTuple):
-    timestamp: datetime
-    trade_id: uuid.UUID
-    pnl: float
-    equity: Decimal
-    drawdown: Decimal
+_Point = tuple[datetime, uuid.UUID, float, Decimal, Decimal]  # PnL, its sum so far, drawdown
 
 
 def _points(selection: Selection) -> Iterator[_Point]:
@@ -303,35 +286,29 @@ def _points(selection: Selection) -> Iterator[_Point]:
         # as decimals, where 0.1 + 0.2 - 0.3 is 0
         equity += Decimal(repr(pnl))
         peak = max(peak, equity)
-        yield _Point(timestamp, trade_id, pnl, equity, peak - equity)
+        yield timestamp, trade_id, pnl, equity, peak - equity
 
 
-class _OrderedFigures:
-    """The figures of a performance that depend on the order of the trades."""
-
-    def __init__(self) -> None:
-        self.longest_losing_streak = self._streak = 0
-        self.max_drawdown = Decimal(0)
-        self.start: datetime | None = None
-        self.end: datetime | None = None
-        self._peak_time: datetime | None = None
-        self._last_time: datetime | None = None
-        self._in_max_drawdown = False
-
-    def add(self, point: _Point) -> None:
-        self._streak = self._streak + 1 if point.pnl < 0 else 0
-        self.longest_losing_streak = max(self.longest_losing_streak, self._streak)
-        self._last_time = point.timestamp
-        if self._peak_time is None:
-            self._peak_time = point.timestamp
-        if point.drawdown > self.max_drawdown:
-            self.max_drawdown, self.start, self.end = point.drawdown, self._peak_time, None
-            self._in_max_drawdown = True
-        elif not point.drawdown:
-            if self._in_max_drawdown:
-                self.end, self._in_max_drawdown = point.timestamp, False
-            self._peak_time = point.timestamp
-
-    def duration(self) -> timedelta | None:
-        end = self.end or self._last_time
-        return end - self.start if self.start is not None and end is not None else None
+def _ordered_fields(points: Iterable[_Point]) -> dict[str, Any]:
+    """Return the fields of a `Performance` that depend on the order of the trades."""
+    streak = longest_streak = 0
+    max_drawdown = Decimal(0)
+    peak_time = start = end = duration = None
+    for timestamp, _, pnl, _, drawdown in points:
+        streak = streak + 1 if pnl < 0 else 0
+        longest_streak = max(longest_streak, streak)
+        peak_time = peak_time or timestamp
+        if drawdown > max_drawdown:
+            max_drawdown, start, end = drawdown, peak_time, None
+        if start is not None and end is None:  # it is in the largest drawdown so far
+            duration = timestamp - start
+            end = None if drawdown else timestamp
+        if not drawdown:
+            peak_time = timestamp
+    return {
+        "longest_losing_streak": longest_streak,
+        "max_drawdown": float(max_drawdown),
+        "max_drawdown_start": start,
+        "max_drawdown_end": end,
+        "max_drawdown_duration": duration,
+    }
