@@ -68,9 +68,8 @@ def write_report(
         "end_date": end_date,
     }
     sections = list(report_sections(filters, progress))
-    charts = [chart for section in sections for chart in section.charts]
     template = jinja2.Environment(autoescape=True).from_string(
-        resources.files(__package__).joinpath("template.html").read_text(encoding="utf-8")
+        resources.files(__name__).joinpath("template.html").read_text(encoding="utf-8")
     )
     label = db.config.label
     shown_filters = {
@@ -84,7 +83,7 @@ def write_report(
         version=__version__,
         filters=shown_filters,
         sections=sections,
-        figures={chart.name: chart.figure for chart in charts},
+        figures={chart.name: chart.figure for section in sections for chart in section.charts},
         plotly=get_plotlyjs(),
         metadata_lines=metadata_lines,
     )

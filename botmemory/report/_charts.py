@@ -13,22 +13,7 @@ from typing import Any
 from .._values import to_json
 from ..analysis.attribution import Bucket
 from ..analysis.performance import EquityPoint, Group, Result
-
-__all__ = [
-    "Chart",
-    "Fill",
-    "by_hour",
-    "by_month",
-    "by_symbol",
-    "downsample",
-    "downsampling_note",
-    "equity",
-    "fill_text",
-    "histogram",
-    "metadata_lines",
-    "prices",
-    "win_rates",
-]
+from ..models import Trade
 
 MAX_POINTS = 2000
 MAX_VALUE_LENGTH = 200
@@ -47,16 +32,6 @@ class Chart:
     figure: Figure
     note: str = ""
     wide: bool = False
-
-
-@dataclass(frozen=True)
-class Fill:
-    """A trade on a price chart, with the signal that triggered it."""
-
-    timestamp: str
-    price: float
-    is_buy: bool
-    text: str
 
 
 def equity(points: Sequence[EquityPoint]) -> tuple[Figure, str]:
@@ -148,30 +123,25 @@ def win_rates(buckets: Sequence[Bucket]) -> Figure:
     return _bars(labels, rates, [bucket.total_pnl for bucket in buckets], texts, axes)
 
 
-def prices(fills: Sequence[Fill]) -> Figure:
+def prices(trades: Sequence[Trade]) -> Figure:
     """Return the prices of buys and sells over time, with their signals as hover text."""
     line = {
-        "x": [fill.timestamp for fill in fills],
-        "y": [fill.price for fill in fills],
+        **_points(trades),
         "mode": "lines",
         "line": {"color": "--quiet", "width": 0.5},
         "hoverinfo": "skip",
         "showlegend": False,
     }
     sides = []
-    for name, colour, symbol in (
-        ("buy", "--up", "triangle-up"),
-        ("sell", "--down", "triangle-down"),
-    ):
-        of_side = [fill for fill in fills if fill.is_buy == (name == "buy")]
+    for side, colour, direction in (("buy", "--up", "up"), ("sell", "--down", "down")):
+        of_side = [trade for trade in trades if trade.side == side]
         sides.append(
             {
-                "x": [fill.timestamp for fill in of_side],
-                "y": [fill.price for fill in of_side],
-                "text": [fill.text for fill in of_side],
-                "name": name,
+                **_points(of_side),
+                "text": [_trade_text(trade) for trade in of_side],
+                "name": side,
                 "mode": "markers",
-                "marker": {"color": colour, "symbol": symbol, "size": 9},
+                "marker": {"color": colour, "symbol": f"triangle-{direction}", "size": 9},
                 "hovertemplate": "%{text}<extra></extra>",
             }
         )
@@ -179,7 +149,14 @@ def prices(fills: Sequence[Fill]) -> Figure:
     return {"data": [line, *sides], "layout": layout}
 
 
-def fill_text(trade: Any) -> str:
+def _points(trades: Sequence[Trade]) -> Figure:
+    return {
+        "x": [trade.timestamp.isoformat() for trade in trades],
+        "y": [trade.price for trade in trades],
+    }
+
+
+def _trade_text(trade: Trade) -> str:
     """Return the hover text of a trade and its signal."""
     lines = [
         f"{trade.side} {trade.quantity:,.10g} at {trade.price:,.10g}",

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 from peewee import JOIN
 
 from .._values import flatten
 from ..analysis import attribution, performance
-from ..analysis._ranges import is_number, round_edges
+from ..analysis._ranges import bucket_of, is_number, round_edges
 from ..analysis._selection import Selection, quote_of, select
 from ..analysis.attribution import PRICE_KEYS
 from ..analysis.performance import EquityPoint, Group, Performance
-from ..models import OrderSide, Signal, Trade
+from ..models import Signal, Trade
 from ..queries import read
 from ..repositories import positions
 from ..repositories.positions import Position
 from . import _charts
-from ._charts import Chart, Fill
-
-__all__ = ["Section", "report_sections"]
+from ._charts import Chart
 
 MAX_PRICE_CHARTS = 12
 MAX_SYMBOL_BARS = 24
@@ -35,8 +33,6 @@ MAX_CATEGORY_LENGTH = 40
 TRADES_PER_TABLE = 10
 ROWS_PER_READ = 500
 PARTS = 6 + MAX_KEYS + MAX_PRICE_CHARTS  # of a section, at most
-
-Progress = Callable[[int, int], object] | None
 
 
 @dataclass(frozen=True)
@@ -52,7 +48,9 @@ class Section:
     hidden_symbols: int
 
 
-def report_sections(filters: dict[str, Any], progress: Progress) -> Iterator[Section]:
+def report_sections(
+    filters: dict[str, Any], progress: Callable[[int, int], object] | None
+) -> Iterator[Section]:
     """Yield a section for each currency, in alphabetical order."""
     quotes = performance.quotes(**filters)
 
@@ -118,9 +116,8 @@ def _section(
 
 
 def _first_trades(selection: Selection, condition: Any, order: Any) -> list[Trade]:
-    query: Any = _trades_with_signals().where(condition, *selection.conditions())
-    trades: list[Trade] = read.fetch(query.order_by(order, Trade.id).limit(TRADES_PER_TABLE))
-    return trades
+    query = _trades_with_signals().where(condition, *selection.conditions())
+    return read.fetch(query.order_by(order, Trade.id).limit(TRADES_PER_TABLE))
 
 
 def _trades_with_signals() -> Any:
@@ -132,9 +129,8 @@ def _histogram(points: list[EquityPoint]) -> list[tuple[float, float, int]]:
     edges = round_edges([point.pnl for point in points], 30)
     if edges[0] == edges[-1]:
         return [(edges[0] - 0.5, edges[0] + 0.5, len(points))]
-    last = len(edges) - 1
-    counts = Counter(min(bisect_right(edges, point.pnl), last) for point in points)
-    return [(edges[index - 1], edges[index], counts[index]) for index in range(1, last + 1)]
+    counts = Counter(bucket_of(point.pnl, edges, closed=True) for point in points)
+    return [(low, high, counts[0, index]) for index, (low, high) in enumerate(pairwise(edges), 1)]
 
 
 def _keys(selection: Selection) -> list[str]:
@@ -158,17 +154,9 @@ def _prices(group: Group, filters: dict[str, Any], charts: int) -> tuple[dict[st
     rows = list(read.stream_values(Trade, values, "price"))
     kept = _charts.downsample([price for _, _, price in rows], MAX_FILLS // charts)
     ids = [rows[index][1] for index in kept]
-    fills = []
+    field: Any = Trade.id
+    trades: list[Trade] = []
     for first in range(0, len(ids), ROWS_PER_READ):
-        field: Any = Trade.id
         query = _trades_with_signals().where(field.in_(ids[first : first + ROWS_PER_READ]))
-        for trade in read.fetch(query.order_by(Trade.timestamp, Trade.id)):
-            fills.append(
-                Fill(
-                    timestamp=trade.timestamp.isoformat(),
-                    price=trade.price,
-                    is_buy=trade.side is OrderSide.BUY,
-                    text=_charts.fill_text(trade),
-                )
-            )
-    return _charts.prices(fills), _charts.downsampling_note(len(fills), len(rows))
+        trades += read.fetch(query.order_by(Trade.timestamp, Trade.id))
+    return _charts.prices(trades), _charts.downsampling_note(len(trades), len(rows))
