@@ -24,6 +24,7 @@ from ..upkeep.check import check
 from ._analysis import ANALYSIS_COMMANDS
 from ._listing import LIST_COMMANDS
 from ._options import (
+    PATH,
     DatabaseOptions,
     database_command,
     database_options,
@@ -88,11 +89,7 @@ def _format(value: Any) -> str:
     return f"{value:%Y-%m-%d %H:%M:%S} UTC" if isinstance(value, datetime) else str(value)
 
 
-@click.command(
-    "migrate",
-    context_settings={"ignore_unknown_options": True, "help_option_names": []},
-    add_help_option=False,
-)
+@click.command("migrate", context_settings={"ignore_unknown_options": True}, add_help_option=False)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_obj
 def migrate(options: DatabaseOptions, arguments: tuple[str, ...]) -> None:
@@ -105,7 +102,7 @@ def migrate(options: DatabaseOptions, arguments: tuple[str, ...]) -> None:
 
 
 @database_command("backup")
-@click.argument("destination", type=click.Path(path_type=Path))
+@click.argument("destination", type=PATH)
 def make_backup(options: DatabaseOptions, destination: Path) -> None:
     """Copy the database to a file while bots write."""
     with options.open(read_only=True), progress("copying") as report:
@@ -114,13 +111,7 @@ def make_backup(options: DatabaseOptions, destination: Path) -> None:
 
 
 @database_command("report")
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    default=Path("report.html"),
-    show_default=True,
-    metavar="FILE",
-)
+@click.option("--out", type=PATH, default="report.html", show_default=True, metavar="FILE")
 @filter_options("symbol", "strategy", "since", "until")
 def make_report(options: DatabaseOptions, out: Path, **filters: Any) -> None:
     """Write a report with charts as one HTML file.

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, time
 from functools import partial, wraps
+from pathlib import Path
 from typing import Any
 
 import click
@@ -17,6 +18,8 @@ from ..config import Config
 from ..database import close_db
 
 Command = Callable[..., Any]
+
+PATH = click.Path(path_type=Path)
 
 
 @dataclasses.dataclass

@@ -17,6 +17,7 @@ from ..migration_runner import models_of
 from ..models import Signal, Trade
 from ..upkeep.copy import copy_database
 from ._options import (
+    PATH,
     DatabaseOptions,
     database_command,
     filter_options,
@@ -39,7 +40,7 @@ SHOWN = 10  # messages of an import, for each kind
 @filter_options("symbol", "strategy", "since", "until")
 @click.option("--spreadsheet", is_flag=True, help="Write formulas in CSV as text.")
 @click.argument("table", type=click.Choice(list(TABLES)))
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=PATH)
 def export_rows(
     options: DatabaseOptions, table: str, file: Path, spreadsheet: bool, **filters: Any
 ) -> None:
@@ -56,14 +57,9 @@ def export_rows(
 
 @database_command("import")
 @click.option("--keep-going", is_flag=True, help="Skip rejected rows.")
-@click.option(
-    "--rejects",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Write rejected rows to this file.",
-)
+@click.option("--rejects", type=PATH, metavar="FILE", help="Write rejected rows to this file.")
 @click.argument("table", type=click.Choice(list(TABLES)))
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=PATH)
 def import_rows(
     options: DatabaseOptions, table: str, file: Path, keep_going: bool, rejects: Path | None
 ) -> None:
@@ -87,7 +83,7 @@ def import_rows(
     metavar="FILE",
     help="Write warnings and rejected rows as JSONL.",
 )
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=PATH)
 def import_freqtrade(options: DatabaseOptions, file: Path, notes: TextIO | None) -> None:
     """Record the filled orders of a freqtrade database.
 
