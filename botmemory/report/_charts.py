@@ -5,7 +5,7 @@ Plotly reads text as HTML, so text from the database is escaped here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
@@ -123,37 +123,35 @@ def win_rates(buckets: Sequence[Bucket]) -> Figure:
     return _bars(labels, rates, [bucket.total_pnl for bucket in buckets], texts, axes)
 
 
-def prices(trades: Sequence[Trade]) -> Figure:
+def prices(trades: Iterable[Trade]) -> Figure:
     """Return the prices of buys and sells over time, with their signals as hover text."""
-    line = {
-        **_points(trades),
+    line: Figure = {
+        "x": [],
+        "y": [],
         "mode": "lines",
         "line": {"color": "--quiet", "width": 0.5},
         "hoverinfo": "skip",
         "showlegend": False,
     }
-    sides = []
-    for side, colour, direction in (("buy", "--up", "up"), ("sell", "--down", "down")):
-        of_side = [trade for trade in trades if trade.side == side]
-        sides.append(
-            {
-                **_points(of_side),
-                "text": [_trade_text(trade) for trade in of_side],
-                "name": side,
-                "mode": "markers",
-                "marker": {"color": colour, "symbol": f"triangle-{direction}", "size": 9},
-                "hovertemplate": "%{text}<extra></extra>",
-            }
-        )
-    layout = {"showlegend": True, "legend": {"orientation": "h", "y": 1.12, "x": 0}}
-    return {"data": [line, *sides], "layout": layout}
-
-
-def _points(trades: Sequence[Trade]) -> Figure:
-    return {
-        "x": [trade.timestamp.isoformat() for trade in trades],
-        "y": [trade.price for trade in trades],
+    sides: dict[str, Figure] = {
+        side: {
+            "x": [],
+            "y": [],
+            "text": [],
+            "name": side,
+            "mode": "markers",
+            "marker": {"color": colour, "symbol": f"triangle-{direction}", "size": 9},
+            "hovertemplate": "%{text}<extra></extra>",
+        }
+        for side, colour, direction in (("buy", "--up", "up"), ("sell", "--down", "down"))
     }
+    for trade in trades:
+        for series in (line, sides[trade.side]):
+            series["x"].append(trade.timestamp.isoformat())
+            series["y"].append(trade.price)
+        sides[trade.side]["text"].append(_trade_text(trade))
+    layout = {"showlegend": True, "legend": {"orientation": "h", "y": 1.12, "x": 0}}
+    return {"data": [line, *sides.values()], "layout": layout}
 
 
 def _trade_text(trade: Trade) -> str:

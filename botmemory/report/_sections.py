@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -153,10 +154,13 @@ def _prices(group: Group, filters: dict[str, Any], charts: int) -> tuple[dict[st
     values = read.filters(Trade, **{**filters, "symbol": group.key})
     rows = list(read.stream_values(Trade, values, "price"))
     kept = _charts.downsample([price for _, _, price in rows], MAX_FILLS // charts)
-    ids = [rows[index][1] for index in kept]
+    trades = _trades([rows[index][1] for index in kept])
+    return _charts.prices(trades), _charts.downsampling_note(len(kept), len(rows))
+
+
+def _trades(ids: list[uuid.UUID]) -> Iterator[Trade]:
+    """Yield the trades with these ids, which are in time order, reading a few at a time."""
     field: Any = Trade.id
-    trades: list[Trade] = []
     for first in range(0, len(ids), ROWS_PER_READ):
         query = _trades_with_signals().where(field.in_(ids[first : first + ROWS_PER_READ]))
-        trades += read.fetch(query.order_by(Trade.timestamp, Trade.id))
-    return _charts.prices(trades), _charts.downsampling_note(len(trades), len(rows))
+        yield from read.fetch(query.order_by(Trade.timestamp, Trade.id))
