@@ -198,12 +198,13 @@ def by(
     column: Any = db.hour_of(Trade.timestamp) if time_key else getattr(Trade, name)
     rows: defaultdict[Any, list[Sums]] = defaultdict(list)
     for value, *sums in read.fetch(_sums_query(selection, column.alias("key"))):
-        rows[time_key(value) if time_key else (value is None, value)].append(Sums(*sums))
+        order = time_key(value) if time_key else (value is None, value)
+        rows[order].append(Sums(*sums))
     groups = []
-    for order in sorted(rows):
-        key = str(order[1]) if isinstance(order[1], OrderSide) else order[1]
+    for (_, key), of_group in sorted(rows.items()):
+        name_of_key = str(key) if isinstance(key, OrderSide) else key
         currency = quote_of(key) if by_symbol else selection.quote
-        groups.append(Group(key=key, **result_fields(currency, Sums.total(rows[order]))))
+        groups.append(Group(key=name_of_key, **result_fields(currency, Sums.total(of_group))))
     return groups
 
 

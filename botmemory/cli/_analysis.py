@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 import uuid
@@ -62,7 +61,7 @@ def show_pnl(
         Column("quote", "in", optional=True),
         *RESULT_COLUMNS,
     )
-    rows = [{"key": group.key, **dataclasses.asdict(group)} for group in groups]
+    rows = [{"key": group.key, **vars(group)} for group in groups]
     print_rows(rows, columns, output_format, empty="no trades")
 
 
@@ -184,7 +183,7 @@ ANALYSIS_COMMANDS = (show_pnl, show_performance, explain_trade, show_attribution
 def _find_trade(text: str) -> Trade:
     """Return the trade whose id begins with a text."""
     digits = text.replace("-", "").lower()
-    if len(digits) >= 32 or not re.fullmatch(r"[0-9a-f]{4,}", digits):
+    if not re.fullmatch(r"[0-9a-f]{4,31}", digits):
         trade = trades.get_by_id(text)
         if trade is None:
             raise NotFoundError(f"id: there is no trade {text}")
