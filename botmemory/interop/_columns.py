@@ -9,8 +9,6 @@ import peewee
 from ..fields import MetadataField, UtcDateTimeField
 from ..models import BaseModel
 
-__all__ = ["columns_of", "kind_of"]
-
 
 def columns_of(model: type[BaseModel]) -> dict[str, str]:
     """Return the kind of each column by the name of the column."""
@@ -31,3 +29,12 @@ def kind_of(field: Any) -> str:
         if isinstance(field, field_class):
             return kind
     return "text"
+
+
+def arrow_type(kind: str) -> Any:
+    """Return the type of pyarrow for a kind of values; metadata and ids are text."""
+    import pyarrow as pa
+
+    if kind == "timestamp":
+        return pa.timestamp("us", tz="UTC")
+    return {"number": pa.float64(), "integer": pa.int64()}.get(kind, pa.string())

@@ -7,7 +7,6 @@ doubles, ids are text. Rows are in time order.
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from enum import Enum
@@ -19,7 +18,7 @@ from .._values import flatten, to_json
 from ..errors import ConfigError
 from ..models import BaseModel, Signal, Trade
 from ..queries import read
-from ._columns import kind_of
+from ._columns import arrow_type, kind_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -96,40 +95,41 @@ def _table(
 ) -> pa.Table:
     try:
         import pyarrow as pa
+        import pyarrow.compute  # so that pa.compute exists
     except ImportError as error:
         from .._install import install_command
 
         raise ConfigError(f"data frames need {error.name}: {install_command('frames')}") from error
     filters = read.filters(model, symbol, strategy, start_date, end_date)
     fields: Sequence[Any] = model._meta.sorted_fields
-    arrays: list[list[Any]] = [[] for _ in fields]
-    metadata: defaultdict[str, list[Any]] = defaultdict(list)
+    expanded = {field for field in fields if expand_metadata and kind_of(field) == "json"}
+    # the rows of a field that is expanded, the arrays of another one
+    chunks_of: dict[Any, list[Any]] = {field: [] for field in fields}
     for columns in _columns(model, filters):
-        for field, chunks, values in zip(fields, arrays, columns, strict=True):
-            if expand_metadata and kind_of(field) == "json":
-                metadata[field.column_name] += map(_flattened, values)
+        for field, values in zip(fields, columns, strict=True):
+            if field in expanded:
+                chunks_of[field] += map(_flattened, values)
             else:
-                chunks.append(_array(pa, field, values))
+                chunks_of[field].append(_array(pa, field, values))
     table_columns: dict[str, Any] = {}
-    for field, chunks in zip(fields, arrays, strict=True):
-        if expand_metadata and kind_of(field) == "json":
-            table_columns |= _expanded(pa, field.column_name, metadata[field.column_name])
+    for field, chunks in chunks_of.items():
+        name = field.column_name
+        if field in expanded:
+            table_columns |= _expanded(pa, name, chunks)
         else:
-            table_columns[field.column_name] = pa.chunked_array(chunks, _type(pa, kind_of(field)))
+            table_columns[name] = pa.chunked_array(chunks, arrow_type(kind_of(field)))
     table = pa.table(table_columns)
     # sorting here is faster than reading through the index; most rows are recorded in time order
-    if _ascends(table_columns["timestamp"]):
+    if _ascends(pa, table_columns["timestamp"]):
         return table
     key: Any = model._meta.primary_key
     return table.sort_by([("timestamp", "ascending"), (key.column_name, "ascending")])
 
 
-def _ascends(timestamps: pa.ChunkedArray) -> bool:
+def _ascends(pa: Any, timestamps: pa.ChunkedArray) -> bool:
     """Return whether each timestamp is later than the one before it."""
-    import pyarrow.compute as pc
-
-    later = pc.less(timestamps.slice(0, max(len(timestamps) - 1, 0)), timestamps.slice(1))
-    return bool(pc.all(later, min_count=0).as_py())
+    earlier, later = timestamps.slice(0, max(len(timestamps) - 1, 0)), timestamps.slice(1)
+    return bool(pa.compute.all(pa.compute.less(earlier, later), min_count=0).as_py())
 
 
 def _columns(model: type[BaseModel], filters: dict[str, Any]) -> Iterator[list[list[Any]]]:
@@ -144,37 +144,29 @@ def _columns(model: type[BaseModel], filters: dict[str, Any]) -> Iterator[list[l
     yield columns
 
 
-def _type(pa: Any, kind: str) -> Any:
-    if kind == "timestamp":
-        return pa.timestamp("us", tz="UTC")
-    return {"number": pa.float64(), "integer": pa.int64()}.get(kind, pa.string())
-
-
 def _array(pa: Any, field: Any, values: Sequence[Any]) -> Any:
     """Return the values of the driver as an array; SQLite's timestamps and ids are text."""
     kind = kind_of(field)
     first = next((value for value in values if value is not None), None)
     if kind == "timestamp" and isinstance(first, str):
-        return pa.array(values, pa.string()).cast(_type(pa, kind))
+        return pa.array(values, pa.string()).cast(arrow_type(kind))
     if kind == "id":
         return _ids(pa, values, isinstance(first, str))
     if kind == "json" and first is not None and not isinstance(first, str):
         values = [None if value is None else to_json(value) for value in values]
     elif isinstance(first, Enum):
         values = [None if value is None else value.value for value in values]
-    return pa.array(values, _type(pa, kind))
+    return pa.array(values, arrow_type(kind))
 
 
 def _ids(pa: Any, values: Sequence[Any], are_hex: bool) -> Any:
     """Return ids as text with dashes."""
-    import pyarrow.compute as pc
-
     if not are_hex:
         return pa.array([None if id_ is None else str(id_) for id_ in values], pa.string())
     digits = pa.array(values, pa.string())
     bounds = pairwise((0, 8, 12, 16, 20, 32))
-    parts = [pc.utf8_slice_codeunits(digits, first, last) for first, last in bounds]
-    return pc.binary_join_element_wise(*parts, "-")
+    parts = [pa.compute.utf8_slice_codeunits(digits, first, last) for first, last in bounds]
+    return pa.compute.binary_join_element_wise(*parts, "-")
 
 
 def _flattened(value: Any) -> dict[str, Any]:

@@ -14,8 +14,9 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import peewee
 
@@ -33,7 +34,7 @@ from .._columns import columns_of
 from .._result import ImportResult, RowIssue
 from . import _csv, _jsonl
 from ._recording import record
-from ._rows import Line
+from ._rows import Line, Progress
 
 __all__ = ["export_file", "import_file"]
 
@@ -41,9 +42,6 @@ ROWS_PER_REPORT = 1000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 EXPECTED = {"timestamp": "timestamp in ISO 8601", "number": "number", "integer": "whole number"}
 MAX_REJECTED = 1000  # in the result; the file of rejects has all of them
-
-Row = TypeVar("Row", bound=BaseModel)
-Progress = Callable[[int, int], object] | None
 
 
 @checked_call
@@ -84,18 +82,21 @@ def export_file(
     file_format = _format_of(file)
     filters = read.filters(model, symbol, strategy, start_date, end_date)
     total = read.count(model, filters) if progress is not None else 0
+    count = 0
 
     def rows() -> Iterator[dict[str, Any]]:
-        for number, row in enumerate(read.stream(model, filters), 1):
+        nonlocal count
+        for row in read.stream(model, filters):
             yield {
                 field.column_name: values_of(row)[field.name] for field in model._meta.sorted_fields
             }
-            if progress is not None and number % ROWS_PER_REPORT == 0:
-                progress(number, total)
+            count += 1
+            if progress is not None and count % ROWS_PER_REPORT == 0:
+                progress(count, total)
 
     options = {"spreadsheet": spreadsheet} if file_format is _csv else {}
     with translate_errors(file, "cannot be written"), replacing(file) as unfinished:
-        count = int(file_format.write(unfinished, columns_of(model), rows(), **options))
+        file_format.write(unfinished, columns_of(model), rows(), **options)
     if progress is not None:
         progress(count, count)
     return count
@@ -197,19 +198,18 @@ def _id_function(
         is_file = file.is_file()
     if not (isinstance(key, peewee.UUIDField) and key.default is not None and is_file):
         return None
-    digest: int | None = None
+
+    @cache
+    def digest() -> int:
+        with translate_errors(file, "cannot be read"), file.open("rb") as stream:
+            return int.from_bytes(hashlib.file_digest(stream, "sha256").digest()) % 2**42
 
     def id_of(number: int, timestamp: datetime | None) -> uuid.UUID:
-        nonlocal digest
-        if digest is None:
-            with translate_errors(file, "cannot be read"), file.open("rb") as stream:
-                file_hash = hashlib.file_digest(stream, "sha256").digest()
-            digest = int.from_bytes(file_hash) % 2**42
         milliseconds = 0
         if isinstance(timestamp, datetime):
             elapsed = to_utc("timestamp", timestamp) - EPOCH
             milliseconds = max(0, elapsed // timedelta(milliseconds=1))
-        low = (number % 2**32) << 42 | digest
+        low = (number % 2**32) << 42 | digest()
         high = milliseconds << 16 | 0x7000 | low >> 62
         return uuid_of(high << 64 | 2 << 62 | low % 2**62)
 

@@ -1,10 +1,10 @@
-"""JSON Lines: one JSON object per line; and reading the lines of a text file."""
+"""JSON Lines: one JSON object per line; and what the other formats use of it."""
 
 from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
@@ -12,26 +12,20 @@ from typing import Any
 
 from ...backends.sqlite.errors import translate_errors
 from ...errors import StorageError
-
-__all__ = ["read", "read_lines", "to_plain", "write"]
+from ._rows import Line, Progress
 
 LINES_PER_REPORT = 1000
 
 
-def write(path: Path, columns: Mapping[str, str], rows: Iterable[Mapping[str, Any]]) -> int:
-    """Write rows and return their number."""
-    count = 0
+def write(path: Path, columns: Mapping[str, str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows."""
     with path.open("w", encoding="utf-8", newline="\n") as file:
         for row in rows:
             values = {name: to_plain(value) for name, value in row.items()}
             file.write(json.dumps(values, ensure_ascii=False, allow_nan=False) + "\n")
-            count += 1
-    return count
 
 
-def read(
-    path: Path, columns: Mapping[str, str], progress: Callable[[int, int], object] | None
-) -> Iterator[tuple[int, str, dict[str, Any] | None]]:
+def read(path: Path, columns: Mapping[str, str], progress: Progress) -> Iterator[Line]:
     """Yield the number of each line, its text and its row; None if it is no JSON object."""
     for number, text in read_lines(path, progress):
         if not text.strip():
@@ -43,6 +37,24 @@ def read(
         yield number, text, row if isinstance(row, dict) else None
 
 
+def with_json(row: dict[str, Any], columns: Mapping[str, str]) -> dict[str, Any] | None:
+    """Return the row with the text in its JSON columns parsed; None if one is invalid."""
+    try:
+        for name, value in row.items():
+            if columns.get(name) == "json" and isinstance(value, str):
+                row[name] = json.loads(value)
+    except ValueError:
+        return None
+    return row
+
+
+def to_cell(value: Any, kind: str) -> Any:
+    """Return a value for a table without nested values, where metadata is JSON text."""
+    if kind == "json" and value is not None:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    return to_plain(value)
+
+
 def to_plain(value: Any) -> Any:
     """Return a value as JSON has it: timestamps in ISO 8601, ids as text."""
     if isinstance(value, datetime):
@@ -52,9 +64,7 @@ def to_plain(value: Any) -> Any:
     return value.value if isinstance(value, Enum) else value
 
 
-def read_lines(
-    path: Path, progress: Callable[[int, int], object] | None
-) -> Iterator[tuple[int, str]]:
+def read_lines(path: Path, progress: Progress) -> Iterator[tuple[int, str]]:
     """Yield the numbers and the lines of a UTF-8 file; report the bytes read."""
     with translate_errors(path, "cannot be read"):
         total, done = path.stat().st_size, 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 from ...backends.peewee_internals import values_of
@@ -10,9 +11,8 @@ from ...errors import DuplicateError
 from ...models import BaseModel
 from ...queries import read, write
 
-__all__ = ["CheckedRow", "Counts", "Issues", "Line", "Values", "record_row", "require_same"]
-
 Line = tuple[int, str, dict[str, Any] | None]  # number, text, and the row; None if it is invalid
+Progress = Callable[[int, int], object] | None  # called with what is done, and all there is
 Values = dict[str, Any]  # checked, by the names of the fields
 CheckedRow = tuple[Line, Values]
 Issues = list[tuple[Line, Exception]]
