@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -14,8 +15,6 @@ from ...models import BaseModel
 from ...queries import write
 from ._rows import CheckedRow, Counts, Issues, Line, Values, record_row
 from ._staging import StagedImport
-
-__all__ = ["record"]
 
 ROWS_PER_CHUNK = 1000  # read and checked together
 
@@ -43,9 +42,7 @@ def record(
             skipped = staged.record(counts[True])
             return Counter({True: counts[True] - skipped, False: counts[False] + skipped})
     with session_scope():
-        counts = _record_chunks(
-            lines, parse, reject, lambda rows, issues: _record_now(model, rows, issues)
-        )
+        counts = _record_chunks(lines, parse, reject, partial(_record_now, model))
         db.advance_sequence(model)
     return counts
 

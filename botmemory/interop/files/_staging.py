@@ -8,12 +8,14 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import count
 from typing import Any
 
 import peewee
 from peewee import Value, fn
 
+from ...backends.sqlite.stage import Stage
 from ...database import db, session_scope
 from ...errors import (
     BotMemoryError,
@@ -25,10 +27,7 @@ from ...errors import (
 from ...models import BaseModel
 from ...queries import write
 from ...queries.codegen import maker, tuple_maker
-from ...queries.compiled import Compiled
 from ._rows import CheckedRow, Counts, Issues, Line, Values, record_row, require_same
-
-__all__ = ["StagedImport"]
 
 MAX_SINGLE_TRANSACTION = 2000  # rows that are recorded in one transaction; more in several
 # rows in one of several transactions: in the first one, at least, at most
@@ -39,23 +38,20 @@ DELETE_ATTEMPTS = 10
 PLACEHOLDER_ID = 2**63 - 2**40  # ids from here on stand for autoincrement ids
 
 
-class _NotAllStoredError(Exception):
-    pass
-
-
 class _RolledBackError(Exception):
-    pass
+    """Raised in a block to roll it back."""
 
 
 class StagedImport:
     """The rows of one import: staged and checked first, then recorded."""
 
-    def __init__(self, model: type[BaseModel], stage: Any) -> None:
+    def __init__(self, model: type[BaseModel], stage: Stage) -> None:
         self.model, self.stage = model, stage
         self.key = write.key_of(model)
         self.insert = write.insert_query(model, tuple(model._meta.sorted_field_names))
-        self.columns = [model._meta.fields[name].column_name for name in self.insert.names]
-        self.unique: set[tuple[str, ...]] = {(self.key.column_name,), *stage.unique_columns()}
+        # in the order of the parameters of the INSERT
+        self.columns = [field.column_name for field in model._meta.sorted_fields]
+        self.unique = {(self.key.column_name,), *stage.unique_columns()}
 
     # --- checking ---------------------------------------------------------------------------
 
@@ -92,9 +88,8 @@ class StagedImport:
                 return True
         except peewee.IntegrityError as error:
             raise write.constraint_error(self.model, error) from error
-        columns = [field.column_name for field in self.model._meta.sorted_fields]
         key = params[self.columns.index(self.key.column_name)]
-        staged = self.stage.rows(columns, **{self.key.column_name: key})(1)
+        staged = self.stage.rows(self.columns, **{self.key.column_name: key})(1)
         require_same(self.model, next(maker(self.model)(staged), None), line, values)
         return False
 
@@ -121,8 +116,7 @@ class StagedImport:
         """Return the positions of rows whose values in these columns are in the database."""
         indexes = [self.columns.index(name) for name in columns]
         values = [[row[index] for index in indexes] for row in rows]
-        existing: set[int] = self.stage.existing(table, in_table, values)
-        return existing
+        return self.stage.existing(table, in_table, values)
 
     def _dry_run(
         self, rows: list[tuple[int, Line, Values]], issues: Issues
@@ -130,10 +124,8 @@ class StagedImport:
         """Record rows and roll back; return which are new, and count those that already exist."""
         new: set[int] = set()
         counts: Counts = Counter()
-        if not rows:
-            return new, counts
-        try:
-            with session_scope():
+        if rows:
+            with suppress(_RolledBackError), session_scope():
                 for number, line, values in rows:
                     try:
                         if record_row(self.model, line, values):
@@ -143,8 +135,7 @@ class StagedImport:
                     except (ValidationError, DuplicateError) as error:
                         issues.append((line, error))
                 raise _RolledBackError
-        except _RolledBackError:
-            return new, counts
+        return new, counts
 
     # --- recording --------------------------------------------------------------------------
 
@@ -158,15 +149,13 @@ class StagedImport:
         if new > MAX_SINGLE_TRANSACTION:
             self.stage.reserve()
         used = self.stage.used_columns()
-        by_column = self.model._meta.columns
-        insert = write.insert_query(self.model, tuple(by_column[name].name for name in used))
-        columns = [self.model._meta.fields[name].column_name for name in insert.names]
+        fields = [field for field in self.model._meta.sorted_fields if field.column_name in used]
         size = MAX_SINGLE_TRANSACTION if new <= MAX_SINGLE_TRANSACTION else FIRST_ROWS
         total_skipped = 0
-        fetch = self.stage.rows(columns)
+        fetch = self.stage.rows([field.column_name for field in fields])
         try:
             while rows := fetch(size):
-                skipped, seconds = self._record_chunk(insert, rows)
+                skipped, seconds = self._record_chunk(fields, rows)
                 total_skipped += skipped
                 size = max(MIN_ROWS, min(MAX_ROWS, 2 * size, int(size * LOCK_TIME / seconds)))
         except BaseException as error:
@@ -174,37 +163,41 @@ class StagedImport:
             raise
         return total_skipped
 
-    def _record_chunk(self, insert: Compiled, rows: list[tuple[Any, ...]]) -> tuple[int, float]:
+    def _record_chunk(self, fields: list[Any], rows: list[tuple[Any, ...]]) -> tuple[int, float]:
         """Record rows; return how many already existed, and the seconds the lock was held."""
-        fields = [self.model._meta.fields[name] for name in insert.names]
-        key_index = insert.names.index(self.key.name)
-        try:
-            with session_scope():
-                start = time.monotonic()
-                numbered = self._with_ids(rows, key_index)
-                if db.insert_rows(insert.sql, numbered, fields) < len(rows):
-                    raise _NotAllStoredError
-                self.stage.add_recorded_keys(row[key_index] for row in numbered)
-            return 0, time.monotonic() - start
-        except (_NotAllStoredError, peewee.IntegrityError):
-            pass
-        skipped = 0
+        names = tuple(field.name for field in fields)
+        key_index = names.index(self.key.name)
         with session_scope():
             start = time.monotonic()
-            nulls = dict.fromkeys(self.model._meta.sorted_field_names)
-            numbered = self._with_ids(rows, key_index)
-            converted = tuple_maker(self.model, tuple(insert.names))(numbered)
-            for row, field_values in zip(numbered, converted, strict=True):
-                values = nulls | dict(zip(insert.names, field_values, strict=True))
-                try:
-                    is_new = record_row(self.model, (0, "", None), values)
-                except (ValidationError, DuplicateError) as error:
-                    error.args = (f"{self.model.__name__} {values[self.key.name]}: {error}",)
-                    raise
-                if is_new:
-                    self.stage.add_recorded_keys([row[key_index]])
-                skipped += not is_new
+            rows, skipped = self._with_ids(rows, key_index), 0
+            try:
+                with session_scope():
+                    insert = write.insert_query(self.model, names)
+                    if db.insert_rows(insert.sql, rows, fields) < len(rows):
+                        raise _RolledBackError
+                    self.stage.add_recorded_keys(row[key_index] for row in rows)
+            except (_RolledBackError, peewee.IntegrityError):
+                skipped = self._record_each(names, rows, key_index)
         return skipped, time.monotonic() - start
+
+    def _record_each(
+        self, names: tuple[str, ...], rows: list[tuple[Any, ...]], key_index: int
+    ) -> int:
+        """Record rows one by one, and return how many already existed."""
+        skipped = 0
+        nulls = dict.fromkeys(self.model._meta.sorted_field_names)
+        converted = tuple_maker(self.model, names)(rows)
+        for row, field_values in zip(rows, converted, strict=True):
+            values = nulls | dict(zip(names, field_values, strict=True))
+            try:
+                if record_row(self.model, (0, "", None), values):
+                    self.stage.add_recorded_keys([row[key_index]])
+                else:
+                    skipped += 1
+            except (ValidationError, DuplicateError) as error:
+                error.args = (f"{self.model.__name__} {values[self.key.name]}: {error}",)
+                raise
+        return skipped
 
     def _with_ids(self, rows: list[tuple[Any, ...]], key_index: int) -> list[tuple[Any, ...]]:
         """Replace placeholders by autoincrement ids, in the order of the file."""
