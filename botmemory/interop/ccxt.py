@@ -5,8 +5,8 @@ ccxt itself is not needed: a trade is a mapping, described in its manual under "
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import islice
@@ -66,7 +66,7 @@ def import_trades(
     for name, value in (("exchange", exchange), ("strategy", strategy)):
         if value is not None or name == "exchange":
             getattr(Trade, name).clean(value)
-    created = skipped = 0
+    counts: Counter[bool] = Counter()  # the fills that are new, and the others
     rejected: list[RowIssue] = []
     warnings: list[RowIssue] = []
     numbered = enumerate(unified_trades)
@@ -80,11 +80,10 @@ def import_trades(
                 except ValidationError as error:
                     rejected.append(RowIssue(index, str(error), row))
                     continue
-                created += is_new
-                skipped += not is_new
+                counts[is_new] += 1
                 if warning:
                     warnings.append(RowIssue(index, warning, row))
-    return ImportResult(created, skipped, rejected, warnings, len(rejected))
+    return ImportResult(counts[True], counts[False], rejected, warnings, len(rejected))
 
 
 def _values(row: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
@@ -98,7 +97,7 @@ def _values(row: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
             "trades.create()"
         )
     amount = _number(row, "amount")
-    fee, currency, warning = _fee(list(_fees(row)))
+    fee, currency, warning = _fee(row)
     metadata = {name: row[name] for name in METADATA_KEYS if row.get(name) is not None}
     if warning:
         metadata["fees"] = row.get("fees")
@@ -149,22 +148,19 @@ def _timestamp(row: Mapping[str, Any]) -> datetime:
     )
 
 
-def _fees(row: Mapping[str, Any]) -> Iterator[tuple[str | None, Decimal]]:
-    """Yield the currency and the cost of each fee with a cost; a rebate is below 0."""
+def _fee(row: Mapping[str, Any]) -> tuple[float | None, str | None, str]:
+    """Return the fee, its currency, and a warning if there are several currencies.
+
+    A rebate is below 0. A fee without a cost does not count.
+    """
+    sums: defaultdict[str | None, Decimal] = defaultdict(Decimal)
     listed = row.get("fees") or [row.get("fee")]
     for fee in listed if isinstance(listed, (list, tuple)) else [listed]:
         if isinstance(fee, Mapping) and fee.get("cost") is not None:
             currency = fee.get("currency") or None
             if currency is not None:
                 currency = to_text("fee_currency", currency)
-            yield currency, Decimal(repr(_number(fee, "cost")))
-
-
-def _fee(fees: list[tuple[str | None, Decimal]]) -> tuple[float | None, str | None, str]:
-    """Return the fee, its currency, and a warning if there are several currencies."""
-    sums: defaultdict[str | None, Decimal] = defaultdict(Decimal)
-    for currency, cost in fees:
-        sums[currency] += cost
+            sums[currency] += Decimal(repr(_number(fee, "cost")))
     nonzero = {currency: cost for currency, cost in sums.items() if cost} or dict(sums)
     if not nonzero:
         return None, None, ""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -23,7 +23,7 @@ from ...database import session_scope
 from ...errors import StorageError, ValidationError
 from ...repositories import trades
 from .._result import ImportResult, RowIssue
-from ._fills import Fill, Row, fills_of, realized_profit, row_issue
+from ._fills import Fill, Row, fills_of
 from ._source import private_copy
 
 __all__ = ["import_database"]
@@ -69,7 +69,7 @@ def import_database(
     """
     file = absolute_path("path", path)
     progress = progress and from_caller(progress)
-    created = skipped = 0
+    counts: Counter[bool] = Counter()  # the fills that are new, and the others
     rejected: list[RowIssue] = []
     warnings: list[RowIssue] = []
     with translate_errors(file, "cannot be imported"), private_copy(file) as copy:
@@ -79,105 +79,83 @@ def import_database(
             total, done = tables["trades"].select().count(), 0
             for batch in _batches(_positions(tables), rejected):
                 with session_scope():
-                    for position, fills, profit in batch:
-                        for is_new in _record(position, fills, profit, rejected, warnings):
-                            created += is_new
-                            skipped += not is_new
+                    for fills in batch:
+                        counts.update(_record(fills, rejected, warnings))
                 done += len(batch)
                 if progress is not None:
                     progress(done, total)
             rejected += _orders_without_trade(tables)
         finally:
             source.close()
-    return ImportResult(created, skipped, rejected, warnings, len(rejected))
+    return ImportResult(counts[True], counts[False], rejected, warnings, len(rejected))
 
 
 def _batches(
     positions: Iterator[tuple[Row, list[Row]]], rejected: list[RowIssue]
-) -> Iterator[list[tuple[Row, list[Fill], Decimal | None]]]:
-    """Yield positions with their fills and profit, as many as one transaction records."""
-    batch: list[tuple[Row, list[Fill], Decimal | None]] = []
-    count = 0
+) -> Iterator[list[list[Fill]]]:
+    """Yield the fills of positions, as many as one transaction records."""
+    batch: list[list[Fill]] = []
     for position, orders in positions:
-        fills = fills_of(position, orders, rejected)
-        try:
-            profit = realized_profit(position)
-        except ValidationError as error:
-            rejected.append(row_issue(position, position, str(error)))
-            profit = None
-        if profit and not any(fill.is_exit for fill in fills):
-            reason = f"realized_profit: there is no exit to record {profit} with"
-            rejected.append(row_issue(position, position, reason))
-        batch.append((position, fills, profit))
-        count += len(fills)
-        if count >= FILLS_PER_TRANSACTION or len(batch) >= POSITIONS_PER_READ:
+        batch.append(fills_of(position, orders, rejected))
+        if len(batch) >= POSITIONS_PER_READ or sum(map(len, batch)) >= FILLS_PER_TRANSACTION:
             yield batch
-            batch, count = [], 0
+            batch = []
     if batch:
         yield batch
 
 
 def _record(
-    position: Row,
-    fills: list[Fill],
-    profit: Decimal | None,
-    rejected: list[RowIssue],
-    warnings: list[RowIssue],
+    fills: list[Fill], rejected: list[RowIssue], warnings: list[RowIssue]
 ) -> Iterator[bool]:
     """Record the fills of a position, and yield for each of them whether it is new."""
-    last_exit = next((fill for fill in reversed(fills) if fill.is_exit), None)
     recorded = Decimal(0)  # the profit that is recorded with exits so far
     for fill in fills:
-        if fill is last_exit and profit is not None:
-            fill.values["pnl"] = float(profit - recorded)
+        if fill.profit is not None:
+            fill.values["pnl"] = float(fill.profit - recorded)
         try:
             trade, is_new = trades.get_or_create(**fill.values)
         except ValidationError as error:
-            rejected.append(row_issue(position, fill.source, str(error)))
+            rejected.append(fill.issue(str(error)))
             continue
         yield is_new
         if fill.is_exit:
             recorded += Decimal(repr(trade.pnl or 0.0))
         if is_new and fill.warning:
-            warnings.append(row_issue(position, fill.source, fill.warning))
-        if fill is last_exit and profit is not None and not math.isclose(recorded, profit):
-            reason = f"pnl: {recorded} is recorded, but it is {profit} in freqtrade now"
-            warnings.append(row_issue(position, fill.source, reason))
+            warnings.append(fill.issue(fill.warning))
+        if fill.profit is not None and not math.isclose(recorded, fill.profit):
+            reason = f"pnl: {recorded} is recorded, but it is {fill.profit} in freqtrade now"
+            warnings.append(fill.issue(reason))
 
 
 def _tables(source: peewee.SqliteDatabase, file: Path) -> dict[str, Any]:
     """Return the tables of the database, with the columns of its version of freqtrade."""
-    existing = set(source.get_tables())
-    columns = {
-        name: [column.name for column in source.get_columns(name)] if name in existing else []
-        for name in REQUIRED_COLUMNS
-        if name in existing or name == "trades"
-    }
-    for name, names in columns.items():
-        if missing := sorted(REQUIRED_COLUMNS[name] - set(names)):
+    tables = {}
+    for name, required in REQUIRED_COLUMNS.items():
+        names = [column.name for column in source.get_columns(name)]  # none if there is no table
+        if not names and name == "orders":
+            continue  # the oldest versions have no orders
+        if missing := sorted(required - set(names)):
             raise StorageError(
                 f"{file}: is not a database of freqtrade: its table {name} has no "
                 f"{', '.join(missing)}; check the path"
             )
-    return {name: peewee.Table(name, names).bind(source) for name, names in columns.items()}
+        tables[name] = peewee.Table(name, names).bind(source)
+    return tables
 
 
 def _positions(tables: dict[str, Any]) -> Iterator[tuple[Row, list[Row]]]:
     """Yield the trades of freqtrade with their orders, in the order of ids."""
     positions, orders = tables["trades"], tables.get("orders")
+    query = positions.select().order_by(positions.id).limit(POSITIONS_PER_READ).dicts()
     last_id = -1
-    while True:
-        query = positions.select().where(positions.id > last_id).order_by(positions.id)
-        rows = [_with_new_names(row) for row in query.limit(POSITIONS_PER_READ).dicts()]
-        if not rows:
-            return
+    while rows := list(query.where(positions.id > last_id)):
         last_id = rows[-1]["id"]
         orders_of: dict[int, list[Row]] = defaultdict(list)
         if orders is not None:
             condition = orders.ft_trade_id.in_([row["id"] for row in rows])
             for order in orders.select().where(condition).order_by(orders.id).dicts():
                 orders_of[order["ft_trade_id"]].append(order)
-        yield from ((row, orders_of[row["id"]]) for row in rows)
+        yield from ((_with_new_names(row), orders_of[row["id"]]) for row in rows)
 
 
 def _with_new_names(row: Row) -> Row:

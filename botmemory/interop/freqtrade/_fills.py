@@ -16,8 +16,6 @@ from ..._values import to_finite
 from ...errors import ValidationError, show
 from .._result import RowIssue
 
-__all__ = ["Fill", "fills_of", "realized_profit", "row_issue"]
-
 # columns that are kept in the metadata: of the position, of entries, of exits, and of the order
 POSITION_COLUMNS = ("enter_tag", "timeframe", "trading_mode", "is_short", "leverage")
 ENTRY_COLUMNS = ("fee_open", "fee_open_cost", "fee_open_currency")
@@ -40,12 +38,71 @@ Row = dict[str, Any]
 
 @dataclass
 class Fill:
-    """The arguments of `get_or_create`, the row they come from, and a warning or ""."""
+    """A fill of a position, and `values`, the arguments of `get_or_create`."""
 
-    values: Row
-    is_exit: bool
-    source: Row
-    warning: str = ""
+    position: Row
+    order: Row  # empty if freqtrade has none
+    trade_id: str
+    side: str
+    price: float | None
+    quantity: float
+    timestamp: datetime
+    is_single: bool  # no other order of the position has this side
+    warning: str
+    profit: Decimal | None = None  # the profit of the position, with its last exit
+
+    def __post_init__(self) -> None:
+        self.is_exit = self.side == _sides(self.position)[1]
+        self.values = self._values()
+
+    def issue(self, reason: str) -> RowIssue:
+        """Return the issue of the row that the fill comes from."""
+        return row_issue(self.position, self.order or self.position, reason)
+
+    def _values(self) -> Row:
+        columns = POSITION_COLUMNS + (EXIT_COLUMNS if self.is_exit else ENTRY_COLUMNS)
+        kept = {"trade_id": self.position["id"]}
+        kept |= {name: self.position.get(name) for name in columns}
+        kept |= {name: self.order.get(name) for name in ORDER_COLUMNS}
+        fee, currency = self._fee()
+        return {
+            "exchange": str(self.position["exchange"]).lower(),  # as newer versions write it
+            "exchange_trade_id": self.trade_id,
+            "symbol": self.position["pair"],
+            "side": self.side,
+            "price": self.price,
+            "quantity": self.quantity,
+            "timestamp": self.timestamp,
+            "strategy": self.position.get("strategy") or None,
+            "fee": fee,
+            "fee_currency": currency,
+            "trade_metadata": {k: v for k, v in kept.items() if v not in (None, "")},
+        }
+
+    def _fee(self) -> tuple[float | None, str | None]:
+        """Return the fee and its currency.
+
+        freqtrade stores one rate for all entries and one for all exits, and computes the profit
+        with them, in quote currency. It also stores an amount and its currency, but of one order:
+        they are used if there is only one. After freqtrade has recalculated a trade, the amount is
+        rate * stake in quote currency, whatever the stored currency is: then the rate is used.
+        """
+        position = self.position
+        base, _, rest = str(position["pair"]).partition("/")
+        quote = position.get("stake_currency") or rest.partition(":")[0] or None
+        if base_fee := _number(self.order, "ft_fee_base"):
+            return base_fee, position.get("base_currency") or base
+        side = "close" if self.is_exit else "open"
+        rate, paid = _number(position, f"fee_{side}"), _number(position, f"fee_{side}_cost")
+        cost = _exact(self.price or 0.0) * _exact(self.quantity)
+        by_rate = None if rate is None else float(_exact(rate) * cost)
+        currency = position.get(f"fee_{side}_currency")
+        if self.is_single and paid is not None and currency:
+            leverage = _number(position, "leverage") or 1.0
+            is_exact = currency == quote and leverage == 1
+            if is_exact or not by_rate or not math.isclose(paid, by_rate / leverage, rel_tol=0.01):
+                return paid, currency
+        return by_rate, None if by_rate is None else quote
 
 
 def row_issue(position: Row, source: Row, reason: str) -> RowIssue:
@@ -57,7 +114,7 @@ def row_issue(position: Row, source: Row, reason: str) -> RowIssue:
 def fills_of(position: Row, orders: list[Row], rejected: list[RowIssue]) -> list[Fill]:
     """Return the fills of a position in time order, with those that have no order.
 
-    Orders that cannot be recorded are appended to `rejected`.
+    The last exit has the profit. Orders that cannot be recorded are appended to `rejected`.
     """
     filled, ordered_sides, filled_sides = [], set(), set()
     for order in orders:
@@ -74,8 +131,7 @@ def fills_of(position: Row, orders: list[Row], rejected: list[RowIssue]) -> list
     fills = []
     for order, side, quantity in filled:
         try:
-            single = sides.count(side) == 1
-            fills.append(_fill_of_order(position, order, side, quantity, single=single))
+            fills.append(_fill_of_order(position, order, side, quantity, sides.count(side) == 1))
         except ValidationError as error:
             rejected.append(row_issue(position, order, str(error)))
     for side in _sides(position):
@@ -84,30 +140,38 @@ def fills_of(position: Row, orders: list[Row], rejected: list[RowIssue]) -> list
                 fills.append(_fill_without_order(position, side))
         except ValidationError as error:
             rejected.append(row_issue(position, position, str(error)))
-    return sorted(fills, key=lambda fill: fill.values["timestamp"])
+    fills.sort(key=lambda fill: fill.timestamp)
+    exits = [fill for fill in fills if fill.is_exit]
+    try:
+        profit = _realized_profit(position)
+        if exits:
+            exits[-1].profit = profit
+        elif profit:
+            raise ValidationError(f"realized_profit: there is no exit to record {profit} with")
+    except ValidationError as error:
+        rejected.append(row_issue(position, position, str(error)))
+    return fills
 
 
-def realized_profit(position: Row) -> Decimal | None:
+def _realized_profit(position: Row) -> Decimal | None:
     """Return the profit of a position so far, after fees and funding; None if there is none yet.
 
     Old versions of freqtrade do not store it: then it is computed as freqtrade computes
     `close_profit_abs`, (close_rate - open_rate) * amount - the fees of both.
     """
     if position["is_open"]:
-        return _exact(_number(position, "realized_profit") or 0.0) or None
+        return _decimal(position, "realized_profit") or None
     stored = _number(position, "close_profit_abs")
     if stored is not None:
         return _exact(stored)
-    numbers = [_number(position, name) for name in ("amount", "open_rate", "close_rate")]
-    if None in numbers:
-        return _exact(_number(position, "realized_profit") or 0.0) or None
-    amount, open_rate, close_rate = (_exact(number or 0.0) for number in numbers)
+    names = ("amount", "open_rate", "close_rate")
+    if None in [_number(position, name) for name in names]:
+        return _decimal(position, "realized_profit") or None
+    amount, open_rate, close_rate = (_decimal(position, name) for name in names)
     sign = -1 if position.get("is_short") else 1
-    rates = (_exact(_number(position, name) or 0.0) for name in ("fee_open", "fee_close"))
-    fees = sum(
-        price * amount * rate for price, rate in zip((open_rate, close_rate), rates, strict=True)
-    )
-    return sign * (close_rate - open_rate) * amount - fees
+    open_fee = open_rate * amount * _decimal(position, "fee_open")
+    close_fee = close_rate * amount * _decimal(position, "fee_close")
+    return sign * (close_rate - open_rate) * amount - (open_fee + close_fee)
 
 
 # --- orders ---------------------------------------------------------------------------------------
@@ -152,8 +216,8 @@ def _has_traded(position: Row, side: str, ordered_sides: set[str]) -> bool:
 # --- fills ----------------------------------------------------------------------------------------
 
 
-def _fill_of_order(position: Row, order: Row, side: str, quantity: float, *, single: bool) -> Fill:
-    """Return the fill of an order; `single`: no other order of the position has this side."""
+def _fill_of_order(position: Row, order: Row, side: str, quantity: float, is_single: bool) -> Fill:
+    """Return the fill of an order."""
     if order["order_id"] in (None, ""):
         raise ValidationError("order_id: missing, so that a second import could not recognise it")
     warnings = []
@@ -168,9 +232,8 @@ def _fill_of_order(position: Row, order: Row, side: str, quantity: float, *, sin
         warnings.append("timestamp: order_filled_date is missing; it is order_date")
     if timestamp is None:
         raise ValidationError("order_filled_date: missing, as is order_date")
-    trade_id = f"order:{order['order_id']}"
-    values = _values(position, order, trade_id, side, price, quantity, timestamp, single=single)
-    return Fill(values, side == _sides(position)[1], order, "; ".join(warnings))
+    trade_id, warning = f"order:{order['order_id']}", "; ".join(warnings)
+    return Fill(position, order, trade_id, side, price, quantity, timestamp, is_single, warning)
 
 
 def _fill_without_order(position: Row, side: str) -> Fill:
@@ -189,12 +252,11 @@ def _fill_without_order(position: Row, side: str) -> Fill:
         )
     # ids of trades repeat in other databases, so open_date is a part of the key
     trade_id = f"trade:{position['id']}:{opened.isoformat()}:{kind}"
-    values = _values(position, {}, trade_id, side, price, quantity, timestamp, single=True)
     is_computed = is_exit and position.get("close_profit_abs") is None
     warning = (
         "pnl: computed from rates and fees; freqtrade has not stored it" if is_computed else ""
     )
-    return Fill(values, is_exit, position, warning)
+    return Fill(position, {}, trade_id, side, price, quantity, timestamp, True, warning)
 
 
 def _pending_entry(position: Row) -> str | None:
@@ -203,73 +265,17 @@ def _pending_entry(position: Row) -> str | None:
     return None if is_closing else position.get("open_order_id")
 
 
-def _values(
-    position: Row,
-    order: Row,
-    trade_id: str,
-    side: str,
-    price: float | None,
-    quantity: float,
-    timestamp: datetime,
-    *,
-    single: bool,
-) -> Row:
-    is_exit = side == _sides(position)[1]
-    cost = _exact(price or 0.0) * _exact(quantity)
-    fee, currency = _fee(position, order, cost, is_exit=is_exit, single=single)
-    metadata = {"trade_id": position["id"]}
-    for row, names in (
-        (position, POSITION_COLUMNS + (EXIT_COLUMNS if is_exit else ENTRY_COLUMNS)),
-        (order, ORDER_COLUMNS),
-    ):
-        metadata |= {name: row[name] for name in names if row.get(name) not in (None, "")}
-    return {
-        "exchange": str(position["exchange"]).lower(),  # as newer versions write it
-        "exchange_trade_id": trade_id,
-        "symbol": position["pair"],
-        "side": side,
-        "price": price,
-        "quantity": quantity,
-        "timestamp": timestamp,
-        "strategy": position.get("strategy") or None,
-        "fee": fee,
-        "fee_currency": currency,
-        "trade_metadata": metadata,
-    }
-
-
-def _fee(
-    position: Row, order: Row, cost: Decimal, *, is_exit: bool, single: bool
-) -> tuple[float | None, str | None]:
-    """Return the fee of a fill of this cost, and its currency.
-
-    freqtrade stores one rate for all entries and one for all exits, and computes the profit with
-    them, in quote currency. It also stores an amount and its currency, but of one order: they are
-    used if there is only one. After freqtrade has recalculated a trade, the amount is rate * stake
-    in quote currency, whatever the stored currency is: then the rate is used.
-    """
-    base, _, rest = str(position["pair"]).partition("/")
-    quote = position.get("stake_currency") or rest.partition(":")[0] or None
-    if base_fee := _number(order, "ft_fee_base"):
-        return base_fee, position.get("base_currency") or base
-    side = "close" if is_exit else "open"
-    rate, paid = _number(position, f"fee_{side}"), _number(position, f"fee_{side}_cost")
-    by_rate = None if rate is None else float(_exact(rate) * cost)
-    currency = position.get(f"fee_{side}_currency")
-    if single and paid is not None and currency:
-        leverage = _number(position, "leverage") or 1.0
-        is_exact = currency == quote and leverage == 1
-        if is_exact or not by_rate or not math.isclose(paid, by_rate / leverage, rel_tol=0.01):
-            return paid, currency
-    return by_rate, None if by_rate is None else quote
-
-
 # --- values -------------------------------------------------------------------------------------
 
 
 def _number(row: Row, name: str) -> float | None:
     value = row.get(name)
     return None if value is None else to_finite(name, value)
+
+
+def _decimal(row: Row, name: str) -> Decimal:
+    """Return a number as a Decimal; 0 if it is missing."""
+    return _exact(_number(row, name) or 0.0)
 
 
 def _exact(number: float) -> Decimal:

@@ -11,13 +11,11 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from ...backends.sqlite.copy import snapshot
-from ...backends.sqlite.errors import translate_errors
+from ...backends.sqlite.errors import cannot_open, translate_errors
 from ...errors import DatabaseBusyError, StorageError
 
-__all__ = ["private_copy"]
-
 MAGIC = b"SQLite format 3\0"
-JOURNALS = ("-wal", "-journal")
+SUFFIXES = ("", "-wal", "-journal")  # of the files that make up a database
 ATTEMPTS, PAUSE = 10, 0.2  # seconds
 
 
@@ -55,8 +53,7 @@ def _copy_with_sqlite(path: Path, copy: Path, *, in_wal: bool) -> bool:
         with snapshot(path) as source, closing(sqlite3.connect(copy)) as target:
             source.backup(target)
     except StorageError as error:
-        code = getattr(error.__cause__, "sqlite_errorcode", 0) & 0xFF
-        if code not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
+        if not cannot_open(error.__cause__ or error):
             raise
         return False
     return True
@@ -66,7 +63,7 @@ def _copy_files(path: Path, copy: Path) -> None:
     """Copy the file and its journals as they are at one point in time."""
     for _ in range(ATTEMPTS):
         before = _state(path)
-        for suffix in ("", *JOURNALS):
+        for suffix in SUFFIXES:
             target = copy.with_name(copy.name + suffix)
             target.unlink(missing_ok=True)
             if suffix in before:
@@ -89,7 +86,7 @@ def _require_undamaged(copy: Path, path: Path) -> None:
 
 def _state(path: Path) -> dict[str, tuple[int, ...]]:
     state: dict[str, tuple[int, ...]] = {}
-    for suffix in ("", *JOURNALS):
+    for suffix in SUFFIXES:
         file = path.with_name(path.name + suffix)
         if file.exists():
             status = file.stat()
