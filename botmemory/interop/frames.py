@@ -55,7 +55,7 @@ def trades(
         ConfigError: pyarrow is not installed.
         ValidationError: An argument is invalid.
     """
-    return _table(Trade, symbol, strategy, start_date, end_date, expand_metadata)
+    return _table(Trade, expand_metadata, symbol, strategy, start_date, end_date)
 
 
 @checked_call
@@ -82,17 +82,10 @@ def signals(
         ConfigError: pyarrow is not installed.
         ValidationError: An argument is invalid.
     """
-    return _table(Signal, symbol, strategy, start_date, end_date, expand_metadata)
+    return _table(Signal, expand_metadata, symbol, strategy, start_date, end_date)
 
 
-def _table(
-    model: type[BaseModel],
-    symbol: str | None,
-    strategy: str | None,
-    start_date: datetime | None,
-    end_date: datetime | None,
-    expand_metadata: bool,
-) -> pa.Table:
+def _table(model: type[BaseModel], expand_metadata: bool, *filter_values: Any) -> pa.Table:
     try:
         import pyarrow as pa
         import pyarrow.compute  # so that pa.compute exists
@@ -100,7 +93,7 @@ def _table(
         from .._install import install_command
 
         raise ConfigError(f"data frames need {error.name}: {install_command('frames')}") from error
-    filters = read.filters(model, symbol, strategy, start_date, end_date)
+    filters = read.filters(model, *filter_values)
     fields: Sequence[Any] = model._meta.sorted_fields
     expanded = {field for field in fields if expand_metadata and kind_of(field) == "json"}
     # the rows of a field that is expanded, the arrays of another one

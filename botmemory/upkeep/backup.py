@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -95,14 +94,14 @@ def _replace(path: Path, source_path: Path) -> Path | None:
         with _keep_replaced(path) as kept:
             staged.replace(path)
     except BaseException:
-        with contextlib.suppress(OSError):  # it must not hide the first error
+        with suppress(OSError):  # it must not hide the first error
             staged.unlink(missing_ok=True)
         raise
     sync_folder_of(path)
     return kept
 
 
-@contextlib.contextmanager
+@contextmanager
 def _exclusive(path: Path) -> Iterator[None]:
     """Hold the write lock; raise `DatabaseBusyError` if a process has the database open."""
     busy = DatabaseBusyError(f"{path}: a process has the database open; stop the bot first")
@@ -134,7 +133,7 @@ def _require_copy(connection: sqlite3.Connection, path: Path) -> None:
         )
 
 
-@contextlib.contextmanager
+@contextmanager
 def _keep_replaced(path: Path) -> Iterator[Path | None]:
     """Link the file to another name and move its -wal and -shm; take both back on failure."""
     if not path.exists():
@@ -142,7 +141,7 @@ def _keep_replaced(path: Path) -> Iterator[Path | None]:
         return
     stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}Z"
     kept = path.with_name(f"{path.stem}.replaced-{stamp}.db")
-    with contextlib.ExitStack() as on_failure:
+    with ExitStack() as on_failure:
         for suffix in ("-wal", "-shm"):
             sidecar = path.with_name(path.name + suffix)
             if sidecar.exists():

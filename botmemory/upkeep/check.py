@@ -14,7 +14,7 @@ from ..backends.sqlite.errors import RESTORE
 from ..database import db
 from ..errors import SchemaError, ValidationError
 from ..models import BaseModel, Signal, Trade, clean_field
-from ..repositories import signals, trades
+from ..queries import read, write
 from ..schema.drift import checks, drift
 from ..schema.versions import require_current
 
@@ -81,10 +81,10 @@ def _schema(database: Backend) -> Iterator[Finding]:
         )
         return
     for model in (Signal, Trade):
-        if database.is_partitioned(_table(model)):
+        if database.is_partitioned(model._meta.table_name):
             yield Finding(
                 "info",
-                f"'{_table(model)}' is partitioned: its indexes were not compared",
+                f"'{model._meta.table_name}' is partitioned: its indexes were not compared",
                 "create new partitions in time, as docs/postgresql.md describes",
             )
     for difference in drift(database, (Signal, Trade)):
@@ -95,16 +95,11 @@ def _schema(database: Backend) -> Iterator[Finding]:
         )
 
 
-def _table(model: type[BaseModel]) -> str:
-    return str(model._meta.table_name)
-
-
 def _violations(database: Backend) -> Iterator[Finding]:
     """Find rows that another program wrote although they violate a check constraint."""
     for model in (Signal, Trade):
-        meta: Any = model._meta
         for name, condition in checks(model, database).items():
-            query = model.select(meta.primary_key).where(SQL(f"NOT ({condition})"))
+            query = model.select(write.key_of(model)).where(SQL(f"NOT ({condition})"))
             yield from _rows(
                 model,
                 f"violate the constraint {name}: {condition}",
@@ -114,9 +109,9 @@ def _violations(database: Backend) -> Iterator[Finding]:
 
 
 def _invalid_values() -> Iterator[Finding]:
-    for model, stream in ((Signal, signals.iterate), (Trade, trades.iterate)):
+    for model in (Signal, Trade):
         invalid: list[str] = []
-        for row in stream():
+        for row in read.stream(model, {}):
             for name, field in model._meta.fields.items():
                 try:
                     clean_field(field, values_of(row).get(name))

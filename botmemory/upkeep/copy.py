@@ -184,7 +184,7 @@ def _require_subset(
 ) -> None:
     """Raise `DuplicateError` for a row of the target that the source does not have."""
     key = write.key_of(model).name
-    for rows in _pages(model, target):
+    for rows in _pages(model, target, report):
         in_source = _by_key(model, source, rows)
         for row in rows:
             if in_source.get(row[key]) != row:
@@ -195,7 +195,6 @@ def _require_subset(
                     "name an empty database",
                     id=row[key],
                 )
-        report(len(rows))
 
 
 # --- copying ------------------------------------------------------------------------------------
@@ -206,7 +205,7 @@ def _copy_table(
 ) -> CopiedTable:
     key = write.key_of(model).name
     count = copied = checksum = 0
-    for rows in _pages(model, source):
+    for rows in _pages(model, source, report):
         count += len(rows)
         checksum += sum(map(_digest, rows))
         existing = _by_key(model, target, rows) if resume else {}
@@ -214,7 +213,6 @@ def _copy_table(
         with _bound_to(target):
             _store(model, new)
         copied += len(new)
-        report(len(rows))
     with _bound_to(target):
         target.advance_sequence(model, source.last_id(model))
     return CopiedTable(model._meta.table_name, count, copied, _hex(checksum))
@@ -243,10 +241,9 @@ def _require_same(
 ) -> None:
     """Read the target again and compare it with the source."""
     count = checksum = 0
-    for rows in _pages(model, target):
+    for rows in _pages(model, target, report):
         count += len(rows)
         checksum += sum(map(_digest, rows))
-        report(len(rows))
     if (count, _hex(checksum)) != (copied.rows, copied.checksum):
         raise StorageError(
             f"{target.config.label}: its table {copied.name} has {count:,} rows with the checksum "
@@ -281,8 +278,11 @@ def _page(model: type[BaseModel], first: bool) -> Any:
     return query if first else query.where(key > Param("after", key))
 
 
-def _pages(model: type[BaseModel], database: Backend) -> Iterator[list[Values]]:
-    """Yield the values of the rows by field name, page by page in the order of their keys."""
+def _pages(model: type[BaseModel], database: Backend, report: Report) -> Iterator[list[Values]]:
+    """Yield the values of the rows by field name, page by page in the order of their keys.
+
+    `report` is called with the number of rows of a page when the next one is asked for.
+    """
     after: Values = {}
     while True:
         with _bound_to(database):
@@ -290,6 +290,7 @@ def _pages(model: type[BaseModel], database: Backend) -> Iterator[list[Values]]:
         if not rows:
             return
         yield [values_of(row) for row in rows]
+        report(len(rows))
         after = {"after": rows[-1].get_id()}
 
 

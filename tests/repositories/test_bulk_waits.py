@@ -31,7 +31,7 @@ from botmemory import (
     session_scope,
 )
 from botmemory.interop.ccxt import import_trades
-from botmemory.interop.files import _staging, export_file, import_file
+from botmemory.interop.files import _recording, export_file, import_file
 from botmemory.interop.freqtrade import import_database
 from botmemory.repositories import records, signals, trades
 from botmemory.upkeep.copy import copy_database
@@ -123,7 +123,7 @@ def test_each_of_several_transactions_is_short(
 ) -> None:
     init_db(path)
     file = write_csv(tmp_path / "t.csv", 6000)
-    monkeypatch.setattr(_staging, "LOCK_TIME", 1e-9)  # so that each takes as few rows as it may
+    monkeypatch.setattr(_recording, "LOCK_TIME", 1e-9)  # so that each takes as few rows as it may
     seen = set()
     over = threading.Event()
 

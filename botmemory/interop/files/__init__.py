@@ -54,7 +54,7 @@ def export_file(
     start_date: datetime | None = None,
     end_date: datetime | None = None,
     spreadsheet: bool = False,
-    progress: Progress = None,
+    progress: Progress | None = None,
 ) -> int:
     """Write the rows of a table to a file.
 
@@ -78,7 +78,7 @@ def export_file(
         ValidationError: An argument is invalid.
     """
     file = absolute_path("path", path)
-    progress = progress and from_caller(progress)
+    report = from_caller(progress or (lambda done, total: None))
     file_format = _format_of(file)
     filters = read.filters(model, symbol, strategy, start_date, end_date)
     total = read.count(model, filters) if progress is not None else 0
@@ -91,14 +91,13 @@ def export_file(
                 field.column_name: values_of(row)[field.name] for field in model._meta.sorted_fields
             }
             count += 1
-            if progress is not None and count % ROWS_PER_REPORT == 0:
-                progress(count, total)
+            if count % ROWS_PER_REPORT == 0:
+                report(count, total)
 
     options = {"spreadsheet": spreadsheet} if file_format is _csv else {}
     with translate_errors(file, "cannot be written"), replacing(file) as unfinished:
         file_format.write(unfinished, columns_of(model), rows(), **options)
-    if progress is not None:
-        progress(count, count)
+    report(count, count)
     return count
 
 
@@ -109,7 +108,7 @@ def import_file(
     *,
     keep_going: bool = False,
     rejects: str | os.PathLike[str] | None = None,
-    progress: Progress = None,
+    progress: Progress | None = None,
 ) -> ImportResult:
     """Record the rows of a file, each once, and all or none.
 
@@ -145,7 +144,7 @@ def import_file(
             of a failed import could not be deleted.
     """
     file = absolute_path("path", path)
-    progress = progress and from_caller(progress)
+    report = from_caller(progress or (lambda done, total: None))
     file_format = _format_of(file)
     rejected: list[RowIssue] = []
     rejected_count = 0
@@ -161,7 +160,7 @@ def import_file(
                 rejected.append(RowIssue(number, str(error), row if row is not None else text))
             write_reject({"line": number, "reason": str(error), "text": text})
 
-        lines = file_format.read(file, columns_of(model), progress)
+        lines = file_format.read(file, columns_of(model), report)
         counts = record(model, lines, _parser(model, file), reject)
     return ImportResult(counts[True], counts[False], rejected, rejected_count=rejected_count)
 
@@ -185,42 +184,14 @@ def _format_of(file: Path) -> Any:
     return _parquet
 
 
-def _id_function(
-    model: type[BaseModel], file: Path
-) -> Callable[[int, datetime | None], uuid.UUID] | None:
-    """Return a function that makes the id of a row from its line; None if the model needs none.
-
-    It returns the same id each time, so that a repeated import finds the rows of the first one. The
-    id is a UUID of version 7: the time of the row, the number of the line, a digest of the file.
-    """
-    key = write.key_of(model)
-    with translate_errors(file, "cannot be read"):
-        is_file = file.is_file()
-    if not (isinstance(key, peewee.UUIDField) and key.default is not None and is_file):
-        return None
-
-    @cache
-    def digest() -> int:
-        with translate_errors(file, "cannot be read"), file.open("rb") as stream:
-            return int.from_bytes(hashlib.file_digest(stream, "sha256").digest()) % 2**42
-
-    def id_of(number: int, timestamp: datetime | None) -> uuid.UUID:
-        milliseconds = 0
-        if isinstance(timestamp, datetime):
-            elapsed = to_utc("timestamp", timestamp) - EPOCH
-            milliseconds = max(0, elapsed // timedelta(milliseconds=1))
-        low = (number % 2**32) << 42 | digest()
-        high = milliseconds << 16 | 0x7000 | low >> 62
-        return uuid_of(high << 64 | 2 << 62 | low % 2**62)
-
-    return id_of
-
-
 def _parser(model: type[BaseModel], file: Path) -> Callable[[Line], dict[str, Any]]:
     """Return a function that returns the checked values of a line by the names of the fields."""
-    kinds, key = columns_of(model), write.key_of(model).name
+    kinds, key = columns_of(model), write.key_of(model)
     by_column: Mapping[str, Any] = model._meta.columns
-    id_of = _id_function(model, file)
+    with translate_errors(file, "cannot be read"):
+        is_file = file.is_file()
+    makes_ids = isinstance(key, peewee.UUIDField) and key.default is not None and is_file
+    digest = cache(_digest)
 
     def parse(line: Line) -> dict[str, Any]:
         number, text, row = line
@@ -232,11 +203,31 @@ def _parser(model: type[BaseModel], file: Path) -> Callable[[Line], dict[str, An
                 write.refuse_unknown_field(model, column, value)
             name = by_column[column].name
             values[name] = _from_text(name, kinds[column], value) if type(value) is str else value
-        if id_of is not None and values.get(key) is None:
-            values[key] = id_of(number, values.get("timestamp"))
+        if makes_ids and values.get(key.name) is None:
+            values[key.name] = _id_of(number, values.get("timestamp"), digest(file))
         return write.prepare(model, values)
 
     return parse
+
+
+def _digest(file: Path) -> int:
+    """Return 42 bits that depend on the contents of a file."""
+    with translate_errors(file, "cannot be read"), file.open("rb") as stream:
+        return int.from_bytes(hashlib.file_digest(stream, "sha256").digest()) % 2**42
+
+
+def _id_of(number: int, timestamp: object, digest: int) -> uuid.UUID:
+    """Return the id of a line: it is the same each time, so that a repeated import finds the row.
+
+    It is a UUID of version 7: the time of the row, the number of the line, the digest of the file.
+    """
+    milliseconds = 0
+    if isinstance(timestamp, datetime):
+        elapsed = to_utc("timestamp", timestamp) - EPOCH
+        milliseconds = max(0, elapsed // timedelta(milliseconds=1))
+    low = (number % 2**32) << 42 | digest
+    high = milliseconds << 16 | 0x7000 | low >> 62
+    return uuid_of(high << 64 | 2 << 62 | low % 2**62)
 
 
 def _from_text(name: str, kind: str, text: str) -> Any:
@@ -263,12 +254,12 @@ def _open_rejects(
         return
     file = absolute_path("rejects", path)
     with translate_errors(file, "cannot be written"):
-        out = file.open("w", encoding="utf-8")
+        # flushed after each line, so that an error stops the import before rows are recorded
+        out = file.open("w", encoding="utf-8", buffering=1)
 
     def write(reject: dict[str, Any]) -> None:
         with translate_errors(file, "cannot be written"):
             out.write(json.dumps(reject) + "\n")
-            out.flush()  # so that an error stops the import before rows are recorded
 
     try:
         yield write

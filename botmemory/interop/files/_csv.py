@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import ValidationError
-from ._jsonl import read_lines, to_cell, with_json
-from ._rows import Line, Progress
+from ._jsonl import read_lines
+from ._rows import Line, Progress, to_cell, with_json
 
 # prefixes of formulas in spreadsheets
 FORMULA_PREFIXES = ("=", "+", "-", "@", "\t", "\r")

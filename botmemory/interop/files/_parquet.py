@@ -13,8 +13,7 @@ import pyarrow.parquet as pq
 from ...backends.sqlite.errors import translate_errors
 from ...errors import StorageError
 from .._columns import arrow_type
-from ._jsonl import to_cell, with_json
-from ._rows import Line, Progress
+from ._rows import Line, Progress, to_cell, with_json
 
 ROWS_PER_GROUP = 20_000
 
@@ -47,7 +46,6 @@ def read(path: Path, columns: Mapping[str, str], progress: Progress) -> Iterator
                     number += 1
                     parsed = with_json(row, columns)
                     yield number, repr(row), parsed
-                if progress is not None:
-                    progress(number, file.metadata.num_rows)
+                progress(number, file.metadata.num_rows)
         except pa.ArrowException as error:
             raise StorageError(f"{path}: is not a Parquet file, or is damaged: {error}") from error

@@ -1,22 +1,50 @@
-"""The rows of a file are recorded all or none."""
+"""The rows of a file are recorded all or none.
+
+Where a writer blocks others, they are staged: checked in a temporary file, then recorded in short
+transactions, so that other programs can write while a large file is imported.
+"""
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, suppress
 from functools import partial
-from itertools import islice
+from itertools import count, islice
 from typing import Any
 
+import peewee
+from peewee import Value, fn
+
+from ...backends.peewee_internals import values_of
+from ...backends.sqlite.stage import Stage
 from ...database import db, session_scope
-from ...errors import DuplicateError, ValidationError
+from ...errors import (
+    BotMemoryError,
+    DatabaseBusyError,
+    DuplicateError,
+    StorageError,
+    ValidationError,
+)
 from ...models import BaseModel
-from ...queries import write
-from ._rows import CheckedRow, Counts, Issues, Line, Values, record_row
-from ._staging import StagedImport
+from ...queries import read, write
+from ...queries.codegen import maker, tuple_maker
+from ._rows import Line
 
 ROWS_PER_CHUNK = 1000  # read and checked together
+MAX_SINGLE_TRANSACTION = 2000  # rows that are recorded in one transaction; more in several
+# rows in one of several transactions: in the first one, at least, at most
+FIRST_ROWS, MIN_ROWS, MAX_ROWS = 500, 100, 5000
+LOCK_TIME = 0.15  # seconds that one of several transactions should hold the write lock
+KEYS_PER_DELETE = 500
+DELETE_ATTEMPTS = 10
+PLACEHOLDER_ID = 2**63 - 2**40  # ids from here on stand for autoincrement ids
+
+Values = dict[str, Any]  # checked, by the names of the fields
+CheckedRow = tuple[Line, Values]
+Issues = list[tuple[Line, Exception]]
+Counts = Counter[bool]  # how many rows are new (True), and how many already existed (False)
 
 
 def record(
@@ -37,7 +65,7 @@ def record(
     stage = db.stage(model._meta.table_name) if use_stage else None
     if stage is not None:
         with closing(stage):
-            staged = StagedImport(model, stage)
+            staged = _StagedImport(model, stage)
             counts = _record_chunks(lines, parse, reject, staged.add)
             skipped = staged.record(counts[True])
             return Counter({True: counts[True] - skipped, False: counts[False] + skipped})
@@ -81,7 +109,238 @@ def _record_now(model: type[BaseModel], rows: list[CheckedRow], issues: Issues) 
     counts: Counts = Counter()
     for line, values in rows:
         try:
-            counts[record_row(model, line, values)] += 1
+            counts[_record_row(model, line, values)] += 1
         except (ValidationError, DuplicateError) as error:
             issues.append((line, error))
     return counts
+
+
+def _record_row(model: type[BaseModel], line: Line, values: Values) -> bool:
+    """Record a row and return whether it is new; raise if another row has its key."""
+    if write.insert_if_new(model, dict(values)) is not None:
+        return True
+    key = write.key_of(model).name
+    existing = read.get_by_id(model, values[key]) if key in values else None
+    _require_same(model, existing, line, values)
+    return False
+
+
+def _require_same(
+    model: type[BaseModel], existing: BaseModel | None, line: Line, values: Values
+) -> None:
+    """Raise `DuplicateError` if the existing row differs in a value of the line."""
+    if existing is None:
+        raise DuplicateError(f"a {model.__name__} with these unique values already exists")
+    key = write.key_of(model).name
+    existing_values = values_of(existing)
+    for name, value in values.items():
+        field = model._meta.fields[name]
+        if callable(field.default) and field.column_name not in (line[2] or {}):
+            continue  # a default such as the time now, which is different each time
+        if existing_values[name] != value:
+            raise DuplicateError(
+                f"{key}: {values[key]} already exists, and its {name} is "
+                f"{existing_values[name]!r}, not {value!r}",
+                id=existing_values[key],
+            )
+
+
+class _RolledBackError(Exception):
+    """Raised in a block to roll it back."""
+
+
+class _StagedImport:
+    """The rows of one import: staged and checked first, then recorded."""
+
+    def __init__(self, model: type[BaseModel], stage: Stage) -> None:
+        self.model, self.stage = model, stage
+        self.key = write.key_of(model)
+        self.insert = write.insert_query(model, tuple(model._meta.sorted_field_names))
+        # in the order of the parameters of the INSERT
+        self.columns = [field.column_name for field in model._meta.sorted_fields]
+        self.unique = {(self.key.column_name,), *stage.unique_columns()}
+
+    # --- checking ---------------------------------------------------------------------------
+
+    def add(self, rows: list[CheckedRow], issues: Issues) -> Counts:
+        """Stage the rows that are new; append to `issues` those that cannot be recorded."""
+        bound = []
+        for line, values in rows:
+            if self.key.auto_increment and self.key.name not in values:
+                values = values | {self.key.name: PLACEHOLDER_ID + line[0]}
+            try:
+                bound.append((line, values, self.insert.bind(values)))
+            except ValidationError as error:  # its metadata is too large
+                issues.append((line, error))
+        conflicts = self._possible_conflicts([params for _, _, params in bound])
+        new, counts = self._dry_run([(n, *bound[n][:2]) for n in sorted(conflicts)], issues)
+        bound = [row for n, row in enumerate(bound) if n not in conflicts or n in new]
+        try:
+            if self.stage.add(self.insert.sql, [params for _, _, params in bound]):
+                counts[True] += len(bound)
+                return counts
+        except peewee.IntegrityError:
+            pass
+        for line, values, params in bound:
+            try:
+                counts[self._add_row(line, values, params)] += 1
+            except (ValidationError, DuplicateError) as error:
+                issues.append((line, error))
+        return counts
+
+    def _add_row(self, line: Line, values: Values, params: list[Any]) -> bool:
+        """Stage one row and return whether it is the first one with its key in the file."""
+        try:
+            if self.stage.add(self.insert.sql, [params]):
+                return True
+        except peewee.IntegrityError as error:
+            raise write.constraint_error(self.model, error) from error
+        key = params[self.columns.index(self.key.column_name)]
+        staged = self.stage.rows(self.columns, **{self.key.column_name: key})(1)
+        _require_same(self.model, next(maker(self.model)(staged), None), line, values)
+        return False
+
+    def _possible_conflicts(self, rows: list[list[Any]]) -> set[int]:
+        """Return the positions of rows that the database may reject.
+
+        Their unique values may exist already, or the row they refer to may be missing.
+        """
+        conflicts: set[int] = set()
+        for columns in self.unique:
+            conflicts |= self._existing(rows, columns, self.stage.table, columns)
+        for field, parent in self.model._meta.refs.items():
+            index = self.columns.index(field.column_name)
+            referring = {n for n, row in enumerate(rows) if row[index] is not None}
+            column, parent_column = [field.column_name], [field.rel_field.column_name]
+            conflicts |= referring - self._existing(
+                rows, column, parent._meta.table_name, parent_column
+            )
+        return conflicts
+
+    def _existing(
+        self, rows: list[list[Any]], columns: Sequence[str], table: str, in_table: Sequence[str]
+    ) -> set[int]:
+        """Return the positions of rows whose values in these columns are in the database."""
+        indexes = [self.columns.index(name) for name in columns]
+        values = [[row[index] for index in indexes] for row in rows]
+        return self.stage.existing(table, in_table, values)
+
+    def _dry_run(
+        self, rows: list[tuple[int, Line, Values]], issues: Issues
+    ) -> tuple[set[int], Counts]:
+        """Record rows and roll back; return which are new, and count those that already exist."""
+        new: set[int] = set()
+        counts: Counts = Counter()
+        if rows:
+            with suppress(_RolledBackError), session_scope():
+                for number, line, values in rows:
+                    try:
+                        if _record_row(self.model, line, values):
+                            new.add(number)
+                        else:
+                            counts[False] += 1
+                    except (ValidationError, DuplicateError) as error:
+                        issues.append((line, error))
+                raise _RolledBackError
+        return new, counts
+
+    # --- recording --------------------------------------------------------------------------
+
+    def record(self, new: int) -> int:
+        """Record the staged rows; return how many of them another program has recorded meanwhile.
+
+        If a transaction fails, the rows of the earlier ones are deleted.
+        """
+        if not new:
+            return 0
+        if new > MAX_SINGLE_TRANSACTION:
+            self.stage.reserve()
+        used = self.stage.used_columns()
+        fields = [field for field in self.model._meta.sorted_fields if field.column_name in used]
+        size = MAX_SINGLE_TRANSACTION if new <= MAX_SINGLE_TRANSACTION else FIRST_ROWS
+        total_skipped = 0
+        fetch = self.stage.rows([field.column_name for field in fields])
+        try:
+            while rows := fetch(size):
+                skipped, seconds = self._record_chunk(fields, rows)
+                total_skipped += skipped
+                size = max(MIN_ROWS, min(MAX_ROWS, 2 * size, int(size * LOCK_TIME / seconds)))
+        except BaseException as error:
+            self._delete_recorded(error)
+            raise
+        return total_skipped
+
+    def _record_chunk(self, fields: list[Any], rows: list[tuple[Any, ...]]) -> tuple[int, float]:
+        """Record rows; return how many already existed, and the seconds the lock was held."""
+        names = tuple(field.name for field in fields)
+        key_index = names.index(self.key.name)
+        with session_scope():
+            start = time.monotonic()
+            rows, skipped = self._with_ids(rows, key_index), 0
+            try:
+                with session_scope():
+                    insert = write.insert_query(self.model, names)
+                    if db.insert_rows(insert.sql, rows, fields) < len(rows):
+                        raise _RolledBackError
+                    self.stage.add_recorded_keys(row[key_index] for row in rows)
+            except (_RolledBackError, peewee.IntegrityError):
+                skipped = self._record_each(names, rows, key_index)
+        return skipped, time.monotonic() - start
+
+    def _record_each(
+        self, names: tuple[str, ...], rows: list[tuple[Any, ...]], key_index: int
+    ) -> int:
+        """Record rows one by one, and return how many already existed."""
+        skipped = 0
+        nulls = dict.fromkeys(self.model._meta.sorted_field_names)
+        converted = tuple_maker(self.model, names)(rows)
+        for row, field_values in zip(rows, converted, strict=True):
+            values = nulls | dict(zip(names, field_values, strict=True))
+            try:
+                if _record_row(self.model, (0, "", None), values):
+                    self.stage.add_recorded_keys([row[key_index]])
+                else:
+                    skipped += 1
+            except (ValidationError, DuplicateError) as error:
+                error.args = (f"{self.model.__name__} {values[self.key.name]}: {error}",)
+                raise
+        return skipped
+
+    def _with_ids(self, rows: list[tuple[Any, ...]], key_index: int) -> list[tuple[Any, ...]]:
+        """Replace placeholders by autoincrement ids, in the order of the file."""
+        if not self.key.auto_increment or rows[-1][key_index] < PLACEHOLDER_ID:
+            return rows
+        highest = self.model.select(fn.MAX(self.key)).scalar() or 0
+        given = [row[key_index] for row in rows if row[key_index] < PLACEHOLDER_ID]
+        ids = count(max(highest, db.last_id(self.model), *given) + 1)
+        return [
+            row
+            if row[key_index] < PLACEHOLDER_ID
+            else (*row[:key_index], next(ids), *row[key_index + 1 :])
+            for row in rows
+        ]
+
+    def _delete_recorded(self, cause: BaseException) -> None:
+        """Delete the rows that this import has recorded, in short transactions."""
+        self.stage.release_reserve()
+        fetch = self.stage.recorded_keys()
+        try:
+            while keys := fetch(KEYS_PER_DELETE):
+                # keys are values of the driver: no conversion
+                condition = self.key.in_([Value(key, converter=False) for (key,) in keys])
+                _retry_while_busy(self.model.delete().where(condition).execute)
+        except BotMemoryError as error:
+            raise StorageError(
+                f"{db.config.label}: the import failed ({cause!r}), and rows that it had recorded "
+                f"could not be deleted ({error}); repeat it to record the others"
+            ) from cause
+
+
+def _retry_while_busy(call: Callable[[], object]) -> None:
+    for _ in range(DELETE_ATTEMPTS - 1):
+        try:
+            call()
+            return
+        except DatabaseBusyError:
+            pass  # it has waited for busy_timeout
+    call()

@@ -1,49 +1,40 @@
-"""Rows of a file, and how one of them is recorded."""
+"""Rows of a file in any format, and their values as a file has them."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable
+import json
+import uuid
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from enum import Enum
 from typing import Any
 
-from ...backends.peewee_internals import values_of
-from ...errors import DuplicateError
-from ...models import BaseModel
-from ...queries import read, write
-
 Line = tuple[int, str, dict[str, Any] | None]  # number, text, and the row; None if it is invalid
-Progress = Callable[[int, int], object] | None  # called with what is done, and all there is
-Values = dict[str, Any]  # checked, by the names of the fields
-CheckedRow = tuple[Line, Values]
-Issues = list[tuple[Line, Exception]]
-Counts = Counter[bool]  # how many rows are new (True), and how many already existed (False)
+Progress = Callable[[int, int], object]  # called with what is done, and all there is
 
 
-def record_row(model: type[BaseModel], line: Line, values: Values) -> bool:
-    """Record a row and return whether it is new; raise if another row has its key."""
-    if write.insert_if_new(model, dict(values)) is not None:
-        return True
-    key = write.key_of(model).name
-    existing = read.get_by_id(model, values[key]) if key in values else None
-    require_same(model, existing, line, values)
-    return False
+def with_json(row: dict[str, Any], columns: Mapping[str, str]) -> dict[str, Any] | None:
+    """Return the row with the text in its JSON columns parsed; None if one is invalid."""
+    try:
+        for name, value in row.items():
+            if columns.get(name) == "json" and isinstance(value, str):
+                row[name] = json.loads(value)
+    except ValueError:
+        return None
+    return row
 
 
-def require_same(
-    model: type[BaseModel], existing: BaseModel | None, line: Line, values: Values
-) -> None:
-    """Raise `DuplicateError` if the existing row differs in a value of the line."""
-    if existing is None:
-        raise DuplicateError(f"a {model.__name__} with these unique values already exists")
-    key = write.key_of(model).name
-    existing_values = values_of(existing)
-    for name, value in values.items():
-        field = model._meta.fields[name]
-        if callable(field.default) and field.column_name not in (line[2] or {}):
-            continue  # a default such as the time now, which is different each time
-        if existing_values[name] != value:
-            raise DuplicateError(
-                f"{key}: {values[key]} already exists, and its {name} is "
-                f"{existing_values[name]!r}, not {value!r}",
-                id=existing_values[key],
-            )
+def to_cell(value: Any, kind: str) -> Any:
+    """Return a value for a table without nested values, where metadata is JSON text."""
+    if kind == "json" and value is not None:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    return to_plain(value)
+
+
+def to_plain(value: Any) -> Any:
+    """Return a value as JSON has it: timestamps in ISO 8601, ids as text."""
+    if isinstance(value, datetime):
+        return value.isoformat(" ", "microseconds")
+    if isinstance(value, uuid.UUID):
+        return str(value)
+    return value.value if isinstance(value, Enum) else value

@@ -68,7 +68,7 @@ def import_database(
         StorageError: The file is no database of freqtrade, or cannot be read or copied.
     """
     file = absolute_path("path", path)
-    progress = progress and from_caller(progress)
+    report = from_caller(progress or (lambda done, total: None))
     counts: Counter[bool] = Counter()  # the fills that are new, and the others
     rejected: list[RowIssue] = []
     warnings: list[RowIssue] = []
@@ -82,8 +82,7 @@ def import_database(
                     for fills in batch:
                         counts.update(_record(fills, rejected, warnings))
                 done += len(batch)
-                if progress is not None:
-                    progress(done, total)
+                report(done, total)
             rejected += _orders_without_trade(tables)
         finally:
             source.close()
