@@ -100,12 +100,8 @@ def _violations(database: Backend) -> Iterator[Finding]:
     for model in (Signal, Trade):
         for name, condition in checks(model, database).items():
             query = model.select(write.key_of(model)).where(SQL(f"NOT ({condition})"))
-            yield from _rows(
-                model,
-                f"violate the constraint {name}: {condition}",
-                _ids(query),
-                "correct or delete them",
-            )
+            problem = f"violate the constraint {name}: {condition}"
+            yield from _rows(model, problem, _ids(query), "correct or delete them")
 
 
 def _invalid_values() -> Iterator[Finding]:

@@ -75,15 +75,15 @@ def import_database(
     with translate_errors(file, "cannot be imported"), private_copy(file) as copy:
         source = peewee.SqliteDatabase(str(copy))
         try:
-            tables = _tables(source, file)
-            total, done = tables["trades"].select().count(), 0
-            for batch in _batches(_positions(tables), rejected):
+            positions, orders = _tables(source, file)
+            total, done = positions.select().count(), 0
+            for batch in _batches(_with_orders(positions, orders), rejected):
                 with session_scope():
                     for fills in batch:
                         counts.update(_record(fills, rejected, warnings))
                 done += len(batch)
                 report(done, total)
-            rejected += _orders_without_trade(tables)
+            rejected += _orders_without_trade(positions, orders)
         finally:
             source.close()
     return ImportResult(counts[True], counts[False], rejected, warnings, len(rejected))
@@ -126,34 +126,33 @@ def _record(
             warnings.append(fill.issue(reason))
 
 
-def _tables(source: peewee.SqliteDatabase, file: Path) -> dict[str, Any]:
-    """Return the tables of the database, with the columns of its version of freqtrade."""
-    tables = {}
+def _tables(source: peewee.SqliteDatabase, file: Path) -> list[Any]:
+    """Return the tables of a copy, with the columns of its version of freqtrade."""
+    # the oldest versions have no table of orders
+    sql = f"CREATE TABLE IF NOT EXISTS orders ({', '.join(REQUIRED_COLUMNS['orders'])})"
+    source.execute_sql(sql)  # type: ignore[no-untyped-call]
+    tables = []
     for name, required in REQUIRED_COLUMNS.items():
         names = [column.name for column in source.get_columns(name)]  # none if there is no table
-        if not names and name == "orders":
-            continue  # the oldest versions have no orders
         if missing := sorted(required - set(names)):
             raise StorageError(
                 f"{file}: is not a database of freqtrade: its table {name} has no "
                 f"{', '.join(missing)}; check the path"
             )
-        tables[name] = peewee.Table(name, names).bind(source)
+        tables.append(peewee.Table(name, names).bind(source))
     return tables
 
 
-def _positions(tables: dict[str, Any]) -> Iterator[tuple[Row, list[Row]]]:
+def _with_orders(positions: Any, orders: Any) -> Iterator[tuple[Row, list[Row]]]:
     """Yield the trades of freqtrade with their orders, in the order of ids."""
-    positions, orders = tables["trades"], tables.get("orders")
     query = positions.select().order_by(positions.id).limit(POSITIONS_PER_READ).dicts()
     last_id = -1
     while rows := list(query.where(positions.id > last_id)):
         last_id = rows[-1]["id"]
         orders_of: dict[int, list[Row]] = defaultdict(list)
-        if orders is not None:
-            condition = orders.ft_trade_id.in_([row["id"] for row in rows])
-            for order in orders.select().where(condition).order_by(orders.id).dicts():
-                orders_of[order["ft_trade_id"]].append(order)
+        condition = orders.ft_trade_id.in_([row["id"] for row in rows])
+        for order in orders.select().where(condition).order_by(orders.id).dicts():
+            orders_of[order["ft_trade_id"]].append(order)
         yield from ((_with_new_names(row), orders_of[row["id"]]) for row in rows)
 
 
@@ -165,14 +164,11 @@ def _with_new_names(row: Row) -> Row:
     return renamed
 
 
-def _orders_without_trade(tables: dict[str, Any]) -> Iterator[RowIssue]:
+def _orders_without_trade(positions: Any, orders: Any) -> Iterator[RowIssue]:
     """Yield the filled orders whose trade does not exist."""
-    positions, orders = tables["trades"], tables.get("orders")
-    if orders is not None:
-        no_trade = orders.ft_trade_id.is_null() | orders.ft_trade_id.not_in(
-            positions.select(positions.id)
-        )
-        query = orders.select().where(no_trade & (orders.filled > 0)).order_by(orders.id)
-        for order in query.dicts():
-            reason = f"order {order['order_id']}: its trade {order['ft_trade_id']} does not exist"
-            yield RowIssue(order["id"], reason, order)
+    has_trade = orders.ft_trade_id.in_(positions.select(positions.id))
+    no_trade = orders.ft_trade_id.is_null() | ~has_trade
+    query = orders.select().where(no_trade & (orders.filled > 0)).order_by(orders.id)
+    for order in query.dicts():
+        reason = f"order {order['order_id']}: its trade {order['ft_trade_id']} does not exist"
+        yield RowIssue(order["id"], reason, order)

@@ -134,9 +134,11 @@ def fills_of(position: Row, orders: list[Row], rejected: list[RowIssue]) -> list
             fills.append(_fill_of_order(position, order, side, quantity, sides.count(side) == 1))
         except ValidationError as error:
             rejected.append(row_issue(position, order, str(error)))
-    for side in _sides(position):
+    entry_side, exit_side = _sides(position)
+    for side in (entry_side, exit_side):
+        has_no_order = side == entry_side and side not in ordered_sides
         try:
-            if side not in filled_sides and _has_traded(position, side, ordered_sides):
+            if side not in filled_sides and (has_no_order or not position["is_open"]):
                 fills.append(_fill_without_order(position, side))
         except ValidationError as error:
             rejected.append(row_issue(position, position, str(error)))
@@ -208,11 +210,6 @@ def _require_closed(order: Row, side: str, quantity: float) -> None:
         )
 
 
-def _has_traded(position: Row, side: str, ordered_sides: set[str]) -> bool:
-    """Return whether the position had an entry or an exit although it has no filled order."""
-    return not position["is_open"] or (side == _sides(position)[0] and side not in ordered_sides)
-
-
 # --- fills ----------------------------------------------------------------------------------------
 
 
@@ -239,7 +236,8 @@ def _fill_of_order(position: Row, order: Row, side: str, quantity: float, is_sin
 def _fill_without_order(position: Row, side: str) -> Fill:
     is_exit = side == _sides(position)[1]
     name, kind = ("close", "exit") if is_exit else ("open", "entry")
-    if order_id := _pending_entry(position):
+    is_opening = position["is_open"] and position.get("close_rate_requested") is None
+    if is_opening and (order_id := position.get("open_order_id")):  # in older versions
         raise ValidationError(
             f"open_order_id: the order {order_id} is not filled yet; import again when it is"
         )
@@ -257,12 +255,6 @@ def _fill_without_order(position: Row, side: str) -> Fill:
         "pnl: computed from rates and fees; freqtrade has not stored it" if is_computed else ""
     )
     return Fill(position, {}, trade_id, side, price, quantity, timestamp, True, warning)
-
-
-def _pending_entry(position: Row) -> str | None:
-    """Return the id of the order that opens the position, if an older freqtrade waits for it."""
-    is_closing = not position["is_open"] or position.get("close_rate_requested") is not None
-    return None if is_closing else position.get("open_order_id")
 
 
 # --- values -------------------------------------------------------------------------------------
