@@ -9,6 +9,14 @@ import peewee
 from ..fields import MetadataField, UtcDateTimeField
 from ..models import BaseModel
 
+KINDS = (
+    (UtcDateTimeField, "timestamp"),
+    (MetadataField, "json"),
+    (peewee.FloatField, "number"),
+    (peewee.IntegerField, "integer"),
+    (peewee.UUIDField, "id"),
+)
+
 
 def columns_of(model: type[BaseModel]) -> dict[str, str]:
     """Return the kind of each column by the name of the column."""
@@ -19,16 +27,7 @@ def kind_of(field: Any) -> str:
     """Return the kind of the values of a field: timestamp, json, number, integer, id or text."""
     if isinstance(field, peewee.ForeignKeyField):
         return kind_of(field.rel_field)
-    for field_class, kind in (
-        (UtcDateTimeField, "timestamp"),
-        (MetadataField, "json"),
-        (peewee.FloatField, "number"),
-        (peewee.IntegerField, "integer"),
-        (peewee.UUIDField, "id"),
-    ):
-        if isinstance(field, field_class):
-            return kind
-    return "text"
+    return next((kind for field_class, kind in KINDS if isinstance(field, field_class)), "text")
 
 
 def arrow_type(kind: str) -> Any:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import islice
@@ -123,14 +124,11 @@ def _price(row: Mapping[str, Any], amount: float) -> float:
 
 def _number(row: Mapping[str, Any], name: str) -> float:
     value = row.get(name)
-    if isinstance(value, str):  # as ccxt returns numbers if `number` is str
-        try:
+    # ccxt returns numbers as text if its `number` is str
+    if isinstance(value, (str, Real, Decimal)) and not isinstance(value, bool):
+        with suppress(ValueError):
             return float(value)
-        except ValueError:
-            pass
-    if not isinstance(value, (Real, Decimal)) or isinstance(value, bool):
-        raise ValidationError(f"{name}: {show(value)} is not a number")
-    return float(value)
+    raise ValidationError(f"{name}: {show(value)} is not a number")
 
 
 def _timestamp(row: Mapping[str, Any]) -> datetime:

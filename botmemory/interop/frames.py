@@ -96,12 +96,12 @@ def _table(model: type[BaseModel], expand_metadata: bool, *filter_values: Any) -
     filters = read.filters(model, *filter_values)
     fields: Sequence[Any] = model._meta.sorted_fields
     expanded = {field for field in fields if expand_metadata and kind_of(field) == "json"}
-    # the rows of a field that is expanded, the arrays of another one
+    # the values of a field that is expanded, the arrays of another one
     chunks_of: dict[Any, list[Any]] = {field: [] for field in fields}
     for columns in _columns(model, filters):
         for field, values in zip(fields, columns, strict=True):
             if field in expanded:
-                chunks_of[field] += map(_flattened, values)
+                chunks_of[field] += values
             else:
                 chunks_of[field].append(_array(pa, field, values))
     table_columns: dict[str, Any] = {}
@@ -162,12 +162,9 @@ def _ids(pa: Any, values: Sequence[Any], are_hex: bool) -> Any:
     return pa.compute.binary_join_element_wise(*parts, "-")
 
 
-def _flattened(value: Any) -> dict[str, Any]:
-    return dict(flatten(json.loads(value) if isinstance(value, str) else value))
-
-
-def _expanded(pa: Any, name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
+def _expanded(pa: Any, name: str, values: list[Any]) -> dict[str, Any]:
     """Return a column for each key of metadata, in alphabetical order."""
+    rows = [dict(flatten(json.loads(v) if isinstance(v, str) else v)) for v in values]
     keys = sorted({key for row in rows for key in row})
     return {f"{name}.{key}": _typed(pa, [row.get(key) for row in rows]) for key in keys}
 

@@ -41,7 +41,9 @@ def check(*, full: bool = False) -> list[Finding]:
     """
     database = db.current()
     # damage would make the next checks fail, and so would another schema
-    findings = list(_damage(database, full)) or list(_schema(database))
+    damage = database.damage("integrity_check" if full else "quick_check")[:SHOWN]
+    findings = [Finding("error", f"the file is damaged: {line}", RESTORE) for line in damage]
+    findings = findings or list(_schema(database))
     if not any(finding.severity == "error" for finding in findings):
         violations = list(_violations(database))
         findings += [*violations, *_duplicates(), *_trades_before_signal(), *_orphans(database)]
@@ -50,11 +52,6 @@ def check(*, full: bool = False) -> list[Finding]:
     findings += database.findings()
     order = ("error", "warning", "info")
     return sorted(findings, key=lambda finding: order.index(finding.severity))
-
-
-def _damage(database: Backend, full: bool) -> Iterator[Finding]:
-    for line in database.damage("integrity_check" if full else "quick_check")[:SHOWN]:
-        yield Finding("error", f"the file is damaged: {line}", RESTORE)
 
 
 def _orphans(database: Backend) -> Iterator[Finding]:

@@ -35,6 +35,7 @@ LARGEST_METADATA = 2**30  # a copy refuses no metadata that its source has store
 HISTORIES = {"schema_migration", "custom_migration"}
 
 Values = dict[str, Any]
+Progress = Callable[[int, int], object]
 Report = Callable[[int], object]
 
 
@@ -61,7 +62,7 @@ def copy_database(
     target: Target,
     *,
     models: Iterable[type[BaseModel]] = (),
-    progress: Callable[[int, int], object] | None = None,
+    progress: Progress | None = None,
 ) -> list[CopiedTable]:
     """Copy a database into another one, and verify that both have the same rows.
 
@@ -108,10 +109,7 @@ def copy_database(
 
 
 def _copy(
-    source: Backend,
-    target: Backend,
-    models: list[type[BaseModel]],
-    progress: Callable[[int, int], object] | None,
+    source: Backend, target: Backend, models: list[type[BaseModel]], progress: Progress | None
 ) -> list[CopiedTable]:
     existing = {model: _count(model, target) for model in models}
     total = 2 * sum(_count(model, source) for model in models) + sum(existing.values())
@@ -124,8 +122,7 @@ def _copy(
             progress(done, total)
 
     for model in models:
-        if existing[model]:
-            _require_subset(model, source, target, report)
+        _require_subset(model, source, target, report)
     tables = {
         model: _copy_table(model, source, target, report, resume=existing[model] > 0)
         for model in models

@@ -40,7 +40,12 @@ __all__ = ["export_file", "import_file"]
 
 ROWS_PER_REPORT = 1000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-EXPECTED = {"timestamp": "timestamp in ISO 8601", "number": "number", "integer": "whole number"}
+# how text becomes a value of a kind, and what it must be
+PARSERS: dict[str, tuple[Callable[[str], Any], str]] = {
+    "timestamp": (datetime.fromisoformat, "timestamp in ISO 8601"),
+    "number": (float, "number"),
+    "integer": (int, "whole number"),
+}
 MAX_REJECTED = 1000  # in the result; the file of rejects has all of them
 
 
@@ -232,16 +237,11 @@ def _id_of(number: int, timestamp: object, digest: int) -> uuid.UUID:
 
 def _from_text(name: str, kind: str, text: str) -> Any:
     """Return the value of a text for this kind of column; the text itself for other kinds."""
+    parse, expected = PARSERS.get(kind, (str, ""))
     try:
-        if kind == "timestamp":
-            return datetime.fromisoformat(text)
-        if kind == "number":
-            return float(text)
-        if kind == "integer":
-            return int(text)
+        return parse(text)
     except ValueError:
-        raise ValidationError(f"{name}: {text!r} is not a {EXPECTED[kind]}", field=name) from None
-    return text
+        raise ValidationError(f"{name}: {text!r} is not a {expected}", field=name) from None
 
 
 @contextmanager

@@ -67,7 +67,7 @@ def record(
         with closing(stage):
             staged = _StagedImport(model, stage)
             counts = _record_chunks(lines, parse, reject, staged.add)
-            skipped = staged.record(counts[True])
+            skipped = staged.record(counts[True]) if counts[True] else 0
             return Counter({True: counts[True] - skipped, False: counts[False] + skipped})
     with session_scope():
         counts = _record_chunks(lines, parse, reject, partial(_record_now, model))
@@ -251,8 +251,6 @@ class _StagedImport:
 
         If a transaction fails, the rows of the earlier ones are deleted.
         """
-        if not new:
-            return 0
         if new > MAX_SINGLE_TRANSACTION:
             self.stage.reserve()
         used = self.stage.used_columns()

@@ -196,9 +196,8 @@ def _side(position: Row, order: Row) -> str:
     """Return buy or sell; "" for an invalid side."""
     if order["ft_order_side"] == "stoploss":
         return str(order.get("side") or _sides(position)[1]).lower()
-    return next(
-        (s for s in (order["ft_order_side"], order.get("side")) if s in ("buy", "sell")), ""
-    )
+    given = (order["ft_order_side"], order.get("side"))
+    return next((side for side in given if side in ("buy", "sell")), "")
 
 
 def _require_closed(order: Row, side: str, quantity: float) -> None:
@@ -250,10 +249,9 @@ def _fill_without_order(position: Row, side: str) -> Fill:
         )
     # ids of trades repeat in other databases, so open_date is a part of the key
     trade_id = f"trade:{position['id']}:{opened.isoformat()}:{kind}"
-    is_computed = is_exit and position.get("close_profit_abs") is None
-    warning = (
-        "pnl: computed from rates and fees; freqtrade has not stored it" if is_computed else ""
-    )
+    warning = ""
+    if is_exit and position.get("close_profit_abs") is None:
+        warning = "pnl: computed from rates and fees; freqtrade has not stored it"
     return Fill(position, {}, trade_id, side, price, quantity, timestamp, True, warning)
 
 
