@@ -50,8 +50,6 @@ from .file_system import other_names
 from .lock import FileLock
 from .stage import Stage, open_stage
 
-__all__ = ["SqliteBackend"]
-
 MINIMUM_SQLITE = (3, 38, 0)  # the first one whose JSON operators Peewee can use
 MAX_WAL_SIZE = 16 * 1024 * 1024  # bytes of the -wal file that stay after a checkpoint
 MAX_SIZE_CHECKED_AT_OPEN = 64 * 1024 * 1024  # bytes; upkeep.check checks a larger file

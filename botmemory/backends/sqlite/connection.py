@@ -13,8 +13,6 @@ from .errors import cannot_open
 from .file_state import content_of, uri_of
 from .lock import FileLock
 
-__all__ = ["NO_LOCK", "Connection", "NoLock", "State", "open_raw", "open_read_only"]
-
 
 class NoLock:
     """A placeholder for the lock file until the first write opens it."""

@@ -17,8 +17,6 @@ from ...errors import StorageError
 from .errors import translate_errors, translated
 from .file_state import prepare_file, uri_of
 
-__all__ = ["back_up", "copy_to_file", "snapshot", "sync_folder_of"]
-
 PAGES_PER_STEP = 1024
 BACKUPS_KEPT = 5
 

@@ -10,8 +10,6 @@ from peewee import Case, Expression, Field, Value, fn
 
 from ...errors import ValidationError, show
 
-__all__ = ["hour_of", "json_match"]
-
 
 def json_match(
     field: peewee.JSONField,

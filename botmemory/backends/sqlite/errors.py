@@ -13,21 +13,6 @@ import peewee
 from ..._arguments import is_from_caller
 from ...errors import BotMemoryError, DatabaseBusyError, SchemaError, StorageError
 
-__all__ = [
-    "RESTORE",
-    "busy_error",
-    "cannot_open",
-    "is_busy",
-    "is_damage",
-    "is_no_database",
-    "is_read_only",
-    "translate_errors",
-    "translated",
-    "translated_error",
-    "unreadable_error",
-    "violated_constraint",
-]
-
 _BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 _DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 RESTORE = "stop the bot, keep a copy of the file and restore the latest backup"

@@ -10,16 +10,6 @@ from pathlib import Path
 from ...errors import StorageError
 from .errors import is_busy, is_no_database, translate_errors
 
-__all__ = [
-    "content_of",
-    "describe_loss",
-    "files_of",
-    "history_of",
-    "is_damaged",
-    "prepare_file",
-    "uri_of",
-]
-
 MINIMUM_SIZE = 512  # bytes: one page of the smallest page size
 
 

@@ -9,16 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = [
-    "Mount",
-    "Problem",
-    "mount_of",
-    "other_names",
-    "parse_mounts",
-    "problem_of",
-    "read_mounts",
-]
-
 # names as in the kernel, without the prefix "fuse."
 NETWORK = frozenset(
     {

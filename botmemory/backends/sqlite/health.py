@@ -16,8 +16,6 @@ from ..peewee_internals import peewee_errors
 from .errors import is_damage, translate_errors, translated
 from .file_system import mount_of, other_names, problem_of, read_mounts
 
-__all__ = ["damage", "findings", "orphans", "read_checks", "table_statements"]
-
 LARGE_WAL = 20 * 1024 * 1024  # bytes
 MINIMUM_FREE_SPACE = 100 * 1024 * 1024  # bytes
 # the first release of each branch with the fix of a bug that damages a -wal when it is reset

@@ -15,8 +15,6 @@ try:
 except ImportError:  # without flock only SQLite's own locks remain
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["FileLock"]
-
 # the errors of a file system without locks
 _UNSUPPORTED = frozenset({errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK, errno.EINVAL})
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.0001, 0.001  # seconds between attempts of the first in line

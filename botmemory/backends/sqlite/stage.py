@@ -15,8 +15,6 @@ import peewee
 from ...errors import StorageError
 from ..peewee_internals import peewee_errors
 
-__all__ = ["Stage", "open_stage"]
-
 MAX_RESERVE = 32 * 1024 * 1024  # bytes
 CACHE_SIZE = 8 * 1024  # KiB; other pages are in SQLite's temporary folder
 
