@@ -24,27 +24,20 @@ from ..fork import fork_gate, open_backends
 from ..living import LivingObjects
 from ..peewee_internals import peewee_errors, prepare_connection
 from ..transactions import Atomic, TransactionState
-from . import dialect, health
+from . import dialect, file_state, health
 from .connection import NO_LOCK, Connection, NoLock, State, open_raw, open_read_only
 from .copy import back_up, snapshot
 from .errors import (
+    NOTHING_WRITTEN,
+    OUTCOME_UNKNOWN,
     RESTORE,
     busy_error,
     is_damage,
-    is_read_only,
+    result_code,
     translate_errors,
     translated_error,
     unreadable_error,
     violated_constraint,
-)
-from .file_state import (
-    content_of,
-    describe_loss,
-    files_of,
-    history_of,
-    is_damaged,
-    prepare_file,
-    uri_of,
 )
 from .file_system import other_names
 from .lock import FileLock
@@ -53,8 +46,6 @@ from .stage import Stage, open_stage
 MINIMUM_SQLITE = (3, 38, 0)  # the first one whose JSON operators Peewee can use
 MAX_WAL_SIZE = 16 * 1024 * 1024  # bytes of the -wal file that stay after a checkpoint
 MAX_SIZE_CHECKED_AT_OPEN = 64 * 1024 * 1024  # bytes; upkeep.check checks a larger file
-NOTHING_WRITTEN = "nothing was written by this call"
-OUTCOME_UNKNOWN = "whether this call is stored is not known"
 # statements that need no write lock
 READS = ("SELECT", "PRAGMA", "WITH", "EXPLAIN", "SAVEPOINT", "RELEASE", "ROLLBACK")
 
@@ -125,7 +116,7 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
             self.connect()
             return
         with translate_errors(self.database, "cannot be opened"):
-            prepare_file(Path(self.database), self.config.read_only)
+            file_state.prepare_file(Path(self.database), self.config.read_only)
             for name in other_names(Path(self.database)):
                 _warnings.warning(
                     "%s %s: a program that opens it by another name does not see what this one "
@@ -181,9 +172,11 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
             self._is_immutable |= bool(connection.immutable_content)
         else:
             # never "create": a file that was deleted must not come back empty
-            connection = Connection(open_raw(uri_of(self.database, "rw"), prepare), self.database)
+            connection = Connection(
+                open_raw(file_state.uri_of(self.database, "rw"), prepare), self.database
+            )
         if self._locks:
-            connection.files = files_of(self.database)
+            connection.files = file_state.files_of(self.database)
         self.connections.add(connection)
         return connection
 
@@ -452,11 +445,12 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         """Return the botmemory error for one of SQLite's; None if there is none."""
         translated = translated_error(error, self.database, self.busy_timeout)
         connection = self.local.connection
-        if is_read_only(error) and connection is not None and os.access(self.database, os.W_OK):
+        is_read_only = result_code(error) == sqlite3.SQLITE_READONLY
+        if is_read_only and connection is not None and os.access(self.database, os.W_OK):
             # SQLite opens a file read-only if it could not open it for writing at that time
             connection.must_reopen = True
         if is_damage(error):
-            if self.database != MEMORY and not is_damaged(self.database):
+            if self.database != MEMORY and not file_state.is_damaged(self.database):
                 return unreadable_error(error, self.database)
             self.unusable = str(translated)  # a damaged file gets no more writes
         return translated
@@ -539,8 +533,8 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         """Remember which file is open, to notice when it is replaced or overwritten."""
         connection = self.local.connection
         if connection is not None and self._locks:
-            connection.files = files_of(self.database)
-            read_history = partial(history_of, connection.raw)
+            connection.files = file_state.files_of(self.database)
+            read_history = partial(file_state.history_of, connection.raw)
             self._history = self._retry_while_busy(read_history, self.busy_timeout)
 
     def _require_same_files(self, connection: Connection, outcome: str) -> None:
@@ -552,12 +546,12 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         if not self._locks:
             return
         try:
-            files = files_of(self.database)
+            files = file_state.files_of(self.database)
         except StorageError as error:
             raise StorageError(f"{error}; {outcome}") from error
         if files == connection.files:
             return
-        loss = describe_loss(self.database, self._history, connection.files, files)
+        loss = file_state.describe_loss(self.database, self._history, connection.files, files)
         if loss is None:
             connection.files = files
         else:
@@ -613,7 +607,7 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         connection = self.local.connection
         if connection is None or not connection.immutable_content or self.local.transactions:
             return False
-        if connection.immutable_content == content_of(self.database):
+        if connection.immutable_content == file_state.content_of(self.database):
             return False
         self.close()
         self.connect()
@@ -739,7 +733,8 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         return None
 
     def orphans(self) -> list[tuple[str, str]]:
-        return health.orphans(self)
+        cursor = self.execute_sql("PRAGMA foreign_key_check")
+        return [(table, parent) for table, _, parent, _ in cursor.fetchall()]
 
     def back_up(self, number: str) -> None:
         if self.file is not None:
@@ -755,12 +750,13 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         return self._retry_while_busy(lambda: health.damage(self, check), self.busy_timeout)
 
     def findings(self) -> Iterator[Finding]:
-        return iter(()) if self.file is None else health.findings(self, self.file)
+        if self.file is not None:
+            with translate_errors(self.file, "cannot be looked at"):
+                yield from health.findings(self, self.file)
 
     def size(self) -> int:
-        files = (Path(self.database), Path(self.database + "-wal"))
         with translate_errors(self.database, "cannot be looked at"):
-            return sum(file.stat().st_size for file in files if file.exists())
+            return file_state.size_of(self.database) + file_state.size_of(self.database + "-wal")
 
     @contextmanager
     def snapshot(self) -> Iterator[sqlite3.Connection]:

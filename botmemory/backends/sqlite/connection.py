@@ -6,11 +6,10 @@ import os
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing, suppress
-from pathlib import Path
 
 from ..transactions import ThreadState
-from .errors import cannot_open
-from .file_state import content_of, uri_of
+from .errors import result_code
+from .file_state import content_of, size_of, uri_of
 from .lock import FileLock
 
 
@@ -108,13 +107,13 @@ def open_raw(target: str, prepare: Callable[[sqlite3.Connection], object]) -> sq
 
 
 def open_read_only(path: str, prepare: Callable[[sqlite3.Connection], object]) -> Connection:
-    wal = Path(path + "-wal")
-    has_wal = wal.exists() and wal.stat().st_size > 0
+    has_wal = size_of(path + "-wal") > 0
     target = uri_of(path, "ro")
     try:
         connection = Connection(open_raw(target, prepare), path)
     except sqlite3.OperationalError as error:
-        if has_wal or not cannot_open(error):
+        unopened = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)  # it, its -wal or its -shm
+        if has_wal or result_code(error) not in unopened:
             raise
         # in a folder that is not writable SQLite can open the file as immutable only, and does not
         # notice that another program writes it: the backend compares the content itself

@@ -15,7 +15,7 @@ from ..._arguments import from_caller
 from ...atomic_write import replacing
 from ...errors import StorageError
 from .errors import translate_errors, translated
-from .file_state import prepare_file, uri_of
+from .file_state import prepare_file, size_of, uri_of
 
 PAGES_PER_STEP = 1024
 BACKUPS_KEPT = 5
@@ -77,8 +77,7 @@ def _verify(copy: sqlite3.Connection, source: sqlite3.Connection, destination: P
 def _require_no_journal(destination: Path) -> None:
     """Refuse to replace a file with a journal: SQLite would apply the journal to the copy."""
     for journal in ("-wal", "-journal"):
-        file = destination.with_name(destination.name + journal)
-        if file.exists() and file.stat().st_size:
+        if size_of(f"{destination}{journal}"):
             raise StorageError(
                 f"{destination}: has a {journal} beside it: a program has it open, or was killed "
                 "while it had it open; open and close it once, or name another file"

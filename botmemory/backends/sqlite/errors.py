@@ -7,30 +7,27 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import peewee
 
 from ..._arguments import is_from_caller
 from ...errors import BotMemoryError, DatabaseBusyError, SchemaError, StorageError
 
-_BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
-_DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 RESTORE = "stop the bot, keep a copy of the file and restore the latest backup"
-
-NOTHING_WRITTEN = "nothing was written by this call; "
+NOTHING_WRITTEN = "nothing was written by this call"
+OUTCOME_UNKNOWN = "whether this call is stored is not known"
 SPACE_TO_OPEN = 64 * 1024  # bytes: SQLite creates a -shm of 32 KiB before it writes a page
-OUTCOME_UNKNOWN = (
-    "whether this call is stored is not known: look before you repeat it; check the disk and its "
-    "free space"
-)
-_FULL = ("the disk is full", f"{NOTHING_WRITTEN}free some space and repeat the call")
 
 # low byte of the result code -> what happened, what to do
 _CAUSES = {
-    sqlite3.SQLITE_FULL: _FULL,
+    sqlite3.SQLITE_FULL: (
+        "the disk is full",
+        f"{NOTHING_WRITTEN}; free some space and repeat the call",
+    ),
     sqlite3.SQLITE_IOERR: (
         "the system refused to read or write it",
-        f"{NOTHING_WRITTEN}check the disk, its free space and the limit on the size of files",
+        f"{NOTHING_WRITTEN}; check the disk, its free space and the limit on the size of files",
     ),
     sqlite3.SQLITE_READONLY: (
         "it cannot be written",
@@ -50,27 +47,24 @@ _CAUSES = {
     sqlite3.SQLITE_NOMEM: ("there is not enough memory", "free some memory and repeat the call"),
     sqlite3.SQLITE_PROTOCOL: (
         "it cannot be locked",
-        f"{NOTHING_WRITTEN}repeat the call, and keep the file on a local disk",
+        f"{NOTHING_WRITTEN}; repeat the call, and keep the file on a local disk",
     ),
 }
 
 _CHECK_DISK = "check the disk and repeat the call"
-_PERMISSIONS = "check the permissions of the file and of its folder"
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _REMEDIES = {
-    errno.ENOSPC: "free some space and repeat the call",
-    errno.EDQUOT: "free some space and repeat the call",
-    errno.EACCES: _PERMISSIONS,
-    errno.EPERM: _PERMISSIONS,
-    errno.EROFS: _PERMISSIONS,
-    errno.EMFILE: "raise the limit on open files, or close some",
-    errno.ENFILE: "raise the limit on open files, or close some",
-    errno.ENOENT: "check the path",
-    errno.ENOTDIR: "check the path",
-    errno.EISDIR: "check the path",
+    **dict.fromkeys(_FULL, "free some space and repeat the call"),
+    **dict.fromkeys(
+        (errno.EACCES, errno.EPERM, errno.EROFS),
+        "check the permissions of the file and of its folder",
+    ),
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE), "raise the limit on open files, or close some"),
+    **dict.fromkeys((errno.ENOENT, errno.ENOTDIR, errno.EISDIR), "check the path"),
 }
 
 
-def _code(error: BaseException) -> int:
+def result_code(error: BaseException) -> int:
     """Return the low byte of SQLite's result code; 0 for another error."""
     origin = getattr(error, "orig", error)  # Peewee keeps the driver's exception
     return getattr(origin, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF
@@ -78,27 +72,12 @@ def _code(error: BaseException) -> int:
 
 def is_busy(error: BaseException) -> bool:
     """Return whether another connection had the database locked."""
-    return _code(error) in _BUSY
-
-
-def is_no_database(error: BaseException) -> bool:
-    """Return whether the file is not a SQLite database."""
-    return _code(error) == sqlite3.SQLITE_NOTADB
+    return result_code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 def is_damage(error: BaseException) -> bool:
     """Return whether SQLite says that the file is damaged."""
-    return _code(error) in _DAMAGE
-
-
-def is_read_only(error: BaseException) -> bool:
-    """Return whether SQLite has the file open read-only."""
-    return _code(error) == sqlite3.SQLITE_READONLY
-
-
-def cannot_open(error: BaseException) -> bool:
-    """Return whether SQLite could not open the file, its -wal or its -shm."""
-    return _code(error) in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
+    return result_code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def violated_constraint(error: BaseException) -> str:
@@ -120,10 +99,9 @@ def translated_error(error: BaseException, path: str, timeout: float) -> BotMemo
     """Return the botmemory error for one of SQLite's; None if there is none."""
     if is_busy(error):
         return busy_error(path, timeout)
+    if (found := _cause(error, path)) is not None:
+        return StorageError(f"{path}: {'; '.join(found)}")
     origin = getattr(error, "orig", error)
-    if _code(error) in _CAUSES:
-        cause, remedy = _cause(origin, path)
-        return StorageError(f"{path}: {cause} ({origin}); {remedy}")
     if str(origin).startswith(("no such table", "no such column")):
         return SchemaError(
             f"{path}: {origin}; look at 'python -m botmemory.migration_runner status'"
@@ -135,21 +113,23 @@ def unreadable_error(error: BaseException, path: str) -> StorageError:
     """Return the error for a failed read that SQLite reports as damage."""
     return StorageError(
         f"{path}: the system refused to read it ({getattr(error, 'orig', error)}), and it is "
-        f"not damaged now; {NOTHING_WRITTEN}check the disk and repeat the call"
+        f"not damaged now; {NOTHING_WRITTEN}; {_CHECK_DISK}"
     )
 
 
-def _cause(origin: BaseException, path: str) -> tuple[str, str]:
-    """Return what happened, and what to do."""
-    code = _code(origin)
+def _cause(error: BaseException, path: str) -> tuple[str, str] | None:
+    """Return what happened, and what to do; None for an error of another kind."""
+    origin: Any = getattr(error, "orig", error)
+    code = result_code(error)
+    if code not in _CAUSES:
+        return None
     if code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN) and _is_full(path):
-        return _FULL  # SQLite reports a full disk for the database file only, not for the -shm
+        code = sqlite3.SQLITE_FULL  # which SQLite reports for the database file, not for the -shm
     cause, remedy = _CAUSES[code]
-    if getattr(origin, "sqlite_errorcode", 0) == sqlite3.SQLITE_IOERR_FSYNC:
-        remedy = (
-            OUTCOME_UNKNOWN  # the commit is complete in the -wal, where a later reader may find it
-        )
-    return cause, remedy
+    if code == sqlite3.SQLITE_IOERR and origin.sqlite_errorcode == sqlite3.SQLITE_IOERR_FSYNC:
+        # the commit is complete in the -wal, where a later reader may find it
+        remedy = f"{OUTCOME_UNKNOWN}: look before you repeat it; check the disk and its free space"
+    return f"{cause} ({origin})", remedy
 
 
 def _is_full(path: str) -> bool:
@@ -173,16 +153,14 @@ def translated(error: Exception, path: str | os.PathLike[str], failed: str) -> B
         return StorageError(f"{path}: {failed}: {_system_cause(error, path)}")
     if is_busy(error):
         return DatabaseBusyError(f"{path}: {failed}: another program is writing it; try again")
-    origin = getattr(error, "orig", error)
-    cause, remedy = _cause(origin, path) if _code(error) in _CAUSES else ("", _CHECK_DISK)
-    reason = f"{cause} ({origin})" if cause else str(origin)
-    remedy = remedy.removeprefix(NOTHING_WRITTEN)  # a longer call may have written
+    reason, remedy = _cause(error, path) or (str(getattr(error, "orig", error)), _CHECK_DISK)
+    remedy = remedy.removeprefix(f"{NOTHING_WRITTEN}; ")  # a longer call may have written
     return StorageError(f"{path}: {failed}: {reason}; {remedy}")
 
 
 def _system_cause(error: OSError, path: str) -> str:
     cause = error.strerror or str(error)
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in _FULL:
         cause = f"the disk is full ({cause})"
     if error.filename is not None and os.fspath(error.filename) != path:
         cause = f"{cause}: {os.fspath(error.filename)}"

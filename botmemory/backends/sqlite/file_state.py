@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 from ...errors import StorageError
-from .errors import is_busy, is_no_database, translate_errors
+from .errors import is_busy, result_code, translate_errors
 
 MINIMUM_SIZE = 512  # bytes: one page of the smallest page size
 
@@ -16,6 +16,12 @@ MINIMUM_SIZE = 512  # bytes: one page of the smallest page size
 def uri_of(path: str, mode: str) -> str:
     """Return the URI that opens a file and never creates one."""
     return f"{Path(path).as_uri()}?mode={mode}"
+
+
+def size_of(path: str | Path) -> int:
+    """Return the size of a file in bytes; 0 if it is missing."""
+    path = Path(path)
+    return path.stat().st_size if path.exists() else 0
 
 
 def prepare_file(path: Path, read_only: bool) -> None:
@@ -61,10 +67,8 @@ def files_of(path: str) -> tuple[int, ...]:
 
 def content_of(path: str) -> tuple[object, ...]:
     """Return what changes when another program writes a file that is open as immutable."""
-    file, wal = Path(path), Path(path + "-wal")
     with translate_errors(path, "cannot be looked at"):
-        status = file.stat()
-        has_wal = wal.exists() and wal.stat().st_size > 0
+        status, has_wal = Path(path).stat(), size_of(path + "-wal") > 0
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, has_wal
 
 
@@ -101,7 +105,7 @@ def _has_lost_data(path: str, history: set[tuple[str, str]], *, is_smaller: bool
         with closing(sqlite3.connect(f"{uri}&immutable=1", uri=True)) as file:
             in_file = history_of(file)
     except sqlite3.Error as error:
-        if is_no_database(error):
+        if result_code(error) == sqlite3.SQLITE_NOTADB:
             return True
         in_file = set()  # a checkpoint of another process may be writing it
     try:

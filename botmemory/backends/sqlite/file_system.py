@@ -7,7 +7,8 @@ import re
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+
+from ..base import Finding
 
 # names as in the kernel, without the prefix "fuse."
 NETWORK = frozenset(
@@ -42,15 +43,6 @@ class Mount:
     source: str
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """The reason why SQLite does not work, or may not work, on a file system."""
-
-    severity: Literal["error", "warning"]
-    what: str
-    advice: str
-
-
 def read_mounts() -> list[Mount]:
     """Return the mounts of this process; an empty list where the system has no `mountinfo`."""
     try:
@@ -66,12 +58,9 @@ def parse_mounts(text: str) -> list[Mount]:
     for line in text.split("\n"):
         left, separator, right = line.partition(" - ")
         if separator:
-            number, parent, _, root, point, *_ = left.split(" ")
-            kind, source, *_ = [_unescaped(word) for word in right.split(" ")]
-            mount = Mount(
-                int(number), int(parent), _unescaped(root), _unescaped(point), kind, source
-            )
-            mounts.append(mount)
+            number, parent, _, root, point, *_ = map(_unescaped, left.split(" "))
+            kind, source, *_ = map(_unescaped, right.split(" "))
+            mounts.append(Mount(int(number), int(parent), root, point, kind, source))
     return mounts
 
 
@@ -91,16 +80,12 @@ def mount_of(path: str, mounts: Sequence[Mount]) -> Mount | None:
             mount
             for mount in reversed(mounts)  # the latest mount of one place is on top
             if mount is not current
-            and _is_inside(path, mount.point)
+            and f"{path}/".startswith(mount.point.rstrip("/") + "/")
             and (current is None or mount.parent == current.id)
         ]
         if not below:
             return current
         current = min(below, key=lambda mount: len(mount.point))
-
-
-def _is_inside(path: str, folder: str) -> bool:
-    return path == folder or path.startswith(folder.rstrip("/") + "/")
 
 
 def other_names(path: str | os.PathLike[str]) -> list[str]:
@@ -127,23 +112,26 @@ def other_names(path: str | os.PathLike[str]) -> list[str]:
     return names
 
 
-def problem_of(kind: str) -> Problem | None:
-    """Return why SQLite may not work on a kind of file system; None if it does."""
+def problem_of(kind: str) -> Finding | None:
+    """Return why SQLite may not work on a kind of file system; None if it does.
+
+    `what` of the finding goes on after "is on".
+    """
     name = kind.removeprefix("fuse.")
     if name in NETWORK:
         what = f"a network file system ({kind}), whose locks SQLite cannot rely on"
-        return Problem("error", what, LOCAL_DISK)
+        return Finding("error", what, LOCAL_DISK)
     if name in HOST or name in HOST_WITH_LOCKS:
         what = f"a folder of the host of this virtual machine or container ({kind}), "
         inside = "keep the file on a disk of the machine itself, such as a named volume of Docker"
         if name in HOST:
-            return Problem("error", what + "whose locks and memory maps do not hold", inside)
+            return Finding("error", what + "whose locks and memory maps do not hold", inside)
         what += "where programs on the two sides do not see each other's locks"
-        return Problem("warning", what, f"open it on one side alone, or {inside}")
+        return Finding("warning", what, f"open it on one side alone, or {inside}")
     if name in CLUSTER:
         what = f"a disk of several machines ({kind}); SQLite's WAL works within one of them"
-        return Problem("warning", what, "open it on one machine alone, or use PostgreSQL")
+        return Finding("warning", what, "open it on one machine alone, or use PostgreSQL")
     if kind == "fuse" or kind.startswith("fuse."):
         what = f"a file system that a program provides ({kind}), whose locks may not hold"
-        return Problem("warning", what, LOCAL_DISK)
+        return Finding("warning", what, LOCAL_DISK)
     return None

@@ -13,7 +13,8 @@ import peewee
 
 from ..base import Finding
 from ..peewee_internals import peewee_errors
-from .errors import is_damage, translate_errors, translated
+from .errors import is_damage, translated
+from .file_state import size_of
 from .file_system import mount_of, other_names, problem_of, read_mounts
 
 LARGE_WAL = 20 * 1024 * 1024  # bytes
@@ -35,12 +36,6 @@ def damage(database: peewee.SqliteDatabase, check: str = "quick_check") -> list[
     # rows that violate a constraint were written by another program, and are no damage
     ignored = ("ok", "CHECK constraint", "NULL value", "non-unique entry")
     return [line for (line,) in lines if not line.startswith(ignored)]
-
-
-def orphans(database: peewee.SqliteDatabase) -> list[tuple[str, str]]:
-    """Return, for each row that refers to a missing one, its table and the other table."""
-    cursor: Any = database.execute_sql("PRAGMA foreign_key_check")  # type: ignore[no-untyped-call]
-    return [(table, parent) for table, _, parent, _ in cursor.fetchall()]
 
 
 def read_checks(database: peewee.SqliteDatabase, table: str) -> dict[str, str]:
@@ -77,11 +72,6 @@ def table_statements(database: Any) -> list[str]:
 
 def findings(database: Any, path: Path) -> Iterator[Finding]:
     """Yield what is wrong with the lock, the journal, the disk and the names of a file."""
-    with translate_errors(path, "cannot be looked at"):
-        yield from _findings(database, path)
-
-
-def _findings(database: Any, path: Path) -> Iterator[Finding]:
     if (reason := database.find_lock_problem()) is not None:
         yield Finding(
             "warning",
@@ -95,8 +85,8 @@ def _findings(database: Any, path: Path) -> Iterator[Finding]:
             f"the journal mode is '{mode}', not 'wal': readers and writers wait for each other",
             "close the database everywhere and open it again with init_db()",
         )
-    wal = path.with_name(path.name + "-wal")
-    if (size := wal.stat().st_size if wal.exists() else 0) > LARGE_WAL:
+    wal = f"{path}-wal"
+    if (size := size_of(wal)) > LARGE_WAL:
         yield Finding(
             "warning",
             f"{wal} has {size / 1e6:,.0f} MB: a transaction reads an old state of the database",

@@ -119,15 +119,13 @@ class Stage:
         Raises `StorageError` if there is too little.
         """
         folder = Path(self._database.database).parent
-        [[pages]], [[page_size]] = (
-            self._fetch_all("PRAGMA page_count"),
-            self._fetch_all("PRAGMA page_size"),
+        [[size]] = self._fetch_all(
+            "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size"
         )
         try:
             self._reserve = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
             if hasattr(os, "posix_fallocate"):
-                size = min(2 * pages * page_size, MAX_RESERVE)
-                os.posix_fallocate(self._reserve.fileno(), 0, size)
+                os.posix_fallocate(self._reserve.fileno(), 0, min(2 * size, MAX_RESERVE))
         except OSError as error:
             raise StorageError(
                 f"{folder}: has no space for the rows of the table {self.table} "
