@@ -25,7 +25,7 @@ from ..living import LivingObjects
 from ..peewee_internals import peewee_errors, prepare_connection
 from ..transactions import Atomic, TransactionState
 from . import dialect, file_state, health
-from .connection import NO_LOCK, Connection, NoLock, State, open_raw, open_read_only
+from .connection import Connection, State, open_raw, open_read_only
 from .copy import back_up, snapshot
 from .errors import (
     NOTHING_WRITTEN,
@@ -253,7 +253,6 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         self.forget_transactions()
         if local.connection is not None:
             local.connection.lock.close()
-            local.connection.lock = NO_LOCK
         if self.database != MEMORY:
             local.connection, local.conn, local.closed = None, None, True
         known = self.connections.all()
@@ -479,10 +478,8 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         if not self._locks:
             return self.busy_timeout
         self.refuse_self_deadlock()
+        lock = connection.lock
         try:
-            lock = connection.lock
-            if isinstance(lock, NoLock):
-                lock = connection.open_lock()
             acquired = lock.acquire(self.busy_timeout)
         except OSError as error:
             raise StorageError(
@@ -504,6 +501,7 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         """Return why writers of several processes do not queue; None if they do."""
         if self._locks and self.lock_problem is None:
             lock = FileLock(self.database + "-lock", like=self.database)
+            lock.open()
             self.lock_problem = lock.problem
             lock.close()
         return self.lock_problem

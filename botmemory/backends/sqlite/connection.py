@@ -13,16 +13,6 @@ from .file_state import content_of, size_of, uri_of
 from .lock import FileLock
 
 
-class NoLock:
-    """A placeholder for the lock file until the first write opens it."""
-
-    release: Callable[[], object] = bool
-    close: Callable[[], object] = bool
-
-
-NO_LOCK = NoLock()
-
-
 class Connection:
     """The connection of one thread to one file, and its write lock; closed when the thread ends.
 
@@ -37,7 +27,7 @@ class Connection:
         self.raw = raw
         self.path = path
         # `lock.release()` releases the write lock if it is held, as one call into C
-        self.lock: FileLock | NoLock = NO_LOCK
+        self.lock = FileLock(f"{path}-lock", like=path)
         self.is_idle = False  # the connection of a worker between two calls: a fork closes it
         self.has_write_lock = False  # an outer call of this thread holds the write lock
         self.keeps_write_lock = False  # beyond a transaction, while the schema is changed
@@ -48,18 +38,12 @@ class Connection:
         self.immutable_content: tuple[object, ...] = ()  # of a file opened with immutable=1
         self.closed = False
 
-    def open_lock(self) -> FileLock:
-        """Open the lock file of the database, for the first write."""
-        lock = self.lock = FileLock(f"{self.path}-lock", like=self.path)
-        return lock
-
     def close(self) -> None:
         if self.closed:
             return
         self.closed = True
-        lock, self.lock = self.lock, NO_LOCK
         self.raw.close()
-        lock.close()
+        self.lock.close()
         if self.must_remove_wal and self.path is not None:
             # a writable connection removes an empty -wal, if it is the last one to close
             target = uri_of(self.path, "rw")
@@ -86,6 +70,11 @@ class State(ThreadState):
     """What each thread has of its own."""
 
     connection: Connection | None = None
+
+    def reset(self) -> None:
+        """Forget the connection and its transactions; no interrupt leaves a part of them."""
+        self.connection, self.conn, self.closed = None, None, True
+        self.ctx, self.transactions, self.commit_callbacks = [], [], []
 
 
 def open_raw(target: str, prepare: Callable[[sqlite3.Connection], object]) -> sqlite3.Connection:
