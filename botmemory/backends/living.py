@@ -23,9 +23,6 @@ class LivingObjects(Generic[T]):
     def add(self, item: T) -> None:
         self._by_id[id(item)] = item
 
-    def discard(self, item: T) -> None:
-        self._by_id.pop(id(item), None)
-
     def all(self) -> list[T]:
         """Return the objects that are alive, in the order in which they were added."""
         references = self._by_id.valuerefs()  # one call into C, which no other thread interrupts

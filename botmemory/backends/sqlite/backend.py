@@ -52,8 +52,6 @@ READS = ("SELECT", "PRAGMA", "WITH", "EXPLAIN", "SAVEPOINT", "RELEASE", "ROLLBAC
 R = TypeVar("R")
 Row = TypeVar("Row", bound=peewee.Model)
 
-# SQLite's own table of the highest AUTOINCREMENT ids
-_Sequence: Any = peewee.Table("sqlite_sequence", ("name", "seq"))
 # in a child process: the connections of its parent, which must never be closed here
 _inherited: list[Connection] = []
 _unusable_after_fork: dict[str, str] = {}  # path -> reason
@@ -72,8 +70,8 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
     field_types = peewee.SqliteDatabase.field_types | {"TIMESTAMPTZ": "TEXT"}
 
     if TYPE_CHECKING:
-        connection: Callable[[], Any]
 
+        def connection(self) -> Any: ...
         def execute_sql(self, sql: str, params: Any = None) -> Any: ...
 
     def __init__(self, config: Config) -> None:
@@ -83,7 +81,6 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         self.at_close: list[Callable[[], object]] = []
         self.lock_problem: str | None = None  # the reason why writers do not queue
         self._memory_thread: int | None = None  # that opened `:memory:`
-        self._is_immutable = False  # opened with immutable=1
         self._history: set[tuple[str, str]] = set()
         self.connections: LivingObjects[Connection] = LivingObjects()
         super().__init__(
@@ -98,7 +95,8 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
             # a transaction that reads first and writes later must not fail because of another one
             lock_type=None if config.read_only else "IMMEDIATE",
         )
-        self._locks = self.database != MEMORY and not config.read_only
+        self.file = None if config.in_memory else Path(self.database)
+        self._locks = not (config.in_memory or config.read_only)
         open_backends.add(self)
 
     # --- opening and closing ----------------------------------------------------------------
@@ -112,12 +110,12 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
             )
         self.unusable = _unusable_after_fork.get(self.database)
         self._require_usable()
-        if self.database == MEMORY:
+        if self.file is None:
             self.connect()
             return
-        with translate_errors(self.database, "cannot be opened"):
-            file_state.prepare_file(Path(self.database), self.config.read_only)
-            for name in other_names(Path(self.database)):
+        with translate_errors(self.file, "cannot be opened"):
+            file_state.prepare_file(self.file, self.config.read_only)
+            for name in other_names(self.file):
                 _warnings.warning(
                     "%s %s: a program that opens it by another name does not see what this one "
                     "records, and both may damage it; botmemory.upkeep.check.check() says more",
@@ -126,13 +124,12 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
                 )
             self.connect()
             try:
-                self._verify()
+                self._verify(self.file)
             except BaseException:
                 self.close()
                 raise
 
-    def _verify(self) -> None:
-        path = Path(self.database)
+    def _verify(self, path: Path) -> None:
         if not self.config.read_only and self.pragma("journal_mode") != "wal":
             with self.exclusive():
                 mode = self.pragma("journal_mode", "wal")
@@ -152,29 +149,23 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
                 return False
             raise peewee.OperationalError("Connection already opened.")
         with translate_errors(self.database, "cannot be opened"):
-            connection = self._retry_while_busy(self._new_connection, self.busy_timeout)
-        # in one statement each: a signal handler that connects too must not mix two connections
+            connection = self._retry_while_busy(self._open_connection, self.busy_timeout)
+        # in one statement: a signal handler that connects too must not mix two connections
         local.connection, local.conn, local.closed = connection, connection.raw, False
-        local.transactions, local.commit_callbacks, local.ctx = [], [], []
         return True
-
-    def _new_connection(self) -> Connection:
-        with peewee_errors:
-            return self._open_connection()
 
     def _open_connection(self) -> Connection:
         prepare = partial(prepare_connection, self)
-        if self.database == MEMORY:
-            self._claim_memory()
-            connection = Connection(open_raw(MEMORY, prepare))
-        elif self.config.read_only:
-            connection = open_read_only(self.database, prepare)
-            self._is_immutable |= bool(connection.immutable_content)
-        else:
-            # never "create": a file that was deleted must not come back empty
-            connection = Connection(
-                open_raw(file_state.uri_of(self.database, "rw"), prepare), self.database
-            )
+        with peewee_errors:
+            if self.file is None:
+                self._claim_memory()
+                connection = Connection(open_raw(MEMORY, prepare))
+            elif self.config.read_only:
+                connection = open_read_only(self.database, prepare)
+            else:
+                # never "create": a file that was deleted must not come back empty
+                uri = file_state.uri_of(self.database, "rw")
+                connection = Connection(open_raw(uri, prepare), self.database)
         if self._locks:
             connection.files = file_state.files_of(self.database)
         self.connections.add(connection)
@@ -186,10 +177,8 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         self.require_no_transaction()
         connection, was_open = local.connection, not local.closed
         # removed before it is closed: an interrupt must not leave a closed connection in use
-        local.connection, local.conn, local.closed = None, None, True
-        local.transactions, local.commit_callbacks, local.ctx = [], [], []
+        local.reset()
         if connection is not None:
-            self.connections.discard(connection)
             connection.close()
         return was_open
 
@@ -210,8 +199,10 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
 
     def release(self) -> None:
         """Close this thread's connection, unless that would lose something."""
-        if self.database != MEMORY and not (self.local.transactions and self.in_transaction()):
+        if self.file is not None and not (self.local.transactions and self.in_transaction()):
             self.close()
+
+    close_at_exit = release
 
     @contextmanager
     def used_by_worker(self) -> Iterator[None]:
@@ -221,7 +212,7 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
             if local.connection is not None:
                 local.connection.is_idle = False
                 if local.connection.closed:
-                    local.connection, local.conn, local.closed = None, None, True
+                    local.reset()
         try:
             yield
         finally:
@@ -231,19 +222,20 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
 
     def has_open_transaction(self) -> bool:
         """Return whether any thread of this process has a transaction open."""
-        connections = self.connections.all()
-        return any(each.raw.in_transaction for each in connections if not each.closed)
+        return any(connection.raw.in_transaction for connection in self._open_connections())
+
+    def _open_connections(self) -> Iterator[Connection]:
+        return (connection for connection in self.connections.all() if not connection.closed)
 
     # --- when the process forks or ends -----------------------------------------------------
 
     def before_fork(self) -> None:
         self.release()
-        for connection in self.connections.all():
+        for connection in self._open_connections():
             if connection.is_idle:
                 connection.close()
-                self.connections.discard(connection)
-        if self.database != MEMORY:
-            _inherited.extend(self.connections.all())
+        if self.file is not None:
+            _inherited.extend(self._open_connections())
 
     def after_fork_in_parent(self) -> None:
         _inherited.clear()
@@ -253,7 +245,7 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         self.forget_transactions()
         if local.connection is not None:
             local.connection.lock.close()
-        if self.database != MEMORY:
+        if self.file is not None:
             local.connection, local.conn, local.closed = None, None, True
         known = self.connections.all()
         if any(connection in known for connection in _inherited):
@@ -262,9 +254,6 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
                 "thread had the database open, and cannot use it; fork before init_db(), or start "
                 "processes with multiprocessing's 'spawn' method"
             )
-
-    def close_at_exit(self) -> None:
-        self.release()
 
     # --- statements and transactions --------------------------------------------------------
 
@@ -279,17 +268,24 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         if sql.startswith(READS):
             self._reopen_if_changed()
             return self._retry_while_busy(run, self.busy_timeout)
-        connection = self._thread_connection()
+        return self._autocommit(
+            self._thread_connection(), lambda left: self._retry_while_busy(run, left)
+        )
+
+    def _autocommit(self, connection: Connection, write: Callable[[float], R]) -> R:
+        """Run a statement that is a transaction of its own, with the write lock.
+
+        `write` gets the seconds of `busy_timeout` that are left.
+        """
         had_write_lock = connection.has_write_lock
         try:
-            left = self.busy_timeout if had_write_lock else self._acquire_write_lock(connection)
+            left = self._acquire_write_lock(connection)
             self._require_same_files(connection, NOTHING_WRITTEN)
-            cursor = self._retry_while_busy(run, left)
+            return write(left)
         finally:
             if not had_write_lock:
                 connection.has_write_lock = False
                 connection.lock.release()
-        return cursor
 
     def has_begun(self) -> bool:
         conn = self.local.conn
@@ -311,7 +307,7 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         transaction.is_changing = True
         try:
             transactions.append(transaction)
-            self._begin(connection, mode)
+            self.begin(mode)
             transaction.is_open, transaction.is_changing = True, False
         finally:
             if not transaction.is_open:
@@ -355,13 +351,19 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
             self.run_commit_callbacks()
 
     def begin(self, lock_type: str | None = None) -> None:
-        connection, begun = self._thread_connection(), False
+        connection = self._thread_connection()
+        if connection.raw.in_transaction:
+            raise DatabaseBusyError(
+                f"{self.config.label}: this thread is beginning a transaction already; a signal "
+                "handler cannot begin another one inside it"
+            )
         had_write_lock = connection.has_write_lock
         try:
-            self._begin(connection, lock_type)
-            begun = True
+            left = self._acquire_write_lock(connection)
+            self._require_same_files(connection, NOTHING_WRITTEN)
+            self._retry_while_busy(lambda: super(SqliteBackend, self).begin(lock_type), left)
         finally:
-            if not (begun or had_write_lock):
+            if not (had_write_lock or connection.raw.in_transaction):
                 connection.has_write_lock = False
                 connection.lock.release()
 
@@ -388,17 +390,6 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
 
     def statement(self) -> AbstractContextManager[object]:
         return nullcontext()  # SQLite itself undoes a statement that fails
-
-    def _begin(self, connection: Connection, lock_type: str | None) -> None:
-        if connection.raw.in_transaction:
-            raise DatabaseBusyError(
-                f"{self.config.label}: this thread is beginning a transaction already; a signal "
-                "handler cannot begin another one inside it"
-            )
-        had_write_lock = connection.has_write_lock
-        left = self.busy_timeout if had_write_lock else self._acquire_write_lock(connection)
-        self._require_same_files(connection, NOTHING_WRITTEN)
-        self._retry_while_busy(lambda: super(SqliteBackend, self).begin(lock_type), left)
 
     def _commit(self, connection: Connection) -> None:
         if not connection.raw.in_transaction:
@@ -449,7 +440,7 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
             # SQLite opens a file read-only if it could not open it for writing at that time
             connection.must_reopen = True
         if is_damage(error):
-            if self.database != MEMORY and not file_state.is_damaged(self.database):
+            if self.file is not None and not file_state.is_damaged(self.database):
                 return unreadable_error(error, self.database)
             self.unusable = str(translated)  # a damaged file gets no more writes
         return translated
@@ -466,13 +457,15 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         return cast(Connection, local.connection)
 
     def _acquire_write_lock(self, connection: Connection) -> float:
-        """Acquire the write lock and return the seconds of `busy_timeout` that are left.
+        """Acquire the write lock, if it is not held, and return the rest of `busy_timeout`.
 
         The caller releases it by `connection.lock.release()` in a `finally` around this call, also
         when this call is interrupted: releasing a lock that is not held does nothing.
         `has_write_lock` is set first: a signal handler that records during the wait must not wait
         for the lock of its own thread.
         """
+        if connection.has_write_lock:
+            return self.busy_timeout
         connection.has_write_lock = True
         self._require_usable()
         if not self._locks:
@@ -578,10 +571,9 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         make: Callable[[Iterable[tuple[Any, ...]]], Iterable[R]],
     ) -> list[R]:
         local = self.local
-        is_immutable = self._is_immutable
         if local.closed:
             self.connect()
-        direct = not (self.unusable or is_immutable or self._is_observed())
+        direct = not (self.unusable or local.connection.immutable_content or self._is_observed())
         if direct and (local.transactions or local.rolled_back):
             direct = self.is_in_transaction() and local.conn.in_transaction
         if direct:
@@ -589,16 +581,15 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
                 return list(make(local.conn.execute(sql, params).fetchall()))
             except sqlite3.Error:
                 pass  # below it is run again, with waiting and with translated errors
-        return self._translate_errors(lambda: self._fetch_all(sql, params, make))
 
-    def _fetch_all(
-        self, sql: str, params: Sequence[Any], make: Callable[[Any], Iterable[R]]
-    ) -> list[R]:
-        while True:
-            with peewee_errors:
-                rows = list(make(self.execute_sql(sql, params).fetchall()))
-            if not self._reopen_if_changed():
-                return rows
+        def fetch() -> list[R]:
+            while True:
+                with peewee_errors:
+                    rows = list(make(self.execute_sql(sql, params).fetchall()))
+                if not self._reopen_if_changed():
+                    return rows
+
+        return self._translate_errors(fetch)
 
     def _reopen_if_changed(self) -> bool:
         """Connect again if a file that is open as immutable was written; return whether it was."""
@@ -619,43 +610,32 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
 
     def _insert_one(self, sql: str, params: Sequence[Any]) -> Any:
         local = self.local
-        if local.closed or self._is_observed():
+        if local.closed or local.connection.must_reopen or self._is_observed():
             return self.execute_sql(sql, params)
         connection = cast(Connection, local.connection)
-        if (local.transactions or local.rolled_back) and self.is_in_transaction():
-            self._require_usable()
-            if not connection.raw.in_transaction:
-                raise self._rolled_back()
+
+        def insert(_: float) -> Any:
             try:
                 return connection.raw.execute(sql, params)
             except sqlite3.Error:
                 return self.execute_sql(sql, params)  # fails again, with a translated error
-        if connection.must_reopen:
-            return self.execute_sql(sql, params)
-        had_write_lock = connection.has_write_lock
-        try:
-            if not had_write_lock:
-                self._acquire_write_lock(connection)
-            self._require_same_files(connection, NOTHING_WRITTEN)
-            try:
-                cursor = connection.raw.execute(sql, params)
-            except sqlite3.Error:
-                cursor = self.execute_sql(sql, params)
-        finally:
-            if not had_write_lock:
-                connection.has_write_lock = False
-                connection.lock.release()
-        return cursor
+
+        if not ((local.transactions or local.rolled_back) and self.is_in_transaction()):
+            return self._autocommit(connection, insert)
+        self._require_usable()
+        if not connection.raw.in_transaction:
+            raise self._rolled_back()
+        return insert(0)
 
     def insert_rows(
         self, sql: str, rows: Iterable[Sequence[Any]], fields: Sequence[peewee.Field[Any]]
     ) -> int:
-        self.may_use_transaction()
-        return self._translate_errors(lambda: self._insert_rows(sql, rows))
+        def insert() -> int:
+            with peewee_errors:
+                return int(self.local.conn.executemany(sql, rows).rowcount)
 
-    def _insert_rows(self, sql: str, rows: Iterable[Sequence[Any]]) -> int:
-        with peewee_errors:
-            return int(self.local.conn.executemany(sql, rows).rowcount)
+        self.may_use_transaction()
+        return self._translate_errors(insert)
 
     def stage(self, table: str) -> Stage | None:
         return open_stage(self, table) if self._locks else None
@@ -669,36 +649,24 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
     def json_text(self, text: str) -> str:
         return text
 
-    def json_match(
-        self,
-        field: peewee.JSONField,
-        keys: Sequence[str],
-        equals: Any,
-        minimum: float | None,
-        maximum: float | None,
-    ) -> peewee.Expression:
-        return dialect.json_match(field, keys, equals, minimum, maximum)
-
-    def hour_of(self, field: peewee.Field[Any]) -> Any:
-        return dialect.hour_of(field)
-
-    def violated_constraint(self, error: peewee.IntegrityError) -> str:
-        return violated_constraint(error)
+    json_match = staticmethod(dialect.json_match)
+    hour_of = staticmethod(dialect.hour_of)
+    violated_constraint = staticmethod(violated_constraint)
 
     # --- ids --------------------------------------------------------------------------------
 
     def last_id(self, model: type[peewee.Model]) -> int:
-        sequence = _Sequence.bind(self)
-        is_of_table = sequence.name == model._meta.table_name
-        return sequence.select(sequence.seq).where(is_of_table).scalar() or 0
+        sql = "SELECT seq FROM sqlite_sequence WHERE name = ?"
+        row = self.execute_sql(sql, (model._meta.table_name,)).fetchone()
+        return row[0] if row else 0
 
     def advance_sequence(self, model: type[peewee.Model], least: int = 0) -> None:
         # SQLite itself goes on after the highest id in the table
         if least > self.last_id(model):
-            sequence = _Sequence.bind(self)
             table = model._meta.table_name
-            sequence.delete().where(sequence.name == table).execute()
-            sequence.insert({sequence.name: table, sequence.seq: least}).execute()
+            self.execute_sql("DELETE FROM sqlite_sequence WHERE name = ?", (table,))
+            insert = "INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)"
+            self.execute_sql(insert, (table, least))
 
     # --- schema -----------------------------------------------------------------------------
 
@@ -740,10 +708,6 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
 
     # --- health -----------------------------------------------------------------------------
 
-    @property
-    def file(self) -> Path | None:
-        return None if self.config.in_memory else Path(self.database)
-
     def damage(self, check: str = "quick_check") -> list[str]:
         return self._retry_while_busy(lambda: health.damage(self, check), self.busy_timeout)
 
@@ -756,10 +720,5 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         with translate_errors(self.database, "cannot be looked at"):
             return file_state.size_of(self.database) + file_state.size_of(self.database + "-wal")
 
-    @contextmanager
-    def snapshot(self) -> Iterator[sqlite3.Connection]:
-        if self.file is None:
-            yield self.connection()
-        else:
-            with snapshot(self.file) as connection:
-                yield connection
+    def snapshot(self) -> AbstractContextManager[sqlite3.Connection]:
+        return nullcontext(self.connection()) if self.file is None else snapshot(self.file)
