@@ -24,14 +24,14 @@ def server_parameters(url: str) -> dict[str, str]:
     try:
         parts = urlsplit(url)
         hosts = [_HOST.fullmatch(host) for host in parts.netloc.rpartition("@")[2].split(",")]
+        # an unencoded / ? or # in the password ends the host part too early
+        if None in hosts or "@" in parts.path or parts.fragment:
+            raise ValueError
     except ValueError:
-        hosts = [None]
-    # an unencoded / ? or # in the password ends the host part too early
-    if None in hosts or "@" in parts.path or parts.fragment:
         raise ConfigError(
             f"db_path: '{_masked(url)}' cannot be read as a URL; percent-encode what is not a "
             "letter or a digit in the user, the password, the database and the parameters"
-        )
+        ) from None
     user, colon, password = parts.netloc.rpartition("@")[0].partition(":")
     ports = [host["port"] or "" for host in hosts if host]
     parts_by_name = {

@@ -11,14 +11,15 @@ import types
 import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from typing import ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from .backends.base import Backend
 from .backends.ownership import is_owner
 from .backends.transactions import Atomic
 from .database import db
 from .errors import DatabaseBusyError, ValidationError, show
+
+if TYPE_CHECKING:
+    from .backends.base import Backend
 
 __all__ = ["run"]
 
@@ -53,7 +54,17 @@ async def run(function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) ->
     if inspect.iscoroutinefunction(function) or not callable(function):
         raise ValidationError(f"function: {show(function)} is not a plain function")
     database = db.current()
-    call: Callable[[], R] = partial(_call, function, *args, **kwargs)
+
+    def call() -> R:
+        result = function(*args, **kwargs)
+        if isinstance(result, types.GeneratorType):
+            result.close()
+            raise ValidationError(
+                f"function: {show(function)} returns a generator, which would read on the event "
+                "loop; run a function that consumes it, such as lambda: list(trades.iterate())"
+            )
+        return result
+
     if database.config.in_memory:
         return call()
 
@@ -75,17 +86,6 @@ async def run(function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) ->
         )
     context = contextvars.copy_context()
     return await loop.run_in_executor(_pool(database), context.run, work)
-
-
-def _call(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    result = function(*args, **kwargs)
-    if isinstance(result, types.GeneratorType):
-        result.close()
-        raise ValidationError(
-            f"function: {show(function)} returns a generator, which would read on the event loop; "
-            "run a function that consumes it, such as lambda: list(trades.iterate())"
-        )
-    return result
 
 
 def _pool(database: Backend) -> ThreadPoolExecutor:
