@@ -13,29 +13,22 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import peewee
 
 from ..config import Config
 from ..errors import BotMemoryError
+from .finding import Finding
 from .transactions import Atomic
 
-__all__ = ["Backend", "Finding"]
+__all__ = ["Backend", "MakeObjects", "Values"]
 
 R = TypeVar("R")
 Row = TypeVar("Row", bound=peewee.Model)
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """A problem that `upkeep.check.check()` reports: its severity, what it is, what to do."""
-
-    severity: Literal["error", "warning", "info"]
-    what: str
-    advice: str
+Values = Sequence[Any]  # of one row, or for the placeholders of one statement
+MakeObjects = Callable[[Iterable[tuple[Any, ...]]], Iterable[R]]  # from rows
 
 
 class Backend(Protocol):
@@ -71,15 +64,18 @@ class Backend(Protocol):
         Raises:
             DatabaseBusyError: A transaction is open in this thread.
         """
+        ...
 
     def release(self) -> None:
         """Close or release this thread's connection, unless that would lose data."""
 
     def used_by_worker(self) -> AbstractContextManager[object]:
         """Return a block around one call on a worker thread; the process may fork between two."""
+        ...
 
     def has_open_transaction(self) -> bool:
         """Return whether any thread of this process has a transaction open."""
+        ...
 
     def before_fork(self) -> None:
         """Close the connections that can be closed before the process forks."""
@@ -101,6 +97,7 @@ class Backend(Protocol):
         Args:
             mode: The lock type of SQLite's BEGIN, or the isolation level of a server.
         """
+        ...
 
     def in_transaction(self) -> bool:
         """Return whether a transaction is open that the caller may use.
@@ -108,9 +105,11 @@ class Backend(Protocol):
         Raises:
             DatabaseBusyError: It belongs to another task, greenlet or function.
         """
+        ...
 
     def has_begun(self) -> bool:
         """Return whether the driver says that this thread's connection is in a transaction."""
+        ...
 
     def enter_transaction(self, transaction: Atomic, mode: str | None) -> None:
         """Acquire the locks and begin; undo both if that fails or is interrupted."""
@@ -120,28 +119,28 @@ class Backend(Protocol):
 
     def statement(self) -> AbstractContextManager[object]:
         """Return a block that undoes a failed statement, but not its whole transaction."""
+        ...
 
     def exclusive(self) -> AbstractContextManager[None]:
         """Return a block that keeps other processes from changing the schema."""
+        ...
 
     # --- compiled queries -------------------------------------------------------------------
 
-    def fetch_all(
-        self,
-        sql: str,
-        params: Sequence[Any],
-        make: Callable[[Iterable[tuple[Any, ...]]], Iterable[R]],
-    ) -> list[R]:
+    def fetch_all(self, sql: str, params: Values, make: MakeObjects[R]) -> list[R]:
         """Run a compiled SELECT and return the objects that `make` makes from its rows."""
+        ...
 
-    def insert_row(self, sql: str, params: Sequence[Any]) -> int:
+    def insert_row(self, sql: str, params: Values) -> int:
         """Run a compiled INSERT of one row and return how many rows were stored, 0 or 1."""
+        ...
 
-    def insert_autoincrement(self, sql: str, params: Sequence[Any]) -> int:
+    def insert_autoincrement(self, sql: str, params: Values) -> int:
         """Run a compiled INSERT of one row and return its new id."""
+        ...
 
     def insert_rows(
-        self, sql: str, rows: Iterable[Sequence[Any]], fields: Sequence[peewee.Field[Any]]
+        self, sql: str, rows: Iterable[Values], fields: Sequence[peewee.Field[Any]]
     ) -> int:
         """Store many rows in the open transaction and return how many were stored.
 
@@ -150,17 +149,17 @@ class Backend(Protocol):
             rows: The values of each row, in the order of `fields`.
             fields: The fields that the INSERT names.
         """
+        ...
 
-    @property
-    def null_in_sql(self) -> bool:
-        """Whether `insert_rows` may leave out columns that are NULL in each row."""
+    null_in_sql: bool
+    """Whether `insert_rows` may leave out columns that are NULL in each row."""
 
-    @property
-    def streams(self) -> bool:
-        """Whether `stream` reads in constant memory; if not, rows are read page by page."""
+    streams: bool
+    """Whether `stream` reads in constant memory; if not, rows are read page by page."""
 
     def stream(self, query: peewee.ModelSelect[Row]) -> Iterator[Row]:
         """Yield the rows of a query, some at a time if the driver can."""
+        ...
 
     def stage(self, table: str) -> Any:
         """Return a `sqlite.stage.Stage` for new rows of a table, which the caller closes.
@@ -172,6 +171,7 @@ class Backend(Protocol):
 
     def json_text(self, text: str) -> str:
         """Return JSON text in the form that the database returns with the same values."""
+        ...
 
     def json_match(
         self,
@@ -190,6 +190,7 @@ class Backend(Protocol):
             minimum: The least number, inclusive; None for no limit.
             maximum: The greatest number, inclusive; None for no limit.
         """
+        ...
 
     def hour_of(self, field: peewee.Field[Any]) -> Any:
         """Return an expression that is equal for timestamps of the same hour in UTC."""
@@ -201,29 +202,33 @@ class Backend(Protocol):
 
     def violated_constraint(self, error: peewee.IntegrityError) -> str:
         """Return the kind of the constraint: `unique`, `reference`, `check` or `null`."""
+        ...
 
     # --- ids --------------------------------------------------------------------------------
 
     def last_id(self, model: type[peewee.Model]) -> int:
         """Return the highest id that the table ever had; 0 if the engine does not keep it."""
+        ...
 
     def advance_sequence(self, model: type[peewee.Model], least: int = 0) -> None:
         """Let new ids follow `least` and the highest one in the table; never go back."""
 
     # --- schema -----------------------------------------------------------------------------
 
-    @property
-    def check_options(self) -> tuple[str, ...]:
-        """The options of a model's `Meta` with the CHECK constraints for this engine."""
+    check_options: tuple[str, ...]
+    """The options of a model's `Meta` with the CHECK constraints for this engine."""
 
     def read_checks(self, table: str, schema: str | None = None) -> dict[str, str]:
         """Return the CHECK constraints of a table by name; one without a name by its condition."""
+        ...
 
     def is_partitioned(self, table: str) -> bool:
         """Return whether a table is partitioned, so that its keys may differ from the model's."""
+        ...
 
     def can_make_scratch(self) -> bool:
         """Return whether this user may use `scratch`."""
+        ...
 
     def scratch(self, *, with_tables: bool) -> AbstractContextManager[Backend]:
         """Return a block that yields a database whose changes are not kept.
@@ -233,6 +238,7 @@ class Backend(Protocol):
         Args:
             with_tables: Whether it has the tables of this one; on SQLite, without their rows.
         """
+        ...
 
     def temporary_schema(self) -> str | None:
         """Return the schema of this connection's temporary tables; None if there is none."""
@@ -242,6 +248,7 @@ class Backend(Protocol):
 
         An empty list if the engine always prevents that.
         """
+        ...
 
     def back_up(self, number: str) -> None:
         """Copy the file before migration `number` changes it, and keep the newest copies.
@@ -253,12 +260,15 @@ class Backend(Protocol):
 
     def damage(self, check: str = "quick_check") -> list[str]:
         """Return what `quick_check`, or the slower `integrity_check`, reports of the file."""
+        ...
 
     def findings(self) -> Iterator[Finding]:
         """Yield problems of the lock, the journal, the disk and the file system."""
+        ...
 
     def size(self) -> int:
         """Return the size of the database on the disk, in bytes."""
+        ...
 
     def snapshot(self) -> AbstractContextManager[sqlite3.Connection]:
         """Return a block that yields a connection which sees the file as it is now.
@@ -266,29 +276,19 @@ class Backend(Protocol):
         Raises:
             ConfigError: The database is on a server, which is copied by its own tool.
         """
+        ...
 
     # --- members of Peewee's Database -------------------------------------------------------
 
-    @property
-    def param(self) -> str:
-        """The placeholder of a value in SQL."""
+    param: str
+    """The placeholder of a value in SQL."""
 
     @property
     def Model(self) -> Any:  # noqa: N802  (Peewee's name)
         """A base class for models of this database."""
 
-    @property
-    def query_hooks(self) -> list[Any]:
-        """Functions to call after each statement."""
-
-    def connection(self) -> Any:
-        """Return the driver's connection of this thread; connect if there is none."""
-
-    def execute(self, query: Any) -> Any:
-        """Execute a query and return the driver's cursor."""
-
-    def execute_sql(self, sql: str, params: Any = None) -> Any:
-        """Execute SQL and return the driver's cursor."""
+    query_hooks: list[Any]
+    """Functions to call after each statement."""
 
     def get_sql_context(self) -> Any:
         """Return what compiles queries to the SQL of this engine."""
@@ -298,15 +298,20 @@ class Backend(Protocol):
 
     def get_tables(self) -> list[str]:
         """Return the names of the tables."""
+        ...
 
     def get_columns(self, table: str, schema: str | None = None) -> list[Any]:
         """Return the columns of a table."""
+        ...
 
     def get_indexes(self, table: str, schema: str | None = None) -> list[Any]:
         """Return the indexes of a table."""
+        ...
 
     def get_foreign_keys(self, table: str, schema: str | None = None) -> list[Any]:
         """Return the foreign keys of a table."""
+        ...
 
     def get_primary_keys(self, table: str, schema: str | None = None) -> list[str]:
         """Return the columns of the primary key of a table."""
+        ...

@@ -12,8 +12,8 @@ from __future__ import annotations
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from contextvars import ContextVar
 from functools import partial, wraps
 from types import TracebackType
@@ -28,16 +28,13 @@ from .peewee_internals import ConnectionLocal, DatabaseInternals
 
 P = ParamSpec("P")
 R = TypeVar("R")
+Row = TypeVar("Row", bound=peewee.Model)
 
 __all__ = ["Atomic", "ExitOfDatabase", "ThreadState", "TransactionState"]
 
 
 # the block of the current context, which asyncio, anyio and trio copy to their worker threads
 _current_block: ContextVar[Atomic | None] = ContextVar("botmemory block", default=None)
-
-
-def _nothing() -> None:
-    return None
 
 
 class _Exit:
@@ -67,7 +64,8 @@ class ExitOfDatabase:
             return leave
         current = database.current()
         block = current.local.next_block = Atomic(lambda: current, closes_connection=True)
-        return block.__exit__
+        leave = block.__exit__
+        return leave
 
 
 class Atomic:
@@ -77,7 +75,9 @@ class Atomic:
     the database when the block is entered.
     """
 
-    __exit__ = _Exit()
+    __exit__: Any = _Exit()
+    # a weak reference to its connection, which lives as long as the thread that began it
+    connection: Callable[[], Any]
 
     def __init__(
         self,
@@ -94,14 +94,12 @@ class Atomic:
         self.exit_reference: weakref.ref[Any] | None = None
         self.is_open = False
         self.is_changing = False  # it begins or ends now, and a signal handler may interrupt that
-        self.aside: ExitStack | None = None  # restores the connection that the handler interrupted
+        self.interrupted: dict[str, Any] = {}  # the state of the statement that it interrupted
         self.had_write_lock = False  # an outer call of this thread holds the write lock
         self.position = 0  # in the list of the thread's transactions
         self.is_outermost = False
         self.rollback_reason: str | None = None  # why it cannot be committed
         self.inner: list[Atomic] = []  # its open savepoints
-        # a weak reference to its connection, which lives as long as the thread that began it
-        self.connection: Callable[[], Any] = _nothing
 
     def __enter__(self) -> Any:
         database = self.database = self._current()
@@ -109,7 +107,7 @@ class Atomic:
         self.owner = current_owner()
         self.suspension = suspension_of(sys._getframe(1), database)
         self.rollback_reason = None
-        if database.may_use_transaction():
+        if database.in_transaction():
             self._enter_savepoint(database.top_transaction())
         else:
             self.is_outermost = True
@@ -145,7 +143,8 @@ class Atomic:
 
     def _leave(self, kind: type[BaseException] | None) -> None:
         if not self.is_open:
-            self.database.forget_rolled_back(self)
+            local = self.database.local
+            local.rolled_back = [block for block in local.rolled_back if block is not self]
             if kind is None and self.rollback_reason is not None:
                 raise DatabaseBusyError(f"{self.database.config.label}: {self.rollback_reason}")
             return
@@ -243,7 +242,8 @@ class Atomic:
                 "before the await"
             )
         if self.suspension is not None and self.suspension.is_outside():
-            self.database.remember_rolled_back(self)
+            local = self.database.local
+            local.rolled_back = [*local.rolled_back, self]
             self.roll_back(
                 "a generator was suspended inside session_scope() while the function that drives "
                 "it used the database, and all of the block was rolled back; leave session_scope() "
@@ -275,7 +275,7 @@ class Atomic:
         """Roll back, and begin a new transaction."""
         if self.is_outermost:
             self.database.rollback()
-            self.database.clear_commit_callbacks()
+            self.database.local.commit_callbacks = []
             if begin:
                 self.database.begin(self._mode)
         else:
@@ -301,6 +301,7 @@ class TransactionState(DatabaseInternals):
     """The transactions of each thread: the part that all backends share."""
 
     config: Config
+    unusable: str | None
 
     def current(self) -> Any:
         """Return this database, as the proxy does."""
@@ -328,6 +329,20 @@ class TransactionState(DatabaseInternals):
     def close(self) -> bool:
         raise NotImplementedError
 
+    def release(self) -> None:
+        """Close or release this thread's connection, unless that would lose data."""
+        if not (self.config.in_memory or (self.local.transactions and self.in_transaction())):
+            self.close()
+
+    def require_usable(self) -> None:
+        if self.unusable is not None:
+            raise StorageError(self.unusable)
+
+    streams = False
+
+    def stream(self, query: peewee.ModelSelect[Row]) -> Iterator[Row]:
+        return iter(query.iterator())
+
     def atomic(self, mode: str | None = None) -> Atomic:
         """Return a block that is a transaction, or a savepoint inside another one.
 
@@ -337,7 +352,7 @@ class TransactionState(DatabaseInternals):
 
     transaction = savepoint = atomic
 
-    def may_use_transaction(self) -> bool:
+    def in_transaction(self) -> bool:
         """Return whether a transaction is open that the caller may use.
 
         Raises `DatabaseBusyError` if it belongs to another task or function.
@@ -361,9 +376,6 @@ class TransactionState(DatabaseInternals):
         """Return whether the driver says that this thread's connection is in a transaction."""
         raise NotImplementedError
 
-    def in_transaction(self) -> bool:
-        return self.may_use_transaction()
-
     def roll_back_leftover(self) -> None:
         """Roll back a transaction that an interrupt has left open in a generator of this thread."""
         for transaction in self.local.transactions[:1]:
@@ -372,7 +384,7 @@ class TransactionState(DatabaseInternals):
 
     def require_no_transaction(self) -> None:
         """Raise `DatabaseBusyError` inside a transaction, for `close`."""
-        if self.local.transactions and self.may_use_transaction():
+        if self.local.transactions and self.in_transaction():
             raise DatabaseBusyError(
                 f"{self.config.label}: a transaction is open in this thread; leave session_scope() "
                 "before closing the database"
@@ -392,20 +404,6 @@ class TransactionState(DatabaseInternals):
         callbacks, self.local.commit_callbacks = self.local.commit_callbacks, []
         for callback in callbacks:
             callback()
-
-    def clear_commit_callbacks(self) -> None:
-        self.local.commit_callbacks = []
-
-    def remember_rolled_back(self, block: Atomic) -> None:
-        """Keep a block that was rolled back until the generator suspended in it leaves it."""
-        self.local.rolled_back = [*self.local.rolled_back, block]
-
-    def forget_rolled_back(self, block: Atomic) -> None:
-        """Drop such a block when it is left."""
-        if self.local.rolled_back:
-            self.local.rolled_back = [
-                other for other in self.local.rolled_back if other is not block
-            ]
 
     def forget_transactions(self) -> bool:
         """Mark all blocks as closed in a child process; return whether one was open."""

@@ -12,16 +12,18 @@ from datetime import UTC, datetime
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import peewee
 from playhouse.migrations import Migration, MigrationError, Runner
 
 from .._version import __version__
-from ..backends.base import Backend
 from ..backends.sqlite.errors import translate_errors, translated
 from ..config import Config, absolute_path
 from ..errors import BotMemoryError, DatabaseBusyError, SchemaError, StorageError
+
+if TYPE_CHECKING:
+    from ..backends.base import Backend
 
 
 @dataclass(frozen=True, slots=True)

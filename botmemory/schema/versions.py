@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from ..backends.base import Backend
 from ..errors import SchemaError
 from .runner import SafeRunner, Step, checked_steps, folders, translate_migration_errors
+
+if TYPE_CHECKING:
+    from ..backends.base import Backend
 
 SCRIPT = "python -m botmemory.migration_runner"
 

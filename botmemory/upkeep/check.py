@@ -8,7 +8,8 @@ from typing import Any, Literal
 import peewee
 from peewee import SQL, fn
 
-from ..backends.base import Backend, Finding
+from ..backends.base import Backend
+from ..backends.finding import Finding
 from ..backends.peewee_internals import values_of
 from ..backends.sqlite.errors import RESTORE
 from ..database import db

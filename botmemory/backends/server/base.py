@@ -6,29 +6,31 @@ Each call acquires a connection from the pool and releases it; a transaction kee
 from __future__ import annotations
 
 import os
+import re
 import socket
-import sqlite3
 import sys
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 import peewee
 import psycopg
 from psycopg.pq import TransactionStatus
+from psycopg.sql import SQL
 
 from ..._url import server_parameters
 from ...config import Config
 from ...errors import BotMemoryError, ConfigError, StorageError
-from ..base import Backend, Finding
+from ..base import Backend, MakeObjects, Values
+from ..finding import Finding
 from ..fork import open_backends
 from ..peewee_internals import peewee_errors, read_server_version
 from ..retry import retry_on_conflict
 from ..transactions import Atomic, ThreadState, TransactionState
-from . import dialect, health
+from . import dialect
 from .dialect import ServerJSONMethods
 from .errors import (
     NOTHING_WRITTEN,
@@ -51,6 +53,8 @@ CONNECTION_DEFAULTS = {
     "keepalives_interval": "10",
     "keepalives_count": "3",
     "tcp_user_timeout": "60000",
+    "application_name": "botmemory",
+    "client_encoding": "UTF8",
 }
 
 OUTCOME_UNKNOWN = (
@@ -59,7 +63,6 @@ OUTCOME_UNKNOWN = (
 )
 
 R = TypeVar("R")
-Row = TypeVar("Row", bound=peewee.Model)
 
 # in a child process: the connections of its parent, which must never be closed here
 _inherited: list[object] = []
@@ -81,18 +84,21 @@ class ServerMixin(TransactionState):
 
     json_methods = ServerJSONMethods
     isolation_level: str | None = None
+    oldest_version: int
+    oldest_release: str
 
     if TYPE_CHECKING:
         server_version: int | None
-        connection: Callable[[], Any]
-        execute_sql: Callable[..., Any]
-        top_transaction: Callable[[], Any]
+
+        def connection(self) -> Any: ...
+        def execute_sql(self, sql: str, params: Any = None) -> Any: ...
+        def top_transaction(self) -> Any: ...
 
     def __init__(self, config: Config) -> None:
         self.config = config
         self.unusable: str | None = None  # the reason
         self.at_close: list[Callable[[], object]] = [self._close_pool]
-        self.pool = Pool(config.pool_size, self._open_connection, self._is_usable)
+        self.pool = Pool(config.pool_size, self.another_connection, self._is_usable)
         super().__init__(
             State(),
             self.parameters()["dbname"],
@@ -129,10 +135,15 @@ class ServerMixin(TransactionState):
                 f"{self.config.label}: the database stores its text in {encoding}; create one "
                 "WITH ENCODING 'UTF8' TEMPLATE template0"
             )
+        if (self.server_version or 0) < self.oldest_version:
+            raise StorageError(
+                f"{self.config.label}: the server is older than {self.oldest_release}; "
+                "use a newer one"
+            )
 
     def connect(self, reuse_if_open: bool = False) -> bool:
         local = self.local
-        self._require_usable()
+        self.require_usable()
         self._drop_terminated()
         if not local.closed:
             if reuse_if_open:
@@ -149,37 +160,24 @@ class ServerMixin(TransactionState):
             read_server_version(self, connection)
         return True
 
-    def _open_connection(self) -> ServerConnection:
-        defaults = CONNECTION_DEFAULTS | {
-            "application_name": "botmemory",
-            "client_encoding": "UTF8",
-        }
-        parameters: dict[str, Any] = defaults | self.parameters()
+    def another_connection(self) -> ServerConnection:
+        """Return a new connection, which the caller closes or puts into the pool."""
+        parameters: dict[str, Any] = CONNECTION_DEFAULTS | self.parameters()
         # these override the settings of the role, the database and the server
         settings = self.session_settings()
-        calls = ", ".join(["set_config(%s, %s, false)"] * len(settings))
-        with self._connecting(), peewee_errors:
-            connection = ServerConnection.connect(**parameters, autocommit=True)
-            try:
-                connection.execute(
-                    f"SELECT {calls}",
-                    [text for setting in settings.items() for text in setting],
-                )
-            except BaseException:
-                connection.close()
-                raise
-        connection.used_at = time.monotonic()
-        return connection
-
-    def another_connection(self) -> ServerConnection:
-        """Return a connection outside of the pool, which the caller closes."""
-        return self._open_connection()
-
-    @contextmanager
-    def _connecting(self) -> Iterator[None]:
+        calls = SQL(", ").join([SQL("set_config(%s, %s, false)")] * len(settings))
         handled = sys.exc_info()[1]
         try:
-            yield
+            with peewee_errors:
+                connection = ServerConnection.connect(**parameters, autocommit=True)
+                try:
+                    connection.execute(
+                        SQL("SELECT {}").format(calls),
+                        [text for setting in settings.items() for text in setting],
+                    )
+                except BaseException:
+                    connection.close()
+                    raise
         except peewee.DatabaseError as error:
             if (interrupt := interrupt_behind(error, handled)) is not None:
                 raise interrupt from None
@@ -189,6 +187,8 @@ class ServerMixin(TransactionState):
                 f"{self.config.label}: cannot connect ({_first_line(error)}); {NOTHING_WRITTEN}: "
                 "check that the server runs and accepts this user"
             ) from error
+        connection.used_at = time.monotonic()
+        return connection
 
     def close(self) -> bool:
         """Release this thread's connection to the pool and return whether there was one."""
@@ -203,19 +203,6 @@ class ServerMixin(TransactionState):
             else:
                 connection.pgconn.finish()
         return was_open
-
-    def is_closed(self) -> bool:
-        return bool(self.local.closed)
-
-    def release(self) -> None:
-        """Release this thread's connection to the pool, unless a transaction is open."""
-        if not (self.local.transactions and self.in_transaction()):
-            self.close()
-
-    def dispose(self) -> None:
-        """Forget every connection without closing it."""
-        self.local.reset()
-        self.pool = Pool(self.config.pool_size, self._open_connection, self._is_usable)
 
     def used_by_worker(self) -> AbstractContextManager[object]:
         return nullcontext()  # between two calls the connection is in the pool
@@ -271,7 +258,8 @@ class ServerMixin(TransactionState):
                 "use it; fork before session_scope()"
             )
         else:
-            self.dispose()
+            self.local.reset()
+            self.pool = Pool(self.config.pool_size, self.another_connection, self._is_usable)
 
     def close_at_exit(self) -> None:
         self.pool.close_idle()
@@ -279,10 +267,14 @@ class ServerMixin(TransactionState):
     # --- statements and transactions --------------------------------------------------------
 
     def run_statement(self, run: Callable[[], Any], sql: str, options: dict[str, Any]) -> Any:
-        if self.local.is_executing:
-            with self._use_other_connection():
+        local = self.local
+        if local.is_executing:
+            interrupted = self._use_other_connection()
+            try:
                 return self.run_statement(run, sql, options)
-        if (self.local.transactions or self.local.rolled_back) and self.may_use_transaction():
+            finally:
+                local.__dict__.update(interrupted)
+        if (local.transactions or local.rolled_back) and self.in_transaction():
             return self._run_in_transaction(run, sql)
         self._drop_terminated()
         if options.get("named_cursor"):
@@ -329,53 +321,36 @@ class ServerMixin(TransactionState):
                     else:
                         connection.pgconn.finish()
 
-    def may_use_transaction(self) -> bool:
+    def in_transaction(self) -> bool:
         # a signal handler that interrupts a statement is not part of the transaction
-        return not self.local.is_executing and super().may_use_transaction()
+        return not self.local.is_executing and super().in_transaction()
 
     def has_begun(self) -> bool:
         conn = self.local.conn
         return conn is not None and conn.pgconn.transaction_status in (INTRANS, INERROR)
 
-    @contextmanager
-    def _use_other_connection(self) -> Iterator[None]:
-        """Let a signal handler use another connection than the statement it interrupts."""
+    def _use_other_connection(self) -> dict[str, Any]:
+        """Let a signal handler use another connection than the statement that it interrupts.
+
+        Return the state of that statement; `self.local.__dict__.update(...)`, which is one call
+        into C, restores it.
+        """
         local = self.local
-        interrupted = (
-            local.conn,
-            local.closed,
-            local.transactions,
-            local.commit_callbacks,
-            local.has_write_lock,
-        )
+        names = ("conn", "closed", "transactions", "commit_callbacks", "has_write_lock")
+        interrupted = {name: getattr(local, name) for name in names} | {"is_executing": True}
         local.conn, local.closed, local.transactions, local.is_executing = None, True, [], False
-        try:
-            yield
-        finally:
-            local.conn, local.closed, local.transactions, callbacks, has_write_lock = interrupted
-            local.commit_callbacks, local.has_write_lock, local.is_executing = (
-                callbacks,
-                has_write_lock,
-                True,
-            )
+        return interrupted
 
     def enter_transaction(self, transaction: Atomic, mode: str | None) -> None:
-        """Acquire a connection and begin; release it if that fails or is interrupted."""
-        if self.local.is_executing:  # only a signal handler gets here during a statement
-            with ExitStack() as aside:
-                aside.enter_context(self._use_other_connection())
-                self._enter_transaction(transaction, mode)
-                transaction.aside = aside.pop_all()
-        else:
-            self._enter_transaction(transaction, mode)
-
-    def _enter_transaction(self, transaction: Atomic, mode: str | None) -> None:
-        local, pool = self.local, self.pool
+        """Acquire a connection and begin; close it if that fails or is interrupted."""
         self.refuse_self_deadlock()
-        self._drop_terminated()
-        position = transaction.position = len(local.transactions)
+        local = self.local
         transaction.is_changing = True
+        # only a signal handler gets here during a statement
+        transaction.interrupted = self._use_other_connection() if local.is_executing else {}
         try:
+            self._drop_terminated()
+            transaction.position = len(local.transactions)
             self.begin(mode)
             local.transactions.append(transaction)
             transaction.connection = weakref.ref(local.conn)
@@ -383,29 +358,18 @@ class ServerMixin(TransactionState):
         finally:
             if not transaction.is_open:
                 transaction.is_changing = False
-                del local.transactions[position:]
+                del local.transactions[transaction.position :]
                 connection, local.conn, local.closed = local.conn, None, True
                 if connection is not None:
-                    if connection.pgconn.transaction_status == IDLE and not pool.is_closed:
-                        pool.idle.append(connection)
-                    else:
-                        connection.pgconn.finish()
+                    connection.pgconn.finish()
+                local.__dict__.update(transaction.interrupted)
 
     def leave_transaction(self, transaction: Atomic, *, roll_back: bool) -> None:
         """Commit or roll back, and release the connection whatever happens."""
-        aside, transaction.aside = transaction.aside, None
-        if aside is None:
-            self._leave_transaction(transaction, roll_back=roll_back)
-        else:
-            with aside:
-                self._leave_transaction(transaction, roll_back=roll_back)
-
-    def _leave_transaction(self, transaction: Atomic, *, roll_back: bool) -> None:
         local, pool, connection = self.local, self.pool, transaction.connection()
         if connection is None or local.conn is not connection:
             self._terminate(transaction, connection)
             return
-        position = transaction.position
         try:
             if roll_back:
                 self._roll_back()
@@ -413,14 +377,15 @@ class ServerMixin(TransactionState):
                 self._commit()
         finally:
             transaction.is_open, transaction.exit_reference = False, None
-            del local.transactions[position:]
+            del local.transactions[transaction.position :]
             local.conn, local.closed = None, True
             if connection.pgconn.transaction_status == IDLE and not pool.is_closed:
                 pool.idle.append(connection)
             else:
                 connection.pgconn.finish()
+            local.__dict__.update(transaction.interrupted)
         if roll_back:
-            self.clear_commit_callbacks()
+            local.commit_callbacks = []
         else:
             self.run_commit_callbacks()
 
@@ -452,9 +417,12 @@ class ServerMixin(TransactionState):
             self.close()
 
     def _commit(self) -> None:
-        if not self.is_connection_usable():
+        connection = self.local.conn
+        status = INERROR if connection is None else connection.pgconn.transaction_status
+        if status in (INERROR, UNKNOWN):
             # the server would roll back and report success
-            reason = "the connection was lost" if self._is_lost() else "an earlier statement failed"
+            is_lost = status == UNKNOWN
+            reason = "the connection was lost" if is_lost else "an earlier statement failed"
             raise StorageError(
                 f"{self.config.label}: {reason} inside this transaction, and all of it is rolled "
                 "back; leave session_scope() when a call raises, and begin again"
@@ -466,9 +434,6 @@ class ServerMixin(TransactionState):
         if self.unusable is None and status in (INTRANS, INERROR):
             self._translate_errors(super().rollback, NOTHING_WRITTEN)  # type: ignore[misc]
 
-    def is_connection_usable(self) -> bool:
-        return not self.is_closed() and self.local.conn.pgconn.transaction_status < INERROR
-
     def acquire_write_lock(self, sql: str) -> None:
         """Acquire the write lock if this statement needs it; nothing on CockroachDB."""
 
@@ -477,16 +442,12 @@ class ServerMixin(TransactionState):
 
     # --- errors -----------------------------------------------------------------------------
 
-    def _is_lost(self) -> bool:
-        """Return whether this thread's connection was lost."""
-        return not self.is_closed() and self.local.conn.pgconn.transaction_status == UNKNOWN
-
     def _translate_errors(self, call: Callable[[], R], outcome: str) -> R:
         """Call, and raise the botmemory error for an error of the server.
 
         `outcome` ends the message for a lost connection.
         """
-        self._require_usable()
+        self.require_usable()
         local = self.local
         try:
             local.is_executing = True
@@ -522,28 +483,19 @@ class ServerMixin(TransactionState):
         """Return the botmemory error for one of the server's; None if there is none."""
         return translated_error(error, self.config.label, self.config.busy_timeout)
 
-    def _require_usable(self) -> None:
-        if self.unusable is not None:
-            raise StorageError(self.unusable)
-
     # --- compiled queries -------------------------------------------------------------------
 
-    def fetch_all(
-        self,
-        sql: str,
-        params: Sequence[Any],
-        make: Callable[[Iterable[tuple[Any, ...]]], Iterable[R]],
-    ) -> list[R]:
+    def fetch_all(self, sql: str, params: Values, make: MakeObjects[R]) -> list[R]:
         return list(make(self.execute_sql(sql, params).fetchall()))
 
-    def insert_row(self, sql: str, params: Sequence[Any]) -> int:
+    def insert_row(self, sql: str, params: Values) -> int:
         return int(self.execute_sql(sql, params).rowcount)
 
-    def insert_autoincrement(self, sql: str, params: Sequence[Any]) -> int:
+    def insert_autoincrement(self, sql: str, params: Values) -> int:
         return int(self.execute_sql(sql, params).fetchone()[0])
 
     def insert_rows(
-        self, sql: str, rows: Iterable[Sequence[Any]], fields: Sequence[peewee.Field[Any]]
+        self, sql: str, rows: Iterable[Values], fields: Sequence[peewee.Field[Any]]
     ) -> int:
         def insert() -> int:
             with peewee_errors, self.connection().cursor() as cursor:
@@ -553,34 +505,16 @@ class ServerMixin(TransactionState):
         return self._run_in_transaction(insert, "INSERT")
 
     null_in_sql = False  # COPY stores the default in a column that is not named
-    streams = False
-
-    def stream(self, query: peewee.ModelSelect[Row]) -> Iterator[Row]:
-        return iter(query.iterator())
 
     def stage(self, table: str) -> None:
         return None
 
     # --- SQL and errors of the engine ---------------------------------------------------------
 
-    def json_text(self, text: str) -> str:
-        return dialect.json_text(text)
-
-    def json_match(
-        self,
-        field: peewee.JSONField,
-        keys: Sequence[str],
-        equals: Any,
-        minimum: float | None,
-        maximum: float | None,
-    ) -> peewee.Expression:
-        return dialect.json_match(field, keys, equals, minimum, maximum)
-
-    def hour_of(self, field: peewee.Field[Any]) -> Any:
-        return dialect.hour_of(field)
-
-    def violated_constraint(self, error: peewee.IntegrityError) -> str:
-        return violated_constraint(error)
+    json_text = staticmethod(dialect.json_text)
+    json_match = staticmethod(dialect.json_match)
+    hour_of = staticmethod(dialect.hour_of)
+    violated_constraint = staticmethod(violated_constraint)
 
     # --- ids --------------------------------------------------------------------------------
 
@@ -592,13 +526,27 @@ class ServerMixin(TransactionState):
 
     # --- schema -----------------------------------------------------------------------------
 
-    check_options = ("constraints",)
+    check_options: tuple[str, ...] = ("constraints",)
 
     def read_checks(self, table: str, schema: str | None = None) -> dict[str, str]:
-        return health.read_checks(self, table, schema)
+        """Return the validated CHECK constraints of a table by name.
+
+        Without casts and parentheses, which a restored dump writes in another way.
+        """
+        quoted = ".".join(f'"{name}"' for name in (schema, table) if name is not None)
+        cursor = self.execute_sql(
+            "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint "
+            "WHERE conrelid = to_regclass(%s) AND contype = 'c' AND convalidated",
+            (quoted,),
+        )
+        ignored = re.compile(r"::(?:double precision|character varying|[a-z]+)(?:\[\])?|[()']")
+        return {
+            name: ignored.sub("", check).removeprefix("CHECK ") for name, check in cursor.fetchall()
+        }
 
     def is_partitioned(self, table: str) -> bool:
-        return health.is_partitioned(self, table)
+        sql = "SELECT relkind = 'p' FROM pg_class WHERE oid = to_regclass(%s)"
+        return bool(self.execute_sql(sql, (f'"{table}"',)).fetchone() == (True,))
 
     def can_make_scratch(self) -> bool:
         return False
@@ -611,8 +559,9 @@ class ServerMixin(TransactionState):
             finally:
                 transaction.rollback()
 
-    def temporary_schema(self) -> str | None:
-        return health.temporary_schema(self)
+    def temporary_schema(self) -> str:
+        cursor = self.execute_sql("SELECT pg_my_temp_schema()::regnamespace::text")
+        return str(cursor.fetchone()[0])
 
     def orphans(self) -> list[tuple[str, str]]:
         return []
@@ -620,9 +569,8 @@ class ServerMixin(TransactionState):
     def back_up(self, number: str) -> None:
         pass  # a server is backed up by its own tools
 
-    @contextmanager
-    def exclusive(self) -> Iterator[None]:
-        yield
+    def exclusive(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     # --- health -----------------------------------------------------------------------------
 
@@ -638,13 +586,11 @@ class ServerMixin(TransactionState):
         cursor = self.execute_sql("SELECT pg_database_size(current_database())")
         return int(cursor.fetchone()[0])
 
-    @contextmanager
-    def snapshot(self) -> Iterator[sqlite3.Connection]:
+    def snapshot(self) -> NoReturn:
         raise ConfigError(
             f"{self.config.label}: a server is copied by its own tool, such as pg_dump; see "
             "docs/postgresql.md"
         )
-        yield
 
 
 def _first_line(error: BaseException) -> str:

@@ -13,7 +13,7 @@ from peewee import (  # type: ignore[attr-defined]
     Cast,
     Expression,
     Field,
-    PostgresqlJSONMethods,
+    PostgresqlJSONMethods,  # pyright: ignore[reportAttributeAccessIssue]
     Value,
     fn,
 )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import time
-import weakref
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -16,10 +15,11 @@ from typing import Any
 import psycopg
 from psycopg.pq import ConnStatus, TransactionStatus
 
+from ..living import LivingObjects
+
 __all__ = ["Pool", "ServerConnection"]
 
 IDLE = TransactionStatus.IDLE
-_BAD = ConnStatus.BAD
 _PAUSE = 0.002  # seconds between two attempts to acquire a connection
 
 
@@ -76,7 +76,8 @@ class Pool:
         self.is_closed = False
         self._connect = connect
         self._is_usable = is_usable
-        self._references: dict[int, weakref.ref[Any]] = {}
+        self._opened: LivingObjects[ServerConnection] = LivingObjects()
+        self._opening: LivingObjects[_Opening] = LivingObjects()
 
     def acquire(self, seconds: float) -> ServerConnection | None:
         """Return a connection; None if all are in use for longer than `seconds`."""
@@ -89,7 +90,7 @@ class Pool:
 
     def connections(self) -> list[ServerConnection]:
         """Return all open connections, idle or in use."""
-        return [each for each in self._open_objects() if isinstance(each, ServerConnection)]
+        return [each for each in self._opened.all() if each.pgconn.status != ConnStatus.BAD]
 
     def close_idle(self) -> None:
         while self.idle:
@@ -112,33 +113,17 @@ class Pool:
 
     def _open(self) -> ServerConnection | None:
         opening = _Opening()
-        key = id(opening)
-        self._references[key] = weakref.ref(opening)
         connection = None
         is_returned = False
         try:
-            if len(self._open_objects()) > self.size:
+            self._opening.add(opening)
+            if len(self._opening.all()) + len(self.connections()) > self.size:
                 return None
             connection = self._connect()
-            self._references[id(connection)] = weakref.ref(connection)
-            self._references.pop(key, None)
+            self._opened.add(connection)
             is_returned = True  # nothing is called after this, so no interrupt loses it
             return connection
         finally:
-            if not is_returned:
-                # a traceback may keep this frame, and with it the placeholder
-                self._references.pop(key, None)
-                if connection is not None:
-                    connection.pgconn.finish()
-
-    def _open_objects(self) -> list[Any]:
-        """Return all open connections and placeholders."""
-        opened = []
-        for key, reference in self._references.copy().items():
-            item = reference()
-            if item is None or (isinstance(item, ServerConnection) and item.pgconn.status == _BAD):
-                if self._references.get(key) is reference:
-                    del self._references[key]
-            else:
-                opened.append(item)
-        return opened
+            del opening  # not later: a traceback may keep this frame
+            if connection is not None and not is_returned:
+                connection.pgconn.finish()

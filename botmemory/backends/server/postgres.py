@@ -9,19 +9,18 @@ from typing import Any, TypeVar
 import peewee
 import psycopg.sql
 from peewee import fn
-from playhouse import cockroachdb
+from playhouse import cockroachdb  # pyright: ignore[reportAttributeAccessIssue]
 from playhouse.postgres_ext import PostgresqlExtDatabase, ServerSideQuery
 
 from ...config import Config
 from ...errors import StorageError
+from ..base import Values
 from ..peewee_internals import driver_cursor, peewee_errors
-from . import health
 from .base import ServerMixin
 from .pool import IDLE, ServerConnection
 
 __all__ = ["CockroachBackend", "PostgresBackend"]
 
-MINIMUM_POSTGRES = 12
 # keys of advisory locks, which are per database; they must never change
 WRITE_LOCK = 0x626F746D656D0001
 MIGRATION_LOCK = 0x626F746D656D0002
@@ -43,6 +42,7 @@ class PostgresBackend(ServerMixin, PostgresqlExtDatabase):  # type: ignore[misc]
     INSERT needs no lock.
     """
 
+    oldest_version, oldest_release = 12_00_00, "PostgreSQL 12"
     streams = True
 
     def __init__(self, config: Config) -> None:
@@ -55,14 +55,6 @@ class PostgresBackend(ServerMixin, PostgresqlExtDatabase):  # type: ignore[misc]
         if self.config.synchronous == "normal":
             settings["synchronous_commit"] = "off"
         return settings
-
-    def open(self) -> None:
-        super().open()
-        if (self.server_version or 0) < MINIMUM_POSTGRES * 10_000:
-            raise StorageError(
-                f"{self.config.label}: the server is older than PostgreSQL {MINIMUM_POSTGRES}; "
-                "use a newer one"
-            )
 
     def acquire_write_lock(self, sql: str) -> None:
         local = self.local
@@ -90,7 +82,7 @@ class PostgresBackend(ServerMixin, PostgresqlExtDatabase):  # type: ignore[misc]
                 connection.close()
 
     def insert_rows(
-        self, sql: str, rows: Iterable[Sequence[Any]], fields: Sequence[peewee.Field[Any]]
+        self, sql: str, rows: Iterable[Values], fields: Sequence[peewee.Field[Any]]
     ) -> int:
         table, schema = fields[0].model._meta.table_name, fields[0].model._meta.schema
         copy_in = psycopg.sql.SQL("COPY {} ({}) FROM STDIN").format(
@@ -125,7 +117,8 @@ class PostgresBackend(ServerMixin, PostgresqlExtDatabase):  # type: ignore[misc]
             query.bind(self).execute()
 
     def can_make_scratch(self) -> bool:
-        return not self.config.read_only and health.may_make_temporary_tables(self)
+        sql = "SELECT has_database_privilege(current_database(), 'TEMPORARY')"
+        return not self.config.read_only and bool(self.execute_sql(sql).fetchone()[0])
 
     def stream(self, query: peewee.ModelSelect[Row]) -> Iterator[Row]:
         """Yield the rows of a query through a cursor on the server, some at a time.
@@ -202,13 +195,8 @@ class CockroachBackend(ServerMixin, cockroachdb.CockroachDatabase):  # type: ign
     40001, a `DatabaseBusyError`, and `run_transaction` repeats it.
     """
 
+    oldest_version = cockroachdb.NESTED_TX_MIN_VERSION
+    oldest_release = "CockroachDB 20.1, which has no savepoints"
+
     def parameters(self) -> dict[str, str]:
         return {"user": "root", "port": "26257"} | super().parameters()
-
-    def open(self) -> None:
-        super().open()
-        if (self.server_version or 0) < cockroachdb.NESTED_TX_MIN_VERSION:
-            raise StorageError(
-                f"{self.config.label}: the server is older than CockroachDB 20.1, which has no "
-                "savepoints; use a newer one"
-            )

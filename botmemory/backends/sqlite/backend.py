@@ -19,7 +19,7 @@ import peewee
 
 from ...config import MEMORY, Config
 from ...errors import BotMemoryError, DatabaseBusyError, StorageError, ValidationError
-from ..base import Backend, Finding
+from ..finding import Finding
 from ..fork import fork_gate, open_backends
 from ..living import LivingObjects
 from ..peewee_internals import peewee_errors, prepare_connection
@@ -42,6 +42,9 @@ from .errors import (
 from .file_system import other_names
 from .lock import FileLock
 from .stage import Stage, open_stage
+
+if TYPE_CHECKING:
+    from ..base import Backend, MakeObjects, Values
 
 MINIMUM_SQLITE = (3, 38, 0)  # the first one whose JSON operators Peewee can use
 MAX_WAL_SIZE = 16 * 1024 * 1024  # bytes of the -wal file that stay after a checkpoint
@@ -109,7 +112,7 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
                 "botmemory needs 3.38 or newer: use a newer Python"
             )
         self.unusable = _unusable_after_fork.get(self.database)
-        self._require_usable()
+        self.require_usable()
         if self.file is None:
             self.connect()
             return
@@ -197,12 +200,7 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
                 "use a file when several threads share one database"
             )
 
-    def release(self) -> None:
-        """Close this thread's connection, unless that would lose something."""
-        if self.file is not None and not (self.local.transactions and self.in_transaction()):
-            self.close()
-
-    close_at_exit = release
+    close_at_exit = TransactionState.release
 
     @contextmanager
     def used_by_worker(self) -> Iterator[None]:
@@ -293,7 +291,7 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
 
     def is_in_transaction(self) -> bool:
         """Return whether what runs now is part of a transaction that is open."""
-        if not self.may_use_transaction():
+        if not self.in_transaction():
             return False
         # inside manual_commit() the program itself begins one
         return isinstance(self.local.transactions[0], Atomic) or self.has_begun()
@@ -345,7 +343,7 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
                 connection.has_write_lock = False
                 connection.lock.release()
         if roll_back:
-            self.clear_commit_callbacks()
+            local.commit_callbacks = []
         else:
             self._require_same_files(connection, OUTCOME_UNKNOWN)
             self.run_commit_callbacks()
@@ -417,7 +415,7 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
 
     def _translate_errors(self, call: Callable[[], R]) -> R:
         """Call, and raise an error of SQLite as the botmemory error for it."""
-        self._require_usable()
+        self.require_usable()
         try:
             return call()
         except (peewee.DatabaseError, sqlite3.DatabaseError) as error:
@@ -467,7 +465,7 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         if connection.has_write_lock:
             return self.busy_timeout
         connection.has_write_lock = True
-        self._require_usable()
+        self.require_usable()
         if not self._locks:
             return self.busy_timeout
         self.refuse_self_deadlock()
@@ -551,25 +549,11 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
             self.unusable = f"{self.database}: {loss}; {NOTHING_WRITTEN}: {remedy}"
             raise StorageError(f"{self.database}: {loss}; {outcome}: {remedy}")
 
-    def _require_usable(self) -> None:
-        if self.unusable is not None:
-            raise StorageError(self.unusable)
-
     # --- compiled queries -------------------------------------------------------------------
-
-    streams = False
-
-    def stream(self, query: peewee.ModelSelect[Row]) -> Iterator[Row]:
-        return iter(query.iterator())
 
     null_in_sql = True
 
-    def fetch_all(
-        self,
-        sql: str,
-        params: Sequence[Any],
-        make: Callable[[Iterable[tuple[Any, ...]]], Iterable[R]],
-    ) -> list[R]:
+    def fetch_all(self, sql: str, params: Values, make: MakeObjects[R]) -> list[R]:
         local = self.local
         if local.closed:
             self.connect()
@@ -602,13 +586,13 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         self.connect()
         return True
 
-    def insert_row(self, sql: str, params: Sequence[Any]) -> int:
+    def insert_row(self, sql: str, params: Values) -> int:
         return int(self._insert_one(sql, params).rowcount)
 
-    def insert_autoincrement(self, sql: str, params: Sequence[Any]) -> int:
+    def insert_autoincrement(self, sql: str, params: Values) -> int:
         return int(self._insert_one(sql, params).lastrowid)
 
-    def _insert_one(self, sql: str, params: Sequence[Any]) -> Any:
+    def _insert_one(self, sql: str, params: Values) -> Any:
         local = self.local
         if local.closed or local.connection.must_reopen or self._is_observed():
             return self.execute_sql(sql, params)
@@ -622,19 +606,19 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
 
         if not ((local.transactions or local.rolled_back) and self.is_in_transaction()):
             return self._autocommit(connection, insert)
-        self._require_usable()
+        self.require_usable()
         if not connection.raw.in_transaction:
             raise self._rolled_back()
         return insert(0)
 
     def insert_rows(
-        self, sql: str, rows: Iterable[Sequence[Any]], fields: Sequence[peewee.Field[Any]]
+        self, sql: str, rows: Iterable[Values], fields: Sequence[peewee.Field[Any]]
     ) -> int:
         def insert() -> int:
             with peewee_errors:
                 return int(self.local.conn.executemany(sql, rows).rowcount)
 
-        self.may_use_transaction()
+        self.in_transaction()
         return self._translate_errors(insert)
 
     def stage(self, table: str) -> Stage | None:
@@ -646,12 +630,12 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
 
     # --- SQL and errors of the engine -------------------------------------------------------
 
-    def json_text(self, text: str) -> str:
-        return text
-
     json_match = staticmethod(dialect.json_match)
     hour_of = staticmethod(dialect.hour_of)
     violated_constraint = staticmethod(violated_constraint)
+
+    def json_text(self, text: str) -> str:
+        return text
 
     # --- ids --------------------------------------------------------------------------------
 
@@ -670,7 +654,7 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
 
     # --- schema -----------------------------------------------------------------------------
 
-    check_options = ("constraints", "sqlite_constraints")
+    check_options: tuple[str, ...] = ("constraints", "sqlite_constraints")
 
     def read_checks(self, table: str, schema: str | None = None) -> dict[str, str]:
         return health.read_checks(self, table)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 
 from ..transactions import ThreadState
-from .errors import result_code
+from .errors import cannot_open
 from .file_state import content_of, size_of, uri_of
 from .lock import FileLock
 
@@ -101,8 +101,7 @@ def open_read_only(path: str, prepare: Callable[[sqlite3.Connection], object]) -
     try:
         connection = Connection(open_raw(target, prepare), path)
     except sqlite3.OperationalError as error:
-        unopened = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)  # it, its -wal or its -shm
-        if has_wal or result_code(error) not in unopened:
+        if has_wal or not cannot_open(error):
             raise
         # in a folder that is not writable SQLite can open the file as immutable only, and does not
         # notice that another program writes it: the backend compares the content itself

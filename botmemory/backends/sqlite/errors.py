@@ -75,6 +75,11 @@ def is_busy(error: BaseException) -> bool:
     return result_code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
+def cannot_open(error: BaseException) -> bool:
+    """Return whether SQLite could not open the file, its -wal or its -shm."""
+    return result_code(error) in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
+
+
 def is_damage(error: BaseException) -> bool:
     """Return whether SQLite says that the file is damaged."""
     return result_code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)

@@ -8,7 +8,7 @@ import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..base import Finding
+from ..finding import Finding
 
 # names as in the kernel, without the prefix "fuse."
 NETWORK = frozenset(

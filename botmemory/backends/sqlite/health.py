@@ -11,7 +11,7 @@ from typing import Any
 
 import peewee
 
-from ..base import Finding
+from ..finding import Finding
 from ..peewee_internals import peewee_errors
 from .errors import is_damage, translated
 from .file_state import size_of

@@ -36,7 +36,7 @@ def url(new_database: Callable[[], str]) -> str:
 @pytest.fixture(autouse=True)
 def _new_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     # PostgreSQL 18 would be taken for a CockroachDB of that number, without savepoints
-    monkeypatch.setattr("playhouse.cockroachdb.NESTED_TX_MIN_VERSION", 0)
+    monkeypatch.setattr(CockroachBackend, "oldest_version", 0)
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def database(url: str) -> Any:
 
 
 def test_a_version_without_savepoints_is_refused(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("playhouse.cockroachdb.NESTED_TX_MIN_VERSION", 200100)
+    monkeypatch.setattr(CockroachBackend, "oldest_version", 200100)
     with pytest.raises(StorageError, match="older than CockroachDB 20.1"):
         init_db(url)
 
