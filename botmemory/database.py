@@ -61,10 +61,6 @@ class _Proxy(peewee.DatabaseProxy):
 
     __exit__ = ExitOfDatabase()
 
-    def leave_context(self, *error: Any) -> None:
-        database: Any = self.current()
-        database.leave_context(*error)
-
 
 db = _Proxy()
 lifecycle = threading.RLock()  # held while the database is opened or closed, and so by a fork

@@ -23,10 +23,9 @@ from ..errors import BotMemoryError
 from .finding import Finding
 from .transactions import Atomic
 
-__all__ = ["Backend", "MakeObjects", "Values"]
-
 R = TypeVar("R")
 Row = TypeVar("Row", bound=peewee.Model)
+Fields = Sequence["peewee.Field[Any]"]  # of one table
 Values = Sequence[Any]  # of one row, or for the placeholders of one statement
 MakeObjects = Callable[[Iterable[tuple[Any, ...]]], Iterable[R]]  # from rows
 
@@ -38,9 +37,6 @@ class Backend(Protocol):
 
     config: Config
     """Its settings; `config.label` names the database in messages, without a password."""
-
-    unusable: str | None
-    """Why it cannot be used any more (a damaged file, a fork); None while it works."""
 
     at_close: list[Callable[[], object]]
     """Functions to call after `close()` when the database is closed for good."""
@@ -139,9 +135,7 @@ class Backend(Protocol):
         """Run a compiled INSERT of one row and return its new id."""
         ...
 
-    def insert_rows(
-        self, sql: str, rows: Iterable[Values], fields: Sequence[peewee.Field[Any]]
-    ) -> int:
+    def insert_rows(self, sql: str, rows: Iterable[Values], fields: Fields) -> int:
         """Store many rows in the open transaction and return how many were stored.
 
         Args:

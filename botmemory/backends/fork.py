@@ -18,8 +18,6 @@ from .living import LivingObjects
 if TYPE_CHECKING:
     from .base import Backend
 
-__all__ = ["fork_gate", "open_backends"]
-
 open_backends: LivingObjects[Backend] = LivingObjects()
 fork_gate = threading.RLock()  # held during a fork, and while a worker begins or ends a call
 

@@ -14,8 +14,6 @@ from typing import Any
 
 from ..errors import DatabaseBusyError
 
-__all__ = ["Suspension", "current_owner", "is_inside_a_call", "is_owner", "suspension_of"]
-
 _OWN_MODULES = frozenset({"botmemory.database", "botmemory.backends.transactions"})
 # the modules that run functions on the threads of a pool
 _POOL_MODULES = frozenset(
@@ -107,12 +105,10 @@ def suspension_of(entered: FrameType, database: Any) -> Suspension | None:
         module = frame.f_globals.get("__name__")
         if module == "contextlib":
             wrapped = True
-        elif module in _OWN_MODULES:
-            pass
-        elif frame.f_code.co_flags & (CO_GENERATOR | CO_ASYNC_GENERATOR):
+        elif module not in _OWN_MODULES:
+            if not frame.f_code.co_flags & (CO_GENERATOR | CO_ASYNC_GENERATOR):
+                break
             generator, wrapped = frame, False
-        else:
-            break
         frame = frame.f_back
     is_pool = frame is not None and frame.f_globals.get("__name__") in _POOL_MODULES
     if generator is not None and is_pool:

@@ -17,21 +17,6 @@ from typing import Any, TypeVar
 import peewee
 from peewee import __exception_wrapper__, _ConnectionLocal  # type: ignore[attr-defined]
 
-__all__ = [
-    "FILL_ROW",
-    "NO_DEFAULTS",
-    "ROW_ATTRIBUTES",
-    "ConnectionLocal",
-    "DatabaseInternals",
-    "assigned_names",
-    "driver_cursor",
-    "new_row",
-    "peewee_errors",
-    "prepare_connection",
-    "read_server_version",
-    "values_of",
-]
-
 Row = TypeVar("Row", bound=peewee.Model)
 
 # --- errors ---------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Retry a transaction that the database rolled back because of a conflict with another one."""
+"""A busy database: the error of a wait that was too long, and the retry after a conflict."""
 
 from __future__ import annotations
 
@@ -8,12 +8,20 @@ from typing import TypeVar
 
 from ..errors import DatabaseBusyError
 
-__all__ = ["retry_on_conflict"]
-
 ATTEMPTS = 10
 LONGEST_PAUSE = 1.0  # seconds
 
 R = TypeVar("R")
+
+
+def busy_error(
+    label: str, timeout: float, reason: str = "another writer held it"
+) -> DatabaseBusyError:
+    """Return the error for a wait that took longer than `timeout` seconds."""
+    return DatabaseBusyError(
+        f"{label}: {reason} for more than {timeout:g} s; nothing was written, repeat the whole "
+        "call or raise busy_timeout"
+    )
 
 
 def retry_on_conflict(call: Callable[[], R]) -> R:

@@ -30,8 +30,6 @@ P = ParamSpec("P")
 R = TypeVar("R")
 Row = TypeVar("Row", bound=peewee.Model)
 
-__all__ = ["Atomic", "ExitOfDatabase", "ThreadState", "TransactionState"]
-
 
 # the block of the current context, which asyncio, anyio and trio copy to their worker threads
 _current_block: ContextVar[Atomic | None] = ContextVar("botmemory block", default=None)
@@ -58,13 +56,12 @@ class _Exit:
 class ExitOfDatabase:
     """The descriptor of a database's `__exit__`: leaves a block and closes the connection."""
 
-    def __get__(self, database: Any, kind: Any) -> Callable[..., None]:
-        if database is None:
-            leave: Callable[..., None] = kind.leave_context  # contextlib.ExitStack asks the class
-            return leave
+    def __get__(self, database: Any, kind: object) -> Callable[..., None]:
+        if database is None:  # contextlib.ExitStack asks the class
+            return lambda database, *error: database.current().local.ctx[-1]._exit(*error)
         current = database.current()
         block = current.local.next_block = Atomic(lambda: current, closes_connection=True)
-        leave = block.__exit__
+        leave: Callable[..., None] = block.__exit__
         return leave
 
 
@@ -301,7 +298,7 @@ class TransactionState(DatabaseInternals):
     """The transactions of each thread: the part that all backends share."""
 
     config: Config
-    unusable: str | None
+    unusable: str | None  # why it cannot be used any more (a damaged file, a fork)
 
     def current(self) -> Any:
         """Return this database, as the proxy does."""
@@ -315,10 +312,6 @@ class TransactionState(DatabaseInternals):
         return self
 
     __exit__ = ExitOfDatabase()
-
-    def leave_context(self, *error: Any) -> None:
-        """Leave the block of `with database:`, for a call without `with`."""
-        self.local.ctx[-1]._exit(*error)
 
     def leave_connection(self, block: Atomic) -> None:
         """Close this thread's connection, unless another block needs it."""

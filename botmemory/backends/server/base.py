@@ -11,7 +11,7 @@ import socket
 import sys
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
@@ -24,24 +24,21 @@ from psycopg.sql import SQL
 from ..._url import server_parameters
 from ...config import Config
 from ...errors import BotMemoryError, ConfigError, StorageError
-from ..base import Backend, MakeObjects, Values
+from ..base import Backend, Fields, MakeObjects, Values
 from ..finding import Finding
 from ..fork import open_backends
 from ..peewee_internals import peewee_errors, read_server_version
-from ..retry import retry_on_conflict
+from ..retry import busy_error, retry_on_conflict
 from ..transactions import Atomic, ThreadState, TransactionState
 from . import dialect
 from .dialect import ServerJSONMethods
 from .errors import (
     NOTHING_WRITTEN,
-    busy_error,
     interrupt_behind,
     translated_error,
     violated_constraint,
 )
 from .pool import IDLE, Pool, ServerConnection
-
-__all__ = ["ServerMixin"]
 
 INTRANS, INERROR = TransactionStatus.INTRANS, TransactionStatus.INERROR
 UNKNOWN = TransactionStatus.UNKNOWN  # of a connection that is lost
@@ -97,7 +94,7 @@ class ServerMixin(TransactionState):
     def __init__(self, config: Config) -> None:
         self.config = config
         self.unusable: str | None = None  # the reason
-        self.at_close: list[Callable[[], object]] = [self._close_pool]
+        self.at_close: list[Callable[[], object]] = [self.close_at_exit]
         self.pool = Pool(config.pool_size, self.another_connection, self._is_usable)
         super().__init__(
             State(),
@@ -194,12 +191,12 @@ class ServerMixin(TransactionState):
         """Release this thread's connection to the pool and return whether there was one."""
         local = self.local
         self.require_no_transaction()
-        idle, was_open = self.pool.idle, not local.closed
+        pool, was_open = self.pool, not local.closed
         connection, local.conn, local.closed = local.conn, None, True
         local.ctx, local.transactions, local.commit_callbacks = [], [], []
         if connection is not None:
-            if connection.pgconn.transaction_status == IDLE and not self.pool.is_closed:
-                idle.append(connection)
+            if connection.pgconn.transaction_status == IDLE and not pool.is_closed:
+                pool.idle.append(connection)
             else:
                 connection.pgconn.finish()
         return was_open
@@ -220,12 +217,8 @@ class ServerMixin(TransactionState):
             # reads the last message of a server that has closed the connection, then the end
             conn.pgconn.consume_input()
             conn.pgconn.consume_input()
-        except psycopg.Error:
-            return False
-        if time.monotonic() - conn.used_at < IDLE_BEFORE_CHECK:
-            return True
-        try:
-            conn.execute("SELECT 1")
+            if time.monotonic() - conn.used_at >= IDLE_BEFORE_CHECK:
+                conn.execute("SELECT 1")
         except psycopg.Error:
             return False
         return True
@@ -234,13 +227,8 @@ class ServerMixin(TransactionState):
         """Close a connection whose transaction another thread had to end."""
         local = self.local
         if not local.closed and local.conn.is_terminated:
-            connection, local.conn, local.closed = local.conn, None, True
-            connection.pgconn.finish()
-
-    def _close_pool(self) -> None:
-        """Close idle connections now, and those in use when they are released."""
-        self.pool.is_closed = True
-        self.pool.close_idle()
+            local.conn.pgconn.finish()
+            local.conn, local.closed = None, True
 
     # --- when the process forks or ends -----------------------------------------------------
 
@@ -262,7 +250,7 @@ class ServerMixin(TransactionState):
             self.pool = Pool(self.config.pool_size, self.another_connection, self._is_usable)
 
     def close_at_exit(self) -> None:
-        self.pool.close_idle()
+        self.pool.close()
 
     # --- statements and transactions --------------------------------------------------------
 
@@ -378,16 +366,16 @@ class ServerMixin(TransactionState):
         finally:
             transaction.is_open, transaction.exit_reference = False, None
             del local.transactions[transaction.position :]
+            callbacks, local.commit_callbacks = local.commit_callbacks, []
             local.conn, local.closed = None, True
             if connection.pgconn.transaction_status == IDLE and not pool.is_closed:
                 pool.idle.append(connection)
             else:
                 connection.pgconn.finish()
             local.__dict__.update(transaction.interrupted)
-        if roll_back:
-            local.commit_callbacks = []
-        else:
-            self.run_commit_callbacks()
+        if not roll_back:
+            for callback in callbacks:
+                callback()
 
     def _terminate(self, transaction: Atomic, connection: ServerConnection | None) -> None:
         """End the transaction of another thread, which may be using the connection now."""
@@ -494,9 +482,7 @@ class ServerMixin(TransactionState):
     def insert_autoincrement(self, sql: str, params: Values) -> int:
         return int(self.execute_sql(sql, params).fetchone()[0])
 
-    def insert_rows(
-        self, sql: str, rows: Iterable[Values], fields: Sequence[peewee.Field[Any]]
-    ) -> int:
+    def insert_rows(self, sql: str, rows: Iterable[Values], fields: Fields) -> int:
         def insert() -> int:
             with peewee_errors, self.connection().cursor() as cursor:
                 cursor.executemany(sql, rows)

@@ -8,22 +8,12 @@ from decimal import Decimal
 from typing import Any
 
 import peewee
-from peewee import (  # type: ignore[attr-defined]
-    Case,
-    Cast,
-    Expression,
-    Field,
-    PostgresqlJSONMethods,  # pyright: ignore[reportAttributeAccessIssue]
-    Value,
-    fn,
-)
-
-__all__ = ["ServerJSONMethods", "hour_of", "json_match", "json_text"]
+from peewee import Case, Cast, Expression, Field, Value, fn
 
 _TEXT_OR_POWER = re.compile(r'"(?:[^"\\]|\\.)*"|-?[\d.]+e\+\d+')
 
 
-class ServerJSONMethods(PostgresqlJSONMethods):  # type: ignore[misc]
+class ServerJSONMethods(peewee.PostgresqlJSONMethods):  # type: ignore[name-defined,misc]  # pyright: ignore[reportAttributeAccessIssue]
     """Write numbers so that a float stays one in jsonb, which stores decimals."""
 
     def make_value_wrapper(self, dumps: Callable[[object], str]) -> Callable[[object], Any]:

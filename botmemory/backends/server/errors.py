@@ -6,15 +6,7 @@ import peewee
 import psycopg
 
 from ...errors import BotMemoryError, DatabaseBusyError, SchemaError, StorageError
-
-__all__ = [
-    "NOTHING_WRITTEN",
-    "busy_error",
-    "interrupt_behind",
-    "sqlstate",
-    "translated_error",
-    "violated_constraint",
-]
+from ..retry import busy_error
 
 NOTHING_WRITTEN = "nothing was written by this call"
 # SQLSTATE or its class -> what happened, what to do
@@ -43,9 +35,7 @@ _CAUSES = {
     "F0": ("the server's configuration is broken", "see the server's log"),
     "XX": ("the server found damage or an internal error", "see its log; restore from a backup"),
 }
-_SCHEMA = frozenset({"42P01", "42703", "3F000", "42704"})
-_CONFLICTS = frozenset({"40001", "40P01"})
-_KINDS = {"23503": "reference", "23514": "check", "23502": "null"}
+_KINDS = {"23502": "null", "23503": "reference", "23505": "unique"}  # of constraints
 
 
 def sqlstate(error: BaseException) -> str:
@@ -54,23 +44,13 @@ def sqlstate(error: BaseException) -> str:
     return getattr(origin, "sqlstate", None) or ""
 
 
-def busy_error(
-    label: str, timeout: float, reason: str = "another writer held it"
-) -> DatabaseBusyError:
-    """Return the error for a wait that took longer than `timeout` seconds."""
-    return DatabaseBusyError(
-        f"{label}: {reason} for more than {timeout:g} s; nothing was written, repeat the whole "
-        "call or raise busy_timeout"
-    )
-
-
 def translated_error(error: BaseException, label: str, timeout: float) -> BotMemoryError | None:
     """Return the botmemory error for one of the server's; None if there is none."""
     code = sqlstate(error)
     origin = getattr(error, "orig", error)
     # not the other lines, which show values of the row
     message = getattr(getattr(origin, "diag", None), "message_primary", None) or str(origin)
-    if code in _CONFLICTS:
+    if code in ("40001", "40P01"):
         return DatabaseBusyError(
             f"{label}: rolled back because of a conflict with another transaction ({message}); "
             "nothing was written, repeat the whole transaction: run_transaction() does",
@@ -82,7 +62,7 @@ def translated_error(error: BaseException, label: str, timeout: float) -> BotMem
         return DatabaseBusyError(
             f"{label}: {message}; nothing was written, repeat the whole call or raise the timeout"
         )
-    if code in _SCHEMA:
+    if code in ("42P01", "42703", "3F000", "42704"):
         return SchemaError(
             f"{label}: {message}; look at 'python -m botmemory.migration_runner status'"
         )
@@ -92,8 +72,7 @@ def translated_error(error: BaseException, label: str, timeout: float) -> BotMem
 
 def violated_constraint(error: BaseException) -> str:
     """Return the kind of the constraint: `unique`, `reference`, `null` or `check`."""
-    code = sqlstate(error)
-    return "unique" if code == "23505" else _KINDS.get(code, "check")
+    return _KINDS.get(sqlstate(error), "check")
 
 
 def interrupt_behind(error: BaseException, handled: BaseException | None) -> BaseException | None:

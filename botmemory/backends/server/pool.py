@@ -17,8 +17,6 @@ from psycopg.pq import ConnStatus, TransactionStatus
 
 from ..living import LivingObjects
 
-__all__ = ["Pool", "ServerConnection"]
-
 IDLE = TransactionStatus.IDLE
 _PAUSE = 0.002  # seconds between two attempts to acquire a connection
 
@@ -92,7 +90,9 @@ class Pool:
         """Return all open connections, idle or in use."""
         return [each for each in self._opened.all() if each.pgconn.status != ConnStatus.BAD]
 
-    def close_idle(self) -> None:
+    def close(self) -> None:
+        """Close idle connections now, and those in use when they are released."""
+        self.is_closed = True
         while self.idle:
             self.idle.pop().close()
 

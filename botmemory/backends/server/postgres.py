@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
@@ -14,12 +14,10 @@ from playhouse.postgres_ext import PostgresqlExtDatabase, ServerSideQuery
 
 from ...config import Config
 from ...errors import StorageError
-from ..base import Values
+from ..base import Fields, Values
 from ..peewee_internals import driver_cursor, peewee_errors
 from .base import ServerMixin
 from .pool import IDLE, ServerConnection
-
-__all__ = ["CockroachBackend", "PostgresBackend"]
 
 # keys of advisory locks, which are per database; they must never change
 WRITE_LOCK = 0x626F746D656D0001
@@ -81,9 +79,7 @@ class PostgresBackend(ServerMixin, PostgresqlExtDatabase):  # type: ignore[misc]
             finally:
                 connection.close()
 
-    def insert_rows(
-        self, sql: str, rows: Iterable[Values], fields: Sequence[peewee.Field[Any]]
-    ) -> int:
+    def insert_rows(self, sql: str, rows: Iterable[Values], fields: Fields) -> int:
         table, schema = fields[0].model._meta.table_name, fields[0].model._meta.schema
         copy_in = psycopg.sql.SQL("COPY {} ({}) FROM STDIN").format(
             psycopg.sql.Identifier(*filter(None, (schema, table))),
@@ -144,9 +140,8 @@ class PostgresBackend(ServerMixin, PostgresqlExtDatabase):  # type: ignore[misc]
         finally:
             try:
                 with suppress(psycopg.Error):
-                    is_free = (
-                        not connection.lock.locked()
-                    )  # False inside another call of the connection
+                    # False inside another call of the connection
+                    is_free = not connection.lock.locked()
                     cursor.close()
                     is_closed = is_free
             finally:

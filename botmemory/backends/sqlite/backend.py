@@ -9,7 +9,7 @@ import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from ..finding import Finding
 from ..fork import fork_gate, open_backends
 from ..living import LivingObjects
 from ..peewee_internals import peewee_errors, prepare_connection
+from ..retry import busy_error
 from ..transactions import Atomic, TransactionState
 from . import dialect, file_state, health
 from .connection import Connection, State, open_raw, open_read_only
@@ -31,7 +32,6 @@ from .errors import (
     NOTHING_WRITTEN,
     OUTCOME_UNKNOWN,
     RESTORE,
-    busy_error,
     is_damage,
     result_code,
     translate_errors,
@@ -44,7 +44,7 @@ from .lock import FileLock
 from .stage import Stage, open_stage
 
 if TYPE_CHECKING:
-    from ..base import Backend, MakeObjects, Values
+    from ..base import Backend, Fields, MakeObjects, Values
 
 MINIMUM_SQLITE = (3, 38, 0)  # the first one whose JSON operators Peewee can use
 MAX_WAL_SIZE = 16 * 1024 * 1024  # bytes of the -wal file that stay after a checkpoint
@@ -611,9 +611,7 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
             raise self._rolled_back()
         return insert(0)
 
-    def insert_rows(
-        self, sql: str, rows: Iterable[Values], fields: Sequence[peewee.Field[Any]]
-    ) -> int:
+    def insert_rows(self, sql: str, rows: Iterable[Values], fields: Fields) -> int:
         def insert() -> int:
             with peewee_errors:
                 return int(self.local.conn.executemany(sql, rows).rowcount)

@@ -13,6 +13,7 @@ import peewee
 
 from ..._arguments import is_from_caller
 from ...errors import BotMemoryError, DatabaseBusyError, SchemaError, StorageError
+from ..retry import busy_error
 
 RESTORE = "stop the bot, keep a copy of the file and restore the latest backup"
 NOTHING_WRITTEN = "nothing was written by this call"
@@ -90,14 +91,6 @@ def violated_constraint(error: BaseException) -> str:
     name: str = getattr(getattr(error, "orig", error), "sqlite_errorname", "")
     kinds = {"FOREIGNKEY": "reference", "CHECK": "check", "NOTNULL": "null"}
     return kinds.get(name.removeprefix("SQLITE_CONSTRAINT_"), "unique")
-
-
-def busy_error(path: str, timeout: float) -> DatabaseBusyError:
-    """Return the error for a wait that took longer than `timeout` seconds."""
-    return DatabaseBusyError(
-        f"{path}: another writer held it for more than {timeout:g} s; "
-        "nothing was written, repeat the whole call or raise busy_timeout"
-    )
 
 
 def translated_error(error: BaseException, path: str, timeout: float) -> BotMemoryError | None:
