@@ -10,7 +10,7 @@ import sys
 from contextlib import suppress
 from inspect import CO_ASYNC_GENERATOR, CO_GENERATOR
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import DatabaseBusyError
 
@@ -71,16 +71,15 @@ def is_inside_a_call(frame: FrameType | None) -> bool:
     return False
 
 
-class Suspension:
+class Suspension(NamedTuple):
     """A generator that has entered a block, and the function that drives it.
 
     While the generator is suspended inside the block, what the driver does is not part of the
     block. (A generator that `contextlib` drives is not one: there the block is what runs.)
     """
 
-    def __init__(self, generator: FrameType, driver: FrameType) -> None:
-        self.generator = generator
-        self.driver = driver
+    generator: FrameType
+    driver: FrameType
 
     def is_outside(self) -> bool:
         """Return whether the caller runs outside of the block."""
