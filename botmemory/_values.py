@@ -126,11 +126,9 @@ def _plain_scalar(value: Any, path: str) -> Any:
     if kind.__name__ == "NAType":  # pandas.NA, whose comparisons raise in a condition
         return None
     if isinstance(value, Decimal) or (isinstance(value, Real) and not isinstance(value, Integral)):
-        if isinstance(value, Decimal) and value.is_nan():
-            return None
         try:
             return _finite_or_none(float(value))
-        except OverflowError:  # a fraction too large for a double is stored as infinity is
+        except (OverflowError, ValueError):  # a fraction too large for a double, a signaling NaN
             return None
     if isinstance(value, Integral):
         return _plain_int(int(value), path)

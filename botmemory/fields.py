@@ -16,7 +16,7 @@ import sys
 import uuid
 from datetime import UTC, datetime
 from numbers import Integral
-from typing import Any
+from typing import Any, TypeGuard
 
 import peewee
 
@@ -188,6 +188,10 @@ class SideField(peewee.CharField):
         return member
 
 
+def _is_int(value: object) -> TypeGuard[Integral]:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
 class ChoiceField(peewee.SmallIntegerField):
     """An int out of a fixed set.
 
@@ -207,7 +211,7 @@ class ChoiceField(peewee.SmallIntegerField):
         Raises:
             ValidationError: It is not one of the choices; True and 1.0 are not ints here.
         """
-        if not isinstance(value, Integral) or isinstance(value, bool) or value not in self.values:
+        if not _is_int(value) or value not in self.values:
             refuse(self.name, value, f"is not one of {', '.join(map(str, self.values))}")
         return int(value)
 
@@ -253,11 +257,7 @@ class AutoIdField(peewee.BigAutoField):
         Raises:
             ValidationError: It is not an int from 0 to 2**63 - 1.
         """
-        if (
-            not isinstance(value, Integral)
-            or isinstance(value, bool)
-            or not 0 <= int(value) < 2**63
-        ):
+        if not _is_int(value) or not 0 <= int(value) < 2**63:
             refuse(self.name, value, "is not an id; ids are whole numbers")
         return int(value)
 
@@ -269,7 +269,7 @@ class ReferenceField(peewee.ForeignKeyField):
     def from_driver(self) -> Any:
         return getattr(self.rel_field, "from_driver", self.rel_field.python_value)
 
-    def clean(self, value: object) -> Any:
+    def clean(self, value: Any) -> Any:
         """Return the id of a row or an id.
 
         Raises:
@@ -316,9 +316,6 @@ class MetadataField(peewee.JSONField):
     def to_driver(self, value: object) -> str:
         text: str = self.model._meta.database.json_text(self._to_limited_json(value))
         return text
-
-    def from_driver(self, value: Any) -> object:
-        return self.python_value(value)  # type: ignore[no-untyped-call]
 
     def _to_text(self, value: object) -> str:
         return self._to_limited_json(self.clean(value))

@@ -190,7 +190,7 @@ class Signal(BaseModel):
     id: Field[int] = AutoIdField()
     timestamp: Field[datetime] = UtcDateTimeField(default=now)
     symbol: Field[str] = LabelField(max_length=64)
-    signal_value: Field[int] = ChoiceField(choices=(1, -1, 0))
+    signal_value: Field[int] = ChoiceField(choices=(1, -1, 0))  # pyright: ignore[reportArgumentType]
     signal_metadata: Field[Any] = MetadataField(null=True)
     strategy: Field[str | None] = LabelField(max_length=64, null=True)
 
@@ -225,9 +225,9 @@ class Trade(BaseModel):
     id: Field[uuid.UUID] = IdField(primary_key=True, default=uuid7)
     timestamp: Field[datetime] = UtcDateTimeField(default=now)
     symbol: Field[str] = LabelField(max_length=64)
-    side: Field[OrderSide] = SideField(OrderSide, max_length=4)
-    price: Field[float] = DoubleField(positive=True)
-    quantity: Field[float] = DoubleField(positive=True)
+    side: Field[OrderSide] = SideField(OrderSide, max_length=4)  # pyright: ignore[reportCallIssue]
+    price: Field[float] = DoubleField(positive=True)  # pyright: ignore[reportCallIssue]
+    quantity: Field[float] = DoubleField(positive=True)  # pyright: ignore[reportCallIssue]
     pnl: Field[float | None] = DoubleField(null=True)
     signal: Field[Signal | None] = ReferenceField(
         Signal, null=True, index=False, backref="trades", on_delete="SET NULL"

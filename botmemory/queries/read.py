@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from itertools import islice
@@ -27,7 +27,10 @@ Row = TypeVar("Row", bound=BaseModel)
 ROWS_PER_READ = 500
 
 # filters that are not an equality with the field of their name
-_RANGE = {"start_date": ("timestamp", operator.ge), "end_date": ("timestamp", operator.le)}
+_RANGE: dict[str, tuple[str, Callable[[Any, Any], Any]]] = {
+    "start_date": ("timestamp", operator.ge),
+    "end_date": ("timestamp", operator.le),
+}
 
 
 def checked_limit(limit: int | None) -> int | None:

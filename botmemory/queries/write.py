@@ -120,23 +120,18 @@ class _NotAllStoredError(Exception):
 
 
 @compiled
-def insert_query(model: type[BaseModel], names: tuple[str, ...]) -> Any:
-    # without an error for a duplicate, because PostgreSQL aborts the transaction after any error
-    return model.insert(_insert_values(model, names)).on_conflict(action="nothing")
-
-
-@compiled
-def _autoincrement_query(model: type[BaseModel], names: tuple[str, ...]) -> Any:
-    return model.insert(_insert_values(model, names))
-
-
-def _insert_values(model: type[BaseModel], names: tuple[str, ...]) -> dict[Any, Any]:
-    """Return parameters for the named fields and NULL for the others."""
-    return {
+def insert_query(
+    model: type[BaseModel], names: tuple[str, ...], skips_duplicates: bool = True
+) -> Any:
+    """Return an INSERT with parameters for the named fields and NULL for the others."""
+    values = {
         field: Param(name, field) if name in names else SQL("NULL")
         for name, field in model._meta.fields.items()
         if name in names or not field.auto_increment
     }
+    query: Any = model.insert(values)
+    # without an error for a duplicate, because PostgreSQL aborts the transaction after any error
+    return query.on_conflict(action="nothing") if skips_duplicates else query
 
 
 @cache
@@ -158,7 +153,7 @@ def _names_to_bind(model: type[BaseModel], values: Mapping[str, Any]) -> tuple[s
 
 def insert_autoincrement(model: type[Row], values: dict[str, Any]) -> Row:
     """Insert one prepared row and return it with the id that the database assigned."""
-    query = _autoincrement_query(model, _names_to_bind(model, values))
+    query = insert_query(model, _names_to_bind(model, values), False)
     insert = db.current().insert_autoincrement
     id_ = _write(model, _has_reference(model, values), insert, query.sql, query.bind(values))
     return _to_model(model, {key_of(model).name: id_, **values})

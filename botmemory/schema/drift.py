@@ -84,15 +84,12 @@ def _declared(
 
 def _describe(database: Backend, table: str, schema: str | None = None) -> _Description:
     """Describe a table in text that is equal for equal tables."""
-
-    def without_schema(text: object) -> str:
-        return re.sub(r"\b(pg_temp_\d+|public)\.", "", str(text))
-
     columns = {}
     for column in database.get_columns(table, schema):
         null = "NULL" if column.null else "NOT NULL"
-        default = "" if column.default is None else f" DEFAULT {without_schema(column.default)}"
-        columns[column.name] = f"{column.full_type or column.data_type} {null}{default}"
+        default = "" if column.default is None else f" DEFAULT {column.default}"
+        without_schema = re.sub(r"\b(pg_temp_\d+|public)\.", "", default)
+        columns[column.name] = f"{column.full_type or column.data_type} {null}{without_schema}"
     indexes = {}
     for index in database.get_indexes(table, schema):
         where = re.search(r" WHERE (.*)$", index.sql or "", re.DOTALL)
