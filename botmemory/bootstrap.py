@@ -58,10 +58,18 @@ def init_db(
         SchemaError: Migrations are pending, or another program or a newer version made the tables.
         DatabaseBusyError: Another process held the database for longer than `busy_timeout`.
     """
-    arguments = locals()
     settings: dict[str, Any] = {
-        name: value for name, value in arguments.items() if name != "target" and value is not None
+        "synchronous": synchronous,
+        "busy_timeout": busy_timeout,
+        "pool_size": pool_size,
+        "async_workers": async_workers,
+        "max_metadata_bytes": max_metadata_bytes,
+        "migrate": migrate,
+        "backup_before_migrate": backup_before_migrate,
+        "read_only": read_only,
+        "migrations": migrations,
     }
+    settings = {name: value for name, value in settings.items() if value is not None}
     config = dataclasses.replace(config_of(target), **settings)
     with lifecycle:
         if db.obj is not None:
