@@ -36,6 +36,7 @@ from botmemory import (
     BotMemoryError,
     DatabaseBusyError,
     NotInitializedError,
+    Trade,
     aio,
     close_db,
     db,
@@ -52,6 +53,14 @@ __all__ = ["released", "watchdog"]  # fixtures
 pytestmark = pytest.mark.usefixtures("watchdog", "released")
 
 AT_ONCE = 4.0  # seconds: without waiting it takes milliseconds on an idle machine
+RECORD_ONE = """
+    import sys
+    from botmemory import close_db, init_db
+    from samples import trade
+    init_db(sys.argv[1])
+    trade()
+    close_db()
+"""
 many_rounds = pytest.mark.parametrize("rounds", [30, pytest.param(300, marks=pytest.mark.long)])
 every_crowd = pytest.mark.parametrize("threads", [2, 8, 32])
 every_holder = pytest.mark.parametrize("by", ["botmemory", "sqlite3"])
@@ -829,6 +838,35 @@ def open_files() -> list[str]:
         with suppress(OSError):
             links.append(str(link.readlink()))
     return links
+
+
+def in_scope() -> None:
+    with session_scope():
+        trade()
+
+
+@pytest.mark.parametrize(
+    "record",
+    [trade, in_scope, lambda: Trade.create(**trade_values())],
+    ids=["one", "scope", "peewee"],
+)
+def test_a_write_that_no_wait_can_help_is_refused_at_once(
+    path: Path, record: Callable[[], object]
+) -> None:
+    """A query whose rows are not all fetched keeps SQLite at the state when it began."""
+    init_db(path)
+    for _ in range(3):
+        trade()
+    rows = Trade.select().iterator()
+    next(rows)
+    program(RECORD_ONE, path)
+    outcome = timed(record)
+    assert outcome.seconds < AT_ONCE
+    assert isinstance(outcome.error, DatabaseBusyError)
+    assert "a query of this thread" in str(outcome.error)
+    assert len(list(rows)) == 2
+    record()
+    assert count() == 5
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="the platform has no /proc")

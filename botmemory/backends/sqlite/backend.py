@@ -33,6 +33,7 @@ from .errors import (
     OUTCOME_UNKNOWN,
     RESTORE,
     is_damage,
+    is_outdated_read,
     result_code,
     translate_errors,
     translated_error,
@@ -406,10 +407,10 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         while True:
             try:
                 return self._translate_errors(call)
-            except DatabaseBusyError:
+            except DatabaseBusyError as error:
                 now = time.monotonic()
                 deadline = deadline or now + seconds
-                if now >= deadline:
+                if now >= deadline or is_outdated_read(error.__cause__ or error):
                     raise
                 time.sleep(min(0.005, deadline - now))
 

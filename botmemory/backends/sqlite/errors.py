@@ -76,6 +76,12 @@ def is_busy(error: BaseException) -> bool:
     return result_code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
+def is_outdated_read(error: BaseException) -> bool:
+    """Return whether it refused a write because this connection reads an older snapshot."""
+    code = getattr(getattr(error, "orig", error), "sqlite_errorcode", sqlite3.SQLITE_OK)
+    return bool(code == sqlite3.SQLITE_BUSY_SNAPSHOT)
+
+
 def cannot_open(error: BaseException) -> bool:
     """Return whether SQLite could not open the file, its -wal or its -shm."""
     return result_code(error) in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
@@ -95,10 +101,16 @@ def violated_constraint(error: BaseException) -> str:
 
 def translated_error(error: BaseException, path: str, timeout: float) -> BotMemoryError | None:
     """Return the botmemory error for one of SQLite's; None if there is none."""
+    if is_outdated_read(error):
+        return DatabaseBusyError(
+            f"{path}: another program has written since a query of this thread began, whose rows "
+            f"are not all fetched; {NOTHING_WRITTEN}: fetch them first, or read and write in one "
+            "session_scope()"
+        )
     if is_busy(error):
         return busy_error(path, timeout)
-    if (found := _cause(error, path)) is not None:
-        return StorageError(f"{path}: {'; '.join(found)}")
+    if (cause := _cause(error, path)) is not None:
+        return StorageError(f"{path}: {'; '.join(cause)}")
     origin = getattr(error, "orig", error)
     if str(origin).startswith(("no such table", "no such column")):
         return SchemaError(
