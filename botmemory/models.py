@@ -94,7 +94,8 @@ class BaseModel(peewee.Model):
 
     if TYPE_CHECKING:
 
-        def get_id(self) -> Any: ...
+        def get_id(self) -> Any:
+            """Return the primary key; None for a row whose id the database has yet to assign."""
 
     class Meta:
         database = db
