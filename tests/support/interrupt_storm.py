@@ -162,6 +162,8 @@ def thread(recorder: Recorder, count: int, longest: float) -> None:
     worker = threading.Thread(target=recorder.run)
     worker.start()
     for _ in range(count):
+        if recorder.ended:  # on a busy machine before the last interrupt
+            break
         time.sleep(random.uniform(SHORTEST, longest))
         if recorder.is_recording:
             ctypes.pythonapi.PyThreadState_SetAsyncExc(
@@ -223,6 +225,7 @@ def main() -> None:
     faulthandler.dump_traceback_later(HANGS, exit=True)
     init_db(target, busy_timeout=10 if kind == "quiet" else 5)
     run(recorder, int(count), float(longest))
+    faulthandler.dump_traceback_later(HANGS, exit=True)  # also where closing or exiting hangs
     close_db()
     report("closed")
 
