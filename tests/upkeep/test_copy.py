@@ -403,7 +403,9 @@ def test_from_the_command_line(
     folder = custom_migrations(tmp_path)
     fill_custom(source, folder)
     monkeypatch.chdir(tmp_path)
-    Path("mybot.py").write_text("from own import EquitySnapshot, Remark\nfrom botmemory import *\n")
+    Path("mybot.py").write_text(
+        "from custom_tables import EquitySnapshot, Remark\nfrom botmemory import *\n"
+    )
     custom = ("--migrations", folder, "--models", "mybot")
     code, out, err = run("copy", source, target, *custom, "--json")
     assert (code, err) == (0, "")
