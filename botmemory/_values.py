@@ -5,9 +5,10 @@ from __future__ import annotations
 import enum
 import json
 import math
+import operator
 import re
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from numbers import Integral, Real
@@ -45,6 +46,32 @@ def to_finite(field: str, value: object) -> float:
     if not math.isfinite(number):
         refuse(field, value, "is not a finite number")
     return number + 0.0  # -0.0 becomes 0.0, because SQLite does not store a negative zero
+
+
+def to_exact(field: str, value: object) -> int | float:
+    """Return a whole number as an int, of any size, and another one as a finite float."""
+    if isinstance(value, Integral) and not isinstance(value, bool):
+        return _plain_int(int(value), field)
+    number = to_finite(field, value)
+    if isinstance(value, Decimal) and value == value.to_integral_value():
+        return int(value)
+    return int(number) if number.is_integer() else number
+
+
+def double_bound(number: int | float, compare: Callable[[Any, Any], Any]) -> float:
+    """Return the double that compares with all doubles as the number does, by `ge`, `le` or `eq`.
+
+    NaN, which is equal to nothing, stands for a number that no double is equal to.
+    """
+    try:
+        double = float(number)
+    except OverflowError:
+        double = math.inf if number > 0 else -math.inf
+    if compare(double, number):  # Python compares an int and a float exactly
+        return double
+    if compare is operator.eq:
+        return math.nan
+    return math.nextafter(double, math.inf if double < number else -math.inf)
 
 
 def to_float(field: str, value: object) -> float:

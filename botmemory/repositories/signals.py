@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, Required, SupportsFloat, TypedDict, Unpack
 
 from .._arguments import checked_call
-from .._values import checked_key, plain_json, to_finite
+from .._values import checked_key, plain_json, to_exact
 from ..database import db
 from ..models import Signal, clean_field
 from ..queries import read, write
@@ -233,7 +233,8 @@ def get_by_metadata(
         ValidationError: An argument is invalid, such as an empty key or a list in `equals`.
     """
     path = checked_key(key).split(".")
-    lower, upper = _finite_or_none("minimum", minimum), _finite_or_none("maximum", maximum)
+    lower = None if minimum is None else to_exact("minimum", minimum)
+    upper = None if maximum is None else to_exact("maximum", maximum)
     match = db.json_match(Signal.signal_metadata, path, _to_json_scalar(equals), lower, upper)
     query = read.select_where(Signal, read.filters(Signal, symbol, strategy), match)
     return read.fetch(query.limit(read.checked_limit(limit)))
@@ -310,15 +311,11 @@ def delete(signal: Signal) -> None:
     write.delete(Signal, signal)
 
 
-def _finite_or_none(name: str, value: Any) -> float | None:
-    return None if value is None else to_finite(name, value)
-
-
-def _to_json_scalar(value: Any) -> str | float | bool | None:
+def _to_json_scalar(value: Any) -> str | int | float | bool | None:
     """Return `equals` as text, a number or a bool."""
     if value is None:
         return None
     plain = plain_json(value, "equals", 0)
     if isinstance(plain, (str, bool)):
         return plain
-    return to_finite("equals", value if plain is None else plain)
+    return to_exact("equals", value if plain is None else plain)

@@ -4,13 +4,27 @@ from __future__ import annotations
 
 import random
 from datetime import UTC, datetime, timedelta
+from operator import eq, ge, le
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from samples import at, signal, trade
 
 from botmemory import NotFoundError, Signal, ValidationError
 from botmemory.repositories import signals, trades
 
+NUMBERS = st.one_of(
+    st.integers(),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.builds(
+        lambda sign, base, rest: sign * base + rest,
+        st.sampled_from((1, -1)),
+        st.sampled_from((2**53, 2**63, 2**64, 10**20, 10**400)),
+        st.integers(-2, 2),
+    ),
+    st.sampled_from((2.0**53, 2.0**63, -(2.0**63), 1e20)),
+)
 pytestmark = pytest.mark.usefixtures("empty_database")
 
 
@@ -202,6 +216,18 @@ class TestByMetadata:
         huge = signal(timestamp=at(40), signal_metadata={"volume": 10**400})
         assert signals.get_by_metadata("volume", minimum=1e308) == [huge]
         assert signals.get_by_metadata("volume", maximum=1e308) == []
+
+    @given(st.lists(NUMBERS, max_size=4), NUMBERS)
+    def test_numbers_of_any_size_are_compared_exactly(
+        self, values: list[int | float], bound: int | float
+    ) -> None:
+        Signal.delete().execute()
+        for value in {value: value for value in [*values, bound]}.values():
+            signal(timestamp=at(1), signal_metadata={"order": value})
+        for name, compare in (("equals", eq), ("minimum", ge), ("maximum", le)):
+            found = signals.get_by_metadata("order", **{name: bound})
+            numbers = sorted(row.signal_metadata["order"] for row in found)
+            assert numbers == sorted(v for v in {*values, bound} if compare(v, bound)), name
 
     @pytest.mark.parametrize("arguments", [{"minimum": "a"}, {"maximum": True}, {"equals": []}])
     def test_an_invalid_value_is_refused(self, arguments) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Callable, Sequence
 from decimal import Decimal
@@ -9,6 +10,8 @@ from typing import Any
 
 import peewee
 from peewee import Case, Cast, Expression, Field, Value, fn
+
+from ..._values import double_bound
 
 _TEXT_OR_POWER = re.compile(r'"(?:[^"\\]|\\.)*"|-?[\d.]+e\+\d+')
 
@@ -49,24 +52,30 @@ def json_match(
         parent = Expression(parent, "->", name)
     kind = fn.jsonb_typeof(Expression(parent, "->", names[-1]))
     text = Expression(parent, "->>", names[-1])
-    number = Case(None, [(kind == "number", Cast(text, "numeric"))])
+
+    def matches(compare: Callable[[Any, Any], Any], bound: int | float) -> Any:
+        exact = Value(Decimal(bound), converter=False)
+        double = Cast(Value(double_bound(bound, compare), converter=False), "float8")
+        # jsonb prints a float with a point, and a whole number without
+        is_match = Case(
+            None,
+            [(fn.strpos(text, ".") > 0, compare(Cast(text, "float8"), double))],
+            compare(Cast(text, "numeric"), exact),
+        )
+        return Case(None, [(kind == "number", is_match)])
+
     condition = kind.is_null(False)
     if minimum is not None:
-        condition &= number >= _exact(minimum)
+        condition &= matches(operator.ge, minimum)
     if maximum is not None:
-        condition &= number <= _exact(maximum)
+        condition &= matches(operator.le, maximum)
     if isinstance(equals, bool):
         condition &= (kind == "boolean") & (text == str(equals).lower())
     elif isinstance(equals, str):
         condition &= (kind == "string") & (text == Value(equals, converter=False))
     elif equals is not None:
-        condition &= number == _exact(equals)
+        condition &= matches(operator.eq, equals)
     return condition
-
-
-def _exact(number: float) -> Value:
-    # PostgreSQL rounds a double to 15 digits when it casts it to numeric
-    return Value(Decimal(repr(number)), converter=False)
 
 
 def hour_of(field: Field[Any]) -> Any:

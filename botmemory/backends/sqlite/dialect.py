@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import operator
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import peewee
 from peewee import Case, Expression, Field, Value, fn
 
+from ..._values import double_bound
 from ...errors import ValidationError, show
+
+Compare = Callable[[Any, Any], Any]  # operator.ge, operator.le or operator.eq
 
 
 def json_match(
@@ -28,19 +32,43 @@ def json_match(
     path = Value("".join(["$", *(f'."{name}"' for name in names)]), converter=False)
     kind = fn.json_type(field, path)
     value = fn.json_extract(field, path)
-    number = Case(None, [(kind.in_(("integer", "real")), value)])
+
+    def matches(compare: Compare, bound: int | float) -> Any:
+        if -(2**63) < bound < 2**63:
+            number = Case(None, [(kind.in_(("integer", "real")), value)])
+            return compare(number, Value(bound, converter=False))
+        # SQLite reads an integer of more than 64 bits as a double, so its digits are compared
+        double = Value(double_bound(bound, compare), converter=False)
+        is_match = _compare_digits(compare, Expression(field, "->", path), int(bound))
+        return ((kind == "real") & compare(value, double)) | ((kind == "integer") & is_match)
+
     condition = kind.is_null(False)
     if minimum is not None:
-        condition &= number >= Value(minimum, converter=False)
+        condition &= matches(operator.ge, minimum)
     if maximum is not None:
-        condition &= number <= Value(maximum, converter=False)
+        condition &= matches(operator.le, maximum)
     if isinstance(equals, bool):
         condition &= kind == ("true" if equals else "false")
     elif isinstance(equals, str):
         condition &= (kind == "text") & (value == Value(equals, converter=False))
     elif equals is not None:
-        condition &= number == Value(equals, converter=False)
+        condition &= matches(operator.eq, equals)
     return condition
+
+
+def _compare_digits(compare: Compare, digits: Any, bound: int) -> Any:
+    """Return the condition that an integer, as JSON text, compares so with a number."""
+    text = str(bound)
+    if compare is operator.eq:
+        return digits == Value(text, converter=False)
+    length = fn.length(digits)
+    is_negative = fn.substr(digits, 1, 1) == "-"
+    same_sign = is_negative if bound < 0 else ~is_negative
+    if (compare is operator.ge) == (bound > 0):  # as far from 0 as the bound, or farther
+        farther = (length == len(text)) & (digits >= Value(text, converter=False))
+        return same_sign & ((length > len(text)) | farther)
+    nearer = (length == len(text)) & (digits <= Value(text, converter=False))
+    return ~same_sign | (length < len(text)) | nearer
 
 
 def hour_of(field: Field[Any]) -> Any:
