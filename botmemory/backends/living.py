@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 import weakref
+from collections.abc import Iterable
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -23,5 +25,12 @@ class LivingObjects(Generic[T]):
 
     def all(self) -> list[T]:
         """Return the objects that are alive, in the order in which they were added."""
-        references = self._by_id.valuerefs()  # one call into C, which no other thread interrupts
-        return [item for reference in references if (item := reference()) is not None]
+        return alive(self._by_id.valuerefs())  # one call into C, which no other thread interrupts
+
+
+def alive(references: Iterable[weakref.ref[T]]) -> list[T]:
+    """Return the objects that are alive.
+
+    No Python code refers to one of them alone, so that the traceback of an interrupt keeps none.
+    """
+    return list(filter(None, map(operator.call, references)))

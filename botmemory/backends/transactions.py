@@ -324,7 +324,7 @@ class TransactionState(DatabaseInternals):
 
     def release(self) -> None:
         """Close or release this thread's connection, unless that would lose data."""
-        if not (self.config.in_memory or (self.local.transactions and self.in_transaction())):
+        if not (self.config.in_memory or self.uses_connection()):
             self.close()
 
     def require_usable(self) -> None:
@@ -375,9 +375,19 @@ class TransactionState(DatabaseInternals):
             if isinstance(transaction, Atomic):
                 transaction.roll_back("an interrupt ended it, and all of it was rolled back")
 
+    def uses_connection(self) -> bool:
+        """Return whether this thread has a transaction, which a signal may interrupt as it begins.
+
+        Raises `DatabaseBusyError` as `in_transaction` does.
+        """
+        transactions = self.local.transactions
+        if not transactions:
+            return False
+        return getattr(transactions[0], "is_changing", False) or self.in_transaction()
+
     def require_no_transaction(self) -> None:
         """Raise `DatabaseBusyError` inside a transaction, for `close`."""
-        if self.local.transactions and self.in_transaction():
+        if self.uses_connection():
             raise DatabaseBusyError(
                 f"{self.config.label}: a transaction is open in this thread; leave session_scope() "
                 "before closing the database"

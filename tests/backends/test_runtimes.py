@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import json
 import logging
+import os
 import signal
+import sys
 import textwrap
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -32,8 +34,10 @@ from samples import trade
 
 from botmemory import (
     BotMemoryError,
+    DatabaseBusyError,
     aio,
     close_db,
+    db,
     get_db,
     init_db,
     session_scope,
@@ -629,6 +633,67 @@ def test_a_signal_handler_records_while_the_main_thread_does(
     output = program(RECORDS_IN_A_HANDLER, target, mode, seconds, timeout=seconds + 30)
     acknowledged = require_what_was_acknowledged(target, mode, output)
     assert acknowledged["outside"] + acknowledged["inside"] > 50 * seconds
+
+
+def close_in_a_handler(number: int, frame: object) -> None:
+    with suppress(DatabaseBusyError):
+        db.close()
+
+
+def fork_in_a_handler(number: int, frame: object) -> None:
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+
+
+def call_with_signal_at(call: Callable[[], object], place: int) -> bool:
+    """Raise a signal as function number `place` is entered; return whether there were more."""
+    entered = 0
+
+    def enter(frame: object, event: str, argument: object) -> None:
+        nonlocal entered
+        if event == "call":
+            entered += 1
+            if entered == place:
+                signal.raise_signal(signal.SIGUSR1)
+
+    sys.setprofile(enter)
+    try:
+        call()
+    finally:
+        sys.setprofile(None)
+    return entered > place
+
+
+@needs_fork
+@pytest.mark.parametrize("handler", [close_in_a_handler, fork_in_a_handler])
+@pytest.mark.parametrize("scope", [session_scope, contextlib.nullcontext])
+def test_a_signal_handler_that_closes_or_forks_during_a_call_loses_nothing(
+    path: Path,
+    handler: Callable[[int, object], None],
+    scope: Callable[[], contextlib.AbstractContextManager[object]],
+) -> None:
+    def record() -> None:
+        with scope():
+            trade()
+        acknowledged.append(1)
+
+    init_db(path, busy_timeout=2)
+    acknowledged: list[int] = []
+    place, goes_on = 0, True
+    before = signal.signal(signal.SIGUSR1, handler)
+    try:
+        while goes_on:
+            place += 1
+            with suppress(BotMemoryError):
+                goes_on = call_with_signal_at(record, place)
+            assert len(stored(path)) == len(acknowledged), f"signal at function {place}"
+            trade()  # no lock is held, and no transaction is open
+            acknowledged.append(1)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert place > 20
 
 
 def record_in_a_scope() -> None:

@@ -348,9 +348,11 @@ class ServerMixin(TransactionState):
                 transaction.is_changing = False
                 del local.transactions[transaction.position :]
                 connection, local.conn, local.closed = local.conn, None, True
-                if connection is not None:
-                    connection.pgconn.finish()
-                local.__dict__.update(transaction.interrupted)
+                try:
+                    if connection is not None:
+                        connection.pgconn.finish()
+                finally:
+                    local.__dict__.update(transaction.interrupted)
 
     def leave_transaction(self, transaction: Atomic, *, roll_back: bool) -> None:
         """Commit or roll back, and release the connection whatever happens."""
@@ -368,11 +370,13 @@ class ServerMixin(TransactionState):
             del local.transactions[transaction.position :]
             callbacks, local.commit_callbacks = local.commit_callbacks, []
             local.conn, local.closed = None, True
-            if connection.pgconn.transaction_status == IDLE and not pool.is_closed:
-                pool.idle.append(connection)
-            else:
-                connection.pgconn.finish()
-            local.__dict__.update(transaction.interrupted)
+            try:
+                if connection.pgconn.transaction_status == IDLE and not pool.is_closed:
+                    pool.idle.append(connection)
+                else:
+                    connection.pgconn.finish()
+            finally:
+                local.__dict__.update(transaction.interrupted)
         if not roll_back:
             for callback in callbacks:
                 callback()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import psycopg
 from psycopg.pq import ConnStatus, TransactionStatus
 
-from ..living import LivingObjects
+from ..living import LivingObjects, alive
 
 IDLE = TransactionStatus.IDLE
 _PAUSE = 0.002  # seconds between two attempts to acquire a connection
@@ -75,7 +76,7 @@ class Pool:
         self._connect = connect
         self._is_usable = is_usable
         self._opened: LivingObjects[ServerConnection] = LivingObjects()
-        self._opening: LivingObjects[_Opening] = LivingObjects()
+        self._opening: dict[int, weakref.ref[_Opening]] = {}
 
     def acquire(self, seconds: float) -> ServerConnection | None:
         """Return a connection; None if all are in use for longer than `seconds`."""
@@ -113,17 +114,21 @@ class Pool:
 
     def _open(self) -> ServerConnection | None:
         opening = _Opening()
+        key = id(opening)
         connection = None
         is_returned = False
         try:
-            self._opening.add(opening)
-            if len(self._opening.all()) + len(self.connections()) > self.size:
+            self._opening[key] = weakref.ref(opening)
+            if len(alive(list(self._opening.values()))) + len(self.connections()) > self.size:
                 return None
             connection = self._connect()
             self._opened.add(connection)
+            self._opening.pop(key, None)
             is_returned = True  # nothing is called after this, so no interrupt loses it
             return connection
         finally:
-            del opening  # not later: a traceback may keep this frame
-            if connection is not None and not is_returned:
-                connection.pgconn.finish()
+            if not is_returned:
+                # a traceback may keep this frame, and with it the placeholder
+                self._opening.pop(key, None)
+                if connection is not None:
+                    connection.pgconn.finish()

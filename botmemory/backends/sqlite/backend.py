@@ -219,6 +219,11 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
                 if local.connection is not None and not local.transactions:
                     local.connection.is_idle = True
 
+    def uses_connection(self) -> bool:
+        """Return whether this thread has a transaction, or is writing now."""
+        connection = self.local.connection
+        return (connection is not None and connection.has_write_lock) or super().uses_connection()
+
     def has_open_transaction(self) -> bool:
         """Return whether any thread of this process has a transaction open."""
         return any(connection.raw.in_transaction for connection in self._open_connections())
@@ -234,7 +239,10 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
             if connection.is_idle:
                 connection.close()
         if self.file is not None:
-            _inherited.extend(self._open_connections())
+            # a leaked one too: SQLite goes on to keep account of its locks
+            _inherited.extend(
+                each for each in self.connections.all() if each.is_leaked or not each.closed
+            )
 
     def after_fork_in_parent(self) -> None:
         _inherited.clear()
@@ -306,12 +314,13 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         transaction.is_changing = True
         try:
             transactions.append(transaction)
-            self.begin(mode)
+            self._begin(connection, mode)
             transaction.is_open, transaction.is_changing = True, False
         finally:
             if not transaction.is_open:
                 try:
-                    connection.raw.rollback()
+                    if not connection.closed:
+                        connection.raw.rollback()
                 finally:
                     transaction.is_changing = False
                     del transactions[position:]
@@ -324,6 +333,8 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         connection, local = transaction.connection(), self.local
         if connection is None:  # its thread has ended, and SQLite has rolled back
             transaction.is_open = False
+            if not roll_back:
+                raise self._rolled_back()
             return
         is_of_this_thread, position = connection is local.connection, transaction.position
         try:
@@ -350,21 +361,35 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
             self.run_commit_callbacks()
 
     def begin(self, lock_type: str | None = None) -> None:
-        connection = self._thread_connection()
-        if connection.raw.in_transaction:
+        connection, begun = self._thread_connection(), False
+        self._require_not_begun(connection)
+        had_write_lock = connection.has_write_lock
+        try:
+            self._begin(connection, lock_type)
+            begun = True
+        finally:
+            if not begun:
+                try:
+                    if not connection.closed:
+                        connection.raw.rollback()
+                finally:
+                    if not had_write_lock:
+                        connection.has_write_lock = False
+                        connection.lock.release()
+
+    def _begin(self, connection: Connection, lock_type: str | None) -> None:
+        """Acquire the write lock and begin; if it raises, the caller undoes both."""
+        self._require_not_begun(connection)
+        left = self._acquire_write_lock(connection)
+        self._require_same_files(connection, NOTHING_WRITTEN)
+        self._retry_while_busy(lambda: super(SqliteBackend, self).begin(lock_type), left)
+
+    def _require_not_begun(self, connection: Connection) -> None:
+        if not connection.closed and connection.raw.in_transaction:
             raise DatabaseBusyError(
                 f"{self.config.label}: this thread is beginning a transaction already; a signal "
                 "handler cannot begin another one inside it"
             )
-        had_write_lock = connection.has_write_lock
-        try:
-            left = self._acquire_write_lock(connection)
-            self._require_same_files(connection, NOTHING_WRITTEN)
-            self._retry_while_busy(lambda: super(SqliteBackend, self).begin(lock_type), left)
-        finally:
-            if not (had_write_lock or connection.raw.in_transaction):
-                connection.has_write_lock = False
-                connection.lock.release()
 
     def commit(self) -> None:
         connection = self._thread_connection()
@@ -466,6 +491,11 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         if connection.has_write_lock:
             return self.busy_timeout
         connection.has_write_lock = True
+        if connection.closed:
+            raise DatabaseBusyError(
+                f"{self.config.label}: a signal handler has closed the connection of this call; "
+                f"{NOTHING_WRITTEN}: repeat it"
+            )
         self.require_usable()
         if not self._locks:
             return self.busy_timeout
@@ -539,7 +569,7 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
             files = file_state.files_of(self.database)
         except StorageError as error:
             raise StorageError(f"{error}; {outcome}") from error
-        if files == connection.files:
+        if files == connection.files or connection.closed:  # a signal handler may have closed it
             return
         loss = file_state.describe_loss(self.database, self._history, connection.files, files)
         if loss is None:
@@ -556,14 +586,18 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
 
     def fetch_all(self, sql: str, params: Values, make: MakeObjects[R]) -> list[R]:
         local = self.local
-        if local.closed:
-            self.connect()
-        direct = not (self.unusable or local.connection.immutable_content or self._is_observed())
+        connection = local.connection  # once: a signal handler may close it
+        direct = connection is not None and not (
+            connection.closed
+            or self.unusable
+            or connection.immutable_content
+            or self._is_observed()
+        )
         if direct and (local.transactions or local.rolled_back):
-            direct = self.is_in_transaction() and local.conn.in_transaction
+            direct = self.is_in_transaction() and connection.raw.in_transaction
         if direct:
             try:
-                return list(make(local.conn.execute(sql, params).fetchall()))
+                return list(make(connection.raw.execute(sql, params).fetchall()))
             except sqlite3.Error:
                 pass  # below it is run again, with waiting and with translated errors
 
@@ -595,9 +629,9 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
 
     def _insert_one(self, sql: str, params: Values) -> Any:
         local = self.local
-        if local.closed or local.connection.must_reopen or self._is_observed():
+        connection = local.connection  # once: a signal handler may close it
+        if connection is None or connection.must_reopen or self._is_observed():
             return self.execute_sql(sql, params)
-        connection = cast(Connection, local.connection)
 
         def insert(_: float) -> Any:
             try:

@@ -36,6 +36,7 @@ class Connection:
         self.files: tuple[int, ...] = ()
         self.must_remove_wal = False  # it is read-only and created a -wal, which it cannot remove
         self.immutable_content: tuple[object, ...] = ()  # of a file opened with immutable=1
+        self.is_leaked = False
         self.closed = False
 
     def close(self) -> None:
@@ -57,7 +58,7 @@ class Connection:
         """Never close it: closing would write an orphaned -wal over newer pages."""
         import ctypes  # here: it is rarely needed and slow to import
 
-        self.closed = True
+        self.closed = self.is_leaked = True
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(self.raw))
 
     def __del__(self) -> None:

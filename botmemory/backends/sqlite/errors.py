@@ -103,7 +103,7 @@ def translated_error(error: BaseException, path: str, timeout: float) -> BotMemo
     """Return the botmemory error for one of SQLite's; None if there is none."""
     if is_outdated_read(error):
         return DatabaseBusyError(
-            f"{path}: another program has written since a query of this thread began, whose rows "
+            f"{path}: another writer has changed it since a query of this thread began, whose rows "
             f"are not all fetched; {NOTHING_WRITTEN}: fetch them first, or read and write in one "
             "session_scope()"
         )
