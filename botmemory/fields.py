@@ -6,7 +6,8 @@ Each field adds to Peewee's methods:
   Peewee's `db_value(value)` is used in comparisons, too, and therefore only converts: `price > 0`
   is a valid condition although 0 is not a valid price.
 - `to_driver(value)` and `from_driver(value)` convert a clean value, which is not None, for compiled
-  queries. They are None where the driver takes and returns the value as it is.
+  queries. They are None where the driver takes and returns the value as it is; for a field without
+  them, Peewee's `db_value` and `python_value` convert it.
 """
 
 from __future__ import annotations

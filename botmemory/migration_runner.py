@@ -179,7 +179,10 @@ def _check(database: Backend, arguments: argparse.Namespace) -> Result:
 
 
 def models_of(module: str) -> list[type[BaseModel]]:
-    """Return the models of custom tables in a module, which may have imported them."""
+    """Return the models of custom tables in a module, which may have imported them.
+
+    An imported model that another one of them inherits from is its base, not a table.
+    """
     sys.path.insert(0, "")  # an installed command does not search the working folder by itself
     try:
         values = vars(importlib.import_module(module)).values()
@@ -192,8 +195,11 @@ def models_of(module: str) -> list[type[BaseModel]]:
     known = (BaseModel, Signal, Trade)
     models = [model for model in classes if issubclass(model, BaseModel) and model not in known]
     if not models:
-        raise SchemaError(f"--models {module}: defines no subclass of botmemory.BaseModel")
-    return models
+        raise SchemaError(
+            f"--models {module}: defines no subclass of botmemory.BaseModel; name another"
+        )
+    bases = {base for model in models for base in model.__mro__[1:]}
+    return [model for model in models if model.__module__ == module or model not in bases]
 
 
 def _create(config: Config, name: str) -> Result:

@@ -101,6 +101,7 @@ class BaseModel(peewee.Model):
         database = db
         legacy_table_names = False
         only_save_dirty = True
+        sqlite_constraints = ()  # declared here, so that subclasses inherit those of a model
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         for name in kwargs:

@@ -237,9 +237,13 @@ class TestCheck:
         folder = custom_migrations(tmp_path)
         common = ("--db", target, "--migrations", folder)
         script(*common, "up")
+        # an imported model that others inherit from is no table
+        Path("bot_base.py").write_text(
+            "from botmemory import BaseModel\n\nclass TableBase(BaseModel):\n    pass\n"
+        )
         Path("models.py").write_text(
-            "import peewee\nfrom botmemory import BaseModel, Signal\n\n"
-            "class Remark(BaseModel):\n"
+            "import peewee\nfrom botmemory import Signal\nfrom bot_base import TableBase\n\n"
+            "class Remark(TableBase):\n"
             "    text = peewee.CharField(max_length=50, unique=True)\n"
             "    stars = peewee.IntegerField()\n"
             "    about = peewee.ForeignKeyField(Signal, null=True, index=False)\n"
@@ -257,12 +261,12 @@ class TestCheck:
             assert "remark: the column text is" in out
             for module, message in (
                 ("nothing", "cannot be imported"),
-                ("json", "defines no subclass"),
+                ("json", "defines no subclass of botmemory.BaseModel; name another"),
             ):
                 code, _, err = script(*common, "check", "--models", module)
                 assert (code, message in err) == (2, True)
         finally:
-            for name in ("models", "worse"):
+            for name in ("bot_base", "models", "worse"):
                 sys.modules.pop(name, None)
 
     def test_a_check_constraint_with_a_parenthesis_in_a_string(

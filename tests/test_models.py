@@ -7,6 +7,7 @@ import uuid
 
 import peewee
 import pytest
+from programs import program
 from samples import START, signal, trade, trade_values
 
 from botmemory import (
@@ -136,3 +137,15 @@ def test_a_custom_table_with_peewees_fields() -> None:
 def test_peewee_creates_signals_too() -> None:
     created = Signal.create(symbol="X", signal_value=0, signal_metadata=[1, None])
     assert signals.get_by_id(created.id) == created
+
+
+@pytest.mark.processes
+def test_a_subclass_has_the_check_constraints_of_its_model() -> None:
+    output = program("""
+        from botmemory import Trade
+        class PaperTrade(Trade):
+            pass
+        for option in ("constraints", "sqlite_constraints"):
+            print(len(getattr(PaperTrade._meta, option)), len(getattr(Trade._meta, option)))
+    """)
+    assert output == "10 10\n3 3\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import fsum
 from typing import Any, NamedTuple
 
 
@@ -70,15 +71,16 @@ class Sums(NamedTuple):
         losses = [pnl for pnl in closed if pnl < 0]
         counts = len(pnls), len(closed), len(wins), len(losses)
         best, worst = max(closed, default=None), min(closed, default=None)
-        return cls(*counts, sum(wins), sum(losses), best, worst)
+        return cls(*counts, fsum(wins), fsum(losses), best, worst)
 
     @classmethod
     def total(cls, groups: Iterable[Sums]) -> Sums:
         """Return the sums of several groups of trades together."""
-        *columns, best, worst = zip(*groups, strict=True)
+        *counts, profits, losses, best, worst = zip(*groups, strict=True)
         best_of_all = max((pnl for pnl in best if pnl is not None), default=None)
         worst_of_all = min((pnl for pnl in worst if pnl is not None), default=None)
-        return cls._make([*map(sum, columns), best_of_all, worst_of_all])
+        amounts = fsum(profits), fsum(losses), best_of_all, worst_of_all
+        return cls._make([*map(sum, counts), *amounts])
 
 
 def result_fields(quote: str | None, sums: Sums) -> dict[str, Any]:

@@ -121,7 +121,7 @@ class _NotAllStoredError(Exception):
 
 @compiled
 def insert_query(
-    model: type[BaseModel], names: tuple[str, ...], skips_duplicates: bool = True
+    model: type[BaseModel], names: tuple[str, ...], skips_duplicates: bool = True, /
 ) -> Any:
     """Return an INSERT with parameters for the named fields and NULL for the others."""
     values = {

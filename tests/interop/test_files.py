@@ -27,6 +27,7 @@ from botmemory import (
     Trade,
     ValidationError,
     close_db,
+    db,
     init_db,
 )
 from botmemory._install import install_command
@@ -180,6 +181,20 @@ class TestExport:
         file = tmp_path / f"t.{file_format}"
         assert export_file(Trade, file) == 0
         assert import_file(Trade, file).created == 0
+
+    @every_format
+    def test_a_value_that_the_format_does_not_have_is_an_error_that_names_the_row(
+        self, new_target: Callable[[], str], tmp_path: Path, file_format: str
+    ) -> None:
+        target = new_target()
+        init_db(target)
+        if target.startswith("postgres"):
+            pytest.skip("jsonb stores no infinity")
+        row = signal()
+        db.execute_sql("UPDATE signal SET signal_metadata = '{\"rsi\": 1e999}'")
+        with pytest.raises(StorageError, match=f"rows.{file_format}: .*Signal {row.id}"):
+            export_file(Signal, tmp_path / f"rows.{file_format}")
+        assert not list(tmp_path.glob("rows*"))
 
     def test_a_failed_export_leaves_no_file(self, empty_database: Any, tmp_path: Path) -> None:
         with pytest.raises(StorageError, match="t.csv: cannot be written: No such file"):

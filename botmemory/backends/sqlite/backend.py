@@ -587,15 +587,14 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
     def fetch_all(self, sql: str, params: Values, make: MakeObjects[R]) -> list[R]:
         local = self.local
         connection = local.connection  # once: a signal handler may close it
-        direct = connection is not None and not (
-            connection.closed
-            or self.unusable
-            or connection.immutable_content
-            or self._is_observed()
-        )
-        if direct and (local.transactions or local.rolled_back):
-            direct = self.is_in_transaction() and connection.raw.in_transaction
-        if direct:
+        if (
+            connection is not None
+            and not (self.unusable or connection.immutable_content or self._is_observed())
+            and (
+                not (local.transactions or local.rolled_back)
+                or (self.is_in_transaction() and connection.raw.in_transaction)
+            )
+        ):
             try:
                 return list(make(connection.raw.execute(sql, params).fetchall()))
             except sqlite3.Error:

@@ -20,13 +20,13 @@ from typing import Any
 
 import peewee
 
-from ..._arguments import checked_call, from_caller
+from ..._arguments import checked_call, from_caller, is_from_caller
 from ..._values import to_utc
 from ...atomic_write import replacing
 from ...backends.peewee_internals import values_of
 from ...backends.sqlite.errors import translate_errors
 from ...config import absolute_path
-from ...errors import ConfigError, ValidationError
+from ...errors import BotMemoryError, ConfigError, StorageError, ValidationError
 from ...models import BaseModel
 from ...queries import read, write
 from ...uuid7 import uuid_of
@@ -87,11 +87,12 @@ def export_file(
     file_format = _format_of(file)
     filters = read.filters(model, symbol, strategy, start_date, end_date)
     total = read.count(model, filters) if progress is not None else 0
-    count = 0
+    count, latest = 0, None
 
     def rows() -> Iterator[dict[str, Any]]:
-        nonlocal count
+        nonlocal count, latest
         for row in read.stream(model, filters):
+            latest = row.get_id()
             yield {
                 field.column_name: values_of(row)[field.name] for field in model._meta.sorted_fields
             }
@@ -100,8 +101,16 @@ def export_file(
                 report(count, total)
 
     options = {"spreadsheet": spreadsheet} if file_format is _csv else {}
-    with translate_errors(file, "cannot be written"), replacing(file) as unfinished:
-        file_format.write(unfinished, columns_of(model), rows(), **options)
+    try:
+        with translate_errors(file, "cannot be written"), replacing(file) as unfinished:
+            file_format.write(unfinished, columns_of(model), rows(), **options)
+    except ValueError as error:  # another program may have stored an infinity as JSON
+        if isinstance(error, BotMemoryError) or is_from_caller(error):
+            raise
+        raise StorageError(
+            f"{file}: cannot be written: a value does not fit the file ({error}); look at "
+            f"{model.__name__} {latest} and the rows before it"
+        ) from error
     report(count, count)
     return count
 
