@@ -491,12 +491,12 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         if connection.has_write_lock:
             return self.busy_timeout
         connection.has_write_lock = True
+        self.require_usable()
         if connection.closed:
             raise DatabaseBusyError(
                 f"{self.config.label}: a signal handler has closed the connection of this call; "
                 f"{NOTHING_WRITTEN}: repeat it"
             )
-        self.require_usable()
         if not self._locks:
             return self.busy_timeout
         self.refuse_self_deadlock()
