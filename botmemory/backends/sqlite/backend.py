@@ -219,11 +219,6 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
                 if local.connection is not None and not local.transactions:
                     local.connection.is_idle = True
 
-    def uses_connection(self) -> bool:
-        """Return whether this thread has a transaction, or is writing now."""
-        connection = self.local.connection
-        return (connection is not None and connection.has_write_lock) or super().uses_connection()
-
     def has_open_transaction(self) -> bool:
         """Return whether any thread of this process has a transaction open."""
         return any(connection.raw.in_transaction for connection in self._open_connections())
@@ -636,6 +631,8 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
             try:
                 return connection.raw.execute(sql, params)
             except sqlite3.Error:
+                if connection.closed:  # by a signal handler: another one needs the lock
+                    connection.lock.close()
                 return self.execute_sql(sql, params)  # fails again, with a translated error
 
         if not ((local.transactions or local.rolled_back) and self.is_in_transaction()):
