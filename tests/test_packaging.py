@@ -296,3 +296,10 @@ def test_what_checks_a_commit_is_what_checks_the_project(setup: configparser.Con
     assert len(used) == 3
     for requirement in map(Requirement, used):
         assert dev[requirement.name] == requirement
+
+
+def test_no_package_imports_a_private_module_of_another() -> None:
+    private = re.compile(r"^ *from \.\.+(?:\w+\.)+_\w+ import .*", re.MULTILINE)
+    files = (ROOT / "botmemory").rglob("*.py")
+    imports = [line for file in files for line in private.findall(file.read_text("utf-8"))]
+    assert imports == []

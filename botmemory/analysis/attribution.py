@@ -23,9 +23,9 @@ from ..errors import NotFoundError
 from ..models import OrderSide, Signal, Trade
 from ..queries import read
 from ..repositories import trades
-from ._ranges import bucket_bounds, bucket_of, checked_edges, is_number, round_edges
 from ._results import Result, Sums, result_fields
-from ._selection import Selection, select
+from .ranges import bucket_bounds, bucket_of, checked_edges, is_number, round_edges
+from .selection import Selection, select
 
 __all__ = ["Bucket", "Conversion", "Explanation", "conversion", "explain", "pnl_by_metadata"]
 

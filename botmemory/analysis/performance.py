@@ -24,7 +24,7 @@ from ..database import db
 from ..models import OrderSide, Trade
 from ..queries import read
 from ._results import Result, Sums, result_fields
-from ._selection import Selection, quote_of, select
+from .selection import Selection, quote_of, select
 
 __all__ = [
     "Dimension",

@@ -10,7 +10,7 @@ from typing import Any, TextIO
 import click
 
 from ..errors import StorageError
-from ..interop._result import ImportResult
+from ..interop import ImportResult
 from ..interop.files import export_file, import_file
 from ..interop.freqtrade import import_database
 from ..migration_runner import models_of

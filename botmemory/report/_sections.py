@@ -14,10 +14,10 @@ from peewee import JOIN
 
 from .._values import flatten
 from ..analysis import attribution, performance
-from ..analysis._ranges import bucket_of, is_number, round_edges
-from ..analysis._selection import Selection, quote_of, select
 from ..analysis.attribution import PRICE_KEYS
 from ..analysis.performance import EquityPoint, Group, Performance
+from ..analysis.ranges import bucket_of, is_number, round_edges
+from ..analysis.selection import Selection, quote_of, select
 from ..models import Signal, Trade
 from ..queries import read
 from ..repositories import positions

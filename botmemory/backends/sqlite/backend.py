@@ -27,7 +27,6 @@ from ..retry import busy_error
 from ..transactions import Atomic, TransactionState
 from . import dialect, file_state, health
 from .connection import Connection, State, open_raw, open_read_only
-from .copy import back_up, snapshot
 from .errors import (
     NOTHING_WRITTEN,
     OUTCOME_UNKNOWN,
@@ -716,6 +715,10 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         return [(table, parent) for table, _, parent, _ in cursor.fetchall()]
 
     def back_up(self, number: str) -> None:
+        from .copy import (
+            back_up,  # late: a bot that starts on a new or a current file needs no copy
+        )
+
         if self.file is not None:
             back_up(self.file, number)
 
@@ -734,4 +737,6 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
             return file_state.size_of(self.database) + file_state.size_of(self.database + "-wal")
 
     def snapshot(self) -> AbstractContextManager[sqlite3.Connection]:
+        from .copy import snapshot
+
         return nullcontext(self.connection()) if self.file is None else snapshot(self.file)
