@@ -194,11 +194,12 @@ def storm(
         assert ended.words["closed"] == 1, "\n".join(errors)
     assert program.left == []
     assert len(other.stored) > 10
+    enough = count / 30  # a busy machine delays most of them until the next
     if kind == "handler":
-        assert sum("handler" in group for group in program.stored) > count / 10, program.words
+        assert sum("handler" in group for group in program.stored) > enough, program.words
     else:
-        assert program.words["interrupted"] > count / 10, program.words
-        assert program.words["idle"] > 1
+        assert program.words["interrupted"] > enough, program.words
+        assert program.words["idle"] > 0
     require_whole(read(), program, other)
 
 
