@@ -580,6 +580,8 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
 
     def fetch_all(self, sql: str, params: Values, make: MakeObjects[R]) -> list[R]:
         local = self.local
+        if local.closed:
+            self.connect()
         connection = local.connection  # once: a signal handler may close it
         if (
             connection is not None
