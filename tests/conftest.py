@@ -33,7 +33,7 @@ from botmemory.database import close_database
 __all__ = ["new_database", "restartable", "server"]  # fixtures
 __all__ += ["pytest_runtest_call", "pytest_runtest_setup", "pytest_runtest_teardown"]  # hooks
 
-LONG = 1800  # seconds that a test marked `long` may take
+LONG = 1200  # seconds that a test marked `long` may take
 
 # a shell that runs the tests in the background has them ignore it, and every program they start
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:

@@ -1,6 +1,6 @@
 """A program that records while it is interrupted, catches the exceptions and goes on.
 
-python tests/support/interrupt_storm.py KIND TARGET COUNT LONGEST. It prints a line for each call
+python tests/support/interrupt_storm.py KIND TARGET LONGEST. It prints a line for each call
 that has returned. After some interrupts it prints "idle", and waits for a byte before it goes on.
 It ends at SIGTERM. The name of a group of rows says how many they are.
 """
@@ -128,7 +128,7 @@ def report(word: str) -> None:
 # --- how it is interrupted ------------------------------------------------------------------
 
 
-def ctrl_c(recorder: Recorder, count: int, longest: float) -> None:
+def ctrl_c(recorder: Recorder, longest: float) -> None:
     """The parent sends SIGINT."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
@@ -139,7 +139,7 @@ def ctrl_c(recorder: Recorder, count: int, longest: float) -> None:
     recorder.run()
 
 
-def alarm(recorder: Recorder, count: int, longest: float) -> None:
+def alarm(recorder: Recorder, longest: float) -> None:
     """Each call has a time limit, as a decorator sets it."""
 
     def limited(call: Callable[[], None]) -> None:
@@ -157,13 +157,11 @@ def alarm(recorder: Recorder, count: int, longest: float) -> None:
     recorder.run(limited)
 
 
-def thread(recorder: Recorder, count: int, longest: float) -> None:
+def thread(recorder: Recorder, longest: float) -> None:
     """Another thread raises it in the one that records, as task queues and notebooks do."""
     worker = threading.Thread(target=recorder.run)
     worker.start()
-    for _ in range(count):
-        if recorder.ended:  # on a busy machine before the last interrupt
-            break
+    while not recorder.ended:
         time.sleep(random.uniform(SHORTEST, longest))
         if recorder.is_recording:
             ctypes.pythonapi.PyThreadState_SetAsyncExc(
@@ -172,7 +170,7 @@ def thread(recorder: Recorder, count: int, longest: float) -> None:
     worker.join()
 
 
-def handler(recorder: Recorder, count: int, longest: float) -> None:
+def handler(recorder: Recorder, longest: float) -> None:
     """The handler of a signal, which the parent sends, records as well."""
     numbers = itertools.count(1)
     is_running = False
@@ -195,7 +193,7 @@ def handler(recorder: Recorder, count: int, longest: float) -> None:
     recorder.run()
 
 
-def quiet(recorder: Recorder, count: int, longest: float) -> None:
+def quiet(recorder: Recorder, longest: float) -> None:
     """Nobody interrupts it."""
     recorder.run()
 
@@ -213,7 +211,7 @@ KINDS = {
 
 
 def main() -> None:
-    kind, target, count, longest = sys.argv[1:]
+    kind, target, longest = sys.argv[1:]
     random.seed(1)
     run, error = KINDS[kind]
     recorder = Recorder(error)
@@ -224,7 +222,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, end)
     faulthandler.dump_traceback_later(HANGS, exit=True)
     init_db(target, busy_timeout=10 if kind == "quiet" else 5)
-    run(recorder, int(count), float(longest))
+    run(recorder, float(longest))
     faulthandler.dump_traceback_later(HANGS, exit=True)  # also where closing or exiting hangs
     close_db()
     report("closed")
