@@ -62,9 +62,14 @@ def read_server_version(database: Any, connection: Any) -> None:
     database._set_server_version(connection)
 
 
-def driver_cursor(query: Any) -> Any:
-    """Return the cursor of the driver that a `ServerSideQuery` reads from."""
-    return query._cursor_wrapper.cursor.cursor
+def server_side_cursor(database: Any, connection: Any) -> Any:
+    """Return a new cursor on the server; outside a transaction it is WITH HOLD."""
+    return database._adapter.server_side_cursor(connection)
+
+
+def rows_of(query: Any, cursor: Any) -> Any:
+    """Return an iterator of the rows of a query that was executed, as the query makes them."""
+    return query._get_cursor_wrapper(cursor).iterator()
 
 
 # --- rows -----------------------------------------------------------------------------------------

@@ -287,9 +287,21 @@ class Atomic:
         return call
 
 
+class _NewList:
+    """An attribute that a signal handler may need before Peewee's `__init__` has set it."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, local: object, owner: type) -> Any:
+        return local.__dict__.setdefault(self.name, [])
+
+
 class ThreadState(ConnectionLocal):
     """What each thread has of its own."""
 
+    closed, conn = True, None
+    ctx, transactions, commit_callbacks = _NewList(), _NewList(), _NewList()
     rolled_back: Sequence[Atomic] = ()  # blocks in which a generator is suspended
     next_block: Atomic | None = None  # the one that `with database:` is about to enter
 
@@ -312,6 +324,19 @@ class TransactionState(DatabaseInternals):
         return self
 
     __exit__ = ExitOfDatabase()
+
+    def connection(self) -> Any:
+        if self.local.closed:
+            # Peewee would raise if a signal handler has connected since it looked
+            self.connect(reuse_if_open=True)
+        return self.local.conn
+
+    def cursor(self, named_cursor: Any = None) -> Any:
+        self.connection()
+        return super().cursor(named_cursor)  # type: ignore[misc]
+
+    def connect(self, reuse_if_open: bool = False) -> bool:
+        raise NotImplementedError
 
     def leave_connection(self, block: Atomic) -> None:
         """Close this thread's connection, unless another block needs it."""

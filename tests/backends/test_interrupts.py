@@ -1,4 +1,7 @@
-"""An exception anywhere leaves no lock held, no transaction open and no connection lost."""
+"""An interrupt anywhere leaves no lock held, no transaction open and no connection lost.
+
+It is an exception, or a signal handler that uses the database and lets the call go on.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -40,9 +43,13 @@ def sqlite_file() -> Iterator[SqliteFile]:
         yield SqliteFile(Path(folder))
 
 
-@pytest.fixture(scope="module")
-def tried() -> set[Stack]:
-    return set()
+_tried: defaultdict[str, set[Stack]] = defaultdict(set)
+
+
+@pytest.fixture
+def tried(request: pytest.FixtureRequest) -> set[Stack]:
+    """The places where this test has interrupted another operation."""
+    return _tried[request.function.__name__]
 
 
 def require_clean(report: Report) -> None:
@@ -66,6 +73,22 @@ def test_sqlite_operation_interrupted_anywhere_leaves_nothing(
     require_clean(sweep(operation, sqlite_file, every=FEW.get(operation, 1)))
 
 
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_sqlite_operation_goes_on_after_a_signal_handler_that_uses_the_database(
+    operation: str, sqlite_file: SqliteFile, tried: set[Stack]
+) -> None:
+    every = FEW.get(operation, 1) * 6
+    require_clean(sweep(operation, sqlite_file, tried=tried, every=every, handlers=True))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("operation", [name for name in OPERATIONS if name not in FEW])
+def test_sqlite_operation_goes_on_after_any_signal_handler_that_uses_the_database(
+    operation: str, sqlite_file: SqliteFile
+) -> None:
+    require_clean(sweep(operation, sqlite_file, tried=set(), all_kinds=True, handlers=True))
+
+
 @pytest.fixture(scope="module")
 def postgres(new_database: Callable[[], str]) -> Iterator[Server]:
     target = Server(new_database())
@@ -73,30 +96,36 @@ def postgres(new_database: Callable[[], str]) -> Iterator[Server]:
     target.close()
 
 
-@pytest.fixture(scope="module")
-def tried_on_postgres() -> set[Stack]:
-    return set()
-
-
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_postgres_operation_interrupted_leaves_nothing(
-    operation: str, postgres: Server, tried_on_postgres: set[Stack]
+    operation: str, postgres: Server, tried: set[Stack]
 ) -> None:
     every = FEW.get(operation, 1) * 16
-    require_clean(sweep(operation, postgres, tried=tried_on_postgres, every=every))
-
-
-@pytest.fixture(scope="module")
-def all_tried_on_postgres() -> set[Stack]:
-    return set()
+    require_clean(sweep(operation, postgres, tried=tried, every=every))
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("operation", [name for name in OPERATIONS if name not in FEW])
 def test_postgres_operation_interrupted_anywhere_leaves_nothing(
-    operation: str, postgres: Server, all_tried_on_postgres: set[Stack]
+    operation: str, postgres: Server, tried: set[Stack]
 ) -> None:
-    require_clean(sweep(operation, postgres, tried=all_tried_on_postgres))
+    require_clean(sweep(operation, postgres, tried=tried))
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_postgres_operation_goes_on_after_a_signal_handler_that_uses_the_database(
+    operation: str, postgres: Server, tried: set[Stack]
+) -> None:
+    every = FEW.get(operation, 1) * 32
+    require_clean(sweep(operation, postgres, tried=tried, every=every, handlers=True))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("operation", [name for name in OPERATIONS if name not in FEW])
+def test_postgres_operation_goes_on_after_any_signal_handler_that_uses_the_database(
+    operation: str, postgres: Server, tried: set[Stack]
+) -> None:
+    require_clean(sweep(operation, postgres, tried=tried, handlers=True))
 
 
 # --- a storm of real signals ----------------------------------------------------------------

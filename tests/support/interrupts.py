@@ -1,11 +1,13 @@
-"""Raise an exception at each place where Python may run a signal handler, and look at what is left.
+"""Interrupt a call at each place where Python may run a signal handler, and look at what is left.
 
 Python runs a signal handler (Ctrl-C, a notebook's stop button, a timeout, a task queue's time
 limit) when a function is entered or a generator resumed, after a call of a function written in C,
-and on a jump backward. `sweep` calls an operation again and again and raises at one such place
-each time, then asks the operating system and the database what was left behind.
+and on a jump backward. `sweep` calls an operation again and again and interrupts it at one such
+place each time: an exception is raised there, or the handler itself uses the database. Then it asks
+the operating system and the database what was left behind.
 
-By hand: python tests/support/interrupts.py [OPERATION ...] [--every N] [--all] [--url URL]
+By hand: python tests/support/interrupts.py [OPERATION ...] [--every N] [--all] [--handlers]
+[--url URL]
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ import threading
 import time
 import types
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -69,10 +71,10 @@ class Hanging(BaseException):
 
 
 class Interrupter:
-    """Counts the places that this thread passes in a call, and raises at one of them."""
+    """Counts the places that this thread passes in a call, and runs a handler at one of them."""
 
-    def __init__(self, at: int, error: BaseException | None) -> None:
-        self.at, self.error = at, error
+    def __init__(self, at: int, handler: Callable[[], object] | None) -> None:
+        self.at, self.handler = at, handler
         self.passed = 0
         self.where: str | None = None  # once raised
         self.stacks: list[Stack] = []  # of each place, where none is interrupted
@@ -103,11 +105,11 @@ class Interrupter:
         self.passed += 1
         if self.at == 0:
             self.stacks.append(_stack(sys._getframe(2)))
-        if self.passed == self.at and self.error is not None:
+        if self.passed == self.at and self.handler is not None:
             file = Path(code.co_filename).name
             line = sys._getframe(2).f_lineno or code.co_firstlineno
             self.where = f"{file}:{line} {code.co_name}"
-            raise self.error
+            self.handler()
 
     # Python 3.11: a trace function is called before each instruction, and CPython looks for the
     # handler of its exception at the instruction before that one, as it does for a signal's
@@ -477,6 +479,7 @@ class Operation:
     new_database: bool = False  # without tables
     in_thread: bool = False  # in a new thread each time, which has no connection yet
     waits: bool = False  # another process holds the write lock when it begins
+    rolls_back: bool = False  # a part of what is recorded meanwhile
 
 
 def create(stored: Trade) -> None:
@@ -597,7 +600,7 @@ def iterate(stored: Trade) -> None:
 
 def iterate_in_scope(stored: Trade) -> None:
     with scope():
-        for _ in trades.iterate():
+        for _ in trades.iterate("STORED"):
             record("A")
 
 
@@ -640,9 +643,9 @@ OPERATIONS = {
     "delete": Operation(delete),
     "session_scope": Operation(session_scope),
     "session_scope_that_changes": Operation(session_scope_that_changes),
-    "session_scope_rolled_back": Operation(session_scope_rolled_back),
+    "session_scope_rolled_back": Operation(session_scope_rolled_back, rolls_back=True),
     "nested": Operation(nested),
-    "nested_rolled_back": Operation(nested_rolled_back),
+    "nested_rolled_back": Operation(nested_rolled_back, rolls_back=True),
     "atomic": Operation(atomic),
     "transaction": Operation(transaction),
     "plain_peewee": Operation(plain_peewee),
@@ -664,6 +667,27 @@ OPERATIONS = {
     "init_db": Operation(None, close_first),
     "init_db_new": Operation(None, close_first, new_database=True),
 }
+
+
+# --- what a handler does --------------------------------------------------------------------
+
+
+def handle_create() -> Trade:
+    return record("HANDLER")
+
+
+def handle_session_scope() -> Trade:
+    with scope():
+        trades.get_latest()
+        return record("HANDLER")
+
+
+def handle_iterate() -> Trade | None:
+    rows = list(trades.iterate())
+    return rows[-1] if rows and rows[-1].symbol == "HANDLER" else None
+
+
+HANDLERS = (handle_create, handle_session_scope, handle_iterate)
 
 
 # --- the sweep ------------------------------------------------------------------------------
@@ -694,7 +718,7 @@ class Report:
 
 CLOSED_EACH = 7  # attempts: closing and opening takes longer than all the other checks
 MOST_FAILURES = 60  # each may take seconds, waiting for a lock that is not released
-KINDS = tuple(itertools.product((KeyboardInterrupt, TimeLimit), (False, True)))
+ERRORS = tuple(itertools.product((KeyboardInterrupt, TimeLimit), (False, True)))
 
 
 def sweep(
@@ -704,13 +728,14 @@ def sweep(
     tried: set[Stack] | None = None,
     every: int = 1,
     all_kinds: bool = False,
+    handlers: bool = False,
 ) -> Report:
     """Interrupt an operation at each of its places and report what was left behind.
 
     The exception is Ctrl-C's or a time limit's, and it is dropped at once or kept, as a notebook
-    keeps the last one. The places get these four kinds in turn; with `all_kinds` each place gets
-    all four. Places whose stacks are in `tried` are skipped and the others added; of the rest,
-    `every` selects each n-th one.
+    keeps the last one. With `handlers` nothing is raised: one of `HANDLERS` is called. The places
+    get these kinds in turn; with `all_kinds` each place gets all of them. Places whose stacks are
+    in `tried` are skipped and the others added; of the rest, `every` selects each n-th one.
     """
     operation = OPERATIONS[name]
     report = Report(name)
@@ -726,12 +751,17 @@ def sweep(
         gc.collect()
         gc.freeze()  # later collections skip the objects that exist now
         for at in _chosen(whole.stacks, tried)[::every]:
-            kinds = KINDS if all_kinds else [KINDS[report.tried % len(KINDS)]]
-            for kind, keep in kinds:
-                attempt = _Attempt(operation, target, at, kind(), keep, whole)
+            kinds: Sequence[Any] = HANDLERS if handlers else ERRORS
+            for kind in kinds if all_kinds else [kinds[report.tried % len(kinds)]]:
+                attempt = _Attempt(operation, target, at, whole)
+                if handlers:
+                    attempt.handler, how = kind, kind.__name__
+                else:
+                    attempt.error, attempt.keep = kind[0](), kind[1]
+                    how = f"{kind[0].__name__}{' kept' if attempt.keep else ''}"
                 attempt.run(close=report.tried % CLOSED_EACH == 0)
                 if attempt.problems:
-                    how = f"{at}@{attempt.where} {kind.__name__}{' kept' if keep else ''}"
+                    how = f"{at}@{attempt.where} {how}"
                     report.failures.setdefault(tuple(attempt.problems), []).append(how)
                     _start_again(target)
                 failed = sum(map(len, report.failures.values()))
@@ -774,13 +804,12 @@ class _Attempt:
         operation: Operation,
         target: Target,
         at: int = 0,
-        error: BaseException | None = None,
-        keep: bool = False,
         whole: _Attempt | None = None,
     ) -> None:
-        self.operation, self.target, self.at = operation, target, at
-        self.error = error
-        self.keep, self.whole = keep, whole
+        self.operation, self.target, self.at, self.whole = operation, target, at, whole
+        self.error: BaseException | None = None  # is raised
+        self.keep = False
+        self.handler: Callable[[], Trade | None] | None = None  # or this is called
         self.problems: list[str] = []
         self.is_stuck = False
         self.where: str | None = None
@@ -896,7 +925,7 @@ class _Attempt:
     def _interrupt(self, stored: Trade) -> None:
         call = self.operation.call
         operation = self.target.open if call is None else lambda: call(stored)
-        interrupter = Interrupter(self.at, self.error)
+        interrupter = Interrupter(self.at, self._handle)
         holder = self.target.hold_lock(0.005) if self.operation.waits else None
         sys.unraisablehook = self._ignore
         self._phase = "the interrupted call"
@@ -911,14 +940,25 @@ class _Attempt:
             holder.join()
         if isinstance(raised, Hanging):
             raise raised
-        if raised is not None if self.where is None else not is_ours:
+        must_raise = self.where is not None and self.error is not None
+        if not is_ours if must_raise else raised is not None:
             name = "swallowed"
             if raised is not None:
                 name = f"replaced by {type(raised).__name__}: {self._text(raised)}"
             self.problems.append(f"interrupt {name}")
-        interrupter.error = None  # which is in a frame of the traceback
+        interrupter.handler = None  # whose exception is in a frame of the traceback
         if not self.keep:
             self._drop()
+
+    def _handle(self) -> None:
+        if self.error is not None:
+            raise self.error
+        if self.handler is None:
+            return
+        with suppress(botmemory.BotMemoryError):  # it may refuse, and then nothing is stored
+            row = self.handler()
+            if row is not None and not self.operation.rolls_back:
+                self._acknowledged.add(("trade", row.id.hex))
 
     def _ignore(self, unraisable: Any) -> None:
         if unraisable.exc_value is self.error:
@@ -933,6 +973,7 @@ class _Attempt:
 
     def _compare(self, before: Rows, after: Rows) -> None:
         """Note how many rows the call added, removed and changed: all it is to, or none."""
+        before, after = _without_handlers(before), _without_handlers(after)
         both = before.keys() & after.keys()
         self.change = (
             len(after.keys() - both),
@@ -961,6 +1002,10 @@ class _Attempt:
         self.error = None
 
 
+def _without_handlers(rows: Rows) -> Rows:
+    return {key: values for key, values in rows.items() if values[0] != "HANDLER"}
+
+
 def _hang(*_: object) -> None:
     raise Hanging
 
@@ -969,14 +1014,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("operations", nargs="*", default=[*OPERATIONS], metavar="OPERATION")
     parser.add_argument("--every", type=int, default=1, help="try each n-th place only")
-    parser.add_argument("--all", action="store_true", help="each kind of exception at each place")
+    parser.add_argument("--all", action="store_true", help="each kind of interrupt at each place")
+    parser.add_argument("--handlers", action="store_true", help="call handlers, raise nothing")
     parser.add_argument("--url", help="an empty PostgreSQL database, instead of a SQLite file")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         target: Target = Server(options.url) if options.url else SqliteFile(Path(folder))
         for name in options.operations:
             began = time.monotonic()
-            print(sweep(name, target, every=options.every, all_kinds=options.all))
+            print(
+                sweep(
+                    name,
+                    target,
+                    every=options.every,
+                    all_kinds=options.all,
+                    handlers=options.handlers,
+                )
+            )
             print(f"  {time.monotonic() - began:.1f} s", flush=True)
             db.initialize(None)
 

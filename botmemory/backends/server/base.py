@@ -73,7 +73,12 @@ class State(ThreadState):
     """What each thread has of its own."""
 
     has_write_lock = False
-    is_executing = False  # a signal handler cannot use the connection now
+    is_executing = False
+
+    def is_inside_call(self) -> bool:
+        """Return whether a call is using the connection, which a signal handler cannot use then."""
+        connection = self.conn  # once: a signal handler may release it
+        return self.is_executing or (connection is not None and connection.lock.locked())
 
 
 class ServerMixin(TransactionState):
@@ -87,7 +92,6 @@ class ServerMixin(TransactionState):
     if TYPE_CHECKING:
         server_version: int | None
 
-        def connection(self) -> Any: ...
         def execute_sql(self, sql: str, params: Any = None) -> Any: ...
         def top_transaction(self) -> Any: ...
 
@@ -140,22 +144,26 @@ class ServerMixin(TransactionState):
 
     def connect(self, reuse_if_open: bool = False) -> bool:
         local = self.local
-        self.require_usable()
         self._drop_terminated()
         if not local.closed:
             if reuse_if_open:
                 return False
             raise peewee.OperationalError("Connection already opened.")
+        connection = self.acquire_connection()
+        local.conn, local.closed = connection, False
+        local.ctx, local.transactions, local.commit_callbacks = [], [], []
+        if self.server_version is None:
+            read_server_version(self, connection)
+        return True
+
+    def acquire_connection(self) -> ServerConnection:
+        """Return a connection of the pool, which the caller releases."""
+        self.require_usable()
         connection = self.pool.acquire(self.config.busy_timeout)
         if connection is None:
             reason = f"all {self.config.pool_size} connections of the pool (pool_size) were in use"
             raise busy_error(self.config.label, self.config.busy_timeout, reason)
-        local.conn, local.closed = connection, False
-        local.ctx, local.transactions, local.commit_callbacks = [], [], []
-        connection.used_at = time.monotonic()
-        if self.server_version is None:
-            read_server_version(self, connection)
-        return True
+        return connection
 
     def another_connection(self) -> ServerConnection:
         """Return a new connection, which the caller closes or puts into the pool."""
@@ -217,8 +225,10 @@ class ServerMixin(TransactionState):
             # reads the last message of a server that has closed the connection, then the end
             conn.pgconn.consume_input()
             conn.pgconn.consume_input()
-            if time.monotonic() - conn.used_at >= IDLE_BEFORE_CHECK:
+            now = time.monotonic()
+            if now - conn.used_at >= IDLE_BEFORE_CHECK:
                 conn.execute("SELECT 1")
+            conn.used_at = now
         except psycopg.Error:
             return False
         return True
@@ -256,7 +266,10 @@ class ServerMixin(TransactionState):
 
     def run_statement(self, run: Callable[[], Any], sql: str, options: dict[str, Any]) -> Any:
         local = self.local
-        if local.is_executing:
+        own = options.get("named_cursor")
+        if isinstance(own, ServerConnection) and own is not local.conn:
+            return run()  # `stream` uses a connection of its own
+        if local.is_inside_call():
             interrupted = self._use_other_connection()
             try:
                 return self.run_statement(run, sql, options)
@@ -265,7 +278,7 @@ class ServerMixin(TransactionState):
         if (local.transactions or local.rolled_back) and self.in_transaction():
             return self._run_in_transaction(run, sql)
         self._drop_terminated()
-        if options.get("named_cursor"):
+        if own:
             return self._translate_errors(run, "read it again")
         if sql.startswith(("UPDATE", "DELETE")):
             with self.atomic():  # with the write lock, as inside a transaction
@@ -311,7 +324,7 @@ class ServerMixin(TransactionState):
 
     def in_transaction(self) -> bool:
         # a signal handler that interrupts a statement is not part of the transaction
-        return not self.local.is_executing and super().in_transaction()
+        return not self.local.is_inside_call() and super().in_transaction()
 
     def has_begun(self) -> bool:
         conn = self.local.conn
@@ -325,7 +338,7 @@ class ServerMixin(TransactionState):
         """
         local = self.local
         names = ("conn", "closed", "transactions", "commit_callbacks", "has_write_lock")
-        interrupted = {name: getattr(local, name) for name in names} | {"is_executing": True}
+        interrupted = {name: getattr(local, name) for name in (*names, "is_executing")}
         local.conn, local.closed, local.transactions, local.is_executing = None, True, [], False
         return interrupted
 
@@ -335,7 +348,7 @@ class ServerMixin(TransactionState):
         local = self.local
         transaction.is_changing = True
         # only a signal handler gets here during a statement
-        transaction.interrupted = self._use_other_connection() if local.is_executing else {}
+        transaction.interrupted = self._use_other_connection() if local.is_inside_call() else {}
         try:
             self._drop_terminated()
             transaction.position = len(local.transactions)

@@ -10,12 +10,12 @@ import peewee
 import psycopg.sql
 from peewee import fn
 from playhouse import cockroachdb  # pyright: ignore[reportAttributeAccessIssue]
-from playhouse.postgres_ext import PostgresqlExtDatabase, ServerSideQuery
+from playhouse.postgres_ext import FetchManyCursor, PostgresqlExtDatabase
 
 from ...config import Config
 from ...errors import StorageError
 from ..base import Fields, Values
-from ..peewee_internals import driver_cursor, peewee_errors
+from ..peewee_internals import peewee_errors, rows_of, server_side_cursor
 from .base import ServerMixin
 from .pool import IDLE, ServerConnection
 
@@ -116,69 +116,75 @@ class PostgresBackend(ServerMixin, PostgresqlExtDatabase):  # type: ignore[misc]
         sql = "SELECT has_database_privilege(current_database(), 'TEMPORARY')"
         return not self.config.read_only and bool(self.execute_sql(sql).fetchone()[0])
 
+    def cursor(self, named_cursor: Any = None) -> Any:
+        if isinstance(named_cursor, ServerConnection):
+            return server_side_cursor(self, named_cursor)
+        return super().cursor(named_cursor)
+
     def stream(self, query: peewee.ModelSelect[Row]) -> Iterator[Row]:
         """Yield the rows of a query through a cursor on the server, some at a time.
 
         Outside a transaction it uses a connection of its own, without a lock or a snapshot: the
         cursor is WITH HOLD, and the server has materialized the result.
         """
-        on_server = ServerSideQuery(query, array_size=ROWS_PER_FETCH)
-        try:
-            rows = iter(on_server)
-            cursor: psycopg.ServerCursor[Any] = driver_cursor(on_server)
-        except BaseException:
-            self.release()
-            raise
         if self.in_transaction():
-            yield from self._stream_in_transaction(rows, cursor)
+            yield from self._stream_in_transaction(query)
             return
-        local, pool = self.local, self.pool
-        connection, local.conn, local.closed = local.conn, None, True
-        is_closed = False
+        pool, connection, cursor, is_closed = self.pool, None, None, False
         try:
-            yield from self._translate_fetch_errors(rows, connection)
+            connection = self.acquire_connection()
+            with self._translated_errors(connection):
+                cursor = self._execute_on_server(query, connection)
+                yield from rows_of(query, cursor)
         finally:
             try:
-                with suppress(psycopg.Error):
-                    # False inside another call of the connection
-                    is_free = not connection.lock.locked()
-                    cursor.close()
-                    is_closed = is_free
+                if connection is not None and cursor is not None:
+                    with suppress(psycopg.Error):
+                        # False inside another call of the connection
+                        is_free = not connection.lock.locked()
+                        cursor.close()
+                        is_closed = is_free
             finally:
-                # a connection with an open cursor must not return to the pool
-                status = connection.pgconn.transaction_status
-                if is_closed and status == IDLE and not pool.is_closed:
-                    pool.idle.append(connection)
-                else:
-                    connection.pgconn.finish()
+                if connection is not None:
+                    # a connection with an open cursor must not return to the pool
+                    status = connection.pgconn.transaction_status
+                    if is_closed and status == IDLE and not pool.is_closed:
+                        pool.idle.append(connection)
+                    else:
+                        connection.pgconn.finish()
 
-    def _stream_in_transaction(
-        self, rows: Iterator[Row], cursor: psycopg.ServerCursor[Any]
-    ) -> Iterator[Row]:
+    def _stream_in_transaction(self, query: peewee.ModelSelect[Row]) -> Iterator[Row]:
         """Yield rows while the open transaction lasts; then its connection is used by others."""
-        transaction = self.top_transaction()
+        transaction, connection = self.top_transaction(), self.local.conn
+        cursor = self._execute_on_server(query, connection)
         try:
-            for row in self._translate_fetch_errors(rows, self.local.conn):
-                yield row
-                if self.top_transaction() is not transaction:
-                    raise StorageError(
-                        f"{self.config.label}: the transaction of this iterate() is over; "
-                        "finish it inside session_scope(), or call it outside"
-                    )
+            with self._translated_errors(connection):
+                for row in rows_of(query, cursor):
+                    yield row
+                    if self.top_transaction() is not transaction:
+                        raise StorageError(
+                            f"{self.config.label}: the transaction of this iterate() is over; "
+                            "finish it inside session_scope(), or call it outside"
+                        )
         finally:
             try:
                 if self.top_transaction() is transaction:
                     with suppress(psycopg.Error):
                         cursor.close()
             finally:
-                psycopg.Cursor.close(cursor)  # closes it locally, without a statement
+                psycopg.Cursor.close(cursor.cursor)  # closes it locally, without a statement
 
-    def _translate_fetch_errors(
-        self, rows: Iterator[Row], connection: ServerConnection
-    ) -> Iterator[Row]:
+    def _execute_on_server(
+        self, query: peewee.ModelSelect[Row], connection: ServerConnection
+    ) -> FetchManyCursor:
+        # Peewee gives `named_cursor` to `cursor`
+        return self.execute(query, named_cursor=connection, array_size=ROWS_PER_FETCH)
+
+    @contextmanager
+    def _translated_errors(self, connection: ServerConnection) -> Iterator[None]:
         try:
             with peewee_errors:
-                yield from rows
+                yield
         except (peewee.DatabaseError, peewee.InterfaceError) as error:
             raise self.lost_or_translated(error, connection, "read it again") from error
 

@@ -74,7 +74,6 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
 
     if TYPE_CHECKING:
 
-        def connection(self) -> Any: ...
         def execute_sql(self, sql: str, params: Any = None) -> Any: ...
 
     def __init__(self, config: Config) -> None:
@@ -470,8 +469,7 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         local = self.local
         if local.connection is not None and local.connection.must_reopen and not local.transactions:
             self.close()
-        if local.closed:
-            self.connect()
+        self.connection()
         return cast(Connection, local.connection)
 
     def _acquire_write_lock(self, connection: Connection) -> float:
@@ -581,7 +579,7 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
     def fetch_all(self, sql: str, params: Values, make: MakeObjects[R]) -> list[R]:
         local = self.local
         if local.closed:
-            self.connect()
+            self.connection()
         connection = local.connection  # once: a signal handler may close it
         if (
             connection is not None
@@ -613,7 +611,7 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         if connection.immutable_content == file_state.content_of(self.database):
             return False
         self.close()
-        self.connect()
+        self.connection()
         return True
 
     def insert_row(self, sql: str, params: Values) -> int:
