@@ -301,7 +301,9 @@ class ThreadState(ConnectionLocal):
     """What each thread has of its own."""
 
     closed, conn = True, None
-    ctx, transactions, commit_callbacks = _NewList(), _NewList(), _NewList()
+    ctx: Any = _NewList()
+    transactions: Any = _NewList()
+    commit_callbacks: Any = _NewList()
     rolled_back: Sequence[Atomic] = ()  # blocks in which a generator is suspended
     next_block: Atomic | None = None  # the one that `with database:` is about to enter
 

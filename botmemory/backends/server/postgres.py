@@ -177,8 +177,8 @@ class PostgresBackend(ServerMixin, PostgresqlExtDatabase):  # type: ignore[misc]
     def _execute_on_server(
         self, query: peewee.ModelSelect[Row], connection: ServerConnection
     ) -> FetchManyCursor:
-        # Peewee gives `named_cursor` to `cursor`
-        return self.execute(query, named_cursor=connection, array_size=ROWS_PER_FETCH)
+        own: Any = connection  # Peewee passes it on to `cursor`
+        return self.execute(query, named_cursor=own, array_size=ROWS_PER_FETCH)
 
     @contextmanager
     def _translated_errors(self, connection: ServerConnection) -> Iterator[None]:
