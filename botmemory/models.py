@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import enum
+import json
+import sys
 import uuid
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from functools import cache, reduce
+from operator import and_
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import peewee
 from peewee import Check, Field
 
+from ._arguments import suggestion
 from ._values import plain_text
+from .backends.constraints import ForeignKeyError
 from .backends.peewee_internals import NO_DEFAULTS, assigned_names, values_of
 from .database import db
 from .errors import NotFoundError, ValidationError, show
@@ -83,13 +91,25 @@ def _sqlite_check(field: Any) -> str:
     return ""
 
 
+class _Metadata(peewee.Metadata):
+    """What Peewee knows of a model, with values that may be changed in place tracked."""
+
+    def add_field(self, field_name: str, field: Any, set_attribute: bool = True) -> None:
+        super().add_field(field_name, field, set_attribute)
+        if set_attribute and isinstance(field, (peewee.JSONField, peewee.BigBitField)):
+            accessor = vars(self.model)[field_name]
+            setattr(self.model, field_name, TrackedAccessor(accessor))
+
+
 class BaseModel(peewee.Model):
     """The base class of models in botmemory's database, also of custom tables.
 
-    A `peewee.Model` whose `save()` validates values and writes only the fields that were assigned.
+    A `peewee.Model` whose methods validate values, and whose `save()` writes only the fields that
+    were assigned or changed in place.
 
     Raises:
-        ValidationError: A keyword argument is not a field of the model.
+        ValidationError: A keyword argument, or an attribute that is assigned, is not a field or
+            another attribute of the model.
     """
 
     if TYPE_CHECKING:
@@ -100,21 +120,39 @@ class BaseModel(peewee.Model):
     class Meta:
         database = db
         legacy_table_names = False
+        model_metadata_class = _Metadata
         only_save_dirty = True
         sqlite_constraints = ()  # declared here, so that subclasses inherit those of a model
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        for name in kwargs:
-            if not hasattr(type(self), name) and name != NO_DEFAULTS:
-                raise ValidationError(
-                    f"{name}: {type(self).__name__} has no such field; it has "
-                    f"{', '.join(self._meta.sorted_field_names)}",
-                    field=name,
-                )
+        if NO_DEFAULTS not in kwargs:  # Peewee makes a row of a query, which may have aliases
+            for name, value in kwargs.items():
+                # a method is no value to set
+                if callable(getattr(type(self), name, len)):
+                    refuse_unknown_field(type(self), name, value)
         super().__init__(*args, **kwargs)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        model = type(self)
+        if name[0] != "_" and not hasattr(model, name) and not _is_declared(model, name):
+            frame = sys._getframe(1)
+            if not _is_own_code(model, frame.f_globals.get("__name__"), frame.f_code.co_qualname):
+                refuse_unknown_field(model, name, value)
+        super().__setattr__(name, value)
+
+    @property
+    def dirty_fields(self) -> list[Field[Any]]:
+        """The fields assigned or changed in place since the row was loaded."""
+        assigned_names(self).update(changed_in_place(self))
+        fields: list[Field[Any]] = super().dirty_fields
+        return fields
+
+    def is_dirty(self) -> bool:
+        """Return whether a field was assigned or changed in place since the row was loaded."""
+        return bool(self.dirty_fields)
+
     def save(self, force_insert: bool = False, only: Any = None) -> int:
-        """Insert a new row, or update the fields assigned since the row was loaded.
+        """Insert a new row, or update the fields assigned or changed since the row was loaded.
 
         Other fields are not written: a stale copy does not revert the changes of others.
 
@@ -127,22 +165,237 @@ class BaseModel(peewee.Model):
 
         Raises:
             ValidationError: A value is invalid; the message names the field.
+            DuplicateError: A row with the same id or another unique value already exists.
             NotFoundError: The row to update is not in the database.
         """
-        key: str = self._meta.primary_key.name  # type: ignore[union-attr]
-        assigned, data = assigned_names(self), values_of(self)
+        keys = {field.name for field in key_fields(type(self))}
+        assigned = {field.name for field in self.dirty_fields}
         # for an id that was assigned, not loaded, Peewee would update a row that does not exist
-        new = force_insert or key in assigned or self.get_id() is None
-        changed = bool(assigned)
-        for name in self._meta.sorted_field_names if new else list(assigned):
-            if name != key or data.get(name) is not None:
-                data[name] = clean_field(self._meta.fields[name], data.get(name))
-        rows = super().save(force_insert=new, only=only)
-        if not rows and changed:
+        new = force_insert or not assigned.isdisjoint(keys) or self.get_id() is None
+        with alone(type(self)):
+            rows = super().save(force_insert=new, only=only)
+        if not rows and assigned:
             raise NotFoundError(
                 f"{type(self).__name__} {show(self.get_id())} is not in the database"
             )
+        values = values_of(self)
+        for name in values.keys() & (self._meta.fields if new else assigned):
+            values[name] = _cleaned_value(self._meta.fields[name], values[name])
+        forget_changes(self)
         return int(rows)
+
+    def delete_instance(self, recursive: bool = False, delete_nullable: bool = False) -> int:
+        """Delete the row, as in Peewee.
+
+        Returns:
+            The number of rows deleted, 0 or 1, without those that referred to it.
+
+        Raises:
+            ValidationError: A row of another table refers to it.
+        """
+        try:
+            with alone(type(self)):
+                return int(super().delete_instance(recursive, delete_nullable))
+        except ForeignKeyError as error:
+            raise ForeignKeyError(
+                f"{type(self).__name__} {show(self.get_id())}: {_references_to(self)}; delete them "
+                "or change what they refer to first"
+            ) from error
+
+    # Peewee runs all that writes values through these four; they only add the validation
+
+    @classmethod
+    def insert(cls, data: Any = None, /, **values: Any) -> Any:
+        return super().insert(_cleaned(cls, data, values))
+
+    @classmethod
+    def update(cls, data: Any = None, /, **values: Any) -> Any:
+        return super().update(_cleaned(cls, data, values))
+
+    @classmethod
+    def insert_many(cls, rows: Any, fields: Any = None) -> Any:
+        return super().insert_many(_cleaned_rows(cls, rows, fields), fields)
+
+    @classmethod
+    def bulk_update(cls, model_list: Any, fields: Any, batch_size: int | None = None) -> int:
+        rows = list(model_list)
+        changed = [cls._meta.combined[f] if isinstance(f, str) else f for f in fields]
+        for row in rows:
+            values = values_of(row)
+            for field in changed:
+                values[field.name] = _cleaned_value(field, values.get(field.name))
+        with alone(cls):
+            return int(super().bulk_update(rows, changed, batch_size))  # type: ignore[no-untyped-call]
+
+    @classmethod
+    def bulk_create(cls, model_list: Any, batch_size: int | None = None) -> None:
+        with alone(cls):
+            super().bulk_create(model_list, batch_size)
+
+
+# --- what was changed -------------------------------------------------------------------------
+
+# the attribute of a row with what its mutable values were when they were first used
+LOADED = "_loaded"
+
+
+class TrackedAccessor:
+    """Gives a row's value, and remembers what it was, so that a change in place is noticed."""
+
+    def __init__(self, accessor: Any) -> None:
+        self.accessor = accessor
+
+    def __get__(self, row: Any, model: Any = None) -> Any:
+        value = self.accessor.__get__(row, model)
+        if row is not None and value is not None:
+            loaded = vars(row).setdefault(LOADED, {})
+            if self.accessor.name not in loaded:
+                loaded[self.accessor.name] = _fingerprint(value)
+        return value
+
+    def __set__(self, row: Any, value: Any) -> None:
+        self.accessor.__set__(row, value)
+
+
+def _fingerprint(value: Any) -> object:
+    """Return what is equal for two equal values of a JSON or bit field, and for no others."""
+    if isinstance(value, (dict, list, tuple)):
+        return json.dumps(value, default=repr)
+    return bytes(value) if isinstance(value, (bytearray, peewee.BigBitFieldData)) else value
+
+
+def changed_in_place(row: peewee.Model) -> set[str]:
+    """Return the names of the fields whose values were changed without an assignment."""
+    values = values_of(row)
+    return {
+        name
+        for name, fingerprint in vars(row).get(LOADED, {}).items()
+        if _fingerprint(values.get(name)) != fingerprint
+    }
+
+
+def forget_changes(row: peewee.Model) -> None:
+    """Take the values of a row as those that are stored."""
+    assigned_names(row).clear()
+    vars(row).pop(LOADED, None)
+
+
+# --- what may be assigned -----------------------------------------------------------------------
+
+
+@cache
+def overrides(model: type[BaseModel], name: str) -> bool:
+    """Return whether a model, or another base class of it, has a method of its own."""
+    known = (BaseModel, *BaseModel.__mro__)
+    return any(name in vars(cls) for cls in model.__mro__ if cls not in known)
+
+
+@cache
+def _is_declared(model: type[BaseModel], name: str) -> bool:
+    return any(name in vars(cls).get("__annotations__", {}) for cls in model.__mro__)
+
+
+@cache
+def _is_own_code(model: type[BaseModel], module: str, function: str) -> bool:
+    """Return whether a function is Peewee's or a method of the model.
+
+    Both may give a row any attribute: an alias of a query, or what `__init__` adds.
+    """
+    if module.partition(".")[0] in ("peewee", "playhouse"):
+        return True
+    return any(
+        module == cls.__module__ and function.startswith(f"{cls.__qualname__}.")
+        for cls in model.__mro__
+    )
+
+
+def refuse_unknown_field(model: type[BaseModel], key: object, value: object) -> NoReturn:
+    """Raise `ValidationError` for a name that is no field of a model."""
+    known = model._meta.sorted_field_names
+    # csv.DictReader uses the key None for the surplus values of a line
+    name = key if isinstance(key, str) else show(key)
+    raise ValidationError(
+        f"{name}: a {model.__name__} has no such field{suggestion(name, known)}; "
+        f"got {show(value)}, it has {', '.join(known)}",
+        field=name,
+    )
+
+
+# --- validating -------------------------------------------------------------------------------
+
+
+def key_fields(model: type[BaseModel]) -> list[Any]:
+    """Return the fields of the primary key: one, several of a composite key, or none."""
+    meta: Any = model._meta
+    return list(meta.get_primary_keys()) if meta.primary_key else []
+
+
+def is_row(row: BaseModel) -> Any:
+    """Return the condition for a row with the key of this one."""
+    values = values_of(row)
+    return reduce(and_, [key == values.get(key.name) for key in key_fields(type(row))])
+
+
+def _references_to(row: BaseModel) -> str:
+    """Say which tables have rows that refer to a row."""
+    database, table = row._meta.database, row._meta.table_name
+    found = []
+    for name in database.get_tables():
+        for key in database.get_foreign_keys(name):
+            # others are deleted or set to NULL with the row
+            if key.dest_table == table and key.on_delete not in ("CASCADE", "SET NULL"):
+                referring = peewee.Table(name)
+                value = values_of(row)[row._meta.columns[key.dest_column].name]
+                condition = getattr(referring.c, key.column) == value
+                count = referring.select().where(condition).bind(database).count()
+                if count:
+                    found.append(f"{count} {'row' if count == 1 else 'rows'} of {name}")
+    return f"{' and '.join(found) or 'rows of another table'} refer to it"
+
+
+def alone(model: type[BaseModel]) -> AbstractContextManager[object]:
+    """Return a block that undoes a failed statement, but not its whole transaction."""
+    return db.current().statement() if model._meta.database is db else nullcontext()
+
+
+def _cleaned(model: type[BaseModel], data: Any, values: dict[str, Any]) -> Any:
+    """Return the validated values of an INSERT or UPDATE of Peewee by their fields."""
+    if data is not None and not isinstance(data, Mapping):
+        return data
+    cleaned = {}
+    for key, value in {**(data or {}), **values}.items():
+        field = model._meta.combined.get(key) if isinstance(key, str) else key
+        if field is None:
+            refuse_unknown_field(model, key, value)
+        cleaned[field] = _cleaned_value(field, value)
+    return cleaned
+
+
+def _cleaned_rows(model: type[BaseModel], rows: Any, fields: Any) -> Any:
+    if isinstance(rows, peewee.Node):
+        return rows
+    known = model._meta.combined
+    columns = [known.get(f, f) if isinstance(f, str) else f for f in fields or ()]
+
+    def clean(row: Any) -> Any:
+        if isinstance(row, Mapping):
+            return _cleaned(model, row, {})
+        # without names, Peewee takes the values of all fields but an id that it assigns
+        names = columns or [f for f in model._meta.sorted_fields if not f.auto_increment]
+        values = list(row)
+        if len(values) != len(names):
+            return values  # Peewee refuses it
+        return [_cleaned_value(field, value) for field, value in zip(names, values, strict=True)]
+
+    # a list may be read again, as a retry does
+    return [clean(row) for row in rows] if isinstance(rows, list) else map(clean, rows)
+
+
+def _cleaned_value(field: Any, value: Any) -> Any:
+    is_expression = isinstance(value, peewee.Node) and not isinstance(value, peewee.Model)
+    if is_expression or not isinstance(field, Field) or (value is None and field.primary_key):
+        return value
+    return clean_field(field, value)
 
 
 def clean_field(field: Any, value: Any) -> Any:

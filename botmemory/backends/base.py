@@ -194,10 +194,6 @@ class Backend(Protocol):
     def translated(self, error: BaseException) -> BotMemoryError | None:
         """Return the botmemory error for one of the driver's or Peewee's; None if there is none."""
 
-    def violated_constraint(self, error: peewee.IntegrityError) -> str:
-        """Return the kind of the constraint: `unique`, `reference`, `check` or `null`."""
-        ...
-
     # --- ids --------------------------------------------------------------------------------
 
     def last_id(self, model: type[peewee.Model]) -> int:

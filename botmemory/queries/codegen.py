@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from typing import Any
 
-from ..backends.peewee_internals import FILL_ROW
-from ..models import BaseModel
+from ..backends.peewee_internals import FILL_ROW, initialized_row
+from ..models import BaseModel, overrides
 
 Maker = Callable[[Iterable[tuple[Any, ...]]], Iterator[Any]]
 
@@ -20,16 +20,27 @@ Maker = Callable[[Iterable[tuple[Any, ...]]], Iterator[Any]]
 def maker(model: type[BaseModel]) -> Maker:
     """Return a function that makes models of rows with every field in the order of the model.
 
-    It does what `new_row(model, {name: convert(value), ...}, {})` does for each row.
+    It does what `new_row(model, {name: convert(value), ...}, {})` does for each row, and calls
+    `__init__` where the model has one of its own.
     """
     fields: list[Any] = model._meta.sorted_fields
     columns, values, namespace = _columns_and_values(fields)
     items = [f"{field.name!r}: {value}" for field, value in zip(fields, values, strict=True)]
+    if overrides(model, "__init__"):
+        return _generated(
+            f"""
+def generated(rows):
+    for ({columns}) in rows:
+        yield initialized_row(model, {{{", ".join(items)}}}, {{}})
+""",
+            namespace | {"initialized_row": initialized_row, "model": model},
+        )
     return _generated(
         f"""
 def generated(rows):
     for ({columns}) in rows:
         row = new(model)
+        own = row.__dict__
         {FILL_ROW.format(values=f"{{{', '.join(items)}}}")}
         yield row
 """,

@@ -10,11 +10,19 @@ from typing import Any, TypeVar, TypeVarTuple
 import peewee
 from peewee import SQL
 
-from .._arguments import suggestion
-from ..backends.peewee_internals import ROW_ATTRIBUTES, assigned_names, new_row, values_of
+from ..backends.constraints import ForeignKeyError, UniqueConstraintError
+from ..backends.peewee_internals import initialized_row, new_row, values_of
 from ..database import db, session_scope
 from ..errors import DuplicateError, NotFoundError, ValidationError, show
-from ..models import BaseModel, clean_field
+from ..models import (
+    BaseModel,
+    clean_field,
+    forget_changes,
+    is_row,
+    key_fields,
+    overrides,
+    refuse_unknown_field,
+)
 from .compiled import Param, compiled
 
 Args = TypeVarTuple("Args")
@@ -94,17 +102,6 @@ def key_of(model: type[BaseModel]) -> Any:
     return model._meta.primary_key
 
 
-def refuse_unknown_field(model: type[BaseModel], key: object, value: object) -> None:
-    known = model._meta.sorted_field_names
-    # csv.DictReader uses the key None for the surplus values of a line
-    name = key if isinstance(key, str) else show(key)
-    raise ValidationError(
-        f"{name}: a {model.__name__} has no such field{suggestion(name, known)}; "
-        f"got {show(value)}, it has {', '.join(known)}",
-        field=name,
-    )
-
-
 def _require_row(model: type[BaseModel], row: BaseModel) -> None:
     """Raise `ValidationError` for a value that is not a row of this model."""
     if not isinstance(row, model):
@@ -181,7 +178,8 @@ def _to_model(model: type[Row], values: dict[str, Any]) -> Row:
     for field in model._meta.refs:
         if isinstance(row := values[field.name], BaseModel):
             values[field.name], related[field.name] = row.get_id(), row
-    return new_row(model, values, related)
+    make = initialized_row if overrides(model, "__init__") else new_row
+    return make(model, values, related)
 
 
 def insert_many(
@@ -279,36 +277,38 @@ def update(base: type[BaseModel], row: Row, changes: Mapping[str, Any]) -> Row:
     """Write the changes and the fields assigned on `row` since it was loaded, and no others."""
     _require_row(base, row)
     model = type(row)
-    key = key_of(model).name
-    for name in vars(row).keys() - ROW_ATTRIBUTES:
-        refuse_unknown_field(model, name, getattr(row, name))
     loaded = values_of(row)
-    values = {name: loaded[name] for name in assigned_names(row)} | dict(changes)
+    values = {field.name: loaded[field.name] for field in row.dirty_fields} | dict(changes)
+    keys = key_fields(model)
     for name, value in values.items():
         if name not in model._meta.fields:
             refuse_unknown_field(model, name, value)
-        if name == key:
-            raise ValidationError(f"{key}: cannot be changed; got {show(value)}", field=key)
+        if name in [key.name for key in keys]:
+            raise ValidationError(f"{name}: cannot be changed; got {show(value)}", field=name)
     if not values:
         name = model.__name__.lower()
         raise ValidationError(
             f"nothing to change; name a field, as in update({name}, strategy='a')"
         )
     cleaned = {name: _clean(model._meta.fields[name], value) for name, value in values.items()}
-    query = model.update(cleaned).where(key_of(model) == row.get_id())
+    if overrides(model, "save"):
+        for name, value in cleaned.items():
+            setattr(row, name, value)
+        row.save()
+        return row
+    query = model.update(cleaned).where(is_row(row))
     if not _write(model, True, query.execute):
         raise _not_found(row)
     for name, value in cleaned.items():
         setattr(row, name, value)
-    assigned_names(row).clear()
+    forget_changes(row)
     return row
 
 
 def delete(base: type[BaseModel], row: BaseModel) -> None:
     """Delete one row, or raise `NotFoundError`."""
     _require_row(base, row)
-    model = type(row)
-    if not model.delete().where(key_of(model) == row.get_id()).execute():
+    if not row.delete_instance():
         raise _not_found(row)
 
 
@@ -334,13 +334,15 @@ def _write(model: type[BaseModel], may_fail: bool, write: Callable[[*Args], R], 
 
 
 def constraint_error(model: type[BaseModel], error: peewee.PeeweeException) -> Exception:
-    kind = db.violated_constraint(error)
-    if kind == "reference":
+    """Return the error for a violated constraint, by the names of the model."""
+    violation = db.translated(error) or error
+    if isinstance(violation, ForeignKeyError):
         missing = ", ".join(
             f"{field.name}: there is no such {parent.__name__}"
             for field, parent in model._meta.refs.items()
         )
         return ValidationError(f"{missing}; record it first", field=missing.partition(":")[0])
-    if kind == "unique":
+    if isinstance(violation, UniqueConstraintError):
         return DuplicateError(f"a {model.__name__} with these keys already exists")
-    return ValidationError(f"it violates a constraint: {error}")
+    field = violation.field if isinstance(violation, ValidationError) else None
+    return ValidationError(str(violation), field=field)

@@ -341,9 +341,11 @@ def test_update_refuses_invalid_changes(changes, message: str) -> None:
 
 def test_update_refuses_a_misspelt_attribute() -> None:
     created = trade()
-    created.pnll = 5
-    with pytest.raises(ValidationError, match="pnll: a Trade has no such field"):
-        trades.update(created, fee=1)
+    with pytest.raises(
+        ValidationError, match=r"pnll: a Trade has no such field \(did you mean 'pnl'"
+    ):
+        created.pnll = 5
+    trades.update(created, fee=1)
 
 
 def test_update_and_delete_of_a_deleted_trade() -> None:

@@ -315,7 +315,8 @@ def test_a_pandas_timestamp_is_a_datetime() -> None:
 def test_the_check_constraints_refuse_the_same_values(values) -> None:
     # text that is too long for its column is a DataError on PostgreSQL
     with pytest.raises((peewee.IntegrityError, peewee.DataError)):
-        Trade.insert(trade_values() | values).execute()
+        # Peewee's own method, without the validation of the model's
+        vars(peewee.Model)["insert"].__func__(Trade, trade_values() | values).execute()
     assert trades.get_trade_count() == 0
 
 

@@ -36,7 +36,6 @@ from .errors import (
     NOTHING_WRITTEN,
     interrupt_behind,
     translated_error,
-    violated_constraint,
 )
 from .pool import IDLE, Pool, ServerConnection
 
@@ -517,7 +516,6 @@ class ServerMixin(TransactionState):
     json_text = staticmethod(dialect.json_text)
     json_match = staticmethod(dialect.json_match)
     hour_of = staticmethod(dialect.hour_of)
-    violated_constraint = staticmethod(violated_constraint)
 
     # --- ids --------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ import peewee
 import psycopg
 
 from ...errors import BotMemoryError, DatabaseBusyError, SchemaError, StorageError
+from ..constraints import violation
 from ..retry import busy_error
 
 NOTHING_WRITTEN = "nothing was written by this call"
@@ -35,7 +36,7 @@ _CAUSES = {
     "F0": ("the server's configuration is broken", "see the server's log"),
     "XX": ("the server found damage or an internal error", "see its log; restore from a backup"),
 }
-_KINDS = {"23502": "null", "23503": "reference", "23505": "unique"}  # of constraints
+_CONSTRAINTS = {"23502": "null", "23503": "reference", "23505": "unique"}
 
 
 def sqlstate(error: BaseException) -> str:
@@ -48,8 +49,14 @@ def translated_error(error: BaseException, label: str, timeout: float) -> BotMem
     """Return the botmemory error for one of the server's; None if there is none."""
     code = sqlstate(error)
     origin = getattr(error, "orig", error)
+    diagnostic = getattr(origin, "diag", None)
     # not the other lines, which show values of the row
-    message = getattr(getattr(origin, "diag", None), "message_primary", None) or str(origin)
+    message = getattr(diagnostic, "message_primary", None) or str(origin)
+    if code.startswith("23"):
+        column = getattr(diagnostic, "column_name", None) or ""
+        return violation(_CONSTRAINTS.get(code, "check"), message, origin, column)
+    if isinstance(error, (peewee.DataError, psycopg.DataError)):
+        return violation("type", message, origin)
     if code in ("40001", "40P01"):
         return DatabaseBusyError(
             f"{label}: rolled back because of a conflict with another transaction ({message}); "
@@ -68,11 +75,6 @@ def translated_error(error: BaseException, label: str, timeout: float) -> BotMem
         )
     cause = _CAUSES.get(code) or _CAUSES.get(code[:2])
     return StorageError(f"{label}: {cause[0]} ({message}); {cause[1]}") if cause else None
-
-
-def violated_constraint(error: BaseException) -> str:
-    """Return the kind of the constraint: `unique`, `reference`, `null` or `check`."""
-    return _KINDS.get(sqlstate(error), "check")
 
 
 def interrupt_behind(error: BaseException, handled: BaseException | None) -> BaseException | None:

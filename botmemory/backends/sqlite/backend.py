@@ -37,7 +37,6 @@ from .errors import (
     translate_errors,
     translated_error,
     unreadable_error,
-    violated_constraint,
 )
 from .file_system import other_names
 from .lock import FileLock
@@ -660,7 +659,6 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
 
     json_match = staticmethod(dialect.json_match)
     hour_of = staticmethod(dialect.hour_of)
-    violated_constraint = staticmethod(violated_constraint)
 
     def json_text(self, text: str) -> str:
         return text

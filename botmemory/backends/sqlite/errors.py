@@ -13,6 +13,7 @@ import peewee
 
 from ..._arguments import is_from_caller
 from ...errors import BotMemoryError, DatabaseBusyError, SchemaError, StorageError
+from ..constraints import violation
 from ..retry import busy_error
 
 RESTORE = "stop the bot, keep a copy of the file and restore the latest backup"
@@ -50,6 +51,14 @@ _CAUSES = {
         "it cannot be locked",
         f"{NOTHING_WRITTEN}; repeat the call, and keep the file on a local disk",
     ),
+}
+
+_CONSTRAINTS = {
+    "FOREIGNKEY": "reference",
+    "NOTNULL": "null",
+    "PRIMARYKEY": "unique",
+    "ROWID": "unique",
+    "UNIQUE": "unique",
 }
 
 _CHECK_DISK = "check the disk and repeat the call"
@@ -92,13 +101,6 @@ def is_damage(error: BaseException) -> bool:
     return result_code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
-def violated_constraint(error: BaseException) -> str:
-    """Return the kind of the constraint: `unique`, `reference`, `check` or `null`."""
-    name: str = getattr(getattr(error, "orig", error), "sqlite_errorname", "")
-    kinds = {"FOREIGNKEY": "reference", "CHECK": "check", "NOTNULL": "null"}
-    return kinds.get(name.removeprefix("SQLITE_CONSTRAINT_"), "unique")
-
-
 def translated_error(error: BaseException, path: str, timeout: float) -> BotMemoryError | None:
     """Return the botmemory error for one of SQLite's; None if there is none."""
     if is_outdated_read(error):
@@ -111,7 +113,12 @@ def translated_error(error: BaseException, path: str, timeout: float) -> BotMemo
         return busy_error(path, timeout)
     if (cause := _cause(error, path)) is not None:
         return StorageError(f"{path}: {'; '.join(cause)}")
-    origin = getattr(error, "orig", error)
+    origin: Any = getattr(error, "orig", error)
+    if result_code(error) == sqlite3.SQLITE_CONSTRAINT:
+        name = origin.sqlite_errorname.removeprefix("SQLITE_CONSTRAINT_")
+        # "NOT NULL constraint failed: trade.price"
+        column = str(origin).rpartition(".")[2]
+        return violation(_CONSTRAINTS.get(name, "check"), str(origin), origin, column)
     if str(origin).startswith(("no such table", "no such column")):
         return SchemaError(
             f"{path}: {origin}; look at 'python -m botmemory.migration_runner status'"

@@ -27,7 +27,7 @@ from ...backends.peewee_internals import values_of
 from ...backends.sqlite.errors import translate_errors
 from ...config import absolute_path
 from ...errors import BotMemoryError, ConfigError, StorageError, ValidationError
-from ...models import BaseModel
+from ...models import BaseModel, refuse_unknown_field
 from ...queries import read, write
 from ...uuid7 import uuid_of
 from .._columns import columns_of
@@ -214,7 +214,7 @@ def _parser(model: type[BaseModel], file: Path) -> Callable[[Line], dict[str, An
         values = {}
         for column, value in row.items():
             if column not in by_column:
-                write.refuse_unknown_field(model, column, value)
+                refuse_unknown_field(model, column, value)
             name = by_column[column].name
             values[name] = _from_text(name, kinds[column], value) if type(value) is str else value
         if makes_ids and values.get(key.name) is None:
