@@ -30,7 +30,8 @@ def to_utc(field: str, value: object) -> datetime:
     """Return a datetime as aware UTC; naive input is taken as UTC."""
     if not isinstance(value, datetime) or value != value:  # pandas' NaT is a datetime
         refuse(field, value, "is not a datetime; pass one (naive ones are taken as UTC)")
-    if type(value) is not datetime:  # such as pandas' Timestamp, whose nanoseconds are cut off
+    if type(value) is not datetime:  # such as pandas' Timestamp
+        refuse_nanoseconds(field, value)
         value = datetime.fromisoformat(value.isoformat(timespec="microseconds"))
     if value.tzinfo is None:
         return value.replace(tzinfo=UTC)
@@ -38,6 +39,12 @@ def to_utc(field: str, value: object) -> datetime:
         return value.astimezone(UTC)
     except (OverflowError, ValueError):
         refuse(field, value, "is outside the years 1 to 9999 in UTC")
+
+
+def refuse_nanoseconds(field: str, value: object) -> None:
+    """Refuse a timestamp of pandas that has nanoseconds: microseconds are stored."""
+    if getattr(value, "nanosecond", 0):
+        refuse(field, value, "has nanoseconds, which are not stored; pass value.floor('us')")
 
 
 def to_finite(field: str, value: object) -> float:
@@ -163,9 +170,33 @@ def _plain_scalar(value: Any, path: str) -> Any:
         if kind.__name__ in ("bool", "bool_"):
             return bool(value)
         if kind.__name__ == "datetime64":
-            timestamp = value.astype("datetime64[us]").item()
-            return None if timestamp is None else to_utc(path, timestamp).isoformat()
-    refuse(path, value, f"cannot be stored as JSON ({kind.__name__})")
+            timestamp = value.astype("datetime64[us]")
+            if timestamp.item() is None:
+                return None
+            if timestamp != value:
+                refuse(path, value, "has nanoseconds; pass value.astype('datetime64[us]')")
+            return to_utc(path, timestamp.item()).isoformat()
+    names = [cls.__name__ for cls in kind.__mro__]
+    remedy = next((_JSON_REMEDIES[name] for name in names if name in _JSON_REMEDIES), "")
+    refuse(path, value, f"cannot be stored as JSON ({kind.__name__}){remedy}")
+
+
+# the name of a class -> what to pass instead
+_JSON_REMEDIES = {
+    "DataFrame": "; pass value.to_dict('records')",
+    "Series": "; pass value.to_dict(), or value.tolist()",
+    "Index": "; pass value.tolist()",
+    "ndarray": "; pass value.tolist()",
+    "timedelta": "; pass value.total_seconds()",
+    "timedelta64": "; pass value / numpy.timedelta64(1, 's')",
+    "Period": "; pass str(value)",
+    "complex": "; pass [value.real, value.imag]",
+    "set": "; pass sorted(value)",
+    "frozenset": "; pass sorted(value)",
+    "bytes": "; pass value.decode(), or value.hex()",
+    "bytearray": "; pass value.decode(), or value.hex()",
+    "time": "; pass value.isoformat()",
+}
 
 
 def _finite_or_none(number: float) -> float | None:
@@ -180,12 +211,20 @@ def _plain_int(number: int, path: str) -> int:
 
 
 def _plain_text(text: str, path: str) -> str:
+    try:
+        return stored_text(text)
+    except ValueError as error:
+        refuse(path, text, str(error))
+
+
+def stored_text(text: str) -> str:
+    """Return a text that every database can store; raise `ValueError` for another one."""
     if "\0" in text:
-        refuse(path, text, "contains a NUL character")
+        raise ValueError("has a NUL character")
     try:
         text.encode()
     except UnicodeEncodeError:
-        refuse(path, text, "contains a lone surrogate")
+        raise ValueError("has a lone surrogate") from None
     return text
 
 

@@ -16,7 +16,7 @@ import enum
 import sys
 import uuid
 from datetime import UTC, datetime
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any, TypeGuard
 
 import peewee
@@ -210,9 +210,11 @@ class ChoiceField(peewee.SmallIntegerField):
         """Return the int.
 
         Raises:
-            ValidationError: It is not one of the choices; True and 1.0 are not ints here.
+            ValidationError: It is not one of the choices; True is not an int here.
         """
-        if not _is_int(value) or value not in self.values:
+        # a float too, as NumPy's sign() returns one
+        is_number = isinstance(value, Real) and not isinstance(value, bool)
+        if not is_number or value not in self.values:
             refuse(self.name, value, f"is not one of {', '.join(map(str, self.values))}")
         return int(value)
 

@@ -6,8 +6,8 @@ import enum
 import json
 import sys
 import uuid
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from functools import cache, reduce
 from operator import and_
@@ -17,9 +17,10 @@ import peewee
 from peewee import Check, Field
 
 from ._arguments import suggestion
-from ._values import plain_text
+from ._values import refuse
 from .backends.constraints import ForeignKeyError
 from .backends.peewee_internals import NO_DEFAULTS, assigned_names, values_of
+from .columns import clean_value, json_value
 from .database import db
 from .errors import NotFoundError, ValidationError, show
 from .fields import (
@@ -194,13 +195,25 @@ class BaseModel(peewee.Model):
             ValidationError: A row of another table refers to it.
         """
         try:
-            with alone(type(self)):
+            with db.current().statement() if self._meta.database is db else nullcontext():
                 return int(super().delete_instance(recursive, delete_nullable))
         except ForeignKeyError as error:
             raise ForeignKeyError(
                 f"{type(self).__name__} {show(self.get_id())}: {_references_to(self)}; delete them "
                 "or change what they refer to first"
             ) from error
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the values by column, as JSON has them.
+
+        Returns:
+            What a line of an exported JSON Lines file has: text, int, float, bool, None, and for
+            metadata dict and list. Times are text in ISO 8601, of a Trade or Signal in UTC; ids are
+            text; of a reference, there is the id (`signal_id`).
+        """
+        columns = {field.column_name: field for field in self._meta.sorted_fields}
+        values = values_of(self)
+        return {name: json_value(field, values.get(field.name)) for name, field in columns.items()}
 
     # Peewee runs all that writes values through these four; they only add the validation
 
@@ -254,7 +267,11 @@ class TrackedAccessor:
         return value
 
     def __set__(self, row: Any, value: Any) -> None:
-        self.accessor.__set__(row, value)
+        try:
+            self.accessor.__set__(row, value)
+        except ValueError:  # of a BigBitField
+            name = self.accessor.name
+            refuse(name, value, f"does not fit its {type(self.accessor.field).__name__}")
 
 
 def _fingerprint(value: Any) -> object:
@@ -353,9 +370,25 @@ def _references_to(row: BaseModel) -> str:
     return f"{' and '.join(found) or 'rows of another table'} refer to it"
 
 
-def alone(model: type[BaseModel]) -> AbstractContextManager[object]:
-    """Return a block that undoes a failed statement, but not its whole transaction."""
-    return db.current().statement() if model._meta.database is db else nullcontext()
+@contextmanager
+def alone(model: type[BaseModel]) -> Iterator[None]:
+    """Undo a failed statement, but not its whole transaction, and name a missing reference."""
+    try:
+        with db.current().statement() if model._meta.database is db else nullcontext():
+            yield
+    except ForeignKeyError as error:
+        raise missing_reference(model, ForeignKeyError) from error
+
+
+def missing_reference(
+    model: type[BaseModel], error_class: type[ValidationError] = ValidationError
+) -> ValidationError:
+    """Return the error for a row that refers to one that does not exist."""
+    missing = ", ".join(
+        f"{field.name}: there is no such {parent.__name__}"
+        for field, parent in model._meta.refs.items()
+    )
+    return error_class(f"{missing}; record it first", field=missing.partition(":")[0])
 
 
 def _cleaned(model: type[BaseModel], data: Any, values: dict[str, Any]) -> Any:
@@ -401,32 +434,24 @@ def _cleaned_value(field: Any, value: Any) -> Any:
 def clean_field(field: Any, value: Any) -> Any:
     """Return a value as its column stores it, or raise `ValidationError` naming the field."""
     if value is not None:
-        clean = getattr(field, "clean", None)
-        return _clean_peewee_field(field, value) if clean is None else clean(value)
+        return field.clean(value) if hasattr(field, "clean") else _clean_peewee_field(field, value)
     if not field.null:
         raise ValidationError(f"{field.name}: None is not allowed; pass a value", field=field.name)
     return None
 
 
 def _clean_peewee_field(field: Any, value: Any) -> Any:
-    if isinstance(value, str):
-        value = plain_text(value)
-    try:
-        stored = field.db_value(value)
-    except (ValueError, TypeError, ArithmeticError):
-        fits = False
-    else:
-        # Peewee does not convert text that is not a number, and SQLite would store it
-        is_number = isinstance(field, (peewee.IntegerField, peewee.FloatField))
-        fits = not (is_number and isinstance(stored, str))
-        if isinstance(stored, int):
-            fits = -(2**63) <= stored < 2**63  # the range of a BIGINT
-    if not fits:
-        kind = type(field).__name__
-        raise ValidationError(
-            f"{field.name}: {show(value)} does not fit its {kind}", field=field.name
-        )
-    return value
+    if isinstance(field, peewee.ForeignKeyField):
+        if isinstance(value, field.rel_model):
+            row, value = value, getattr(value, field.rel_field.name)
+            if value is None:
+                refuse(field.name, row, "is not stored yet; record it first")
+        try:
+            return clean_field(field.rel_field, value)
+        except ValidationError:
+            name = field.rel_model.__name__
+            refuse(field.name, value, f"is neither a {name} nor the id of one")
+    return clean_value(field, value)
 
 
 class Signal(BaseModel):

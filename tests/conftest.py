@@ -134,6 +134,14 @@ def empty_database(shared_database: peewee.Database) -> Iterator[peewee.Database
 
 
 @pytest.fixture
+def memory_path() -> Iterator[Path]:
+    """A folder in memory where there is one, for a test that opens thousands of files."""
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
 def path(tmp_path: Path) -> Path:
     """The path of a file that is not there yet."""
     return tmp_path / "bot.db"

@@ -145,6 +145,9 @@ class Backend(Protocol):
         """
         ...
 
+    has_exact_decimals: bool
+    """Whether a DECIMAL column keeps every digit."""
+
     null_in_sql: bool
     """Whether `insert_rows` may leave out columns that are NULL in each row."""
 

@@ -1,39 +1,50 @@
-"""The kinds of values in the columns of a table."""
+"""The columns of a table, as files and data frames have them."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-import peewee
-
-from ..fields import MetadataField, UtcDateTimeField
+from ..columns import Column, Kind, column_of
+from ..errors import ValidationError
 from ..models import BaseModel
 
-KINDS = (
-    (UtcDateTimeField, "timestamp"),
-    (MetadataField, "json"),
-    (peewee.FloatField, "number"),
-    (peewee.IntegerField, "integer"),
-    (peewee.UUIDField, "id"),
-)
+
+def columns_of(model: type[BaseModel]) -> Mapping[str, Column]:
+    """Return how files have each column, by the name of the column.
+
+    Raises:
+        ValidationError: A field has a type that files cannot bring back; the message names it.
+    """
+    columns = {}
+    for field in model._meta.sorted_fields:
+        column = column_of(field)
+        if column is None:
+            raise ValidationError(
+                f"{field.name}: files cannot hold the values of a {type(field).__name__}; use one "
+                "of Peewee's field types",
+                field=field.name,
+            )
+        columns[field.column_name] = column
+    return columns
 
 
-def columns_of(model: type[BaseModel]) -> dict[str, str]:
-    """Return the kind of each column by the name of the column."""
-    return {field.column_name: kind_of(field) for field in model._meta.sorted_fields}
+def kind_of(field: Any) -> Kind:
+    """Return the kind of the values of a field of `Trade` or `Signal`."""
+    column = column_of(field)
+    if column is None:
+        raise ValidationError(f"{field.name}: no kind of column is known for it", field=field.name)
+    return column.kind
 
 
-def kind_of(field: Any) -> str:
-    """Return the kind of the values of a field: timestamp, json, number, integer, id or text."""
-    if isinstance(field, peewee.ForeignKeyField):
-        return kind_of(field.rel_field)
-    return next((kind for field_class, kind in KINDS if isinstance(field, field_class)), "text")
-
-
-def arrow_type(kind: str) -> Any:
-    """Return the type of pyarrow for a kind of values; metadata and ids are text."""
+def arrow_type(kind: Kind) -> Any:
+    """Return the type of pyarrow for a kind of values; decimals, ids and JSON are text."""
     import pyarrow as pa
 
-    if kind == "timestamp":
-        return pa.timestamp("us", tz="UTC")
-    return {"number": pa.float64(), "integer": pa.int64()}.get(kind, pa.string())
+    types = {
+        "utc": lambda: pa.timestamp("us", tz="UTC"),
+        "naive": lambda: pa.timestamp("us"),
+        "time": lambda: pa.time64("us"),
+    }
+    make = types.get(kind.arrow)
+    return make() if make else pa.type_for_alias(kind.arrow)

@@ -95,7 +95,7 @@ def _table(model: type[BaseModel], expand_metadata: bool, *filter_values: Any) -
         raise ConfigError(f"data frames need {error.name}: {install_command('frames')}") from error
     filters = read.filters(model, *filter_values)
     fields: Sequence[Any] = model._meta.sorted_fields
-    expanded = {field for field in fields if expand_metadata and kind_of(field) == "json"}
+    expanded = {field for field in fields if expand_metadata and kind_of(field).name == "json"}
     # the values of a field that is expanded, the arrays of another one
     chunks_of: dict[Any, list[Any]] = {field: [] for field in fields}
     for columns in _columns(model, filters):
@@ -141,11 +141,11 @@ def _array(pa: Any, field: Any, values: Sequence[Any]) -> Any:
     """Return the values of the driver as an array; SQLite's timestamps and ids are text."""
     kind = kind_of(field)
     first = next((value for value in values if value is not None), None)
-    if kind == "timestamp" and isinstance(first, str):
+    if kind.name == "timestamp" and isinstance(first, str):
         return pa.array(values, pa.string()).cast(arrow_type(kind))
-    if kind == "id":
+    if kind.name == "id":
         return _ids(pa, values, isinstance(first, str))
-    if kind == "json" and first is not None and not isinstance(first, str):
+    if kind.name == "json" and first is not None and not isinstance(first, str):
         values = [None if value is None else to_json(value) for value in values]
     elif isinstance(first, Enum):
         values = [None if value is None else value.value for value in values]

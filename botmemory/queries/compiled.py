@@ -12,6 +12,7 @@ from typing import Any, ParamSpec
 
 import peewee
 
+from ..columns import to_driver
 from ..database import db
 
 P = ParamSpec("P")
@@ -21,7 +22,7 @@ class _Slot:
     def __init__(self, name: str, field: Any) -> None:
         self.name = name
         # None: the driver takes the value as it is
-        self.convert = None if field is None else getattr(field, "to_driver", field.db_value)
+        self.convert = None if field is None else to_driver(field)
 
 
 class Param(peewee.Value):

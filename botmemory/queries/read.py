@@ -17,10 +17,9 @@ from ..backends.peewee_internals import peewee_errors
 from ..database import db
 from ..errors import BotMemoryError, StorageError, ValidationError, show
 from ..fields import UtcDateTimeField
-from ..models import BaseModel, clean_field
+from ..models import BaseModel, clean_field, key_fields
 from .codegen import Maker, maker, tuple_maker
 from .compiled import Compiled, Param, compiled
-from .write import key_of
 
 Row = TypeVar("Row", bound=BaseModel)
 
@@ -105,8 +104,10 @@ def _select(model: type[BaseModel], where: Sequence[Any], *fields: Any) -> Any:
 
 def _time_order(model: type[BaseModel]) -> tuple[Any, ...]:
     """Return the fields to order by: timestamp and key, or the key without a timestamp."""
-    timestamp = model._meta.fields.get("timestamp")
-    return (key_of(model),) if timestamp is None or timestamp.null else (timestamp, key_of(model))
+    timestamp, keys = model._meta.fields.get("timestamp"), key_fields(model)
+    if timestamp is None or timestamp.null or timestamp in keys:
+        return tuple(keys)
+    return (timestamp, *keys)
 
 
 def fetch_all(model: type[Row], query: Compiled, values: Mapping[str, Any]) -> list[Row]:
@@ -155,8 +156,13 @@ def _translated_errors() -> Iterator[None]:
 
 
 def get_by_id(model: type[Row], id: object) -> Row | None:
-    key = key_of(model)
-    return find(model, {key.name: clean_field(key, id)})
+    keys = key_fields(model)
+    parts = (id,) if len(keys) == 1 else id
+    if not isinstance(parts, (tuple, list)) or len(parts) != len(keys):
+        names = ", ".join(key.name for key in keys)
+        raise ValidationError(f"id: {show(id)} is not a key; pass a tuple ({names})", field="id")
+    pairs = zip(keys, parts, strict=True)
+    return find(model, {key.name: clean_field(key, part) for key, part in pairs})
 
 
 @compiled

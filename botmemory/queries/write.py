@@ -20,6 +20,7 @@ from ..models import (
     forget_changes,
     is_row,
     key_fields,
+    missing_reference,
     overrides,
     refuse_unknown_field,
 )
@@ -74,10 +75,12 @@ def _converters(
     fields: list[Any] = model._meta.sorted_fields
     for field in fields:
         has_clean = field not in model._meta.refs and hasattr(field, "clean")
-        if callable(field.default):
-            default = field.default
-        elif field.default is not None:
-            default = partial(_identity, field.default)
+        if field.default is not None:
+            default = (
+                field.default if callable(field.default) else partial(_identity, field.default)
+            )
+            if not hasattr(field, "clean"):  # such as the current time, of which it keeps seconds
+                default = partial(_clean_default, field, default)
         elif field.auto_increment:
             default = _autoincrement
         else:
@@ -91,6 +94,10 @@ def _identity(value: Any) -> Any:
     return value
 
 
+def _clean_default(field: Any, default: Callable[[], Any]) -> Any:
+    return _clean(field, default())
+
+
 def required(name: str, value: Any) -> Any:
     """Return an argument that must not be None."""
     if value is None:
@@ -100,6 +107,12 @@ def required(name: str, value: Any) -> Any:
 
 def key_of(model: type[BaseModel]) -> Any:
     return model._meta.primary_key
+
+
+def key_value(model: type[BaseModel], values: Mapping[str, Any]) -> Any:
+    """Return the key in a row's values; a tuple for a composite one."""
+    parts = tuple(values[field.name] for field in key_fields(model))
+    return parts[0] if len(parts) == 1 else parts
 
 
 def _require_row(model: type[BaseModel], row: BaseModel) -> None:
@@ -207,9 +220,10 @@ def insert_many(
     indexed = enumerate(rows)
     count = 0
     chunk = list(islice(indexed, ROWS_PER_CHUNK))  # before the lock, because a source may be slow
+    one_by_one = overrides(model, "save")
     with session_scope():
         while chunk:
-            if not insert_batch(model, chunk, prepare_indexed):
+            if one_by_one or not insert_batch(model, chunk, prepare_indexed):
                 for index, row in chunk:
                     values = prepare_indexed(index, row)
                     try:
@@ -337,11 +351,7 @@ def constraint_error(model: type[BaseModel], error: peewee.PeeweeException) -> E
     """Return the error for a violated constraint, by the names of the model."""
     violation = db.translated(error) or error
     if isinstance(violation, ForeignKeyError):
-        missing = ", ".join(
-            f"{field.name}: there is no such {parent.__name__}"
-            for field, parent in model._meta.refs.items()
-        )
-        return ValidationError(f"{missing}; record it first", field=missing.partition(":")[0])
+        return missing_reference(model)
     if isinstance(violation, UniqueConstraintError):
         return DuplicateError(f"a {model.__name__} with these keys already exists")
     field = violation.field if isinstance(violation, ValidationError) else None

@@ -1,6 +1,6 @@
 """Record and query the rows of custom tables, as `trades` and `signals` do for theirs.
 
-The first argument is the model: a subclass of `BaseModel` with a primary key of one field. Rows are
+The first argument is the model: a subclass of `BaseModel` with a primary key. Rows are
 ordered by `timestamp` where the model has one, otherwise by the key; `symbol` and `strategy` filter
 models that have these fields. Custom migrations create the tables.
 """
@@ -15,7 +15,7 @@ import peewee
 
 from .._arguments import checked_call
 from ..errors import DuplicateError, ValidationError, show
-from ..models import BaseModel
+from ..models import BaseModel, overrides
 from ..queries import read, write
 
 __all__ = [
@@ -79,6 +79,10 @@ def create_many(model: type[BaseModel], rows: Iterable[Mapping[str, Any]]) -> in
 @checked_call
 def get_by_id(model: type[Row], id: Any) -> Row | None:
     """Return the row with this primary key, or None.
+
+    Args:
+        model: The model of the table.
+        id: The key; a tuple for a composite one, in the order of its fields.
 
     Raises:
         ValidationError: The key is invalid.
@@ -230,27 +234,28 @@ def delete(row: BaseModel) -> None:
 
 
 def _insert(model: type[Row], values: dict[str, Any]) -> Row:
-    key = write.key_of(model)
-    if isinstance(key, peewee.AutoField):
+    if overrides(model, "save"):
+        made = model(**values)
+        made.save(force_insert=True)
+        return made
+    if isinstance(write.key_of(model), peewee.AutoField):
         return write.insert_autoincrement(model, values)
     row = write.insert_if_new(model, values)
     if row is not None:
         return row
-    key_value = values[key.name]
-    if read.get_by_id(model, key_value) is None:  # another unique value is the duplicate
+    key = write.key_value(model, values)
+    if read.get_by_id(model, key) is None:  # another unique value is the duplicate
         raise DuplicateError(f"a {model.__name__} with these unique values already exists")
-    raise DuplicateError(f"{model.__name__} {key_value} already exists", id=key_value)
+    raise DuplicateError(f"{model.__name__} {key} already exists", id=key)
 
 
 def _checked(model: type[Row]) -> type[Row]:
-    """Return a model with a primary key of one field; raise `ValidationError` for anything else."""
+    """Return a model with a primary key; raise `ValidationError` for anything else."""
     if not isinstance(model, type) or not issubclass(model, BaseModel) or model is BaseModel:
         raise ValidationError(
             f"model: {show(model)} is not a model; pass a class on botmemory's BaseModel",
             field="model",
         )
-    if model._meta.composite_key or not model._meta.primary_key:
-        raise ValidationError(
-            f"model: {model.__name__} has no primary key of one field", field="model"
-        )
+    if not model._meta.primary_key:
+        raise ValidationError(f"model: {model.__name__} has no primary key", field="model")
     return model

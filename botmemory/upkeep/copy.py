@@ -13,9 +13,12 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import date, time
 from decimal import Decimal
+from functools import reduce
+from operator import and_, or_
 from typing import Any
 
 import peewee
+from peewee import Tuple
 
 from .._arguments import checked_call
 from ..backends.base import Backend
@@ -23,7 +26,7 @@ from ..backends.peewee_internals import values_of
 from ..config import Config, Target, config_of
 from ..database import db, lifecycle, open_temporarily, session_scope
 from ..errors import ConfigError, DuplicateError, StorageError, ValidationError, show
-from ..models import BaseModel, Signal, Trade
+from ..models import BaseModel, Signal, Trade, key_fields
 from ..queries import read, write
 from ..queries.compiled import Param, compiled
 from ..schema import versions
@@ -31,6 +34,7 @@ from ..schema import versions
 __all__ = ["CopiedTable", "copy_database"]
 
 ROWS_PER_PAGE = 2000
+MATCHES_PER_QUERY = 100  # by composite keys: SQL nests a condition for each
 LARGEST_METADATA = 2**30  # a copy refuses no metadata that its source has stored
 HISTORIES = {"schema_migration", "custom_migration"}
 
@@ -180,17 +184,17 @@ def _require_subset(
     model: type[BaseModel], source: Backend, target: Backend, report: Report
 ) -> None:
     """Raise `DuplicateError` for a row of the target that the source does not have."""
-    key = write.key_of(model).name
     for rows in _pages(model, target, report):
         in_source = _by_key(model, source, rows)
         for row in rows:
-            if in_source.get(row[key]) != row:
-                problem = "differs from" if row[key] in in_source else "is missing in"
+            key = write.key_value(model, row)
+            if in_source.get(key) != row:
+                problem = "differs from" if key in in_source else "is missing in"
                 raise DuplicateError(
-                    f"{target.config.label}: its {model.__name__} {row[key]} {problem} "
+                    f"{target.config.label}: its {model.__name__} {key} {problem} "
                     f"{source.config.label}, so it is not an unfinished copy; nothing was copied; "
                     "name an empty database",
-                    id=row[key],
+                    id=key,
                 )
 
 
@@ -200,13 +204,12 @@ def _require_subset(
 def _copy_table(
     model: type[BaseModel], source: Backend, target: Backend, report: Report, *, resume: bool
 ) -> CopiedTable:
-    key = write.key_of(model).name
     count = copied = checksum = 0
     for rows in _pages(model, source, report):
         count += len(rows)
         checksum += sum(map(_digest, rows))
         existing = _by_key(model, target, rows) if resume else {}
-        new = [row for row in rows if row[key] not in existing]
+        new = [row for row in rows if write.key_value(model, row) not in existing]
         with _bound_to(target):
             _store(model, new)
         copied += len(new)
@@ -223,7 +226,7 @@ def _store(model: type[BaseModel], rows: list[Values]) -> None:
     with session_scope():
         if not write.insert_batch(model, list(enumerate(rows)), unchanged):
             for row in rows:
-                key = row[write.key_of(model).name]
+                key = write.key_value(model, row)
                 try:
                     if write.insert_if_new(model, dict(row)) is None:
                         raise DuplicateError("another row has the same unique values", id=key)
@@ -270,9 +273,10 @@ def _count(model: type[BaseModel], database: Backend) -> int:
 
 @compiled
 def _page(model: type[BaseModel], first: bool) -> Any:
-    key = write.key_of(model)
-    query = model.select().order_by(key).limit(ROWS_PER_PAGE)
-    return query if first else query.where(key > Param("after", key))
+    keys = key_fields(model)
+    query = model.select().order_by(*keys).limit(ROWS_PER_PAGE)
+    after = Tuple(*(Param(key.name, key) for key in keys))
+    return query if first else query.where(Tuple(*keys) > after)
 
 
 def _pages(model: type[BaseModel], database: Backend, report: Report) -> Iterator[list[Values]]:
@@ -288,14 +292,22 @@ def _pages(model: type[BaseModel], database: Backend, report: Report) -> Iterato
             return
         yield [values_of(row) for row in rows]
         report(len(rows))
-        after = {"after": rows[-1].get_id()}
+        after = values_of(rows[-1])
 
 
 def _by_key(model: type[BaseModel], database: Backend, rows: list[Values]) -> dict[Any, Values]:
     """Return the rows of a database that have the same keys as the given ones, by key."""
-    key = write.key_of(model)
+    keys = key_fields(model)
     with _bound_to(database):
-        matches = read.fetch(model.select().where(key.in_([row[key.name] for row in rows])))
+        if len(keys) == 1:
+            is_match = keys[0].in_([row[keys[0].name] for row in rows])
+            matches = read.fetch(model.select().where(is_match))
+        else:
+            matches = []
+            for start in range(0, len(rows), MATCHES_PER_QUERY):
+                some = rows[start : start + MATCHES_PER_QUERY]
+                is_match = [reduce(and_, (key == row[key.name] for key in keys)) for row in some]
+                matches += read.fetch(model.select().where(reduce(or_, is_match)))
         return {row.get_id(): values_of(row) for row in matches}
 
 

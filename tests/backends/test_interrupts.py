@@ -36,11 +36,8 @@ FEW = {"init_db": 7, "init_db_new": 60}  # of the places, of which these have th
 
 
 @pytest.fixture
-def sqlite_file() -> Iterator[SqliteFile]:
-    """A folder in memory where there is one: each attempt opens and closes files."""
-    memory = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
-        yield SqliteFile(Path(folder))
+def sqlite_file(memory_path: Path) -> SqliteFile:
+    return SqliteFile(memory_path)
 
 
 _tried: defaultdict[str, set[Stack]] = defaultdict(set)
@@ -84,9 +81,9 @@ def test_sqlite_operation_goes_on_after_a_signal_handler_that_uses_the_database(
 @pytest.mark.long
 @pytest.mark.parametrize("operation", [name for name in OPERATIONS if name not in FEW])
 def test_sqlite_operation_goes_on_after_any_signal_handler_that_uses_the_database(
-    operation: str, sqlite_file: SqliteFile
+    operation: str, sqlite_file: SqliteFile, tried: set[Stack]
 ) -> None:
-    require_clean(sweep(operation, sqlite_file, tried=set(), all_kinds=True, handlers=True))
+    require_clean(sweep(operation, sqlite_file, tried=tried, handlers=True))
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +122,7 @@ def test_postgres_operation_goes_on_after_a_signal_handler_that_uses_the_databas
 def test_postgres_operation_goes_on_after_any_signal_handler_that_uses_the_database(
     operation: str, postgres: Server, tried: set[Stack]
 ) -> None:
-    require_clean(sweep(operation, postgres, tried=tried, handlers=True))
+    require_clean(sweep(operation, postgres, tried=tried, every=3, handlers=True))
 
 
 # --- a storm of real signals ----------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 import uuid
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
@@ -66,11 +67,18 @@ def test_a_bad_trade_is_refused_by_name(field: str) -> None:
         assert trades.get_trade_count() == 0, value
 
 
-@pytest.mark.parametrize("value", [2, -2, True, False, 1.0, "1", None, math.nan, np.bool_(True)])
+@pytest.mark.parametrize("value", [2, -2, True, False, 0.5, "1", None, math.nan, np.bool_(True)])
 def test_a_bad_signal_value_is_refused(value: object) -> None:
     with pytest.raises(ValidationError, match="^signal_value: "):
         signal(signal_value=value)
     assert signals.get_signal_count() == 0
+
+
+@pytest.mark.parametrize("value", [np.sign(-0.5), np.sign(np.int32(7)), 0.0, np.float32(1)])
+def test_a_whole_float_is_a_signal_value(value: object) -> None:
+    created = signal(signal_value=value)
+    assert type(created.signal_value) is int
+    assert created.signal_value == value
 
 
 def test_metadata_deeper_than_64_levels_is_refused() -> None:
@@ -292,9 +300,40 @@ def test_a_side_is_taken_in_any_letter_case(side) -> None:
 
 
 def test_a_pandas_timestamp_is_a_datetime() -> None:
-    created = trade(timestamp=pd.Timestamp("2024-01-01 00:00:00.123456789", tz="Europe/Berlin"))
+    created = trade(timestamp=pd.Timestamp("2024-01-01 00:00:00.123456", tz="Europe/Berlin"))
     assert type(created.timestamp) is datetime
     assert created.timestamp == datetime(2023, 12, 31, 23, 0, 0, 123456, tzinfo=UTC)
+
+
+def test_nanoseconds_are_refused() -> None:
+    precise = pd.Timestamp("2024-01-01 00:00:00.123456789", tz="UTC")
+    with pytest.raises(ValidationError, match=r"timestamp: .* has nanoseconds.*floor\('us'\)"):
+        trade(timestamp=precise)
+    for value in (precise, precise.to_datetime64()):
+        with pytest.raises(ValidationError, match=r"trade_metadata\.at: .* has nanoseconds"):
+            trade(trade_metadata={"at": value})
+    assert trades.get_trade_count() == 0
+
+
+@pytest.mark.parametrize(
+    ("value", "remedy"),
+    [
+        (np.array([1.5, 2]), "value.tolist()"),
+        (pd.Series([1.5]), "value.to_dict(), or value.tolist()"),
+        (pd.Index([1]), "value.tolist()"),
+        (pd.DataFrame({"a": [1]}), "value.to_dict('records')"),
+        (pd.Timedelta(minutes=5), "value.total_seconds()"),
+        (timedelta(minutes=5), "value.total_seconds()"),
+        ({1, 2}, "sorted(value)"),
+        (frozenset([1]), "sorted(value)"),
+        (b"x", "value.decode(), or value.hex()"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_is_no_json_is_refused_with_its_conversion(value: object, remedy: str) -> None:
+    with pytest.raises(ValidationError, match=re.escape(f"; pass {remedy}")) as caught:
+        signal(signal_metadata={"a": [value]})
+    assert str(caught.value).startswith("signal_metadata.a[0]: ")
 
 
 @pytest.mark.parametrize(

@@ -507,6 +507,7 @@ class ServerMixin(TransactionState):
         return self._run_in_transaction(insert, "INSERT")
 
     null_in_sql = False  # COPY stores the default in a column that is not named
+    has_exact_decimals = True
 
     def stage(self, table: str) -> None:
         return None

@@ -40,6 +40,8 @@ class PostgresBackend(ServerMixin, PostgresqlExtDatabase):  # type: ignore[misc]
     INSERT needs no lock.
     """
 
+    # Peewee's REAL would keep 7 digits of a FloatField
+    field_types = PostgresqlExtDatabase.field_types | {"FLOAT": "DOUBLE PRECISION"}
     oldest_version, oldest_release = 12_00_00, "PostgreSQL 12"
     streams = True
 

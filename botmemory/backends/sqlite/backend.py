@@ -574,6 +574,7 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
     # --- compiled queries -------------------------------------------------------------------
 
     null_in_sql = True
+    has_exact_decimals = False  # a fraction is stored as a double
 
     def fetch_all(self, sql: str, params: Values, make: MakeObjects[R]) -> list[R]:
         local = self.local

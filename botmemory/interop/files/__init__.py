@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -40,12 +40,6 @@ __all__ = ["export_file", "import_file"]
 
 ROWS_PER_REPORT = 1000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# how text becomes a value of a kind, and what it must be
-PARSERS: dict[str, tuple[Callable[[str], Any], str]] = {
-    "timestamp": (datetime.fromisoformat, "timestamp in ISO 8601"),
-    "number": (float, "number"),
-    "integer": (int, "whole number"),
-}
 MAX_REJECTED = 1000  # in the result; the file of rejects has all of them
 
 
@@ -84,7 +78,7 @@ def export_file(
     """
     file = absolute_path("path", path)
     report = from_caller(progress or (lambda done, total: None))
-    file_format = _format_of(file)
+    file_format, columns = _format_of(file), columns_of(model)
     filters = read.filters(model, symbol, strategy, start_date, end_date)
     total = read.count(model, filters) if progress is not None else 0
     count, latest = 0, None
@@ -103,7 +97,7 @@ def export_file(
     options = {"spreadsheet": spreadsheet} if file_format is _csv else {}
     try:
         with translate_errors(file, "cannot be written"), replacing(file) as unfinished:
-            file_format.write(unfinished, columns_of(model), rows(), **options)
+            file_format.write(unfinished, columns, rows(), **options)
     except ValueError as error:  # another program may have stored an infinity as JSON
         if isinstance(error, BotMemoryError) or is_from_caller(error):
             raise
@@ -200,8 +194,8 @@ def _format_of(file: Path) -> Any:
 
 def _parser(model: type[BaseModel], file: Path) -> Callable[[Line], dict[str, Any]]:
     """Return a function that returns the checked values of a line by the names of the fields."""
-    kinds, key = columns_of(model), write.key_of(model)
-    by_column: Mapping[str, Any] = model._meta.columns
+    columns, key = columns_of(model), write.key_of(model)
+    by_column: Any = model._meta.columns
     with translate_errors(file, "cannot be read"):
         is_file = file.is_file()
     makes_ids = isinstance(key, peewee.UUIDField) and key.default is not None and is_file
@@ -213,10 +207,9 @@ def _parser(model: type[BaseModel], file: Path) -> Callable[[Line], dict[str, An
             raise ValidationError(f"not a valid row: {text[:80]!r}")
         values = {}
         for column, value in row.items():
-            if column not in by_column:
+            if column not in columns:
                 refuse_unknown_field(model, column, value)
-            name = by_column[column].name
-            values[name] = _from_text(name, kinds[column], value) if type(value) is str else value
+            values[by_column[column].name] = columns[column].from_json(value)
         if makes_ids and values.get(key.name) is None:
             values[key.name] = _id_of(number, values.get("timestamp"), digest(file))
         return write.prepare(model, values)
@@ -242,15 +235,6 @@ def _id_of(number: int, timestamp: object, digest: int) -> uuid.UUID:
     low = (number % 2**32) << 42 | digest
     high = milliseconds << 16 | 0x7000 | low >> 62
     return uuid_of(high << 64 | 2 << 62 | low % 2**62)
-
-
-def _from_text(name: str, kind: str, text: str) -> Any:
-    """Return the value of a text for this kind of column; the text itself for other kinds."""
-    parse, expected = PARSERS.get(kind, (str, ""))
-    try:
-        return parse(text)
-    except ValueError:
-        raise ValidationError(f"{name}: {text!r} is not a {expected}", field=name) from None
 
 
 @contextmanager

@@ -9,22 +9,23 @@ from typing import Any
 
 from ...backends.sqlite.errors import translate_errors
 from ...errors import StorageError
-from ._rows import Line, Progress, to_plain
+from ._rows import Columns, Line, Progress
 
 LINES_PER_REPORT = 1000
 
 
-def write(path: Path, columns: Mapping[str, str], rows: Iterable[Mapping[str, Any]]) -> None:
+def write(path: Path, columns: Columns, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write rows."""
     with path.open("w", encoding="utf-8", newline="\n") as file:
         for row in rows:
-            values = {name: to_plain(value) for name, value in row.items()}
+            values = {name: columns[name].to_json(value) for name, value in row.items()}
             file.write(json.dumps(values, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def read(path: Path, columns: Mapping[str, str], progress: Progress) -> Iterator[Line]:
+def read(path: Path, columns: Columns, progress: Progress) -> Iterator[Line]:
     """Yield the number of each line, its text and its row; None if it is no JSON object."""
-    for number, text in read_lines(path, progress):
+    for number, line in read_lines(path, progress):
+        text = line.rstrip("\r\n")
         if not text.strip():
             continue
         try:
@@ -35,7 +36,7 @@ def read(path: Path, columns: Mapping[str, str], progress: Progress) -> Iterator
 
 
 def read_lines(path: Path, progress: Progress) -> Iterator[tuple[int, str]]:
-    """Yield the numbers and the lines of a UTF-8 file; report the bytes read."""
+    """Yield the numbers and the lines of a UTF-8 file with their ends; report the bytes read."""
     with translate_errors(path, "cannot be read"):
         total, done = path.stat().st_size, 0
         with path.open("rb") as file:
@@ -47,7 +48,7 @@ def read_lines(path: Path, progress: Progress) -> Iterator[tuple[int, str]]:
                     raise StorageError(
                         f"{path}, line {number}: is not UTF-8: {error.reason}"
                     ) from error
-                yield number, text.rstrip("\r\n") if text.endswith("\n") else text
+                yield number, text
                 if number % LINES_PER_REPORT == 0:
                     progress(done, total)
         progress(total, total)

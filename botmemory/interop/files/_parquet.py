@@ -11,31 +11,34 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ...backends.sqlite.errors import translate_errors
+from ...columns import Column
 from ...errors import StorageError
 from .._columns import arrow_type
-from ._rows import Line, Progress, to_cell, with_json
+from ._rows import Columns, Line, Progress, to_cell, with_json
 
 ROWS_PER_GROUP = 20_000
 
 
-def write(path: Path, columns: Mapping[str, str], rows: Iterable[Mapping[str, Any]]) -> None:
+def write(path: Path, columns: Columns, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write rows in groups."""
-    schema = pa.schema([(name, arrow_type(kind)) for name, kind in columns.items()])
+    types = {name: arrow_type(column.kind) for name, column in columns.items()}
+    schema = pa.schema(list(types.items()))
     remaining = iter(rows)
     with pq.ParquetWriter(path, schema) as writer:
         while group := list(islice(remaining, ROWS_PER_GROUP)):
             arrays = [
-                pa.array([_value(row[name], kind) for row in group], arrow_type(kind))
-                for name, kind in columns.items()
+                pa.array([_value(row[name], column) for row in group], types[name])
+                for name, column in columns.items()
             ]
             writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
 
 
-def _value(value: Any, kind: str) -> Any:
-    return value if kind == "timestamp" else to_cell(value, kind)
+def _value(value: Any, column: Column) -> Any:
+    is_text = column.kind.arrow == "string"
+    return to_cell(value, column) if is_text else column.to_typed(value)
 
 
-def read(path: Path, columns: Mapping[str, str], progress: Progress) -> Iterator[Line]:
+def read(path: Path, columns: Columns, progress: Progress) -> Iterator[Line]:
     """Yield the number of each row, its text and its values; report the rows read."""
     number = 0
     with translate_errors(path, "cannot be read"):

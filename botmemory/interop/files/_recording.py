@@ -27,7 +27,7 @@ from ...errors import (
     StorageError,
     ValidationError,
 )
-from ...models import BaseModel
+from ...models import BaseModel, key_fields
 from ...queries import read, write
 from ...queries.codegen import maker, tuple_maker
 from ._rows import Line
@@ -61,7 +61,8 @@ def record(
     """
     # a staged row cannot refer to one before it in the file
     refers_to_itself = model in model._meta.refs.values()
-    use_stage = not (refers_to_itself or db.in_transaction())
+    has_one_key = len(key_fields(model)) == 1
+    use_stage = has_one_key and not (refers_to_itself or db.in_transaction())
     stage = db.stage(model._meta.table_name) if use_stage else None
     if stage is not None:
         with closing(stage):
@@ -119,8 +120,8 @@ def _record_row(model: type[BaseModel], line: Line, values: Values) -> bool:
     """Record a row and return whether it is new; raise if another row has its key."""
     if write.insert_if_new(model, dict(values)) is not None:
         return True
-    key = write.key_of(model).name
-    existing = read.get_by_id(model, values[key]) if key in values else None
+    has_key = all(field.name in values for field in key_fields(model))
+    existing = read.get_by_id(model, write.key_value(model, values)) if has_key else None
     _require_same(model, existing, line, values)
     return False
 
@@ -131,7 +132,6 @@ def _require_same(
     """Raise `DuplicateError` if the existing row differs in a value of the line."""
     if existing is None:
         raise DuplicateError(f"a {model.__name__} with these unique values already exists")
-    key = write.key_of(model).name
     existing_values = values_of(existing)
     for name, value in values.items():
         field = model._meta.fields[name]
@@ -139,9 +139,9 @@ def _require_same(
             continue  # a default such as the time now, which is different each time
         if existing_values[name] != value:
             raise DuplicateError(
-                f"{key}: {values[key]} already exists, and its {name} is "
-                f"{existing_values[name]!r}, not {value!r}",
-                id=existing_values[key],
+                f"{write.key_of(model).name}: {write.key_value(model, values)} already exists, and "
+                f"its {name} is {existing_values[name]!r}, not {value!r}",
+                id=existing.get_id(),
             )
 
 

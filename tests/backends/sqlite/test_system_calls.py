@@ -95,8 +95,8 @@ def test_a_system_call_fails(sample: dict[str, list[dict[str, Any]]], operation:
 
 @pytest.mark.long
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_each_system_call_fails(syscalls: Path, tmp_path: Path, operation: str) -> None:
-    all_reports = reports(syscalls, tmp_path / "each", "each", operation)
+def test_each_system_call_fails(syscalls: Path, memory_path: Path, operation: str) -> None:
+    all_reports = reports(syscalls, memory_path / "each", "each", operation)
     assert len(all_reports) == 1 + all_reports[0]["calls"]
     assert wrong(all_reports) == []
 
