@@ -26,7 +26,15 @@ from ._values import plain_json, plain_text, refuse, refuse_nanoseconds, stored_
 from .errors import ValidationError
 from .fields import MetadataField, UtcDateTimeField
 
-__all__ = ["Column", "Kind", "clean_value", "column_of", "json_value", "to_driver"]
+__all__ = [
+    "Column",
+    "Kind",
+    "clean_value",
+    "column_of",
+    "json_value",
+    "may_change_in_place",
+    "to_driver",
+]
 
 # --- values -----------------------------------------------------------------------------------
 # Each function gets a field and a value that is not None. It returns the value as it will be read
@@ -40,13 +48,16 @@ def _boolean(field: Any, value: Any) -> bool:
     return bool(value)
 
 
+def _to_int(value: Any) -> int:
+    return int(value)
+
+
 def _integer(bits: int) -> Callable[[Any, Any], int]:
     def clean(field: Any, value: Any) -> int:
-        is_number = isinstance(value, (Real, Decimal, str))
-        number: int = (
-            int(plain_text(value) if isinstance(value, str) else value) if is_number else 0
-        )
-        if not is_number or (number != value and not isinstance(value, str)):
+        if not isinstance(value, (Real, Decimal, str)):
+            raise ValueError("is not a whole number")
+        number = _to_int(plain_text(value) if isinstance(value, str) else value)
+        if number != value and not isinstance(value, str):
             raise ValueError("is not a whole number")
         if not -(2 ** (bits - 1)) <= number < 2 ** (bits - 1):
             wider = "; use a BigIntegerField" if bits < 64 else ""
@@ -267,7 +278,7 @@ class Column(NamedTuple):
         """Return a value as a column of Parquet has it that is not text."""
         if value is None:
             return None
-        stored = self.field.db_value(value) if self.converts else value
+        stored = _unwrapped(self.field.db_value(value)) if self.converts else value
         return bytes(stored) if self.kind is BYTES else stored
 
     def to_json(self, value: Any) -> Any:
@@ -290,22 +301,43 @@ class Column(NamedTuple):
         return self.field.python_value(value) if self.converts else value
 
 
-@cache
+def _unwrapped(stored: Any) -> Any:
+    """Return bytes without the wrapper that psycopg's `Binary` puts around them."""
+    return stored.obj if type(stored).__name__ == "Binary" else stored
+
+
+@cache  # by the class: fields of two models with one name would be equal
+def _of_class(
+    field_class: type[peewee.Field[Any]],
+) -> tuple[Kind, Callable[[Any, Any], Any], bool] | None:
+    """Return the kind of a field class, its check, and whether it has a conversion of its own."""
+    for known, kind, clean in _COLUMNS:
+        if issubclass(field_class, known):
+            # these two of Peewee's convert what their base class does not
+            is_peewees = field_class in (peewee.FixedCharField, peewee.BigBitField)
+            converts = not (is_peewees or hasattr(field_class, "clean")) and any(
+                getattr(field_class, name) is not getattr(known, name) for name in _METHODS
+            )
+            return kind, clean, converts
+    return None
+
+
 def column_of(field: Any) -> Column | None:
     """Return what is known of a field; None for a type that is not in the table."""
     own = field
     while isinstance(own, peewee.ForeignKeyField):
         own = own.rel_field
-    for known, kind, clean in _COLUMNS:
-        if isinstance(own, known):
-            own_class = type(own)
-            # these two of Peewee's convert what their base class does not
-            is_peewees = own_class in (peewee.FixedCharField, peewee.BigBitField)
-            converts = not (is_peewees or hasattr(own, "clean")) and any(
-                getattr(own_class, name) is not getattr(known, name) for name in _METHODS
-            )
-            return Column(field.name, own, kind, clean, converts)
-    return None
+    own_class: Any = type(own)
+    found = _of_class(own_class)
+    return None if found is None else Column(field.name, own, *found)
+
+
+def may_change_in_place(field: Any) -> bool:
+    """Return whether a value of a field may be an object that can be changed, such as a dict."""
+    column = column_of(field)
+    if column is None or column.converts or column.kind is JSON:
+        return True
+    return isinstance(field, peewee.BigBitField)
 
 
 def clean_value(field: Any, value: Any) -> Any:
@@ -314,13 +346,14 @@ def clean_value(field: Any, value: Any) -> Any:
     Raises:
         ValidationError: The field cannot hold it.
     """
-    column = column_of(field)
+    field_class: Any = type(field)
+    known = _of_class(field_class)
     try:
-        if column is not None and not column.converts:
-            return column.clean(field, value)
-        stored = field.db_value(plain_text(value) if isinstance(value, str) else value)
-        if column is not None:  # what it converts to must fit the type that it is based on
-            column.clean(field, stored)
+        if known is not None and not known[2]:
+            return known[1](field, value)
+        stored = _unwrapped(field.db_value(plain_text(value) if isinstance(value, str) else value))
+        if known is not None:  # what it converts to must fit the type that it is based on
+            known[1](field, stored)
         elif not isinstance(stored, (bool, int, float, str, bytes, Decimal, date, time)):
             raise ValueError("is not a value of a column")
         return field.python_value(stored)

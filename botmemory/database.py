@@ -50,6 +50,9 @@ class _Proxy(peewee.DatabaseProxy):
             raise AttributeError(name)  # Peewee, copy and inspect only test whether it exists
         return getattr(self.current(), name)
 
+    # they bind models to this proxy, not to the database that is open now
+    bind, bind_ctx = peewee.Database.bind, peewee.Database.bind_ctx
+
     def atomic(self, *args: Any, **options: Any) -> Atomic:  # type: ignore[override]
         return Atomic(self.current, *args, **options)
 

@@ -22,6 +22,7 @@ from typing import Any, TypeGuard
 import peewee
 
 from ._values import plain_json, plain_text, refuse, to_finite, to_float, to_json, to_text, to_utc
+from .config import Config
 from .uuid7 import uuid_of
 
 __all__ = [
@@ -102,7 +103,12 @@ class DoubleField(peewee.DoubleField):
         return number
 
     def db_value(self, value: object) -> float | None:
-        return None if value is None else to_float(self.name, value)
+        if value is None:
+            return None
+        number = to_float(self.name, value)
+        if number != number:
+            refuse(self.name, value, "is not a number, and equal to none")
+        return number
 
 
 class LabelField(peewee.CharField):
@@ -206,17 +212,16 @@ class ChoiceField(peewee.SmallIntegerField):
         super().__init__(*args, choices=[(n, str(n)) for n in choices], **kwargs)
         self.values = choices
 
-    def clean(self, value: object) -> int:
+    def clean(self, value: Any) -> int:
         """Return the int.
 
         Raises:
             ValidationError: It is not one of the choices; True is not an int here.
         """
         # a float too, as NumPy's sign() returns one
-        is_number = isinstance(value, Real) and not isinstance(value, bool)
-        if not is_number or value not in self.values:
-            refuse(self.name, value, f"is not one of {', '.join(map(str, self.values))}")
-        return int(value)
+        if isinstance(value, Real) and not isinstance(value, bool) and value in self.values:
+            return self.values[self.values.index(value)]
+        refuse(self.name, value, f"is not one of {', '.join(map(str, self.values))}")
 
 
 class IdField(peewee.UUIDField):
@@ -325,7 +330,8 @@ class MetadataField(peewee.JSONField):
 
     def _to_limited_json(self, plain: object) -> str:
         text = to_json(plain)
-        limit = self.model._meta.database.config.max_metadata_bytes
+        # a database of Peewee's, which the model was bound to, has none
+        limit = getattr(self.model._meta.database, "config", Config).max_metadata_bytes
         # a character takes at most 4 bytes, so that short texts need not be encoded
         if len(text) * 4 > limit and (size := len(text.encode())) > limit:
             refuse(self.name, plain, f"takes {size:,} bytes; at most {limit:,} are allowed")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import enum
 import json
+import pickle
 import sys
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import cache, reduce
+from numbers import Number
 from operator import and_
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -19,8 +21,8 @@ from peewee import Check, Field
 from ._arguments import suggestion
 from ._values import refuse
 from .backends.constraints import ForeignKeyError
-from .backends.peewee_internals import NO_DEFAULTS, assigned_names, values_of
-from .columns import clean_value, json_value
+from .backends.peewee_internals import NO_DEFAULTS, assigned_names, related_of, values_of
+from .columns import clean_value, json_value, may_change_in_place
 from .database import db
 from .errors import NotFoundError, ValidationError, show
 from .fields import (
@@ -95,10 +97,15 @@ def _sqlite_check(field: Any) -> str:
 class _Metadata(peewee.Metadata):
     """What Peewee knows of a model, with values that may be changed in place tracked."""
 
+    def __init__(self, model: Any, **options: Any) -> None:
+        if options.get("database") is None:  # the first of several base classes is not a BaseModel
+            options |= {"database": db, "legacy_table_names": False, "only_save_dirty": True}
+        super().__init__(model, **options)
+
     def add_field(self, field_name: str, field: Any, set_attribute: bool = True) -> None:
         super().add_field(field_name, field, set_attribute)
-        if set_attribute and isinstance(field, (peewee.JSONField, peewee.BigBitField)):
-            accessor = vars(self.model)[field_name]
+        accessor = vars(self.model).get(field_name)
+        if isinstance(accessor, peewee.FieldAccessor) and may_change_in_place(field):
             setattr(self.model, field_name, TrackedAccessor(accessor))
 
 
@@ -135,9 +142,11 @@ class BaseModel(peewee.Model):
 
     def __setattr__(self, name: str, value: Any) -> None:
         model = type(self)
-        if name[0] != "_" and not hasattr(model, name) and not _is_declared(model, name):
+        if name[0] != "_" and not (hasattr(model, name) or name in vars(self)):
             frame = sys._getframe(1)
-            if not _is_own_code(model, frame.f_globals.get("__name__"), frame.f_code.co_qualname):
+            module = frame.f_globals.get("__name__") or ""
+            is_own = _is_own_code(model, module, frame.f_code.co_qualname)
+            if not (is_own or _is_declared(model, name)):
                 refuse_unknown_field(model, name, value)
         super().__setattr__(name, value)
 
@@ -169,20 +178,26 @@ class BaseModel(peewee.Model):
             DuplicateError: A row with the same id or another unique value already exists.
             NotFoundError: The row to update is not in the database.
         """
+        fields, values, related = self._meta.fields, values_of(self), related_of(self)
+        for field in self._meta.refs:
+            if values.get(field.name) is None and related.get(field.name) is not None:
+                clean_field(field, related[field.name])  # refuses a row that is not stored yet
         keys = {field.name for field in key_fields(type(self))}
         assigned = {field.name for field in self.dirty_fields}
         # for an id that was assigned, not loaded, Peewee would update a row that does not exist
         new = force_insert or not assigned.isdisjoint(keys) or self.get_id() is None
         with alone(type(self)):
             rows = super().save(force_insert=new, only=only)
-        if not rows and assigned:
+        if not rows and rows is not False:  # which says that there was nothing to save
             raise NotFoundError(
                 f"{type(self).__name__} {show(self.get_id())} is not in the database"
             )
-        values = values_of(self)
-        for name in values.keys() & (self._meta.fields if new else assigned):
-            values[name] = _cleaned_value(self._meta.fields[name], values[name])
-        forget_changes(self)
+        if new and self._meta.auto_increment and not assigned.isdisjoint(keys):
+            _advance_sequence(type(self), self.get_id())
+        saved = fields if only is None else _names_of(type(self), only)
+        for name in values.keys() & saved:
+            values[name] = _cleaned_value(fields[name], values[name])
+        forget_changes(self, saved)
         return int(rows)
 
     def delete_instance(self, recursive: bool = False, delete_nullable: bool = False) -> int:
@@ -238,12 +253,22 @@ class BaseModel(peewee.Model):
             for field in changed:
                 values[field.name] = _cleaned_value(field, values.get(field.name))
         with alone(cls):
-            return int(super().bulk_update(rows, changed, batch_size))  # type: ignore[no-untyped-call]
+            count = int(super().bulk_update(rows, changed, batch_size))  # type: ignore[no-untyped-call]
+        for row in rows:
+            forget_changes(row, {field.name for field in changed})
+        return count
 
     @classmethod
     def bulk_create(cls, model_list: Any, batch_size: int | None = None) -> None:
+        rows = list(model_list)
         with alone(cls):
-            super().bulk_create(model_list, batch_size)
+            super().bulk_create(rows, batch_size)
+        for row in rows:
+            if row.get_id() is not None:  # SQLite does not tell the ids that it assigns
+                values = values_of(row)
+                for name, value in values.items():
+                    values[name] = _cleaned_value(cls._meta.fields[name], value)
+                forget_changes(row, cls._meta.fields)
 
 
 # --- what was changed -------------------------------------------------------------------------
@@ -252,33 +277,38 @@ class BaseModel(peewee.Model):
 LOADED = "_loaded"
 
 
-class TrackedAccessor:
+class TrackedAccessor(peewee.FieldAccessor):
     """Gives a row's value, and remembers what it was, so that a change in place is noticed."""
 
     def __init__(self, accessor: Any) -> None:
+        super().__init__(accessor.model, accessor.field, accessor.name)
         self.accessor = accessor
 
     def __get__(self, row: Any, model: Any = None) -> Any:
         value = self.accessor.__get__(row, model)
         if row is not None and value is not None:
             loaded = vars(row).setdefault(LOADED, {})
-            if self.accessor.name not in loaded:
-                loaded[self.accessor.name] = _fingerprint(value)
+            if self.name not in loaded:
+                loaded[self.name] = _fingerprint(value)
         return value
 
     def __set__(self, row: Any, value: Any) -> None:
         try:
             self.accessor.__set__(row, value)
         except ValueError:  # of a BigBitField
-            name = self.accessor.name
-            refuse(name, value, f"does not fit its {type(self.accessor.field).__name__}")
+            refuse(self.name, value, f"does not fit its {type(self.field).__name__}")
 
 
 def _fingerprint(value: Any) -> object:
-    """Return what is equal for two equal values of a JSON or bit field, and for no others."""
-    if isinstance(value, (dict, list, tuple)):
-        return json.dumps(value, default=repr)
-    return bytes(value) if isinstance(value, (bytearray, peewee.BigBitFieldData)) else value
+    """Return what differs when a value was changed in place."""
+    if value is None or isinstance(value, (str, Number, bytes, uuid.UUID, date)):
+        return value
+    if isinstance(value, (bytearray, peewee.BigBitFieldData)):
+        return bytes(value)
+    try:
+        return json.dumps(value) if isinstance(value, (dict, list)) else pickle.dumps(value)
+    except (TypeError, ValueError, AttributeError, pickle.PicklingError):
+        return repr(value)
 
 
 def changed_in_place(row: peewee.Model) -> set[str]:
@@ -291,10 +321,12 @@ def changed_in_place(row: peewee.Model) -> set[str]:
     }
 
 
-def forget_changes(row: peewee.Model) -> None:
-    """Take the values of a row as those that are stored."""
-    assigned_names(row).clear()
-    vars(row).pop(LOADED, None)
+def forget_changes(row: peewee.Model, names: Iterable[str]) -> None:
+    """Take the values of these fields as those that are stored."""
+    assigned, loaded = assigned_names(row), vars(row).get(LOADED, {})
+    for name in names:
+        assigned.discard(name)
+        loaded.pop(name, None)
 
 
 # --- what may be assigned -----------------------------------------------------------------------
@@ -370,6 +402,12 @@ def _references_to(row: BaseModel) -> str:
     return f"{' and '.join(found) or 'rows of another table'} refer to it"
 
 
+def _advance_sequence(model: type[BaseModel], id: int) -> None:
+    """Let a server's sequence go on after an id that was given."""
+    if model._meta.database is db:
+        db.current().advance_sequence(model, id)
+
+
 @contextmanager
 def alone(model: type[BaseModel]) -> Iterator[None]:
     """Undo a failed statement, but not its whole transaction, and name a missing reference."""
@@ -394,7 +432,7 @@ def missing_reference(
 def _cleaned(model: type[BaseModel], data: Any, values: dict[str, Any]) -> Any:
     """Return the validated values of an INSERT or UPDATE of Peewee by their fields."""
     if data is not None and not isinstance(data, Mapping):
-        return data
+        return _cleaned_rows(model, data, None)
     cleaned = {}
     for key, value in {**(data or {}), **values}.items():
         field = model._meta.combined.get(key) if isinstance(key, str) else key
@@ -410,9 +448,20 @@ def _cleaned_rows(model: type[BaseModel], rows: Any, fields: Any) -> Any:
     known = model._meta.combined
     columns = [known.get(f, f) if isinstance(f, str) else f for f in fields or ()]
 
+    first: set[Any] = set()
+
     def clean(row: Any) -> Any:
         if isinstance(row, Mapping):
-            return _cleaned(model, row, {})
+            cleaned = _cleaned(model, row, {})
+            # Peewee takes the columns from the first row, and ignores others later
+            if first and (more := cleaned.keys() - first):
+                name = more.pop().name
+                raise ValidationError(f"{name}: the first row has no such value", field=name)
+            first.update(cleaned)
+            for field in first - cleaned.keys():
+                if field.default is None:
+                    clean_field(field, None)
+            return cleaned
         # without names, Peewee takes the values of all fields but an id that it assigns
         names = columns or [f for f in model._meta.sorted_fields if not f.auto_increment]
         values = list(row)
@@ -422,6 +471,11 @@ def _cleaned_rows(model: type[BaseModel], rows: Any, fields: Any) -> Any:
 
     # a list may be read again, as a retry does
     return [clean(row) for row in rows] if isinstance(rows, list) else map(clean, rows)
+
+
+def _names_of(model: type[BaseModel], fields: Iterable[Any]) -> set[str]:
+    """Return the names of fields, which may be given by their names."""
+    return {(model._meta.combined[f] if isinstance(f, str) else f).name for f in fields}
 
 
 def _cleaned_value(field: Any, value: Any) -> Any:

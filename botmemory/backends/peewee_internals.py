@@ -106,6 +106,12 @@ def values_of(row: peewee.Model) -> dict[str, Any]:
     return values
 
 
+def related_of(row: peewee.Model) -> dict[str, Any]:
+    """Return the rows that foreign keys of a row refer to, as far as they are loaded."""
+    related: dict[str, Any] = row.__rel__
+    return related
+
+
 def assigned_names(row: peewee.Model) -> set[str]:
     """Return the names of the fields assigned since the row was loaded; clear it to forget them."""
     names: set[str] = row._dirty  # type: ignore[attr-defined]

@@ -105,9 +105,10 @@ def _select(model: type[BaseModel], where: Sequence[Any], *fields: Any) -> Any:
 def _time_order(model: type[BaseModel]) -> tuple[Any, ...]:
     """Return the fields to order by: timestamp and key, or the key without a timestamp."""
     timestamp, keys = model._meta.fields.get("timestamp"), key_fields(model)
-    if timestamp is None or timestamp.null or timestamp in keys:
+    if timestamp is None or timestamp.null:
         return tuple(keys)
-    return (timestamp, *keys)
+    # not `timestamp in keys`, as == makes an expression
+    return (timestamp, *(key for key in keys if key is not timestamp))
 
 
 def fetch_all(model: type[Row], query: Compiled, values: Mapping[str, Any]) -> list[Row]:

@@ -16,6 +16,8 @@ from ..database import db, session_scope
 from ..errors import DuplicateError, NotFoundError, ValidationError, show
 from ..models import (
     BaseModel,
+    Signal,
+    Trade,
     clean_field,
     forget_changes,
     is_row,
@@ -164,21 +166,29 @@ def _names_to_bind(model: type[BaseModel], values: Mapping[str, Any]) -> tuple[s
 def insert_autoincrement(model: type[Row], values: dict[str, Any]) -> Row:
     """Insert one prepared row and return it with the id that the database assigned."""
     query = insert_query(model, _names_to_bind(model, values), False)
-    insert = db.current().insert_autoincrement
-    id_ = _write(model, _has_reference(model, values), insert, query.sql, query.bind(values))
-    return _to_model(model, {key_of(model).name: id_, **values})
+    database, key = db.current(), key_of(model)
+    insert = database.insert_autoincrement
+    id_ = _write(model, _may_fail(model, values), insert, query.sql, query.bind(values))
+    if key.name in values:  # a server's sequence does not know of it
+        database.advance_sequence(model, id_)
+    return _to_model(model, {key.name: id_, **values})
 
 
 def insert_if_new(model: type[Row], values: dict[str, Any]) -> Row | None:
     """Insert one prepared row and return it; None where a row with its keys already exists."""
     query = insert_query(model, _names_to_bind(model, values))
     insert = db.current().insert_row
-    count = _write(model, _has_reference(model, values), insert, query.sql, query.bind(values))
+    count = _write(model, _may_fail(model, values), insert, query.sql, query.bind(values))
     return _to_model(model, values) if count else None
 
 
-def _has_reference(model: type[BaseModel], values: dict[str, Any]) -> bool:
-    """Return whether a validated row has a foreign key, the one constraint it may still violate."""
+def _may_fail(model: type[BaseModel], values: dict[str, Any]) -> bool:
+    """Return whether a validated row may violate a constraint.
+
+    One of botmemory's own tables may only by a foreign key, or by an id that was given.
+    """
+    if (model is not Signal and model is not Trade) or (model is Signal and "id" in values):
+        return True
     for field in model._meta.refs:  # noqa: SIM110  (half the time of any())
         if values[field.name] is not None:
             return True
@@ -315,7 +325,7 @@ def update(base: type[BaseModel], row: Row, changes: Mapping[str, Any]) -> Row:
         raise _not_found(row)
     for name, value in cleaned.items():
         setattr(row, name, value)
-    forget_changes(row)
+    forget_changes(row, cleaned)
     return row
 
 
