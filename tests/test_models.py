@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import uuid
 
@@ -149,3 +150,34 @@ def test_a_subclass_has_the_check_constraints_of_its_model() -> None:
             print(len(getattr(PaperTrade._meta, option)), len(getattr(Trade._meta, option)))
     """)
     assert output == "10 10\n3 3\n"
+
+
+def test_a_row_as_data_for_json() -> None:
+    created = trade(
+        timestamp=START,
+        signal=signal(),
+        pnl=-5,
+        exchange="okx",
+        trade_metadata={"rsi": 30, "bands": [1.5, None]},
+    )
+    stored = trades.get_by_id(created.id)
+    assert stored is not None
+    data = stored.to_dict()
+    assert json.loads(json.dumps(data)) == data
+    assert created.to_dict() == data
+    assert data == {
+        "id": str(created.id),
+        "timestamp": "2024-01-01 00:00:00.000000+00:00",
+        "symbol": "BTC/USDT",
+        "side": "buy",
+        "price": 100.0,
+        "quantity": 1.0,
+        "pnl": -5.0,
+        "signal_id": created.signal_id,
+        "strategy": None,
+        "fee": None,
+        "fee_currency": None,
+        "exchange": "okx",
+        "exchange_trade_id": None,
+        "trade_metadata": {"rsi": 30, "bands": [1.5, None]},
+    }

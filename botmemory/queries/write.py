@@ -218,11 +218,17 @@ def insert_many(
     if isinstance(rows, (str, bytes, Mapping)) or not isinstance(rows, Iterable):
         raise ValidationError(f"rows: {show(rows)} is not a series of mappings", field="rows")
 
+    counted_key = key_of(model).name if key_of(model).auto_increment else None
+    gives_ids = False
+
     def prepare_indexed(index: int, row: object) -> dict[str, Any]:
+        nonlocal gives_ids
         try:
             if type(row) is not dict and not isinstance(row, Mapping):  # the first is faster
                 raise ValidationError(f"{show(row)} is not a mapping of field names")
-            return prepare_row(model, row)
+            values = prepare_row(model, row)
+            gives_ids = gives_ids or (counted_key is not None and counted_key in values)
+            return values
         except ValidationError as error:
             _add_index(error, index)
             raise
@@ -243,6 +249,8 @@ def insert_many(
                         raise
             count += len(chunk)
             chunk = list(islice(indexed, ROWS_PER_CHUNK))
+        if gives_ids:
+            db.advance_sequence(model)
     return count
 
 

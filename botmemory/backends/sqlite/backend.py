@@ -673,8 +673,8 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
 
     def advance_sequence(self, model: type[peewee.Model], least: int = 0) -> None:
         # SQLite itself goes on after the highest id in the table
-        highest = model.select(peewee.fn.MAX(model._meta.primary_key)).scalar() or 0
-        if least > max(highest, self.last_id(model)):
+        highest = peewee.fn.MAX(model._meta.primary_key)
+        if least > self.last_id(model) and least > (model.select(highest).scalar() or 0):
             table = model._meta.table_name
             self.execute_sql("DELETE FROM sqlite_sequence WHERE name = ?", (table,))
             insert = "INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)"
