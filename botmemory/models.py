@@ -210,7 +210,7 @@ class BaseModel(peewee.Model):
             ValidationError: A row of another table refers to it.
         """
         try:
-            with db.current().statement() if self._meta.database is db else nullcontext():
+            with db.current().statement() if is_in_open_database(type(self)) else nullcontext():
                 return int(super().delete_instance(recursive, delete_nullable))
         except ForeignKeyError as error:
             raise ForeignKeyError(
@@ -373,6 +373,12 @@ def refuse_unknown_field(model: type[BaseModel], key: object, value: object) -> 
 # --- validating -------------------------------------------------------------------------------
 
 
+def is_in_open_database(model: type[BaseModel]) -> bool:
+    """Return whether a model is bound to the database that `init_db` opened."""
+    database = model._meta.database
+    return database is db or (database is not None and database is db.obj)
+
+
 def key_fields(model: type[BaseModel]) -> list[Any]:
     """Return the fields of the primary key: one, several of a composite key, or none."""
     meta: Any = model._meta
@@ -404,7 +410,7 @@ def _references_to(row: BaseModel) -> str:
 
 def _advance_sequence(model: type[BaseModel], id: int) -> None:
     """Let a server's sequence go on after an id that was given."""
-    if model._meta.database is db:
+    if is_in_open_database(model):
         db.current().advance_sequence(model, id)
 
 
@@ -412,7 +418,7 @@ def _advance_sequence(model: type[BaseModel], id: int) -> None:
 def alone(model: type[BaseModel]) -> Iterator[None]:
     """Undo a failed statement, but not its whole transaction, and name a missing reference."""
     try:
-        with db.current().statement() if model._meta.database is db else nullcontext():
+        with db.current().statement() if is_in_open_database(model) else nullcontext():
             yield
     except ForeignKeyError as error:
         raise missing_reference(model, ForeignKeyError) from error

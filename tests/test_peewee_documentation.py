@@ -27,6 +27,7 @@ from samples import START, at, signal, trade, trade_values
 from botmemory import (
     BaseModel,
     BotMemoryError,
+    ConfigError,
     DuplicateError,
     NotFoundError,
     OrderSide,
@@ -38,6 +39,7 @@ from botmemory import (
     init_db,
 )
 from botmemory.fields import DoubleField, UtcDateTimeField
+from botmemory.repositories import signals, trades
 
 
 class Snapshot(BaseModel):
@@ -731,6 +733,23 @@ def test_models_are_bound_to_another_database_for_a_block(plain: peewee.SqliteDa
     assert (Trade.select().count(), Trade._meta.database) == (1, db)
     with plain.bind_ctx([Trade]):
         assert Trade.select().count() == 0
+
+
+def test_the_functions_record_into_the_bound_database_and_read_from_no_other() -> None:
+    plain = peewee.SqliteDatabase(":memory:")
+    with plain.bind_ctx([Signal, Trade]):
+        plain.create_tables([Signal, Trade])
+        created = trade(signal=signal(signal_metadata={"a": 1}))
+        trades.update(created, pnl=5)
+        for read in (trades.get_all, trades.get_trade_count, lambda: list(trades.iterate())):
+            with pytest.raises(ConfigError, match="Trade: it is bound to another database"):
+                read()
+        [stored] = Trade.select()
+        assert (stored.pnl, stored.signal.signal_metadata) == (5.0, {"a": 1})
+        trades.delete(created)
+        assert Trade.select().count() == 0
+    assert trades.get_trade_count() == 0
+    assert signals.get_signal_count() == 0
 
 
 def test_metadata_goes_into_the_bound_database(plain: peewee.SqliteDatabase) -> None:

@@ -20,6 +20,7 @@ from ..fields import UtcDateTimeField
 from ..models import BaseModel, clean_field, key_fields
 from .codegen import Maker, maker, tuple_maker
 from .compiled import Compiled, Param, compiled
+from .write import require_open_database
 
 Row = TypeVar("Row", bound=BaseModel)
 
@@ -113,6 +114,7 @@ def _time_order(model: type[BaseModel]) -> tuple[Any, ...]:
 
 def fetch_all(model: type[Row], query: Compiled, values: Mapping[str, Any]) -> list[Row]:
     """Run a compiled query and return its rows."""
+    require_open_database(model)
     with _translated_errors():
         rows: list[Row] = db.fetch_all(query.sql, query.bind(values), maker(model))
         return rows
@@ -216,6 +218,7 @@ def _page(
 
 def stream(model: type[Row], values: dict[str, Any]) -> Iterator[Row]:
     """Yield rows in time order, reading a few at a time; no lock is held in between."""
+    require_open_database(model)
     if db.streams:
         return cast("Iterator[Row]", db.stream(_all_in_time_order(model, values)))
     return _stream_pages(model, values, tuple(model._meta.sorted_field_names), maker(model))
@@ -225,6 +228,7 @@ def stream_values(
     model: type[BaseModel], values: dict[str, Any], *names: str
 ) -> Iterator[tuple[Any, ...]]:
     """Yield rows as `stream` does, as tuples of the timestamp, the id and the named fields."""
+    require_open_database(model)
     columns = tuple(field.name for field in _time_order(model)) + names
     if db.streams:
         fields = [model._meta.fields[name] for name in columns]
@@ -236,6 +240,7 @@ def batches(
     model: type[BaseModel], values: dict[str, Any], size: int
 ) -> Iterator[list[tuple[Any, ...]]]:
     """Yield all rows of one query in no order, as tuples of the driver's values of every field."""
+    require_open_database(model)
     query = _select(model, conditions(model, values, values)).tuples()
     with _translated_errors():
         if db.streams:
@@ -277,6 +282,7 @@ def _count(model: type[BaseModel], names: tuple[str, ...]) -> Any:
 
 
 def count(model: type[BaseModel], values: dict[str, Any]) -> int:
+    require_open_database(model)
     return int(scalar(_count(model, tuple(values)), values))
 
 
@@ -286,6 +292,7 @@ def _total(model: type[BaseModel], field: str, names: tuple[str, ...]) -> Any:
 
 
 def total(model: type[BaseModel], field: str, values: dict[str, Any]) -> float:
+    require_open_database(model)
     return float(scalar(_total(model, field, tuple(values)), values) or 0.0)
 
 

@@ -13,13 +13,14 @@ from peewee import SQL
 from ..backends.constraints import ForeignKeyError, UniqueConstraintError
 from ..backends.peewee_internals import initialized_row, new_row, values_of
 from ..database import db, session_scope
-from ..errors import DuplicateError, NotFoundError, ValidationError, show
+from ..errors import ConfigError, DuplicateError, NotFoundError, ValidationError, show
 from ..models import (
     BaseModel,
     Signal,
     Trade,
     clean_field,
     forget_changes,
+    is_in_open_database,
     is_row,
     key_fields,
     missing_reference,
@@ -100,6 +101,16 @@ def _clean_default(field: Any, default: Callable[[], Any]) -> Any:
     return _clean(field, default())
 
 
+def require_open_database(model: type[BaseModel]) -> None:
+    """Refuse a model that is bound to another database than the open one."""
+    if not is_in_open_database(model):
+        name = model.__name__
+        raise ConfigError(
+            f"{name}: it is bound to another database than that of init_db(); read with Peewee, as "
+            f"in {name}.select(), or leave bind_ctx()"
+        )
+
+
 def required(name: str, value: Any) -> Any:
     """Return an argument that must not be None."""
     if value is None:
@@ -163,8 +174,25 @@ def _names_to_bind(model: type[BaseModel], values: Mapping[str, Any]) -> tuple[s
     return tuple(values)
 
 
+def calls_save(model: type[BaseModel]) -> bool:
+    """Return whether a row is written by its own `save()`.
+
+    Such a model has one of its own, or is bound to another database than the open one.
+    """
+    return overrides(model, "save") or not is_in_open_database(model)
+
+
+def save(model: type[Row], values: dict[str, Any]) -> Row:
+    """Insert one prepared row by the `save()` of its model, and return it."""
+    row = model(**values)
+    row.save(force_insert=True)
+    return row
+
+
 def insert_autoincrement(model: type[Row], values: dict[str, Any]) -> Row:
     """Insert one prepared row and return it with the id that the database assigned."""
+    if calls_save(model):
+        return save(model, values)
     query = insert_query(model, _names_to_bind(model, values), False)
     database, key = db.current(), key_of(model)
     insert = database.insert_autoincrement
@@ -176,6 +204,8 @@ def insert_autoincrement(model: type[Row], values: dict[str, Any]) -> Row:
 
 def insert_if_new(model: type[Row], values: dict[str, Any]) -> Row | None:
     """Insert one prepared row and return it; None where a row with its keys already exists."""
+    if calls_save(model):
+        return save(model, values)
     query = insert_query(model, _names_to_bind(model, values))
     insert = db.current().insert_row
     count = _write(model, _may_fail(model, values), insert, query.sql, query.bind(values))
@@ -236,7 +266,8 @@ def insert_many(
     indexed = enumerate(rows)
     count = 0
     chunk = list(islice(indexed, ROWS_PER_CHUNK))  # before the lock, because a source may be slow
-    one_by_one = overrides(model, "save")
+    require_open_database(model)
+    one_by_one = calls_save(model)
     with session_scope():
         while chunk:
             if one_by_one or not insert_batch(model, chunk, prepare_indexed):
@@ -323,7 +354,7 @@ def update(base: type[BaseModel], row: Row, changes: Mapping[str, Any]) -> Row:
             f"nothing to change; name a field, as in update({name}, strategy='a')"
         )
     cleaned = {name: _clean(model._meta.fields[name], value) for name, value in values.items()}
-    if overrides(model, "save"):
+    if calls_save(model):
         for name, value in cleaned.items():
             setattr(row, name, value)
         row.save()

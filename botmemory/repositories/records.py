@@ -15,7 +15,7 @@ import peewee
 
 from .._arguments import checked_call
 from ..errors import DuplicateError, ValidationError, show
-from ..models import BaseModel, overrides
+from ..models import BaseModel
 from ..queries import read, write
 
 __all__ = [
@@ -234,10 +234,8 @@ def delete(row: BaseModel) -> None:
 
 
 def _insert(model: type[Row], values: dict[str, Any]) -> Row:
-    if overrides(model, "save"):
-        made = model(**values)
-        made.save(force_insert=True)
-        return made
+    if write.calls_save(model):
+        return write.save(model, values)
     if isinstance(write.key_of(model), peewee.AutoField):
         return write.insert_autoincrement(model, values)
     row = write.insert_if_new(model, values)

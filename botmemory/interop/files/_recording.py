@@ -120,8 +120,8 @@ def _record_row(model: type[BaseModel], line: Line, values: Values) -> bool:
     """Record a row and return whether it is new; raise if another row has its key."""
     if write.insert_if_new(model, dict(values)) is not None:
         return True
-    has_key = all(field.name in values for field in key_fields(model))
-    existing = read.get_by_id(model, write.key_value(model, values)) if has_key else None
+    key = {field.name: values.get(field.name) for field in key_fields(model)}
+    existing = None if None in key.values() else read.find(model, key)
     _require_same(model, existing, line, values)
     return False
 
