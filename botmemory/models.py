@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 import json
-import pickle
 import sys
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
@@ -305,6 +304,8 @@ def _fingerprint(value: Any) -> object:
         return value
     if isinstance(value, (bytearray, peewee.BigBitFieldData)):
         return bytes(value)
+    import pickle  # here: values of other types are rare
+
     try:
         return json.dumps(value) if isinstance(value, (dict, list)) else pickle.dumps(value)
     except (TypeError, ValueError, AttributeError, pickle.PicklingError):

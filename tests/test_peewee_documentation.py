@@ -941,8 +941,8 @@ def test_a_model_has_properties_of_its_own() -> None:
     assert (row.low, row.high, row.save()) == (4.0, 6.0, 1)
     assert Measured.get().middle == 5.0
     assert Measured(symbol="B", low=1, high=3, middle=10).low == 9.0
-    with pytest.raises(ValidationError, match="midle: a Measured has no such field"):
-        row.midle = 5
+    with pytest.raises(ValidationError, match="centre: a Measured has no such field"):
+        row.centre = 5
 
 
 def test_a_hybrid_property_is_a_value_and_a_condition() -> None:
