@@ -771,6 +771,7 @@ def sweep(
             report.tried += 1
     finally:
         gc.unfreeze()
+        gc.collect()  # what a generator of an attempt still raises is not for the next test
         sys.unraisablehook = unraisable
     return report
 
