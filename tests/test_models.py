@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import uuid
+from datetime import datetime
 
 import peewee
 import pytest
@@ -150,6 +151,26 @@ def test_a_subclass_has_the_check_constraints_of_its_model() -> None:
             print(len(getattr(PaperTrade._meta, option)), len(getattr(Trade._meta, option)))
     """)
     assert output == "10 10\n3 3\n"
+
+
+def test_a_row_as_data_for_pydantic_and_fastapi() -> None:
+    encoders = pytest.importorskip("fastapi.encoders")
+    pydantic = pytest.importorskip("pydantic")
+
+    class Shown(pydantic.BaseModel):  # type: ignore[misc, name-defined]
+        id: uuid.UUID
+        timestamp: datetime
+        side: OrderSide
+        price: float
+        signal_id: int | None
+
+    created = trade(timestamp=START)
+    data = created.to_dict()
+    assert encoders.jsonable_encoder(data) == data
+    shown = Shown.model_validate(data)
+    assert (shown.id, shown.timestamp, shown.side) == (created.id, START, OrderSide.BUY)
+    from_attributes = Shown.model_validate(created, from_attributes=True)
+    assert from_attributes == shown
 
 
 def test_a_row_as_data_for_json() -> None:

@@ -34,7 +34,7 @@ from ..schema import versions
 __all__ = ["CopiedTable", "copy_database"]
 
 ROWS_PER_PAGE = 2000
-MATCHES_PER_QUERY = 100  # by composite keys: SQL nests a condition for each
+MATCHES_PER_QUERY = 20  # by composite keys: SQLite's parser allows few conditions inside each other
 LARGEST_METADATA = 2**30  # a copy refuses no metadata that its source has stored
 HISTORIES = {"schema_migration", "custom_migration"}
 
@@ -145,10 +145,9 @@ def _sorted(models: Iterable[type[BaseModel]]) -> list[type[BaseModel]]:
     for model in custom:
         if not (isinstance(model, type) and issubclass(model, BaseModel)):
             raise ConfigError(f"models: {show(model)} is not a subclass of BaseModel; name a model")
-        if isinstance(model._meta.primary_key, peewee.CompositeKey):
+        if not model._meta.primary_key:
             raise ConfigError(
-                f"models: {model.__name__} has a composite primary key, which cannot be copied; "
-                "give it one of one field"
+                f"models: {model.__name__} has no primary key, so it cannot be copied; give it one"
             )
     return list(peewee.sort_models([Signal, Trade, *custom]))  # type: ignore[attr-defined]
 

@@ -43,6 +43,53 @@ class Remark(BaseModel):
     about = peewee.ForeignKeyField(Signal, null=True, index=False)
 
 
+class Reading(BaseModel):
+    """A table with a key of two fields, and Peewee's other types of fields."""
+
+    sensor = peewee.CharField(max_length=10)
+    number = peewee.IntegerField()
+    flag = peewee.BooleanField(null=True)
+    amount = peewee.DecimalField(null=True, max_digits=20, decimal_places=8)
+    day = peewee.DateField(null=True)
+    clock = peewee.TimeField(null=True)
+    at = peewee.DateTimeField(null=True)
+    raw = peewee.BlobField(null=True)
+    identity = peewee.UUIDField(null=True)
+    data = peewee.JSONField(null=True)
+
+    class Meta:
+        primary_key = peewee.CompositeKey("sensor", "number")
+
+
+READINGS_TEXT = '''"""Create the table of readings."""
+
+import peewee
+
+
+def up(migrator, db):
+    class Reading(peewee.Model):
+        sensor = peewee.CharField(max_length=10)
+        number = peewee.IntegerField()
+        flag = peewee.BooleanField(null=True)
+        amount = peewee.DecimalField(null=True, max_digits=20, decimal_places=8)
+        day = peewee.DateField(null=True)
+        clock = peewee.TimeField(null=True)
+        at = peewee.DateTimeField(null=True)
+        raw = peewee.BlobField(null=True)
+        identity = peewee.UUIDField(null=True)
+        data = peewee.JSONField(null=True)
+
+        class Meta:
+            database = db
+            primary_key = peewee.CompositeKey("sensor", "number")
+
+    db.create_tables([Reading], safe=False)
+
+
+def down(migrator, db):
+    migrator.migrate(migrator.drop_table("reading"))
+'''
+
 # the names of botmemory's own migrations
 OURS = sorted(file.stem for file in Path(migrations.__file__).parent.glob("0*.py"))
 

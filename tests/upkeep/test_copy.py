@@ -7,20 +7,29 @@ import json
 import sqlite3
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
 from pathlib import Path
 from signal import SIGKILL
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from custom_tables import EquitySnapshot, Remark, custom_migrations
+from custom_tables import (
+    READINGS_TEXT,
+    EquitySnapshot,
+    Reading,
+    Remark,
+    custom_migrations,
+)
 from samples import at, signal, trade, trade_values
 from servers import run as run_sql
 
 from botmemory import (
+    BaseModel,
     Config,
     ConfigError,
     DuplicateError,
@@ -373,6 +382,41 @@ def test_custom_tables_are_copied_too(pair: tuple[str, str], tmp_path: Path) -> 
     assert (snapshot.equity, snapshot.trade) == (0.1, trades.get_all()[0])
     assert [remark.text for remark in records.get_all(Remark)] == ["b", "a"]
     assert records.create(Remark, text="d").id in (3, 4)
+
+
+def test_a_table_with_a_composite_key_is_copied_and_completed(
+    pair: tuple[str, str], tmp_path: Path
+) -> None:
+    source, target = pair
+    folder = custom_migrations(tmp_path, create_reading=READINGS_TEXT)
+    init_db(source, migrations=folder)
+    for sensor in ("b", "a", ""):
+        for number in range(150):
+            records.create(
+                Reading,
+                sensor=sensor,
+                number=number,
+                flag=number % 2 == 0,
+                amount=Decimal("1.5") * number,
+                day=date(2024, 1, 2),
+                clock=time(3, 4, 5, 6),
+                at=datetime(2024, 1, 2, 3, 4, 5, 6),
+                raw=bytes([number]),
+                identity=uuid.UUID(int=number),
+                data={"number": number},
+            )
+    rows = [row.__data__ for row in records.iterate(Reading)]
+    close_db()
+    models: list[type[BaseModel]] = [EquitySnapshot, Remark, Reading]
+    copy_database(Config(source, migrations=folder), target, models=models)
+    init_db(target, migrations=folder)
+    assert [row.__data__ for row in records.iterate(Reading)] == rows
+    Reading.delete().where(Reading.number < 50).execute()
+    close_db()
+    copied = copy_database(Config(source, migrations=folder), target, models=models)
+    assert {table.name: table.copied for table in copied}["reading"] == 150
+    init_db(target, migrations=folder)
+    assert [row.__data__ for row in records.iterate(Reading)] == rows
 
 
 def test_a_custom_table_without_its_model_is_an_error(
