@@ -213,8 +213,8 @@ class BaseModel(peewee.Model):
                 return int(super().delete_instance(recursive, delete_nullable))
         except ForeignKeyError as error:
             raise ForeignKeyError(
-                f"{type(self).__name__} {show(self.get_id())}: {_references_to(self)}; delete them "
-                "or change what they refer to first"
+                f"{type(self).__name__} {self.get_id()}: it is referred to by "
+                f"{_references_to(self)}; delete those first, or let them refer to another one"
             ) from error
 
     def to_dict(self) -> dict[str, Any]:
@@ -393,20 +393,20 @@ def is_row(row: BaseModel) -> Any:
 
 
 def _references_to(row: BaseModel) -> str:
-    """Say which tables have rows that refer to a row."""
+    """Return how many rows of which tables refer to a row."""
     database, table = row._meta.database, row._meta.table_name
     found = []
     for name in database.get_tables():
         for key in database.get_foreign_keys(name):
             # others are deleted or set to NULL with the row
             if key.dest_table == table and key.on_delete not in ("CASCADE", "SET NULL"):
-                referring = peewee.Table(name)
-                value = values_of(row)[row._meta.columns[key.dest_column].name]
+                referring, field = peewee.Table(name), row._meta.columns[key.dest_column]
+                value = field.db_value(values_of(row)[field.name])
                 condition = getattr(referring.c, key.column) == value
                 count = referring.select().where(condition).bind(database).count()
                 if count:
                     found.append(f"{count} {'row' if count == 1 else 'rows'} of {name}")
-    return f"{' and '.join(found) or 'rows of another table'} refer to it"
+    return " and ".join(found) or "rows of another table"
 
 
 def _advance_sequence(model: type[BaseModel], id: int) -> None:
@@ -454,8 +454,7 @@ def _cleaned_rows(model: type[BaseModel], rows: Any, fields: Any) -> Any:
         return rows
     known = model._meta.combined
     columns = [known.get(f, f) if isinstance(f, str) else f for f in fields or ()]
-
-    first: set[Any] = set()
+    first: set[Any] = set()  # the fields of the first row
 
     def clean(row: Any) -> Any:
         if isinstance(row, Mapping):

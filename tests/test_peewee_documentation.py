@@ -1193,7 +1193,7 @@ def test_delete_instance_with_what_refers_to_it() -> None:
     created = snapshot()
     comment = Comment.create(snapshot=created, text="x")
     Reply.create(comment=comment, text="y")
-    with pytest.raises(ValidationError, match="1 row of comment refer"):
+    with pytest.raises(ValidationError, match="by 1 row of comment;"):
         created.delete_instance()
     with pytest.raises(peewee.IntegrityError):
         created.delete_instance()

@@ -32,6 +32,12 @@ class Note(BaseModel):
     about = peewee.ForeignKeyField(Signal, null=True)
 
 
+class Review(BaseModel):
+    """A table that refers to trades, and keeps them from being deleted."""
+
+    about = peewee.ForeignKeyField(Trade)
+
+
 class Named(BaseModel):
     """A table whose key is text."""
 
@@ -55,7 +61,7 @@ class Touched(BaseModel):
 
 
 deleted: list[str] = []
-TABLES = (Note, Named, Touched)
+TABLES = (Note, Named, Touched, Review)
 
 
 @pytest.fixture
@@ -144,11 +150,21 @@ def test_a_signal_that_rows_refer_to_is_not_deleted() -> None:
     trade(signal=second)
     for delete in (lambda: signals.delete(first), first.delete_instance):
         with pytest.raises(
-            ValidationError, match=rf"Signal {first.id}: 2 rows of note refer to it"
+            ValidationError, match=rf"Signal {first.id}: it is referred to by 2 rows of note"
         ):
             delete()
     signals.delete(second)  # whose trade keeps no reference
     assert [row.signal_id for row in trades.get_all()] == [None]
+
+
+def test_a_trade_that_a_row_refers_to_is_not_deleted() -> None:
+    created = trade()
+    review = records.create(Review, about=created)
+    with pytest.raises(ValidationError, match=f"Trade {created.id}: .* by 1 row of review;"):
+        trades.delete(created)
+    records.delete(review)
+    trades.delete(created)
+    assert trades.get_trade_count() == 0
 
 
 def test_the_methods_of_a_model_are_called() -> None:
