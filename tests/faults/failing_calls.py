@@ -500,8 +500,11 @@ def main(folder: Path, name: str, count: str) -> None:
     if clean["wrong"]:
         return
     points = [(call, error) for call in range(1, clean["calls"] + 1) for error in ERRORS]
-    if count == "each":  # of the system's errors each call has one: the next call has the next
-        points = [(call, ERRORS[call % len(ERRORS)]) for call in range(1, clean["calls"] + 1)]
+    if count.startswith("each "):  # such as "each 1/4", the first of four parts
+        # of the system's errors each call has one: the next call has the next
+        part, parts = map(int, count.removeprefix("each ").split("/"))
+        calls = range(part, clean["calls"] + 1, parts)
+        points = [(call, ERRORS[call % len(ERRORS)]) for call in calls]
     elif count != "all":
         points = sorted(random.Random(name).sample(points, min(int(count), len(points))))
     for call, error in points:
