@@ -4,8 +4,8 @@ python failing_calls.py FOLDER (COUNT | all | 'each PART/PARTS') OPERATION...
 
 Preload the library of syscalls.c. Without a failure the operation makes N calls; then COUNT of the
 N * 5 pairs of a call and an error are chosen, always the same ones, or all of them; "each" takes a
-part of the calls, each with one error. Each runs in processes and a folder of its own and prints a JSON object a line: what was raised, and a list of
-what is wrong.
+part of the calls, each with one error. Each runs in processes and a folder of its own and prints a
+JSON object a line: what was raised, and a list of what is wrong.
 """
 
 from __future__ import annotations
