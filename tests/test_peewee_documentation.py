@@ -197,7 +197,9 @@ TABLES = [
 
 
 @pytest.fixture(autouse=True)
-def _tables(empty_database: peewee.Database) -> Iterator[None]:
+def _tables(empty_database: Any) -> Iterator[None]:
+    if empty_database.is_partitioned("trade"):
+        pytest.skip("the trigger of the partitioned table skips duplicates, whoever inserts them")
     db.create_tables(TABLES)
     yield
     db.drop_tables(TABLES)

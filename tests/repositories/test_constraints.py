@@ -61,7 +61,7 @@ class Touched(BaseModel):
 
 
 deleted: list[str] = []
-TABLES = (Note, Named, Touched, Review)
+TABLES = (Note, Named, Touched)
 
 
 @pytest.fixture
@@ -101,7 +101,9 @@ VIOLATIONS: dict[str, Callable[[], object]] = {
 
 
 @pytest.mark.parametrize("name", VIOLATIONS)
-def test_a_transaction_goes_on_after_a_violated_constraint(name: str) -> None:
+def test_a_transaction_goes_on_after_a_violated_constraint(name: str, empty_database: Any) -> None:
+    if name == "Trade.create" and empty_database.is_partitioned("trade"):
+        pytest.skip("the trigger of the partitioned table skips duplicates, whoever inserts them")
     records.create(Note, name="a", about=signal())
     records.create(Named, name="a")
     records.create(Touched, name="a")
@@ -157,14 +159,20 @@ def test_a_signal_that_rows_refer_to_is_not_deleted() -> None:
     assert [row.signal_id for row in trades.get_all()] == [None]
 
 
-def test_a_trade_that_a_row_refers_to_is_not_deleted() -> None:
-    created = trade()
-    review = records.create(Review, about=created)
-    with pytest.raises(ValidationError, match=f"Trade {created.id}: .* by 1 row of review;"):
+def test_a_trade_that_a_row_refers_to_is_not_deleted(empty_database: Any) -> None:
+    if empty_database.is_partitioned("trade"):
+        pytest.skip("no table can refer to the id of a partitioned one")
+    db.create_tables([Review])
+    try:
+        created = trade()
+        review = records.create(Review, about=created)
+        with pytest.raises(ValidationError, match=f"Trade {created.id}: .* by 1 row of review;"):
+            trades.delete(created)
+        records.delete(review)
         trades.delete(created)
-    records.delete(review)
-    trades.delete(created)
-    assert trades.get_trade_count() == 0
+        assert trades.get_trade_count() == 0
+    finally:
+        db.drop_tables([Review])
 
 
 def test_the_methods_of_a_model_are_called() -> None:
