@@ -126,22 +126,22 @@ def _uuid(field: Any, value: Any) -> uuid.UUID:
 
 
 def _datetime(field: Any, value: Any) -> datetime:
-    moment = field.adapt(plain_text(value)) if isinstance(value, str) else value
-    if not isinstance(moment, datetime):
-        if not isinstance(moment, date):
+    timestamp = field.adapt(plain_text(value)) if isinstance(value, str) else value
+    if not isinstance(timestamp, datetime):
+        if not isinstance(timestamp, date):
             raise ValueError("is not a datetime")
-        moment = datetime.combine(moment, time())
-    if moment != moment:  # pandas' NaT
+        timestamp = datetime.combine(timestamp, time())
+    if timestamp != timestamp:  # pandas' NaT
         raise ValueError("is not a datetime")
-    if type(moment) is not datetime:
-        refuse_nanoseconds(field.name, moment)
-        moment = datetime.fromisoformat(moment.isoformat(timespec="microseconds"))
-    if moment.tzinfo is not None:
+    if type(timestamp) is not datetime:
+        refuse_nanoseconds(field.name, timestamp)
+        timestamp = datetime.fromisoformat(timestamp.isoformat(timespec="microseconds"))
+    if timestamp.tzinfo is not None:
         raise ValueError(
             "has a time zone, which this column does not keep; declare it as "
             "botmemory.fields.UtcDateTimeField()"
         )
-    return moment
+    return timestamp
 
 
 def _date(field: Any, value: Any) -> date:
@@ -169,8 +169,8 @@ def _timestamp(field: Any, value: Any) -> datetime:
     stored = field.db_value(value)
     if not -(2**63) <= stored < 2**63:
         raise ValueError("does not fit 64 bits")
-    moment: datetime = field.python_value(stored)
-    return moment
+    timestamp: datetime = field.python_value(stored)
+    return timestamp
 
 
 def _ip(field: Any, value: Any) -> str:
