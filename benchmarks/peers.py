@@ -53,6 +53,7 @@ class NaivePeewee:
             exchange = peewee.CharField(null=True)
             exchange_trade_id = peewee.CharField(null=True)
             trade_metadata = peewee.JSONField(null=True)
+            contract_size = peewee.DoubleField(null=True)
 
             class Meta:
                 database = self.database
@@ -142,6 +143,7 @@ class Record(Base):
     exchange: orm.Mapped[str | None]
     exchange_trade_id: orm.Mapped[str | None]
     trade_metadata: orm.Mapped[Any | None] = orm.mapped_column(sa.JSON)
+    contract_size: orm.Mapped[float | None]
 
 
 class SqlAlchemy:

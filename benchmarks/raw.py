@@ -33,7 +33,8 @@ CREATE TABLE trade (
     exchange_trade_id VARCHAR(128) CHECK (length(exchange_trade_id) BETWEEN 1 AND 128 AND
         exchange_trade_id = trim(exchange_trade_id) AND
         (exchange_trade_id IS NULL OR exchange IS NOT NULL)),
-    trade_metadata JSON CHECK (trade_metadata IS NULL OR json_valid(trade_metadata))
+    trade_metadata JSON CHECK (trade_metadata IS NULL OR json_valid(trade_metadata)),
+    contract_size REAL CHECK (contract_size > 0 AND contract_size <= 1.7976931348623157e308)
 )
 """
 COLUMNS = "id, timestamp, symbol, side, price, quantity, pnl"  # that benchmarks.rows fills

@@ -560,6 +560,8 @@ class Trade(BaseModel):
         exchange_trade_id: The id that the exchange gave to the fill, or None; unique together with
             `exchange` and `symbol`.
         trade_metadata: Any JSON value, or None.
+        contract_size: How much one contract of `quantity` is: in the base currency, of an inverse
+            contract in the quote currency; None is 1.
     """
 
     id: Field[uuid.UUID] = IdField(primary_key=True, default=uuid7)
@@ -578,6 +580,9 @@ class Trade(BaseModel):
     exchange: Field[str | None] = LabelField(max_length=32, null=True)
     exchange_trade_id: Field[str | None] = LabelField(max_length=128, null=True)
     trade_metadata: Field[Any] = MetadataField(null=True)
+    contract_size: Field[float | None] = DoubleField(  # pyright: ignore[reportCallIssue]
+        null=True, positive=True
+    )
 
     if TYPE_CHECKING:
         signal_id: int | None

@@ -150,7 +150,7 @@ def test_a_subclass_has_the_check_constraints_of_its_model() -> None:
         for option in ("constraints", "sqlite_constraints"):
             print(len(getattr(PaperTrade._meta, option)), len(getattr(Trade._meta, option)))
     """)
-    assert output == "10 10\n3 3\n"
+    assert output == "11 11\n3 3\n"
 
 
 def test_a_row_as_data_for_pydantic_and_fastapi() -> None:
@@ -201,4 +201,5 @@ def test_a_row_as_data_for_json() -> None:
         "exchange": "okx",
         "exchange_trade_id": None,
         "trade_metadata": {"rsi": 30, "bands": [1.5, None]},
+        "contract_size": None,
     }

@@ -33,7 +33,7 @@ Args = TypeVarTuple("Args")
 R = TypeVar("R")
 Row = TypeVar("Row", bound=BaseModel)
 
-MAX_NULLABLE_FIELDS = 8  # in a model with an INSERT for each set of them: at most 256 statements
+MAX_NULLABLE_FIELDS = 9  # in a model with an INSERT for each set of them: at most 512 statements
 ROWS_PER_CHUNK = 5000  # inserted as one batch, or one by one where the batch fails
 
 

@@ -1,7 +1,8 @@
 """Record and query trades.
 
 Prices, PnL and fees are in the quote currency of the symbol (fees in `fee_currency` where given),
-quantities in its base currency, times in UTC. Lists are newest first: by timestamp, then by id.
+quantities in its base currency or in contracts, times in UTC. Lists are newest first: by timestamp,
+then by id.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ class TradeChanges(TypedDict, total=False):
     exchange: str | None
     exchange_trade_id: str | None
     trade_metadata: Any
+    contract_size: SupportsFloat | None
 
 
 class NewTrade(TypedDict, total=False):
@@ -70,6 +72,7 @@ class NewTrade(TypedDict, total=False):
     exchange: str | None
     exchange_trade_id: str | None
     trade_metadata: Any
+    contract_size: SupportsFloat | None
 
 
 @checked_call
@@ -89,6 +92,7 @@ def create(
     exchange: str | None = None,
     exchange_trade_id: str | None = None,
     trade_metadata: Any = None,
+    contract_size: SupportsFloat | None = None,
 ) -> Trade:
     """Record one trade and return it as it is stored.
 
@@ -96,7 +100,8 @@ def create(
         symbol: 1 to 64 printable characters, as the exchange writes it.
         side: `"buy"` or `"sell"`, or an `OrderSide`.
         price: The price of one unit, above 0, in the quote currency of the symbol.
-        quantity: The quantity, above 0, in the base currency of the symbol.
+        quantity: The quantity, above 0: in the base currency of the symbol, of a derivative in
+            contracts.
         pnl: The realized PnL as the bot computes it, in the quote currency.
         timestamp: The time of the trade; a naive datetime is taken as UTC; None for the current
             time.
@@ -109,6 +114,8 @@ def create(
         exchange_trade_id: The id that the exchange gave to the fill, unique together with
             `exchange` and `symbol`.
         trade_metadata: Any JSON value.
+        contract_size: How much one contract is where `quantity` is a number of contracts: in the
+            base currency, of an inverse contract in the quote currency; None is 1.
 
     Raises:
         ValidationError: A value is invalid; the message names the field.
@@ -132,6 +139,7 @@ def create(
         "exchange": exchange,
         "exchange_trade_id": exchange_trade_id,
         "trade_metadata": trade_metadata,
+        "contract_size": contract_size,
     }
     return _insert(Trade, _prepare(Trade, values))
 
@@ -175,6 +183,7 @@ def get_or_create(
     fee: SupportsFloat | None = None,
     fee_currency: str | None = None,
     trade_metadata: Any = None,
+    contract_size: SupportsFloat | None = None,
 ) -> tuple[Trade, bool]:
     """Record a fill unless a trade with its exchange id already exists.
 
@@ -209,6 +218,7 @@ def get_or_create(
             "exchange": exchange,
             "exchange_trade_id": exchange_trade_id,
             "trade_metadata": trade_metadata,
+            "contract_size": contract_size,
         },
     )
     trade = write.insert_if_new(Trade, values)

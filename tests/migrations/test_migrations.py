@@ -29,7 +29,8 @@ FIRST = "0001_create_signal_and_trade"
 SECOND = "0002_add_signal_strategy_fee_exchange"
 THIRD = "0003_cover_pnl_by_symbol"
 FOURTH = "0004_lengthen_symbol"
-EVERY = [FIRST, SECOND, THIRD, FOURTH]
+FIFTH = "0005_add_contract_size"
+EVERY = [FIRST, SECOND, THIRD, FOURTH, FIFTH]
 # Written by migration 0001: 40 signals, 120 trades.
 
 
@@ -95,9 +96,8 @@ class TestOldDatabase:
         assert backups(old) == []
 
     def test_without_migrating_it_is_an_error_that_names_what_is_pending(self, old: Path) -> None:
-        with pytest.raises(
-            SchemaError, match=f"pending: {SECOND}, {THIRD}, {FOURTH}; run 'python -m botmemory"
-        ):
+        pending = ", ".join(EVERY[1:])
+        with pytest.raises(SchemaError, match=f"pending: {pending}; run 'python -m botmemory"):
             init_db(old, migrate=False)
         assert rows(old, "schema_migration", "name") == [(FIRST,)]
         with pytest.raises(SchemaError, match=SECOND):
@@ -116,10 +116,10 @@ class TestOldDatabase:
 def test_up_and_down_one_by_one(database: peewee.Database) -> None:
     assert up(database, FIRST) == [FIRST]
     assert [s.name for s in status(database) if s.applied] == [FIRST]
-    assert up(database) == [SECOND, THIRD, FOURTH]
+    assert up(database) == EVERY[1:]
     assert up(database) == []
-    assert down(database) == [FOURTH]
-    assert down(database, FIRST) == [THIRD, SECOND, FIRST]
+    assert down(database) == EVERY[-1:]
+    assert down(database, FIRST) == EVERY[-2::-1]
     assert down(database) == []
     assert set(database.get_tables()) <= {"schema_migration", "sqlite_sequence"}
     assert up(database) == EVERY
@@ -152,8 +152,8 @@ def test_symbols_of_derivatives_fit(old: Path) -> None:
             SchemaError,
             match=f"{FOURTH} failed and was rolled back: .*: CHECK",
         ):
-            down(database)
-        assert [step.name for step in status(database) if not step.applied] == []
+            down(database, FOURTH)
+        assert [step.name for step in status(database) if not step.applied] == EVERY[4:]
     init_db(old)
     assert trades.get_by_symbol(LONG)[0].signal.symbol == LONG
 
@@ -170,7 +170,7 @@ def test_a_rebuilt_table_keeps_views_references_triggers_and_sequence(old: Path)
         ):
             database.execute_sql(sql)
         before = rows(old, "trade"), rows(old, "signal")
-        assert up(database) == [FOURTH]
+        assert up(database, FOURTH) == [FOURTH]
         assert (rows(old, "trade"), rows(old, "signal")) == before
     init_db(old)
     bought = sum(row[3] == "buy" for row in before[0])
@@ -251,12 +251,12 @@ class TestScript:
         assert re.fullmatch(rf"\[x\] {FIRST} +\d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d UTC", lines[1])
         assert max(map(len, lines[1:])) <= 80
         assert main([*db, "down"]) == 0
-        assert capsys.readouterr().out == f"reverted: {FOURTH}\n"
+        assert capsys.readouterr().out == f"reverted: {EVERY[-1]}\n"
         assert main([*db, "status"]) == 1
-        assert re.search(rf"\[ \] {FOURTH} +pending", capsys.readouterr().out)
+        assert re.search(rf"\[ \] {EVERY[-1]} +pending", capsys.readouterr().out)
         assert main([*db, "down", FIRST]) == 0
         assert main([*db, "down"]) == 0
-        reverted = "".join(f"reverted: {name}\n" for name in EVERY[2::-1])
+        reverted = "".join(f"reverted: {name}\n" for name in EVERY[-2::-1])
         assert capsys.readouterr().out == f"{reverted}nothing to revert\n"
 
     def test_up_to_a_name(self, path: Path, capsys: pytest.CaptureFixture[str]) -> None:

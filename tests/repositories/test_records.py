@@ -119,7 +119,7 @@ def test_none_is_stored_as_null_also_where_the_column_has_a_default() -> None:
 def test_a_table_of_many_columns_has_one_statement_for_all_of_its_rows(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    names = [f"feature{number}" for number in range(9)]
+    names = [f"feature{number}" for number in range(10)]
     fields = {name: peewee.IntegerField(null=True) for name in names}
     features = cast("type[BaseModel]", type("Features", (BaseModel,), fields))
     db.create_tables([features])

@@ -62,6 +62,7 @@ def test_every_field_comes_back(record: Callable[..., Trade]) -> None:
         "exchange": "binance",
         "exchange_trade_id": "28457",
         "trade_metadata": {"maker": True},
+        "contract_size": 0.01,
     }
     stored = trades.get_by_id(record(**values).id)
     assert {name: getattr(stored, name) for name in Trade._meta.fields} == values

@@ -36,6 +36,7 @@ OPTIONAL_NUMBER = [value for value in NOT_A_NUMBER if value is not None]
 BAD_VALUES = {
     "price": [*NOT_A_NUMBER, 0, -1, 0.0, -0.0],
     "quantity": [*NOT_A_NUMBER, 0, -1],
+    "contract_size": [*OPTIONAL_NUMBER, 0, -1],
     "pnl": OPTIONAL_NUMBER,
     "fee": OPTIONAL_NUMBER,
     "symbol": NOT_A_LABEL,

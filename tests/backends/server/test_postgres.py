@@ -69,17 +69,18 @@ TYPES = {
         "exchange": "character varying(32)",
         "exchange_trade_id": "character varying(128)",
         "trade_metadata": "jsonb",
+        "contract_size": "double precision",
     },
 }
 CHECKED = {
     "signal": {"symbol", "signal_value", "strategy"},
     "trade": {"symbol", "side", "price", "quantity", "pnl", "strategy", "fee", "fee_currency"}
-    | {"exchange", "exchange_trade_id"},
+    | {"exchange", "exchange_trade_id", "contract_size"},
 }
 NULLABLE = {
     "signal": {"signal_metadata", "strategy"},
     "trade": {"pnl", "signal_id", "strategy", "fee", "fee_currency", "exchange"}
-    | {"exchange_trade_id", "trade_metadata"},
+    | {"exchange_trade_id", "trade_metadata", "contract_size"},
 }
 
 
@@ -412,7 +413,7 @@ def test_the_script_migrates_a_server(url: str, capsys: pytest.CaptureFixture[st
     trade()
     close_db()
     assert main(["--db", url, "down"]) == 0
-    with pytest.raises(SchemaError, match="0004_.* run 'python -m"):
+    with pytest.raises(SchemaError, match="0005_.* run 'python -m"):
         init_db(url, migrate=False)
     assert main(["--db", url, "up"]) == 0
     init_db(url)
