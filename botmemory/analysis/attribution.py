@@ -143,6 +143,7 @@ def pnl_by_metadata(
     start_date: datetime | None = None,
     end_date: datetime | None = None,
     *,
+    exchange: str | None = None,
     quote: str | None = None,
     signal_of: Literal["trade", "entry"] = "trade",
 ) -> list[Bucket]:
@@ -156,13 +157,14 @@ def pnl_by_metadata(
             ascending order, with an open range below and above them. Text and booleans are
             categories.
         symbol: Only trades of this symbol.
-        strategy: Only trades of this strategy.
+        strategy: Only trades of this strategy; "" for those without one.
         start_date: Only trades from this time on.
         end_date: Only trades up to this time, included.
+        exchange: Only trades of this exchange; "" for those without one.
         quote: Only trades with PnL in this currency; "" for symbols that name none.
         signal_of: `trade` counts the PnL of a trade for its own signal. `entry` counts it for the
-            signal of the trade that opened the position of its symbol and strategy: use it if
-            trades that close have signals of their own.
+            signal of the trade that opened the position of its symbol, strategy and exchange: use
+            it if trades that close have signals of their own.
 
     Returns:
         Those with trades: ranges in ascending order, then categories in alphabetical order.
@@ -175,11 +177,11 @@ def pnl_by_metadata(
         refuse("signal_of", signal_of, "is unknown; use 'trade' or 'entry'")
     edges = checked_edges(bins)
     if signal_of == "trade":
-        selection = select(symbol, strategy, start_date, end_date, quote)
+        selection = select(symbol, strategy, start_date, end_date, exchange, quote)
         rows = list(_by_own_signal(key, selection))
     else:
         # a position may have been opened before start_date
-        selection = select(symbol, strategy, None, None, quote)
+        selection = select(symbol, strategy, None, None, exchange, quote)
         span = read.filters(Trade, None, None, start_date, end_date)
         rows = list(_by_entry(key, selection, span))
     numbers = [value for value, _ in rows if is_number(value)]
@@ -205,7 +207,7 @@ def conversion(
 
     Args:
         symbol: Only signals of this symbol.
-        strategy: Only signals of this strategy.
+        strategy: Only signals of this strategy; "" for those without one.
         start_date: Only signals from this time on.
         end_date: Only signals up to this time, included.
 
@@ -250,13 +252,12 @@ def _by_entry(
     values = {id_: value for id_, value in read.stream_query(query.tuples()) if value is not None}
     quantities: defaultdict[Any, Decimal] = defaultdict(Decimal)
     entry_signals: dict[Any, Any] = {}
-    rows = read.stream_values(
-        Trade, selection.filters, "symbol", "strategy", "side", "quantity", "pnl", "signal"
-    )
-    for timestamp, _, symbol, strategy, side, quantity, pnl, signal in rows:
+    fields = "symbol", "strategy", "exchange", "side", "quantity", "pnl", "signal"
+    rows = read.stream_values(Trade, selection.filters, *fields)
+    for timestamp, _, symbol, strategy, exchange, side, quantity, pnl, signal in rows:
         if selection.symbols is not None and symbol not in selection.symbols:
             continue
-        position = (symbol, strategy)
+        position = (symbol, strategy, exchange)
         change = Decimal(repr(quantity)) * (1 if side is OrderSide.BUY else -1)
         before, after = quantities[position], quantities[position] + change
         inside = span.get("start_date", timestamp) <= timestamp <= span.get("end_date", timestamp)

@@ -38,7 +38,9 @@ __all__ = [
     "summarize",
 ]
 
-Dimension = Literal["symbol", "strategy", "side", "day", "week", "month", "hour", "weekday"]
+Dimension = Literal[
+    "symbol", "strategy", "exchange", "side", "day", "week", "month", "hour", "weekday"
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,9 +48,9 @@ class Group(Result):
     """The result of the trades that have one dimension in common.
 
     Attributes:
-        key: The symbol, the strategy (None for trades without one), the side (`buy`), the day
-            (`2024-01-31`), the ISO week (`2024-W05`), the month (`2024-01`), the hour of the day
-            (0 to 23) or the weekday (`Monday`).
+        key: The symbol, the strategy or the exchange (None for trades without one), the side
+            (`buy`), the day (`2024-01-31`), the ISO week (`2024-W05`), the month (`2024-01`), the
+            hour of the day (0 to 23) or the weekday (`Monday`).
     """
 
     key: str | int | None
@@ -107,6 +109,7 @@ def summarize(
     start_date: datetime | None = None,
     end_date: datetime | None = None,
     *,
+    exchange: str | None = None,
     quote: str | None = None,
 ) -> Performance:
     """Return the performance of all trades, or of those that match the filters.
@@ -115,15 +118,16 @@ def summarize(
 
     Args:
         symbol: Only trades of this symbol.
-        strategy: Only trades of this strategy.
+        strategy: Only trades of this strategy; "" for those without one.
         start_date: Only trades from this time on.
         end_date: Only trades up to this time, included.
+        exchange: Only trades of this exchange; "" for those without one.
         quote: Only trades with PnL in this currency; "" for symbols that name none.
 
     Raises:
         ValidationError: An argument is invalid, or the PnL is in different currencies.
     """
-    selection = select(symbol, strategy, start_date, end_date, quote)
+    selection = select(symbol, strategy, start_date, end_date, exchange, quote)
     [sums] = read.fetch(_sums_query(selection))
     return Performance(
         **result_fields(selection.quote, Sums(*sums)),
@@ -139,15 +143,17 @@ def equity_curve(
     start_date: datetime | None = None,
     end_date: datetime | None = None,
     *,
+    exchange: str | None = None,
     quote: str | None = None,
 ) -> list[EquityPoint]:
     """Return the closed trades, each with the sum of the PnL so far.
 
     Args:
         symbol: Only trades of this symbol.
-        strategy: Only trades of this strategy.
+        strategy: Only trades of this strategy; "" for those without one.
         start_date: Only trades from this time on.
         end_date: Only trades up to this time, included.
+        exchange: Only trades of this exchange; "" for those without one.
         quote: Only trades with PnL in this currency; "" for symbols that name none.
 
     Returns:
@@ -156,7 +162,7 @@ def equity_curve(
     Raises:
         ValidationError: An argument is invalid, or the PnL is in different currencies.
     """
-    selection = select(symbol, strategy, start_date, end_date, quote)
+    selection = select(symbol, strategy, start_date, end_date, exchange, quote)
     return [
         EquityPoint(timestamp, trade_id, pnl, float(equity), float(drawdown))
         for timestamp, trade_id, pnl, equity, drawdown in _points(selection)
@@ -171,16 +177,18 @@ def by(
     start_date: datetime | None = None,
     end_date: datetime | None = None,
     *,
+    exchange: str | None = None,
     quote: str | None = None,
 ) -> list[Group]:
-    """Return the result for each symbol, strategy, side, day, week, month, hour or weekday.
+    """Return the result for each symbol, strategy, exchange, side or span of time.
 
     Args:
         dimension: What the trades of a group have in common. Days and hours are UTC.
         symbol: Only trades of this symbol.
-        strategy: Only trades of this strategy.
+        strategy: Only trades of this strategy; "" for those without one.
         start_date: Only trades from this time on.
         end_date: Only trades up to this time, included.
+        exchange: Only trades of this exchange; "" for those without one.
         quote: Only trades with PnL in this currency; "" for symbols that name none.
 
     Returns:
@@ -193,7 +201,9 @@ def by(
     if name not in _TIME_KEYS:
         refuse("dimension", dimension, f"is unknown; use {', '.join(_TIME_KEYS)}")
     by_symbol = name == "symbol"
-    selection = select(symbol, strategy, start_date, end_date, quote, one_currency=not by_symbol)
+    selection = select(
+        symbol, strategy, start_date, end_date, exchange, quote, one_currency=not by_symbol
+    )
     time_key = _TIME_KEYS[name]
     column: Any = db.hour_of(Trade.timestamp) if time_key else getattr(Trade, name)
     rows: defaultdict[Any, list[Sums]] = defaultdict(list)
@@ -214,19 +224,22 @@ def quotes(
     strategy: str | None = None,
     start_date: datetime | None = None,
     end_date: datetime | None = None,
+    *,
+    exchange: str | None = None,
 ) -> list[str]:
     """Return the currencies of the PnL of the trades.
 
     Args:
         symbol: Only trades of this symbol.
-        strategy: Only trades of this strategy.
+        strategy: Only trades of this strategy; "" for those without one.
         start_date: Only trades from this time on.
         end_date: Only trades up to this time, included.
+        exchange: Only trades of this exchange; "" for those without one.
 
     Returns:
         The currencies in alphabetical order; "" for symbols that name none.
     """
-    filters = read.filters(Trade, symbol, strategy, start_date, end_date)
+    filters = read.filters(Trade, symbol, strategy, start_date, end_date, exchange)
     return sorted({quote_of(name) or "" for name in read.distinct(Trade, "symbol", filters)})
 
 
@@ -236,6 +249,7 @@ _WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday",
 _TIME_KEYS: dict[str, Callable[[datetime], tuple[Any, Any]] | None] = {
     "symbol": None,
     "strategy": None,
+    "exchange": None,
     "side": None,
     "day": lambda hour: (hour.date(), f"{hour:%Y-%m-%d}"),
     "week": lambda hour: (hour.isocalendar()[:2], f"{hour:%G-W%V}"),

@@ -35,6 +35,7 @@ def select(
     strategy: str | None,
     start_date: datetime | None,
     end_date: datetime | None,
+    exchange: str | None,
     quote: str | None,
     *,
     one_currency: bool = True,
@@ -43,7 +44,7 @@ def select(
 
     Raises `ValidationError` if `one_currency` and their PnL is in different currencies.
     """
-    filters = read.filters(Trade, symbol, strategy, start_date, end_date)
+    filters = read.filters(Trade, symbol, strategy, start_date, end_date, exchange)
     if quote is not None and not isinstance(quote, str):
         refuse("quote", quote, "is not the name of a currency")
     if symbol is not None and quote is None:

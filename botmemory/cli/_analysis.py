@@ -48,7 +48,7 @@ RESULT_COLUMNS = (
     default="symbol",
     show_default=True,
 )
-@filter_options("symbol", "strategy", "since", "until", "quote")
+@filter_options("symbol", "strategy", "exchange", "since", "until", "quote")
 @format_options
 def show_pnl(
     options: DatabaseOptions, output_format: str, dimension: performance.Dimension, **filters: Any
@@ -66,7 +66,7 @@ def show_pnl(
 
 
 @database_command("performance")
-@filter_options("symbol", "strategy", "since", "until", "quote")
+@filter_options("symbol", "strategy", "exchange", "since", "until", "quote")
 @format_options
 def show_performance(
     options: DatabaseOptions, output_format: str, quote: str | None, **filters: Any
@@ -130,7 +130,7 @@ def explain_trade(options: DatabaseOptions, id: str, price_key: str | None, as_j
 )
 @click.option("--ends", metavar="A,B,...", help="The bounds of the ranges, instead of --bins.")
 @click.option("--entry", is_flag=True, help="Use the signal of the entry, not of the exit.")
-@filter_options("symbol", "strategy", "since", "until", "quote")
+@filter_options("symbol", "strategy", "exchange", "since", "until", "quote")
 @format_options
 @click.argument("key")
 def show_attribution(

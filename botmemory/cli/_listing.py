@@ -17,7 +17,7 @@ SHORT_ID = 13  # characters of a UUID: its timestamp in milliseconds
 
 
 @database_command("trades")
-@filter_options("symbol", "strategy", "since", "until", "limit")
+@filter_options("symbol", "strategy", "exchange", "since", "until", "limit")
 @format_options
 def show_trades(options: DatabaseOptions, output_format: str, limit: int, **filters: Any) -> None:
     """List the latest trades, newest first.

@@ -90,11 +90,16 @@ def format_options(command: Command) -> Command:
 
 
 def filter_options(*names: str) -> Callable[[Command], Command]:
-    """Add filters to a command: some of symbol, strategy, since, until, quote and limit."""
+    """Add some of these filters to a command, in the order in which its help names them."""
     date = partial(click.option, metavar="DATE", callback=_timestamp)
     options = {
         "symbol": click.option("--symbol", metavar="SYMBOL", help="Only this symbol."),
-        "strategy": click.option("--strategy", metavar="NAME", help="Only this strategy."),
+        "strategy": click.option(
+            "--strategy", metavar="NAME", help="Only this strategy; '' for rows without one."
+        ),
+        "exchange": click.option(
+            "--exchange", metavar="NAME", help="Only this exchange; '' for trades without one."
+        ),
         "since": date("--since", "start_date", help="From this date or time on (UTC)."),
         "until": date("--until", "end_date", help="Up to and including this date or time (UTC)."),
         "quote": click.option(

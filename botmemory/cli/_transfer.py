@@ -37,7 +37,7 @@ SHOWN = 10  # messages of an import, for each kind
 
 
 @database_command("export")
-@filter_options("symbol", "strategy", "since", "until")
+@filter_options("symbol", "strategy", "exchange", "since", "until")
 @click.option("--spreadsheet", is_flag=True, help="Write formulas in CSV as text.")
 @click.argument("table", type=click.Choice(list(TABLES)))
 @click.argument("file", type=PATH)

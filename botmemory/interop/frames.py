@@ -38,15 +38,17 @@ def trades(
     start_date: datetime | None = None,
     end_date: datetime | None = None,
     *,
+    exchange: str | None = None,
     expand_metadata: bool = False,
 ) -> pa.Table:
     """Return the trades as an Arrow table with the columns of the database.
 
     Args:
         symbol: Only trades of this symbol.
-        strategy: Only trades of this strategy.
+        strategy: Only trades of this strategy; "" for those without one.
         start_date: Only trades from this time on.
         end_date: Only trades up to this time, included.
+        exchange: Only trades of this exchange; "" for those without one.
         expand_metadata: False keeps `trade_metadata` as a column of JSON text. True replaces it by
             a column for each key, named `trade_metadata.key`; nested keys are joined by dots. The
             type is double if all values are numbers, boolean if all are booleans, otherwise text.
@@ -55,7 +57,7 @@ def trades(
         ConfigError: pyarrow is not installed.
         ValidationError: An argument is invalid.
     """
-    return _table(Trade, expand_metadata, symbol, strategy, start_date, end_date)
+    return _table(Trade, expand_metadata, symbol, strategy, start_date, end_date, exchange)
 
 
 @checked_call
@@ -71,7 +73,7 @@ def signals(
 
     Args:
         symbol: Only signals of this symbol.
-        strategy: Only signals of this strategy.
+        strategy: Only signals of this strategy; "" for those without one.
         start_date: Only signals from this time on.
         end_date: Only signals up to this time, included.
         expand_metadata: False keeps `signal_metadata` as a column of JSON text. True replaces it by

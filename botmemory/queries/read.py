@@ -12,7 +12,7 @@ from typing import Any, TypeVar, cast
 import peewee
 from peewee import SQL, Tuple, fn
 
-from .._values import to_utc
+from .._values import plain_text, to_utc
 from ..backends.peewee_internals import peewee_errors
 from ..database import db
 from ..errors import BotMemoryError, StorageError, ValidationError, show
@@ -26,10 +26,12 @@ Row = TypeVar("Row", bound=BaseModel)
 
 ROWS_PER_READ = 500
 
-# filters that are not an equality with the field of their name
-_RANGE: dict[str, tuple[str, Callable[[Any, Any], Any]]] = {
+# filters that are not an equality with the field of their name: the field, and the condition
+_CONDITIONS: dict[str, tuple[str, Callable[[Any, Any], Any]]] = {
     "start_date": ("timestamp", operator.ge),
     "end_date": ("timestamp", operator.le),
+    "without_strategy": ("strategy", lambda field, _: field.is_null()),
+    "without_exchange": ("exchange", lambda field, _: field.is_null()),
 }
 
 
@@ -50,13 +52,20 @@ def filters(
     strategy: str | None = None,
     start_date: datetime | None = None,
     end_date: datetime | None = None,
+    exchange: str | None = None,
 ) -> dict[str, Any]:
-    """Return the validated filter arguments by name, without those that are None."""
+    """Return the validated filter arguments by name, without those that are None.
+
+    An empty strategy or exchange is `without_strategy` or `without_exchange`: only rows that have
+    none.
+    """
     values: dict[str, Any] = {}
     if symbol is not None:
         values["symbol"] = clean_field(_field(model, "symbol"), symbol)
     if strategy is not None:
-        values["strategy"] = clean_field(_field(model, "strategy"), strategy)
+        _add_label(values, model, "strategy", strategy)
+    if exchange is not None:
+        _add_label(values, model, "exchange", exchange)
     if not (start_date is None and end_date is None):
         _require_timestamps(model)
     if start_date is not None:
@@ -66,6 +75,15 @@ def filters(
         if start_date is not None and end < (start := values["start_date"]):
             raise ValidationError(f"end_date: {end} is before start_date {start}", field="end_date")
     return values
+
+
+def _add_label(values: dict[str, Any], model: type[BaseModel], name: str, label: str) -> None:
+    """Add the filter for a label of which "" stands for NULL."""
+    field = _field(model, name)
+    if isinstance(label, str) and not plain_text(label):
+        values[f"without_{name}"] = True
+    else:
+        values[name] = clean_field(field, label)
 
 
 def _field(model: type[BaseModel], name: str) -> Any:
@@ -92,7 +110,7 @@ def conditions(
     """Return the conditions of filters, with parameters where there are no `values`."""
     expressions = []
     for name in names:
-        column, compare = _RANGE.get(name, (name, operator.eq))
+        column, compare = _CONDITIONS.get(name, (name, operator.eq))
         field = model._meta.fields[column]
         expressions.append(compare(field, Param(name, field) if values is None else values[name]))
     return expressions

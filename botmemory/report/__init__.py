@@ -30,6 +30,7 @@ def write_report(
     start_date: datetime | None = None,
     end_date: datetime | None = None,
     *,
+    exchange: str | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> Path:
     """Write a report of all trades, or of those that match the filters.
@@ -40,9 +41,10 @@ def write_report(
     Args:
         path: The file to write. An existing one is replaced when the new one is complete.
         symbol: Only trades of this symbol.
-        strategy: Only trades of this strategy.
+        strategy: Only trades of this strategy; "" for those without one.
         start_date: Only trades from this time on.
         end_date: Only trades up to this time, included.
+        exchange: Only trades of this exchange; "" for those without one.
         progress: Called with the number of finished parts and the number of all parts.
 
     Returns:
@@ -66,6 +68,7 @@ def write_report(
         "strategy": strategy,
         "start_date": start_date,
         "end_date": end_date,
+        "exchange": exchange,
     }
     sections = list(report_sections(filters, progress))
     template = jinja2.Environment(autoescape=True).from_string(

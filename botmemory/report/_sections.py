@@ -99,6 +99,8 @@ def _section(
         add(f"{group.key}: trades and signals", *_prices(group, filters, len(drawn)), wide=True)
     symbol, strategy = filters["symbol"], filters["strategy"]
     candidates = [positions.get(symbol, strategy)] if symbol else positions.get_all(strategy)
+    if filters["exchange"] is not None:
+        candidates = []  # positions are not kept apart by exchange
     open_positions = [
         position
         for position in candidates

@@ -99,7 +99,7 @@ def get_all(
     Args:
         model: The model of the table.
         limit: The maximum number of rows; None for all.
-        strategy: Only the rows of this strategy; None for every strategy.
+        strategy: Only the rows of this strategy; "" for those without one; None for all.
     """
     return read.newest_first(model, read.filters(_checked(model), strategy=strategy), limit)
 
@@ -114,7 +114,7 @@ def get_by_symbol(
         model: The model of the table.
         symbol: The symbol.
         limit: The maximum number of rows; None for all.
-        strategy: Only the rows of this strategy; None for every strategy.
+        strategy: Only the rows of this strategy; "" for those without one; None for all.
     """
     filters = read.filters(_checked(model), write.required("symbol", symbol), strategy)
     return read.newest_first(model, filters, limit)
@@ -134,7 +134,7 @@ def get_latest(
         model: The model of the table.
         symbol: Only the rows of this symbol; None for every symbol.
         limit: The maximum number of rows; None for all.
-        strategy: Only the rows of this strategy; None for every strategy.
+        strategy: Only the rows of this strategy; "" for those without one; None for all.
     """
     return read.newest_first(model, read.filters(_checked(model), symbol, strategy), limit)
 
@@ -155,7 +155,7 @@ def get_by_date_range(
         symbol: Only the rows of this symbol; None for every symbol.
         start_date: The start, included; a naive datetime is taken as UTC.
         end_date: The end, included; a naive datetime is taken as UTC.
-        strategy: Only the rows of this strategy; None for every strategy.
+        strategy: Only the rows of this strategy; "" for those without one; None for all.
 
     Raises:
         ValidationError: `end_date` is before `start_date`, or the model has no `timestamp`.
@@ -181,7 +181,7 @@ def iterate(
     Args:
         model: The model of the table.
         symbol: Only the rows of this symbol; None for every symbol.
-        strategy: Only the rows of this strategy; None for every strategy.
+        strategy: Only the rows of this strategy; "" for those without one; None for all.
         start_date: The start, included; a naive datetime is taken as UTC; None for no limit.
         end_date: The end, included; a naive datetime is taken as UTC; None for no limit.
 
@@ -200,7 +200,7 @@ def count(model: type[BaseModel], symbol: str | None = None, *, strategy: str | 
     Args:
         model: The model of the table.
         symbol: Only the rows of this symbol; None for every symbol.
-        strategy: Only the rows of this strategy; None for every strategy.
+        strategy: Only the rows of this strategy; "" for those without one; None for all.
     """
     return read.count(model, read.filters(_checked(model), symbol, strategy))
 

@@ -125,7 +125,7 @@ def get_all(limit: int | None = None, *, strategy: str | None = None) -> list[Si
 
     Args:
         limit: The maximum number of rows; None for all.
-        strategy: Only the signals of this strategy; None for every strategy.
+        strategy: Only the signals of this strategy; "" for those without one; None for all.
     """
     return read.newest_first(Signal, read.filters(Signal, strategy=strategy), limit)
 
@@ -139,7 +139,7 @@ def get_by_symbol(
     Args:
         symbol: The symbol.
         limit: The maximum number of rows; None for all.
-        strategy: Only the signals of this strategy; None for every strategy.
+        strategy: Only the signals of this strategy; "" for those without one; None for all.
     """
     filters = read.filters(Signal, write.required("symbol", symbol), strategy)
     return read.newest_first(Signal, filters, limit)
@@ -154,7 +154,7 @@ def get_latest(
     Args:
         symbol: Only the signals of this symbol; None for every symbol.
         limit: The maximum number of rows; None for all.
-        strategy: Only the signals of this strategy; None for every strategy.
+        strategy: Only the signals of this strategy; "" for those without one; None for all.
     """
     return read.newest_first(Signal, read.filters(Signal, symbol, strategy), limit)
 
@@ -173,7 +173,7 @@ def get_by_date_range(
         symbol: Only the signals of this symbol; None for every symbol.
         start_date: The start, included; a naive datetime is taken as UTC.
         end_date: The end, included; a naive datetime is taken as UTC.
-        strategy: Only the signals of this strategy; None for every strategy.
+        strategy: Only the signals of this strategy; "" for those without one; None for all.
 
     Raises:
         ValidationError: `end_date` is before `start_date`.
@@ -198,7 +198,7 @@ def get_by_signal_value(
         signal_value: 1 (buy), -1 (sell) or 0 (neutral).
         symbol: Only the signals of this symbol; None for every symbol.
         limit: The maximum number of rows; None for all.
-        strategy: Only the signals of this strategy; None for every strategy.
+        strategy: Only the signals of this strategy; "" for those without one; None for all.
     """
     filters = read.filters(Signal, symbol, strategy)
     filters["signal_value"] = clean_field(Signal.signal_value, signal_value)
@@ -227,7 +227,7 @@ def get_by_metadata(
         maximum: The upper bound, included; only numbers match; None for no bound.
         symbol: Only the signals of this symbol; None for every symbol.
         limit: The maximum number of rows; None for all.
-        strategy: Only the signals of this strategy; None for every strategy.
+        strategy: Only the signals of this strategy; "" for those without one; None for all.
 
     Raises:
         ValidationError: An argument is invalid, such as an empty key or a list in `equals`.
@@ -256,7 +256,7 @@ def iterate(
 
     Args:
         symbol: Only the signals of this symbol; None for every symbol.
-        strategy: Only the signals of this strategy; None for every strategy.
+        strategy: Only the signals of this strategy; "" for those without one; None for all.
         start_date: The start, included; a naive datetime is taken as UTC; None for no limit.
         end_date: The end, included; a naive datetime is taken as UTC; None for no limit.
 
@@ -276,7 +276,7 @@ def get_signal_count(
     Args:
         symbol: Only the signals of this symbol; None for every symbol.
         signal_value: Only the signals of this value; None for every value.
-        strategy: Only the signals of this strategy; None for every strategy.
+        strategy: Only the signals of this strategy; "" for those without one; None for all.
     """
     filters = read.filters(Signal, symbol, strategy)
     if signal_value is not None:

@@ -241,43 +241,59 @@ def get_by_id(id: uuid.UUID | str) -> Trade | None:
 
 
 @checked_call
-def get_all(limit: int | None = None, *, strategy: str | None = None) -> list[Trade]:
+def get_all(
+    limit: int | None = None, *, strategy: str | None = None, exchange: str | None = None
+) -> list[Trade]:
     """Return the trades, newest first.
 
     Args:
         limit: The maximum number of rows; None for all.
-        strategy: Only the trades of this strategy; None for every strategy.
+        strategy: Only the trades of this strategy; "" for those without one; None for all.
+        exchange: Only the trades of this exchange; "" for those without one; None for all.
     """
-    return read.newest_first(Trade, read.filters(Trade, strategy=strategy), limit)
+    return read.newest_first(
+        Trade, read.filters(Trade, strategy=strategy, exchange=exchange), limit
+    )
 
 
 @checked_call
 def get_by_symbol(
-    symbol: str, limit: int | None = None, *, strategy: str | None = None
+    symbol: str,
+    limit: int | None = None,
+    *,
+    strategy: str | None = None,
+    exchange: str | None = None,
 ) -> list[Trade]:
     """Return the trades of one symbol, newest first.
 
     Args:
         symbol: The symbol.
         limit: The maximum number of rows; None for all.
-        strategy: Only the trades of this strategy; None for every strategy.
+        strategy: Only the trades of this strategy; "" for those without one; None for all.
+        exchange: Only the trades of this exchange; "" for those without one; None for all.
     """
-    filters = read.filters(Trade, write.required("symbol", symbol), strategy)
+    filters = read.filters(Trade, write.required("symbol", symbol), strategy, exchange=exchange)
     return read.newest_first(Trade, filters, limit)
 
 
 @checked_call
 def get_latest(
-    symbol: str | None = None, limit: int | None = 10, *, strategy: str | None = None
+    symbol: str | None = None,
+    limit: int | None = 10,
+    *,
+    strategy: str | None = None,
+    exchange: str | None = None,
 ) -> list[Trade]:
     """Return the trades with the latest timestamps, newest first.
 
     Args:
         symbol: Only the trades of this symbol; None for every symbol.
         limit: The maximum number of rows; None for all.
-        strategy: Only the trades of this strategy; None for every strategy.
+        strategy: Only the trades of this strategy; "" for those without one; None for all.
+        exchange: Only the trades of this exchange; "" for those without one; None for all.
     """
-    return read.newest_first(Trade, read.filters(Trade, symbol, strategy), limit)
+    filters = read.filters(Trade, symbol, strategy, exchange=exchange)
+    return read.newest_first(Trade, filters, limit)
 
 
 @checked_call
@@ -287,6 +303,7 @@ def get_by_date_range(
     end_date: datetime,
     *,
     strategy: str | None = None,
+    exchange: str | None = None,
 ) -> list[Trade]:
     """Return the trades of a time range, oldest first, both ends included.
 
@@ -294,14 +311,15 @@ def get_by_date_range(
         symbol: Only the trades of this symbol; None for every symbol.
         start_date: The start, included; a naive datetime is taken as UTC.
         end_date: The end, included; a naive datetime is taken as UTC.
-        strategy: Only the trades of this strategy; None for every strategy.
+        strategy: Only the trades of this strategy; "" for those without one; None for all.
+        exchange: Only the trades of this exchange; "" for those without one; None for all.
 
     Raises:
         ValidationError: `end_date` is before `start_date`.
     """
     write.required("start_date", start_date)
     write.required("end_date", end_date)
-    filters = read.filters(Trade, symbol, strategy, start_date, end_date)
+    filters = read.filters(Trade, symbol, strategy, start_date, end_date, exchange)
     return read.oldest_first(Trade, filters)
 
 
@@ -310,6 +328,7 @@ def iterate(
     symbol: str | None = None,
     *,
     strategy: str | None = None,
+    exchange: str | None = None,
     start_date: datetime | None = None,
     end_date: datetime | None = None,
 ) -> Iterator[Trade]:
@@ -321,7 +340,8 @@ def iterate(
 
     Args:
         symbol: Only the trades of this symbol; None for every symbol.
-        strategy: Only the trades of this strategy; None for every strategy.
+        strategy: Only the trades of this strategy; "" for those without one; None for all.
+        exchange: Only the trades of this exchange; "" for those without one; None for all.
         start_date: The start, included; a naive datetime is taken as UTC; None for no limit.
         end_date: The end, included; a naive datetime is taken as UTC; None for no limit.
 
@@ -329,31 +349,38 @@ def iterate(
         ValidationError: An argument is invalid. It is raised by the call, not by the loop.
         StorageError: The database cannot be read.
     """
-    return read.stream(Trade, read.filters(Trade, symbol, strategy, start_date, end_date))
+    filters = read.filters(Trade, symbol, strategy, start_date, end_date, exchange)
+    return read.stream(Trade, filters)
 
 
 @checked_call
-def get_total_pnl(symbol: str | None = None, *, strategy: str | None = None) -> float:
+def get_total_pnl(
+    symbol: str | None = None, *, strategy: str | None = None, exchange: str | None = None
+) -> float:
     """Return the sum of the recorded PnL, or 0.0.
 
     It is in the quote currency: pass a symbol where symbols have different quote currencies.
 
     Args:
         symbol: Only the trades of this symbol; None for every symbol.
-        strategy: Only the trades of this strategy; None for every strategy.
+        strategy: Only the trades of this strategy; "" for those without one; None for all.
+        exchange: Only the trades of this exchange; "" for those without one; None for all.
     """
-    return read.total(Trade, "pnl", read.filters(Trade, symbol, strategy))
+    return read.total(Trade, "pnl", read.filters(Trade, symbol, strategy, exchange=exchange))
 
 
 @checked_call
-def get_trade_count(symbol: str | None = None, *, strategy: str | None = None) -> int:
+def get_trade_count(
+    symbol: str | None = None, *, strategy: str | None = None, exchange: str | None = None
+) -> int:
     """Return the number of trades.
 
     Args:
         symbol: Only the trades of this symbol; None for every symbol.
-        strategy: Only the trades of this strategy; None for every strategy.
+        strategy: Only the trades of this strategy; "" for those without one; None for all.
+        exchange: Only the trades of this exchange; "" for those without one; None for all.
     """
-    return read.count(Trade, read.filters(Trade, symbol, strategy))
+    return read.count(Trade, read.filters(Trade, symbol, strategy, exchange=exchange))
 
 
 @checked_call

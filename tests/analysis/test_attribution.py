@@ -148,6 +148,9 @@ class TestPnlByMetadata:
         assert figures(pnl_by_metadata("x", quote="EUR")) == [("1", 1, 100.0)]
         with pytest.raises(ValidationError, match="different currencies"):
             pnl_by_metadata("x")
+        act({"x": 1}, 200, symbol="ETH/EUR", exchange="okx")
+        assert figures(pnl_by_metadata("x", exchange="okx")) == [("1", 1, 200.0)]
+        assert figures(pnl_by_metadata("x", exchange="", quote="EUR")) == [("1", 1, 100.0)]
 
     def test_by_the_signal_of_the_entry(self) -> None:
         act({"rsi": 25}, timestamp=at(0))  # opens a long position
@@ -168,6 +171,16 @@ class TestPnlByMetadata:
         assert figures(in_span) == [("below 50", 1, 6.0), ("50 or more", 1, -3.0)]
         of_strategy = pnl_by_metadata("rsi", [50], "ETH/USDT", "a", signal_of="entry")
         assert figures(of_strategy) == [("below 50", 1, 7.0)]
+
+    def test_the_entry_is_one_of_the_same_exchange(self) -> None:
+        act({"rsi": 25}, timestamp=at(0), exchange="okx")
+        act({"rsi": 80}, timestamp=at(1), exchange="kraken")
+        trade(pnl=3, side="sell", timestamp=at(2), exchange="okx")
+        trade(pnl=5, side="sell", timestamp=at(3), exchange="kraken")
+        by_entry = pnl_by_metadata("rsi", [50], signal_of="entry")
+        assert figures(by_entry) == [("below 50", 1, 3.0), ("50 or more", 1, 5.0)]
+        of_one = pnl_by_metadata("rsi", [50], exchange="kraken", signal_of="entry")
+        assert figures(of_one) == [("50 or more", 1, 5.0)]
 
     def test_without_trades(self) -> None:
         assert pnl_by_metadata("rsi") == pnl_by_metadata("rsi", [5]) == []

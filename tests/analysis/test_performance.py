@@ -119,6 +119,17 @@ class TestSummary:
         assert summarize("XRP/USDT").trades == 0
         assert [point.pnl for point in equity_curve("BTC/USDT", "a", at(1), at(2))] == [2.0, 4.0]
 
+    def test_filters_by_exchange_and_by_none(self) -> None:
+        earn(1, 2, exchange="okx", strategy="a", symbol="X/EUR")
+        earn(4, exchange="kraken")
+        earn(8)
+        assert summarize(exchange="okx").total_pnl == 3.0
+        assert summarize(exchange="", quote="USDT").total_pnl == 8.0
+        assert summarize(strategy="").total_pnl == 12.0
+        assert [point.pnl for point in equity_curve(exchange="okx")] == [1.0, 2.0]
+        assert quotes(exchange="okx") == ["EUR"]
+        assert [group.key for group in by("symbol", exchange="kraken")] == ["BTC/USDT"]
+
     @given(st.lists(st.one_of(st.none(), st.integers(-5, 5)), max_size=30))
     def test_against_a_second_implementation(self, pnls: list[int | None]) -> None:
         Trade.delete().execute()
@@ -210,6 +221,8 @@ class TestGroups:
         earn(4, strategy="a")
         earn(8)
         assert list(self.totals("strategy").items()) == [("a", 4.0), ("b", -1.0), (None, 8.0)]
+        trade(exchange="okx", pnl=0)
+        assert list(self.totals("exchange").items()) == [("okx", 0.0), (None, 11.0)]
         assert list(self.totals("side").items()) == [("buy", 12.0), ("sell", -1.0)]
         sell = by("side")[1]
         assert (sell.trades, sell.wins, sell.losses, sell.win_rate) == (2, 1, 1, 0.5)

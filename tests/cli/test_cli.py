@@ -93,6 +93,8 @@ class TestTables:
 
         assert count() == 2
         assert count("--limit", "1") == count("--strategy", "a") == 1
+        assert (count("--exchange", "okx"), count("--exchange", "")) == (0, 2)
+        assert count("--strategy", "") == 1
         assert count("--symbol", "ETH/USDT") == count("--limit", "0") == 0
         assert count("--since", "2024-01-02") == count("--until", "2024-01-01") == 1
         assert count("--since", "2024-01-01T01:00", "--until", "2024-01-02T06:00:00+00:00") == 2

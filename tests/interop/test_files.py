@@ -154,6 +154,8 @@ class TestExport:
         file = tmp_path / f"trades.{file_format}"
         count = export_file(Trade, file, symbol="A", strategy="x", start_date=at(1), end_date=at(5))
         assert count == 1
+        trade(exchange="okx")
+        assert export_file(Trade, tmp_path / f"other.{file_format}", exchange="okx") == 1
         Trade.delete().execute()
         import_file(Trade, file)
         assert [trade.timestamp for trade in trades.get_all()] == [at(2)]

@@ -85,6 +85,9 @@ def test_rows_are_filtered_and_in_time_order() -> None:
         trade(timestamp=at(n), symbol="AB"[n % 2], strategy="xy"[n // 2])
     assert frames.trades().to_pydict()["timestamp"] == [at(n) for n in range(4)]
     assert frames.trades("A", "y").to_pydict()["timestamp"] == [at(2)]
+    trade(timestamp=at(9), exchange="okx")
+    assert frames.trades(exchange="okx").to_pydict()["timestamp"] == [at(9)]
+    assert frames.trades(exchange="").num_rows == 4
     assert frames.trades(start_date=at(1), end_date=at(2)).num_rows == 2
     with pytest.raises(ValidationError, match="end_date"):
         frames.signals(start_date=at(2), end_date=at(1))

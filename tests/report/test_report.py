@@ -196,6 +196,15 @@ def test_the_trades_are_filtered(empty_database: Any, page: Path) -> None:
     assert "BTC/USDT" not in text
 
 
+def test_the_trades_are_filtered_by_exchange(empty_database: Any, page: Path) -> None:
+    trade(pnl=5, exchange="okx")
+    trade(pnl=7)
+    text = write_report(page, exchange="okx").read_text()
+    assert ("+5.00" in text, "+7.00" in text, "Exchange: okx." in text) == (True, False, True)
+    text = write_report(page, exchange="").read_text()
+    assert ("+5.00" in text, "+7.00" in text, "Exchange: none." in text) == (False, True, True)
+
+
 class Market(str, enum.Enum):  # noqa: UP042  (str() of a member is its name)
     ETHER = "ETH/USDT"
 

@@ -89,6 +89,8 @@ def test_by_symbol_value_and_strategy() -> None:
     other = signal(timestamp=at(3), symbol="ETH/USDT")
     assert signals.get_by_symbol("BTC/USDT") == [sell, buy]
     assert signals.get_by_symbol("BTC/USDT", strategy="a") == [buy]
+    assert signals.get_all(strategy="") == [other, sell]
+    assert signals.get_signal_count("BTC/USDT", strategy="") == 1
     assert signals.get_latest("ETH/USDT") == [other]
     assert signals.get_by_signal_value(1) == [other, buy]
     assert signals.get_by_signal_value(1, "BTC/USDT") == [buy]

@@ -118,6 +118,44 @@ def test_by_symbol_and_strategy() -> None:
     assert trades.get_latest(strategy="b") == [last]
 
 
+def test_every_query_is_filtered_by_exchange() -> None:
+    first = trade(timestamp=at(1), exchange="okx", strategy="a", pnl=1)
+    trade(timestamp=at(2), exchange="kraken", pnl=2)
+    last = trade(timestamp=at(3), exchange="okx", pnl=4)
+    assert trades.get_all(exchange="okx") == [last, first]
+    assert trades.get_all(strategy="a", exchange="kraken") == []
+    assert trades.get_by_symbol("BTC/USDT", 1, exchange="okx") == [last]
+    assert trades.get_latest(exchange="okx") == [last, first]
+    assert trades.get_by_date_range(None, at(1), at(2), exchange="okx") == [first]
+    assert list(trades.iterate(exchange="okx")) == [first, last]
+    assert trades.get_total_pnl(exchange="okx") == 5.0
+    assert trades.get_trade_count(exchange="okx") == 2
+
+
+def test_an_empty_strategy_or_exchange_asks_for_the_trades_without_one() -> None:
+    plain = trade(timestamp=at(1), pnl=1)
+    of_strategy = trade(timestamp=at(2), strategy="a", pnl=2)
+    of_exchange = trade(timestamp=at(3), exchange="okx", pnl=4)
+    trade(timestamp=at(4), strategy="a", exchange="okx", pnl=8)
+    assert trades.get_all(strategy="") == [of_exchange, plain]
+    assert trades.get_all(exchange="") == [of_strategy, plain]
+    assert trades.get_latest("BTC/USDT", strategy="", exchange="") == [plain]
+    assert trades.get_by_date_range(None, at(2), at(4), exchange="") == [of_strategy]
+    assert list(trades.iterate(strategy="", exchange="okx")) == [of_exchange]
+    assert trades.get_total_pnl(strategy="a", exchange="") == 2.0
+    assert trades.get_trade_count(strategy="") == 2
+
+
+def test_iterate_reads_many_pages_of_an_exchange() -> None:
+    trades.create_many(
+        trade_values(timestamp=at(n), exchange=None if n % 3 else "okx") for n in range(1800)
+    )
+    assert [row.timestamp for row in trades.iterate(exchange="okx")] == [
+        at(n) for n in range(0, 1800, 3)
+    ]
+    assert sum(1 for _ in trades.iterate(exchange="")) == 1200
+
+
 def test_a_date_range_is_chronological_and_includes_both_ends() -> None:
     created = [trade(timestamp=at(hour)) for hour in (3, 1, 2, 0, 4)]
     in_time = sorted(created, key=lambda t: t.timestamp)

@@ -50,6 +50,7 @@ def export_file(
     *,
     symbol: str | None = None,
     strategy: str | None = None,
+    exchange: str | None = None,
     start_date: datetime | None = None,
     end_date: datetime | None = None,
     spreadsheet: bool = False,
@@ -61,7 +62,8 @@ def export_file(
         model: `Trade`, `Signal` or the model of a custom table.
         path: The file to write. An existing one is replaced when the new one is complete.
         symbol: Only rows of this symbol.
-        strategy: Only rows of this strategy.
+        strategy: Only rows of this strategy; "" for those without one.
+        exchange: Only rows of this exchange; "" for those without one.
         start_date: Only rows from this time on.
         end_date: Only rows up to this time, included.
         spreadsheet: In CSV, write an apostrophe before text that a spreadsheet would run as a
@@ -79,7 +81,7 @@ def export_file(
     file = absolute_path("path", path)
     report = from_caller(progress or (lambda done, total: None))
     file_format, columns = _format_of(file), columns_of(model)
-    filters = read.filters(model, symbol, strategy, start_date, end_date)
+    filters = read.filters(model, symbol, strategy, start_date, end_date, exchange)
     total = read.count(model, filters) if progress is not None else 0
     count, latest = 0, None
 
