@@ -20,6 +20,7 @@ import peewee
 
 from ..config import Config
 from ..errors import BotMemoryError
+from .change_marker import ChangeMarker
 from .finding import Finding
 from .transactions import Atomic
 
@@ -163,6 +164,17 @@ class Backend(Protocol):
 
         None if storing many rows keeps no other program from writing.
         """
+
+    # --- changes ----------------------------------------------------------------------------
+
+    def change_marker(self) -> ChangeMarker | None:
+        """Return what shows whether rows were changed since; None if that cannot be seen."""
+
+    row_number: peewee.SQL | None
+    """An expression that is higher for each row inserted later; None if there is none.
+
+    Then any inserted row changes the marker. Otherwise those of the compiled INSERTs do not.
+    """
 
     # --- SQL of the engine ------------------------------------------------------------------
 

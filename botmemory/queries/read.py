@@ -259,7 +259,12 @@ def batches(
 ) -> Iterator[list[tuple[Any, ...]]]:
     """Yield all rows of one query in no order, as tuples of the driver's values of every field."""
     require_open_database(model)
-    query = _select(model, conditions(model, values, values)).tuples()
+    return driver_rows(_select(model, conditions(model, values, values)), size)
+
+
+def driver_rows(query: Any, size: int) -> Iterator[list[tuple[Any, ...]]]:
+    """Run a Peewee query and yield its rows, of one moment, as tuples of the driver's values."""
+    query = query.tuples()
     with _translated_errors():
         if db.streams:
             rows = iter(db.stream(query))

@@ -1,108 +1,312 @@
-"""The open positions, computed from the recorded trades."""
+"""The positions and what they earned, computed from the recorded trades.
+
+Each figure is defined in the guide "Accounting" (`docs/accounting.md`).
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from decimal import Context, Decimal, localcontext
+from fractions import Fraction
+from functools import partial
 from typing import Any
 
 from .._arguments import checked_call
-from ..models import OrderSide, Trade
-from ..queries import read, write
+from .._values import plain_text, refuse, to_finite
+from ..errors import ValidationError
+from ..ledger import Ledger
+from ..models import Trade
+from ..queries import fills, read, write
+from ..symbols import quote_of
 
-__all__ = ["Position", "get", "get_all"]
-
-# 0.1 + 0.2 - 0.3 must be 0: quantities are added as decimals, not as floats
-_EXACT = Context(prec=60)
-_FLAT = Decimal(0)
+__all__ = ["Position", "get", "get_all", "value"]
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """The position in one symbol and its realized PnL, by the average cost method.
+    """The position in one symbol, and what it has earned, by the average cost method.
+
+    PnL is in the quote currency of the symbol, of a derivative in its settlement currency.
 
     Attributes:
         symbol: The symbol.
-        quantity: The net quantity in the base currency: above 0 long, below 0 short, 0.0 flat.
-        average_entry_price: Of the open quantity, in the quote currency; None when flat.
-        realized_pnl: The PnL of all closed quantities, in the quote currency, without fees.
-        fees: The fees of all trades of the symbol, by `fee_currency` (None where a trade has none).
+        quantity: What is held, in the base currency, of a derivative in contracts: above 0 long,
+            below 0 short, 0.0 flat. Fees that were taken in the base currency of a spot symbol are
+            taken off, so that it is what the wallet holds.
+        average_entry_price: The average price of what is held, weighted by quantity; of an inverse
+            contract the harmonic one; None when flat.
+        realized_pnl: The PnL of all that was closed, without fees; None if it is not known.
+        fees: The fees of all trades, by `fee_currency` (None where a trade has none).
         opened_at: The time of the trade that opened the position, UTC; None when flat.
+        exchange: The exchange; None for trades without one, or of several exchanges.
+        strategy: The strategy that was asked for; None for all of them, or for trades without one.
+        net_realized_pnl: `realized_pnl` less all fees; None if one of them is in a third currency
+            and `rates` has no rate for it, or if `realized_pnl` is not known.
+        contract_size: How much one contract is; 1.0 on spot.
+        price: The price that `value` was given.
+        value: What the position is worth at that price; of a short position below 0.
+        unrealized: The PnL of closing it at that price, without fees.
+        unknown: Why a figure is None; None if each one is known.
     """
 
     symbol: str
     quantity: float = 0.0
     average_entry_price: float | None = None
-    realized_pnl: float = 0.0
+    realized_pnl: float | None = 0.0
     fees: dict[str | None, float] = field(default_factory=dict, hash=False)
     opened_at: datetime | None = None
+    exchange: str | None = None
+    strategy: str | None = None
+    net_realized_pnl: float | None = field(default=0.0, compare=False)  # follows from the others
+    contract_size: float = 1.0
+    price: float | None = None
+    value: float | None = None
+    unrealized: float | None = None
+    unknown: str | None = None
 
 
 @checked_call
-def get(symbol: str, strategy: str | None = None) -> Position:
+def get(
+    symbol: str,
+    strategy: str | None = None,
+    *,
+    exchange: str | None = None,
+    quote: str | None = None,
+    rates: Mapping[str, float] | None = None,
+) -> Position:
     """Return the position in one symbol; it is flat where there are no trades.
 
-    Trades count in time order, by the average cost method: a trade in the direction of the position
-    changes its average entry price; a trade against it realizes PnL at that price, and the quantity
-    beyond flat opens a position in the other direction. All trades of the symbol are read, a few at
-    a time, so that trades recorded late or by another program count, too.
+    Trades count in the order of their timestamps, then of recording: one in the direction of the
+    position changes its average entry price; one against it realizes PnL at that price, and what
+    goes beyond flat opens a position in the other direction. Selling the `quantity` of the answer
+    makes it flat. The answer is of one moment.
+
+    The positions of several exchanges are computed apart and added up; the average entry price is
+    None where they are long here and short there.
+
+    The first call reads all trades of the symbol, a few at a time. A later one reads only what was
+    recorded since, if the database shows that nothing else was changed.
 
     Args:
         symbol: The symbol.
-        strategy: Only the trades of this strategy; None for every strategy.
+        strategy: Only the trades of this strategy; "" for those without one; None for all.
+        exchange: Only the trades of this exchange; "" for those without one; None for all.
+        quote: The currency of the PnL of a symbol that names none.
+        rates: What one unit of another currency is worth, for fees in a third currency:
+            `{"BNB": 600}`, or `{"BNB/USDT": 600, "BNB/BTC": 0.01}` in several.
+
+    Raises:
+        ValidationError: An argument is invalid, or exchanges have different contract sizes.
+        StorageError: The database cannot be read.
     """
-    filters = read.filters(Trade, write.required("symbol", symbol), strategy)
-    trades = read.stream_values(Trade, filters, "side", "price", "quantity", "fee", "fee_currency")
-    with localcontext(_EXACT):
-        return _add_up(filters["symbol"], trades)
+    filters = read.filters(Trade, write.required("symbol", symbol), strategy, exchange=exchange)
+    known_rates, currency = _checked_rates(rates), _currency(filters["symbol"], quote)
+    found = fills.ledgers(filters)
+    question = (currency, *known_rates.items())
+    position: Position | None = found.answers.get(question)
+    if position is None:
+        exchanges = {of_exchange for _, of_exchange, _ in found.by_key}
+        position = _position(
+            filters["symbol"],
+            filters.get("exchange", exchanges.pop() if len(exchanges) == 1 else None),
+            filters.get("strategy"),
+            list(found.by_key.values()),
+            currency,
+            known_rates,
+        )
+        found.answers[question] = position
+    return replace(position, fees=position.fees.copy())
 
 
 @checked_call
-def get_all(strategy: str | None = None) -> list[Position]:
-    """Return the open positions in alphabetical order of their symbols, each as `get` returns it.
+def get_all(
+    strategy: str | None = None,
+    *,
+    exchange: str | None = None,
+    by_strategy: bool = False,
+    rates: Mapping[str, float] | None = None,
+) -> list[Position]:
+    """Return the open positions: one for each symbol and exchange.
 
     Args:
-        strategy: Only the trades of this strategy; None for every strategy.
+        strategy: Only the trades of this strategy; "" for those without one; None for all.
+        exchange: Only the trades of this exchange; "" for those without one; None for all.
+        by_strategy: Keep the trades of each strategy apart, too.
+        rates: As for `get`.
+
+    Returns:
+        In alphabetical order of symbol, exchange and strategy; None is first.
+
+    Raises:
+        ValidationError: An argument is invalid.
+        StorageError: The database cannot be read.
     """
-    # sorted here, because each database has its own collation
-    symbols = sorted(read.distinct(Trade, "symbol", read.filters(Trade, strategy=strategy)))
-    positions = [get(symbol, strategy) for symbol in symbols]
-    return [position for position in positions if position.quantity]
+    return _open_positions(strategy, exchange, by_strategy, _checked_rates(rates), {})
 
 
-def _add_up(symbol: str, trades: Iterable[tuple[Any, ...]]) -> Position:
-    held, cost, realized = _FLAT, _FLAT, _FLAT  # cost: what was paid for what is held
-    fees: defaultdict[str | None, Decimal] = defaultdict(Decimal)
-    opened_at = None
-    for timestamp, _, side, price_, quantity_, fee, fee_currency in trades:
-        price, quantity = _decimal(price_), _decimal(quantity_)
-        change = quantity if side is OrderSide.BUY else -quantity
-        if fee is not None:
-            fees[fee_currency] += _decimal(fee)
-        if held and (held > 0) != (change > 0):
-            if quantity < abs(held):
-                entry = cost / held
-                realized += change * (entry - price)
-                held, cost = held + change, cost + change * entry
-                continue
-            realized += held * price - cost
-            held, cost, change = _FLAT, _FLAT, held + change
-        if change:
-            if not held:
-                opened_at = timestamp
-            held, cost = held + change, cost + change * price
+@checked_call
+def value(
+    prices: Mapping[str, float],
+    strategy: str | None = None,
+    *,
+    exchange: str | None = None,
+    by_strategy: bool = False,
+    rates: Mapping[str, float] | None = None,
+) -> list[Position]:
+    """Return the open positions with their value and unrealized PnL at the given prices.
+
+    Args:
+        prices: The price of each symbol: `{"BTC/USDT": 43_000}`. For a position without a price,
+            `price`, `value` and `unrealized` are None.
+        strategy: As for `get_all`.
+        exchange: As for `get_all`.
+        by_strategy: As for `get_all`.
+        rates: As for `get`.
+
+    Returns:
+        As `get_all`.
+
+    Raises:
+        ValidationError: An argument is invalid.
+        StorageError: The database cannot be read.
+    """
+    known_prices = _checked_numbers("prices", prices)
+    return _open_positions(strategy, exchange, by_strategy, _checked_rates(rates), known_prices)
+
+
+def _open_positions(
+    strategy: str | None,
+    exchange: str | None,
+    by_strategy: bool,
+    rates: Mapping[str, float],
+    prices: Mapping[str, float],
+) -> list[Position]:
+    filters = read.filters(Trade, None, strategy, exchange=exchange)
+    found = fills.ledgers(filters, by_strategy=bool(by_strategy))
+    return [
+        _position(*key, [ledger], quote_of(key[0]), rates, prices.get(key[0]))
+        # sorted here, because each database has its own collation
+        for key, ledger in sorted(found.by_key.items(), key=_sorted_key)
+        if ledger.is_open
+    ]
+
+
+def _sorted_key(item: tuple[fills.Key, Ledger]) -> tuple[tuple[bool, str], ...]:
+    return tuple((part is not None, part or "") for part in item[0])
+
+
+def _position(
+    symbol: str,
+    exchange: str | None,
+    strategy: str | None,
+    ledgers: Sequence[Ledger],
+    currency: str | None,
+    rates: Mapping[str, float],
+    price: float | None = None,
+) -> Position:
+    """Return the position of a ledger, or the sum of those of several exchanges."""
+    held = [ledger for ledger in ledgers if ledger.is_open]
+    sizes = sorted({ledger.contract_size for ledger in held})
+    if len(sizes) > 1:
+        raise ValidationError(
+            f"exchange: the contracts of {symbol} have different sizes on different exchanges "
+            f"({', '.join(f'{size:.15g}' for size in sizes)}); pass one exchange",
+            field="exchange",
+        )
+    fees: defaultdict[str | None, Fraction] = defaultdict(Fraction)
+    paid, gross, without_rate = Fraction(0), Fraction(0), set()
+    unknown = next((ledger.problem for ledger in ledgers if ledger.problem), None)
+    for ledger in ledgers:
+        for fee_currency, fee in ledger.fees.items():
+            fees[fee_currency] += fee
+        of_ledger, more_without_rate = ledger.fees_in_currency(currency, rates)
+        paid += of_ledger
+        without_rate.update(more_without_rate)
+        gross += ledger.gross_pnl
+    is_known, net_is_known = unknown is None, unknown is None and not without_rate
+    if is_known and without_rate:
+        unknown = _without_rate(currency, sorted(without_rate))
+    quantity = sum((ledger.quantity for ledger in held), Fraction(0))
+    values = [ledger.value(price) for ledger in held] if price is not None else []
+    unrealized = [ledger.unrealized_pnl(price) for ledger in held] if price is not None else []
+    number = partial(_number, symbol)
     return Position(
         symbol=symbol,
-        quantity=float(held),
-        average_entry_price=float(cost / held) if held else None,
-        realized_pnl=float(realized),
-        fees={currency: float(total) for currency, total in fees.items()},
-        opened_at=opened_at if held else None,
+        quantity=number(quantity),
+        average_entry_price=_average_entry_price(symbol, held),
+        realized_pnl=number(gross) if is_known else None,
+        fees={fee_currency: number(fee) for fee_currency, fee in fees.items()},
+        opened_at=min((_timestamp(ledger.opened_at) for ledger in held), default=None),
+        exchange=exchange,
+        strategy=strategy,
+        net_realized_pnl=number(gross - paid) if net_is_known else None,
+        contract_size=sizes[0] if sizes else 1.0,
+        price=price,
+        value=number(sum(values, Fraction(0))) if price is not None else None,
+        unrealized=number(sum(unrealized, Fraction(0))) if price is not None and is_known else None,
+        unknown=unknown,
     )
 
 
-def _decimal(number: float) -> Decimal:
-    return Decimal(repr(number))
+def _average_entry_price(symbol: str, held: Sequence[Ledger]) -> float | None:
+    """Return the average entry price; None when flat, or long and short at the same time."""
+    if not held or len({ledger.quantity > 0 for ledger in held}) > 1:
+        return None
+    quantity = sum((ledger.quantity for ledger in held), Fraction(0))
+    cost = sum((ledger.cost for ledger in held), Fraction(0))
+    return _number(symbol, -quantity / cost if held[0].instrument.is_inverse else cost / quantity)
+
+
+def _number(symbol: str, number: Fraction) -> float:
+    try:
+        return float(number)
+    except OverflowError:
+        raise ValidationError(
+            f"{symbol}: its position or PnL is larger than a float can hold; correct the price or "
+            "the quantity of its trades"
+        ) from None
+
+
+def _timestamp(value: Any) -> datetime:
+    field: Any = Trade.timestamp
+    timestamp: datetime = field.python_value(value)
+    return timestamp
+
+
+def _without_rate(currency: str | None, fee_currencies: list[str]) -> str:
+    names = ", ".join(fee_currencies)
+    if currency is None:
+        return f"fees are in {names}, and the symbol names no currency; pass quote="
+    return f"fees are in {names}; pass rates={{{fee_currencies[0]!r}: its price in {currency}}}"
+
+
+def _currency(symbol: str, quote: str | None) -> str | None:
+    """Return the currency of the PnL of a symbol, which may name none."""
+    currency = quote_of(symbol)
+    if quote is None:
+        return currency
+    if not isinstance(quote, str) or not plain_text(quote):
+        refuse("quote", quote, "is not the name of a currency")
+    if currency is not None and currency != plain_text(quote):
+        refuse("quote", quote, f"is not the currency of {symbol}, which is {currency}")
+    return plain_text(quote)
+
+
+def _checked_rates(rates: Mapping[str, float] | None) -> dict[str, float]:
+    return {} if rates is None else _checked_numbers("rates", rates)
+
+
+def _checked_numbers(name: str, numbers: Mapping[str, float]) -> dict[str, float]:
+    """Return numbers above 0 by text."""
+    if not isinstance(numbers, Mapping):
+        refuse(name, numbers, "is not a mapping of names to numbers")
+    checked = {}
+    for key, number in numbers.items():
+        if not isinstance(key, str):
+            refuse(name, key, "is not text")
+        checked[plain_text(key)] = to_finite(f"{name}[{key!r}]", number)
+        if checked[plain_text(key)] <= 0:
+            refuse(f"{name}[{key!r}]", number, "is not greater than 0")
+    return checked

@@ -25,6 +25,7 @@ from ..._url import server_parameters
 from ...config import Config
 from ...errors import BotMemoryError, ConfigError, StorageError
 from ..base import Backend, Fields, MakeObjects, Values
+from ..change_marker import ChangeMarker
 from ..finding import Finding
 from ..fork import open_backends
 from ..peewee_internals import peewee_errors, read_server_version
@@ -525,6 +526,13 @@ class ServerMixin(TransactionState):
 
     def advance_sequence(self, model: type[peewee.Model], least: int = 0) -> None:
         pass  # CockroachDB has no sequences
+
+    # --- changes ----------------------------------------------------------------------------
+
+    row_number: peewee.SQL | None = None
+
+    def change_marker(self) -> ChangeMarker | None:
+        return None
 
     # --- schema -----------------------------------------------------------------------------
 

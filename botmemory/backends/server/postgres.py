@@ -15,6 +15,7 @@ from playhouse.postgres_ext import FetchManyCursor, PostgresqlExtDatabase
 from ...config import Config
 from ...errors import StorageError
 from ..base import Fields, Values
+from ..change_marker import ChangeMarker
 from ..peewee_internals import peewee_errors, rows_of, server_side_cursor
 from .base import ServerMixin
 from .pool import IDLE, ServerConnection
@@ -23,6 +24,7 @@ from .pool import IDLE, ServerConnection
 WRITE_LOCK = 0x626F746D656D0001
 MIGRATION_LOCK = 0x626F746D656D0002
 ROWS_PER_FETCH = 1000
+FIRST_WITH_SNAPSHOTS = 13_00_00
 
 Row = TypeVar("Row", bound=peewee.Model)
 
@@ -113,6 +115,18 @@ class PostgresBackend(ServerMixin, PostgresqlExtDatabase):  # type: ignore[misc]
             is_behind = fn.COALESCE(fn.PG_SEQUENCE_LAST_VALUE(sequence.cast("regclass")), 0) < last
             query = peewee.Select(columns=[fn.SETVAL(sequence, last)]).where(is_behind)
             query.bind(self).execute()
+
+    def change_marker(self) -> ChangeMarker | None:
+        if (self.server_version or 0) < FIRST_WITH_SNAPSHOTS:
+            return None
+        # equal as long as no transaction begins to write and none ends
+        cursor = self.execute_sql(
+            "SELECT pg_current_snapshot()::text, "
+            "pg_current_xact_id_if_assigned() IS NULL AND NOT pg_is_in_recovery()"
+        )
+        snapshot, is_complete = cursor.fetchone()
+        # not with changes of its own; and a standby does not list all that is in progress
+        return ChangeMarker(snapshot, True, cursor.connection.memo) if is_complete else None
 
     def can_make_scratch(self) -> bool:
         sql = "SELECT has_database_privilege(current_database(), 'TEMPORARY')"

@@ -19,6 +19,7 @@ import peewee
 
 from ...config import MEMORY, Config
 from ...errors import BotMemoryError, DatabaseBusyError, StorageError, ValidationError
+from ..change_marker import ChangeMarker
 from ..finding import Finding
 from ..fork import fork_gate, open_backends
 from ..living import LivingObjects
@@ -375,6 +376,7 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         left = self._acquire_write_lock(connection)
         self._require_same_files(connection, NOTHING_WRITTEN)
         self._retry_while_busy(lambda: super(SqliteBackend, self).begin(lock_type), left)
+        connection.changes_before_transaction = connection.raw.total_changes
 
     def _require_not_begun(self, connection: Connection) -> None:
         if not connection.closed and connection.raw.in_transaction:
@@ -628,7 +630,9 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
 
         def insert(_: float) -> Any:
             try:
-                return connection.raw.execute(sql, params)
+                cursor = connection.raw.execute(sql, params)
+                connection.rows_inserted += cursor.rowcount
+                return cursor
             except sqlite3.Error:
                 if connection.closed:  # by a signal handler: another one needs the lock
                     connection.lock.close()
@@ -643,8 +647,11 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
 
     def insert_rows(self, sql: str, rows: Iterable[Values], fields: Fields) -> int:
         def insert() -> int:
+            connection = self.local.connection
             with peewee_errors:
-                return int(self.local.conn.executemany(sql, rows).rowcount)
+                count = int(connection.raw.executemany(sql, rows).rowcount)
+            connection.rows_inserted += count
+            return count
 
         self.in_transaction()
         return self._translate_errors(insert)
@@ -679,6 +686,27 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
             self.execute_sql("DELETE FROM sqlite_sequence WHERE name = ?", (table,))
             insert = "INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)"
             self.execute_sql(insert, (table, least))
+
+    # --- changes ----------------------------------------------------------------------------
+
+    def change_marker(self) -> ChangeMarker | None:
+        local = self.local
+        connection = local.connection
+        if connection is None or connection.immutable_content or local.rolled_back:
+            return None
+        raw = connection.raw
+        changes = raw.total_changes  # by this connection
+        try:
+            [by_others] = raw.execute("PRAGMA data_version").fetchone()
+            # a new number after VACUUM, too
+            [schema_version] = raw.execute("PRAGMA schema_version").fetchone()
+        except sqlite3.Error:
+            return None
+        is_committed = not raw.in_transaction or changes == connection.changes_before_transaction
+        version = (by_others, schema_version, changes - connection.rows_inserted)
+        return ChangeMarker(version, is_committed, connection.memo)
+
+    row_number: peewee.SQL | None = peewee.SQL("rowid")
 
     # --- schema -----------------------------------------------------------------------------
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from contextlib import closing, suppress
+from typing import Any
 
 from ..transactions import ThreadState
 from .errors import cannot_open
@@ -36,6 +37,9 @@ class Connection:
         self.files: tuple[int, ...] = ()
         self.must_remove_wal = False  # it is read-only and created a -wal, which it cannot remove
         self.immutable_content: tuple[object, ...] = ()  # of a file opened with immutable=1
+        self.rows_inserted = 0  # of those that `raw` counts as changes, by compiled INSERTs
+        self.changes_before_transaction = -1
+        self.memo: dict[Hashable, Any] = {}
         self.is_leaked = False
         self.closed = False
 

@@ -1,0 +1,18 @@
+"""What shows whether a database was changed."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any, NamedTuple
+
+
+class ChangeMarker(NamedTuple):
+    """While `version` stays equal, for one `memo`, no row is changed or removed."""
+
+    version: Hashable
+    is_committed: bool  # if not, this thread's transaction has changed rows and may roll back
+    memo: dict[Hashable, Any]  # for answers that hold until something changes
+
+    def is_unchanged(self, later: ChangeMarker | None) -> bool:
+        """Return whether nothing was changed or removed until a later marker was made."""
+        return later is not None and later.version == self.version and later.memo is self.memo

@@ -1,0 +1,175 @@
+"""The ledgers of the recorded fills, carried on while only newer fills are recorded."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from operator import itemgetter
+from typing import Any
+
+from peewee import Case, fn
+
+from ..database import db
+from ..ledger import Ledger
+from ..models import Trade
+from ..symbols import instrument_of
+from . import read
+from .compiled import compiled
+from .write import require_open_database
+
+KEY = ("symbol", "exchange", "strategy")
+Key = tuple[str, str | None, str | None]  # the strategy if it is asked for
+
+FILLS_PER_READ = 2000
+MAX_REMEMBERED = 1000  # questions of one connection
+_FILL = 6  # columns of a row that are a `ledger.Fill`; those of its key follow, and its id
+
+
+@dataclass(frozen=True, slots=True)
+class Ledgers:
+    """The ledgers of the trades that some filters match.
+
+    Attributes:
+        by_key: The ledgers by symbol, exchange and strategy.
+        version: The version of the database's change marker.
+        newest_row: The highest number of a row.
+        last: Timestamp and id of the last fill, as the driver returns them.
+        answers: What the caller has computed from the ledgers.
+    """
+
+    by_key: dict[Key, Ledger]
+    version: object = None
+    newest_row: int | None = None
+    last: tuple[Any, ...] = ()
+    answers: dict[Any, Any] = field(default_factory=dict)
+
+
+def ledgers(filters: dict[str, Any], *, by_strategy: bool = False) -> Ledgers:
+    """Return the ledgers of the trades that the filters match, of one moment.
+
+    All trades are read, unless this connection has done so before and the database shows that
+    nothing has happened since, or nothing but newer fills.
+    """
+    require_open_database(Trade)
+    question = (by_strategy, *filters.items())
+    marker = db.change_marker()
+    found = None
+    if marker is not None:
+        known = marker.memo.get(question)
+        if known is not None and known.version == marker.version:
+            if known.newest_row == _newest_row():
+                return known  # type: ignore[no-any-return]
+            found = _carried_on(known, filters, by_strategy)
+            if not marker.is_unchanged(db.change_marker()):
+                found = None
+    if found is None:
+        rows = read.driver_rows(_fills(filters, by_strategy), FILLS_PER_READ)
+        found = Ledgers(_add_fills({}, rows, filters, by_strategy))
+        if marker is None or not marker.is_committed:
+            return found
+        found = replace(
+            found, version=marker.version, newest_row=_newest_row(), last=_last_fill(filters)
+        )
+        if not marker.is_unchanged(db.change_marker()):
+            return found
+    if marker is not None and marker.is_committed:
+        if len(marker.memo) >= MAX_REMEMBERED:
+            marker.memo.clear()
+        marker.memo[question] = found
+    return found
+
+
+def _carried_on(known: Ledgers, filters: dict[str, Any], by_strategy: bool) -> Ledgers | None:
+    """Return the ledgers with the fills added since; None if one of them is not a newer fill."""
+    newest_row = _newest_row()
+    row_number: Any = db.row_number
+    query = _fills(filters, by_strategy, Trade.id).where(row_number > known.newest_row)
+    rows = [row for batch in read.driver_rows(query, FILLS_PER_READ) for row in batch]
+    if not rows:
+        return replace(known, newest_row=newest_row)
+    rows.sort(key=_place)
+    if known.last and _place(rows[0]) <= known.last:
+        return None
+    by_key = _add_fills(known.by_key, [rows], filters, by_strategy)
+    return Ledgers(by_key, known.version, newest_row, _place(rows[-1]))
+
+
+def _place(row: Sequence[Any]) -> tuple[Any, Any]:
+    """Return timestamp and id of a row of `_carried_on`."""
+    return row[0], row[-1]
+
+
+def _fills(filters: dict[str, Any], by_strategy: bool, *more: Any) -> Any:
+    """Return the query of the fills in the order in which they count for each key."""
+    price, quantity = Trade.price, Trade.quantity
+    change = Case(Trade.side, [("buy", quantity)], quantity * -1)
+    fill = (Trade.timestamp, change, price, Trade.fee, Trade.fee_currency, Trade.contract_size)
+    names = _names_of_key(filters, by_strategy)
+    query: Any = Trade.select(*fill, *(getattr(Trade, name) for name in names), *more)
+    if conditions := read.conditions(Trade, filters, filters):
+        query = query.where(*conditions)
+    order = (Trade.timestamp, Trade.id)
+    return query.order_by(*order) if "symbol" in filters else query.order_by(Trade.symbol, *order)
+
+
+def _names_of_key(filters: dict[str, Any], by_strategy: bool) -> list[str]:
+    """Return the parts of a key that differ between the rows."""
+    given = {name.removeprefix("without_") for name in filters}
+    return [name for name in KEY if name not in given and (name != "strategy" or by_strategy)]
+
+
+def _add_fills(
+    known: dict[Key, Ledger],
+    batches: Iterable[Sequence[Any]],
+    filters: dict[str, Any],
+    by_strategy: bool,
+) -> dict[Key, Ledger]:
+    """Return the ledgers with more fills; those of `known` are not changed."""
+    by_key = known.copy()
+    names = _names_of_key(filters, by_strategy)
+    part_of = itemgetter(slice(_FILL, _FILL + len(names)))
+    for batch in batches:
+        parts: dict[Any, Any] = {part_of(batch[0]): batch}
+        if names and len(set(map(part_of, batch))) > 1:
+            parts = defaultdict(list)
+            for row in batch:
+                parts[part_of(row)].append(row)
+        for part, rows in parts.items():
+            values = filters | dict(zip(names, part, strict=True))
+            key = (values["symbol"], values.get("exchange"), values.get("strategy"))
+            ledger = by_key.get(key)
+            if ledger is None:
+                ledger = by_key[key] = Ledger(instrument_of(key[0]))
+            elif ledger is known.get(key):
+                ledger = by_key[key] = ledger.copy()
+            ledger.add(rows)
+    return by_key
+
+
+def _newest_row() -> int | None:
+    """Return the highest number of a row; None if rows are not numbered."""
+    if db.row_number is None:
+        return None
+    number: int | None = read.scalar(_highest_row_number(), {})
+    return number or 0
+
+
+@compiled
+def _highest_row_number() -> Any:
+    return Trade.select(fn.MAX(db.row_number))
+
+
+def _last_fill(filters: dict[str, Any]) -> tuple[Any, ...]:
+    """Return timestamp and id of the last fill, as the driver returns them; () without one."""
+    query = _newest_fill(tuple(filters))
+    rows: list[tuple[Any, ...]] = db.fetch_all(query.sql, query.bind(filters), list)
+    return rows[0] if rows else ()
+
+
+@compiled
+def _newest_fill(names: tuple[str, ...]) -> Any:
+    query: Any = Trade.select(Trade.timestamp, Trade.id)
+    if conditions := read.conditions(Trade, names):
+        query = query.where(*conditions)
+    return query.order_by(Trade.timestamp.desc(), Trade.id.desc()).limit(1)
