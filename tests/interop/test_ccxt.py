@@ -6,11 +6,11 @@ import re
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from typing import Any
 
-import ccxt
 import pytest
+from ccxt_answers import parse
 
 from botmemory import OrderSide, ValidationError, init_db
 from botmemory.interop.ccxt import import_trades
@@ -92,36 +92,6 @@ OKX = {
     "fee": "0.0001",  # a rebate
     "ts": "1597026383085",
 }
-
-
-def parse(exchange: str, response: dict[str, Any], symbol: str) -> dict[str, Any]:
-    """Return a trade as ccxt parses it in a market of this symbol."""
-    base, _, rest = symbol.partition("/")
-    quote, _, settle = rest.partition(":")
-    settle = settle.partition("-")[0]
-    market = {
-        "id": response.get("symbol") or response.get("pair") or response.get("instId"),
-        "symbol": symbol,
-        "base": base,
-        "quote": quote,
-        "settle": settle or None,
-        "type": "swap" if settle else "spot",
-        "spot": not settle,
-        "swap": bool(settle),
-        "contract": bool(settle),
-        "future": False,
-        "option": False,
-        "margin": False,
-        "linear": settle == quote if settle else None,
-        "inverse": settle == base if settle else None,
-        "contractSize": 1 if settle else None,
-        "precision": {"price": 0.01, "amount": 0.0001},
-        "info": {},
-    }
-    api = getattr(ccxt, exchange)()
-    api.markets, api.markets_by_id = {symbol: market}, {market["id"]: [market]}
-    trade: dict[str, Any] = api.parse_trade(dict(response), market)
-    return trade
 
 
 def fill(**values: Any) -> dict[str, Any]:
@@ -239,6 +209,83 @@ def test_two_bots_that_import_at_once_record_each_fill_once(target: str) -> None
     assert sum(result.skipped for result in results) == 300
 
 
+def recorded_ids() -> list[str | None]:
+    """Return the ids of the exchange, in the order in which positions take the fills."""
+    return [trade.exchange_trade_id for trade in trades.iterate()]
+
+
+@with_database
+class TestOrder:
+    @pytest.mark.parametrize("given", [("9", "10", "100"), ("100", "10", "9"), ("10", "100", "9")])
+    def test_numeric_ids_of_one_timestamp_are_recorded_as_numbers(
+        self, given: tuple[str, ...]
+    ) -> None:
+        import_trades((fill(id=name) for name in given), exchange="okx")
+        assert recorded_ids() == ["9", "10", "100"]
+
+    def test_other_ids_of_one_timestamp_keep_the_order_in_which_they_are_given(self) -> None:
+        given = ["T2", "T10", "9", "T1"]
+        import_trades([fill(id=name) for name in given], exchange="kraken")
+        assert recorded_ids() == given
+
+    def test_fills_from_the_newest_to_the_oldest(self) -> None:
+        times = {"e": 5, "d": 4, "c": 4, "b": 4, "a": 3}
+        fills = [fill(id=name, timestamp=time) for name, time in times.items()]
+        import_trades(fills, exchange="kraken")
+        assert recorded_ids() == ["a", "b", "c", "d", "e"]
+
+    def test_unsorted_fills(self) -> None:
+        times = {"d": 4, "a": 1, "b": 4, "c": 2}
+        fills = [fill(id=name, timestamp=time) for name, time in times.items()]
+        import_trades(fills, exchange="kraken")
+        assert recorded_ids() == ["a", "c", "d", "b"]
+
+    def test_a_position_that_is_closed_and_opened_within_one_millisecond(self) -> None:
+        fills = [
+            fill(id="99", side="buy", price=100.0, amount=1),
+            fill(id="100", side="sell", price=110.0, amount=1),
+            fill(id="101", side="sell", price=120.0, amount=1),
+        ]
+        as_text = sorted(fills, key=lambda row: row["id"])  # as ccxt sorts them
+        assert [row["id"] for row in as_text] == ["100", "101", "99"]
+        import_trades(as_text, exchange="okx")
+        held = positions.get("BTC/USDT")
+        assert (held.quantity, held.average_entry_price, held.realized_pnl) == (-1, 120.0, 10.0)
+
+    @pytest.mark.parametrize("is_newest_first", [False, True])
+    def test_fills_of_one_timestamp_that_are_read_apart(self, is_newest_first: bool) -> None:
+        # the 500th and the 501st fill are of one timestamp
+        times = [n + 1000 for n in range(498)] + [5000] * 6 + [n + 6000 for n in range(498)]
+        fills = [fill(id=f"T{n}", timestamp=time) for n, time in enumerate(times)]
+        given = reversed(fills) if is_newest_first else iter(fills)
+        assert import_trades(given, exchange="kraken").created == len(times)
+        assert recorded_ids() == [f"T{n}" for n in range(len(times))]
+
+    def test_numeric_ids_that_are_read_apart(self) -> None:
+        times = [n + 1000 for n in range(498)] + [5000] * 6
+        ids = [*range(498), 503, 502, 501, 500, 499, 498]
+        fills = [fill(id=name, timestamp=time) for name, time in zip(ids, times, strict=True)]
+        import_trades(iter(fills), exchange="okx")
+        assert recorded_ids() == [str(n) for n in range(504)]
+
+    def test_issues_have_the_index_of_the_input(self) -> None:
+        fees = [{"cost": 0.1, "currency": "USDT"}, {"cost": 0.02, "currency": "BNB"}]
+        fills = [
+            fill(id="4", timestamp=4, fees=fees),
+            fill(id="3", timestamp=3, price=0),
+            fill(id="2", timestamp=None),
+            fill(id="1", timestamp=1, fees=fees),
+            fill(id="0", timestamp=0, side="x"),
+        ]
+        result = import_trades(fills, exchange="okx")
+        assert [(issue.index, issue.row["id"]) for issue in result.rejected] == [
+            (1, "3"),
+            (2, "2"),
+            (4, "0"),
+        ]
+        assert [(issue.index, issue.row["id"]) for issue in result.warnings] == [(0, "4"), (3, "1")]
+
+
 @with_database
 class TestValues:
     def import_fill(self, **values: Any) -> Any:
@@ -299,6 +346,16 @@ class TestValues:
 
     def test_a_missing_price_is_computed_from_the_cost(self) -> None:
         assert self.import_fill(price=None, cost=60, amount=0.5).price == 120.0
+
+    def test_a_missing_price_of_a_contract_is_not_computed(self) -> None:
+        row = fill(symbol="BTC/USDT:USDT", price=None, cost=60, amount=5)
+        [rejected] = import_trades([row], exchange="okx").rejected
+        assert rejected.reason == "price: None is not a number"
+
+    def test_fees_are_added_up_exactly_in_any_decimal_context(self) -> None:
+        fees = [{"cost": 12.3456789012, "currency": "U"}, {"cost": 0.1, "currency": "U"}]
+        with localcontext(prec=3):
+            assert self.import_fill(fees=fees).fee == 12.4456789012
 
     def test_numbers_as_text(self) -> None:
         trade = self.import_fill(price="100.25", amount="0.125")

@@ -1,0 +1,54 @@
+"""The values that the structures of ccxt have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from numbers import Real
+from typing import Any
+
+from ..._values import plain_text
+from ...errors import ValidationError, show
+
+ROWS_PER_TRANSACTION = 500
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def require_rows(name: str, rows: object, what: str) -> None:
+    """Refuse an argument that is not a list, or another iterable, of rows."""
+    if isinstance(rows, (str, bytes, Mapping)) or not isinstance(rows, Iterable):
+        raise ValidationError(f"{name}: {show(rows)} is not a list of {what}", field=name)
+
+
+def number(row: Mapping[str, Any], name: str) -> float:
+    value = row.get(name)
+    # ccxt returns numbers as text if its `number` is str
+    if isinstance(value, (str, Real, Decimal)) and not isinstance(value, bool):
+        with suppress(ValueError):
+            return float(value)
+    raise ValidationError(f"{name}: {show(value)} is not a number")
+
+
+def timestamp(row: Mapping[str, Any]) -> datetime:
+    """Return the time of a row from `timestamp` in milliseconds, or from `datetime`."""
+    milliseconds, text = row.get("timestamp"), row.get("datetime")
+    try:
+        if milliseconds is not None:
+            return EPOCH + timedelta(milliseconds=milliseconds)
+        if text:
+            return datetime.fromisoformat(text)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise ValidationError(
+        f"timestamp: neither {show(milliseconds)} nor datetime {show(text)} is a time"
+    )
+
+
+def id_of(row: Mapping[str, Any]) -> str:
+    """Return the id of a row as text, or "" if it has none."""
+    value = row.get("id")
+    if isinstance(value, str):
+        return plain_text(value)
+    return "" if value is None else str(value)
