@@ -11,6 +11,7 @@ from typing import Any
 from ...errors import ValidationError, show
 from ...models import Trade
 from ...queries import read
+from ...symbols import instrument_of
 
 # A cost is printed with so many decimals at least; a float has lost the zeros at its end.
 QUOTE_DECIMALS = 2
@@ -83,12 +84,7 @@ class ContractSizes:
 
 def is_derivative(symbol: object) -> bool:
     """Return whether a symbol of ccxt names a settlement currency, as `BASE/QUOTE:SETTLE` does."""
-    return isinstance(symbol, str) and ":" in symbol
-
-
-def _is_inverse(symbol: str) -> bool:
-    """Return whether a contract is an amount of the quote currency: it is settled in the base."""
-    return symbol.partition("/")[0] == symbol.partition(":")[2].partition("-")[0]
+    return isinstance(symbol, str) and instrument_of(symbol).is_derivative
 
 
 def _estimates(symbol: str, price: float, amount: float, cost: object) -> list[tuple[float, float]]:
@@ -97,10 +93,11 @@ def _estimates(symbol: str, price: float, amount: float, cost: object) -> list[t
     ccxt computes price x amount x size, and amount x size / price of an inverse contract. An
     exchange may report amount x size for the latter, in the quote currency.
     """
-    value = _positive(cost)
+    value, instrument = _positive(cost), instrument_of(symbol)
+    if value is None or instrument.problem or not (price > 0 and amount > 0):
+        return []
     # ccxt divides by the price of an option in the base currency, too, which is no amount of money
-    is_option = symbol.endswith(("-C", "-P"))
-    if value is None or not (price > 0 and amount > 0) or (is_option and _is_inverse(symbol)):
+    if instrument.currency == instrument.base and not instrument.is_inverse:
         return []
     # text has the zeros at its end
     printed = cost if isinstance(cost, (str, Decimal)) else repr(value)
@@ -109,7 +106,7 @@ def _estimates(symbol: str, price: float, amount: float, cost: object) -> list[t
     def error(decimals: int) -> float:
         return max(10.0 ** min(exponent, -decimals) / value, FLOAT_ERROR)
 
-    if _is_inverse(symbol):
+    if instrument.is_inverse:
         found = [
             (value * price / amount, error(COIN_DECIMALS)),
             (value / amount, error(QUOTE_DECIMALS)),
@@ -122,7 +119,7 @@ def _estimates(symbol: str, price: float, amount: float, cost: object) -> list[t
 def _certain(symbol: str, estimates: list[tuple[float, float]]) -> float | None:
     """Return the only size that a cost can stand for, if it is there by no accident."""
     accidents = dict(_shortest(estimate, error) for estimate, error in estimates)
-    if _is_inverse(symbol):  # tells the two currencies of a cost apart
+    if instrument_of(symbol).is_inverse:  # tells the two currencies of a cost apart
         accidents = {size: accidents[size] for size in accidents.keys() & INVERSE_SIZES}
     if len(accidents) != 1:
         return None
