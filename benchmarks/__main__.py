@@ -23,13 +23,13 @@ import sqlalchemy
 
 import botmemory
 
-from . import growth
+from . import growth, positions
 from .imports import import_seconds
 from .ours import Botmemory
 from .peers import NaivePeewee, SqlAlchemy
 from .postgres import Psycopg, temporary_server
 from .raw import Raw
-from .rows import SYMBOLS, rows
+from .rows import rows
 from .work import measure, reading, writing
 
 LIBRARIES = (Raw, Botmemory, NaivePeewee, SqlAlchemy)
@@ -116,8 +116,6 @@ def growing_database(folder: Path, sizes: list[int], rounds: int, chart: Path) -
     _, iterate_peak = growth.in_new_process("iterate", files[largest])
     print(f"\npeak memory at {largest:,} trades, megabytes (goal: less than 80)")
     print(f"create_many from a generator {created[-1][1]:.0f}, iterate {iterate_peak:.0f}")
-    seconds, _ = growth.in_new_process("position", files[largest])
-    print(f"positions.get of {largest // len(SYMBOLS):,} trades: {seconds:.2f} seconds")
     frame_rows = min(largest, 1_000_000)
     ours, _ = growth.in_new_process("frame", files[frame_rows])
     naive, _ = growth.in_new_process("frame by Peewee", files[frame_rows])
@@ -164,6 +162,7 @@ def main() -> None:
         postgres(url, existing, rounds)
     with tempfile.TemporaryDirectory() as temporary:
         growing_database(Path(temporary), sizes, rounds, arguments.chart)
+    positions.report(existing, rounds)
     imports(rounds * 3)
 
 

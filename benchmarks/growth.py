@@ -2,7 +2,7 @@
 
 As a program it makes one call and prints its seconds and its peak memory in megabytes:
 
-    python -m benchmarks.growth create_many|iterate|position|frame FILE ROWS
+    python -m benchmarks.growth create_many|iterate|frame FILE ROWS
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from functools import partial
 from pathlib import Path
 
 from botmemory import Trade, close_db, init_db
-from botmemory.repositories import positions, trades
+from botmemory.repositories import trades
 
 from .ours import Botmemory
-from .rows import SYMBOLS, rows
+from .rows import rows
 from .work import measure, reading, writing
 
 __all__ = ["draw", "in_new_process", "times_by_size"]
@@ -106,10 +106,8 @@ def main() -> None:
             pass
     elif work == "frame":
         frames.trades().to_pandas()
-    elif work == "frame by Peewee":
-        pandas.DataFrame(list(Trade.select().dicts()))
     else:
-        positions.get(SYMBOLS[0])
+        pandas.DataFrame(list(Trade.select().dicts()))
     print(time.perf_counter() - start, _peak_megabytes())
     close_db()
 

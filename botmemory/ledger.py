@@ -269,24 +269,30 @@ class Ledger:
         return Fraction(10**digits << self._guard)
 
 
-def to_units(numbers: Sequence[float], digits: int) -> tuple[list[int], int]:
+def to_units(numbers: list[float], digits: int) -> tuple[list[int], int]:
     """Return numbers as whole numbers of units of 10 ** -digits, and the digits they needed."""
-    try:
-        if digits <= _FLOAT_DIGITS:
-            factor = 10.0**digits
-            units = [round(number * factor) for number in numbers]
-            if (
-                max(units) < _LIMIT
-                and min(units) > -_LIMIT
-                # then the float is that of a decimal with no more than 15 digits
-                and [unit / factor for unit in units] == numbers
-            ):
-                return units, digits
-    except (OverflowError, ValueError):
-        raise ValueError("a price, a quantity or a fee is not a finite number") from None
-    decimals = [Decimal(repr(number)) for number in numbers]
-    digits = max(digits, *(-int(decimal.as_tuple().exponent) for decimal in decimals))
-    return [int(decimal.scaleb(digits, _CONTEXT)) for decimal in decimals], digits
+    if digits <= _FLOAT_DIGITS:
+        factor = 10.0**digits
+        units = [round(number * factor) for number in numbers]
+        if (
+            max(units) < _LIMIT
+            and min(units) > -_LIMIT
+            # then the float is that of a decimal with no more than 15 digits
+            and [unit / factor for unit in units] == numbers
+        ):
+            return units, digits
+    text = repr(numbers)[1:-1]  # of all numbers at once: it takes half the time
+    if "e" in text:
+        decimals = [Decimal(repr(number)) for number in numbers]
+        digits = max(digits, *(-int(decimal.as_tuple().exponent) for decimal in decimals))
+        return [int(decimal.scaleb(digits, _CONTEXT)) for decimal in decimals], digits
+    decimal_places = [len(number) - number.index(".") - 1 for number in text.split(", ")]
+    digits = max(digits, *decimal_places)
+    factors = [10 ** (digits - places) for places in range(digits + 1)]
+    whole = map(int, text.replace(".", "").split(", "))
+    return [
+        number * factors[places] for number, places in zip(whole, decimal_places, strict=True)
+    ], digits
 
 
 def exact(number: float) -> Fraction:

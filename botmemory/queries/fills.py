@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from operator import itemgetter
 from typing import Any
@@ -22,8 +22,9 @@ KEY = ("symbol", "exchange", "strategy")
 Key = tuple[str, str | None, str | None]  # the strategy if it is asked for
 
 FILLS_PER_READ = 2000
+MAX_NEW_ROWS = 10_000  # to look through; of more, the fills are found by an index
 MAX_REMEMBERED = 1000  # questions of one connection
-_FILL = 6  # columns of a row that are a `ledger.Fill`; those of its key follow, and its id
+FILL_COLUMNS = 6  # at the beginning of a row; those of its key follow
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +65,9 @@ def ledgers(filters: dict[str, Any], *, by_strategy: bool = False) -> Ledgers:
             if not marker.is_unchanged(db.change_marker()):
                 found = None
     if found is None:
-        rows = read.driver_rows(_fills(filters, by_strategy), FILLS_PER_READ)
-        found = Ledgers(_add_fills({}, rows, filters, by_strategy))
+        names = _names_of_key(filters, by_strategy)
+        rows = read.driver_rows(_fills(filters, names), FILLS_PER_READ)
+        found = Ledgers(_add_fills({}, rows, filters, names))
         if marker is None or not marker.is_committed:
             return found
         found = replace(
@@ -81,32 +83,56 @@ def ledgers(filters: dict[str, Any], *, by_strategy: bool = False) -> Ledgers:
 
 
 def _carried_on(known: Ledgers, filters: dict[str, Any], by_strategy: bool) -> Ledgers | None:
-    """Return the ledgers with the fills added since; None if one of them is not a newer fill."""
+    """Return the ledgers with the rows added since; None if one of them is not a newer fill."""
     newest_row = _newest_row()
+    if newest_row is None or newest_row - (known.newest_row or 0) > MAX_NEW_ROWS:
+        return None
+    # no filters: with an index for them all rows would be looked at
     row_number: Any = db.row_number
-    query = _fills(filters, by_strategy, Trade.id).where(row_number > known.newest_row)
-    rows = [row for batch in read.driver_rows(query, FILLS_PER_READ) for row in batch]
+    key_fields = (getattr(Trade, name) for name in KEY)
+    query: Any = Trade.select(*_fill_columns(), *key_fields, Trade.id)
+    batches = read.driver_rows(query.where(row_number > known.newest_row), FILLS_PER_READ)
+    wanted = {
+        index: filters.get(name)
+        for index, name in enumerate(KEY, FILL_COLUMNS)
+        if name in filters or f"without_{name}" in filters
+    }
+    rows = [
+        row
+        for batch in batches
+        for row in batch
+        if all(row[index] == value for index, value in wanted.items())
+    ]
     if not rows:
         return replace(known, newest_row=newest_row)
     rows.sort(key=_place)
     if known.last and _place(rows[0]) <= known.last:
         return None
-    by_key = _add_fills(known.by_key, [rows], filters, by_strategy)
+    names = _names_of_key(filters, by_strategy)
+    columns = [*range(FILL_COLUMNS), *(FILL_COLUMNS + KEY.index(name) for name in names)]
+    fills = [tuple(row[column] for column in columns) for row in rows]
+    by_key = _add_fills(known.by_key, [fills], filters, names)
     return Ledgers(by_key, known.version, newest_row, _place(rows[-1]))
 
 
-def _place(row: Sequence[Any]) -> tuple[Any, Any]:
+def _place(row: tuple[Any, ...]) -> tuple[Any, Any]:
     """Return timestamp and id of a row of `_carried_on`."""
     return row[0], row[-1]
 
 
-def _fills(filters: dict[str, Any], by_strategy: bool, *more: Any) -> Any:
-    """Return the query of the fills in the order in which they count for each key."""
+def _fill_columns() -> tuple[Any, ...]:
+    """Return the columns of a `ledger.Fill`."""
     price, quantity = Trade.price, Trade.quantity
     change = Case(Trade.side, [("buy", quantity)], quantity * -1)
-    fill = (Trade.timestamp, change, price, Trade.fee, Trade.fee_currency, Trade.contract_size)
-    names = _names_of_key(filters, by_strategy)
-    query: Any = Trade.select(*fill, *(getattr(Trade, name) for name in names), *more)
+    return Trade.timestamp, change, price, Trade.fee, Trade.fee_currency, Trade.contract_size
+
+
+def _fills(filters: dict[str, Any], names: list[str]) -> Any:
+    """Return the query of fills with the named parts of their key.
+
+    Those of one key are in the order in which they count.
+    """
+    query: Any = Trade.select(*_fill_columns(), *(getattr(Trade, name) for name in names))
     if conditions := read.conditions(Trade, filters, filters):
         query = query.where(*conditions)
     order = (Trade.timestamp, Trade.id)
@@ -121,14 +147,13 @@ def _names_of_key(filters: dict[str, Any], by_strategy: bool) -> list[str]:
 
 def _add_fills(
     known: dict[Key, Ledger],
-    batches: Iterable[Sequence[Any]],
+    batches: Iterable[list[tuple[Any, ...]]],
     filters: dict[str, Any],
-    by_strategy: bool,
+    names: list[str],
 ) -> dict[Key, Ledger]:
     """Return the ledgers with more fills; those of `known` are not changed."""
     by_key = known.copy()
-    names = _names_of_key(filters, by_strategy)
-    part_of = itemgetter(slice(_FILL, _FILL + len(names)))
+    part_of = itemgetter(slice(FILL_COLUMNS, None))
     for batch in batches:
         parts: dict[Any, Any] = {part_of(batch[0]): batch}
         if names and len(set(map(part_of, batch))) > 1:
