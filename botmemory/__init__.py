@@ -1,4 +1,4 @@
-"""Record a trading bot's trades and signals in SQLite or PostgreSQL, and read them again."""
+"""Record and read a trading bot's trades, signals and cash flows in SQLite or PostgreSQL."""
 
 from ._version import __version__ as __version__
 from .bootstrap import init_db
@@ -15,11 +15,12 @@ from .errors import (
     StorageError,
     ValidationError,
 )
-from .models import BaseModel, OrderSide, Signal, Trade
+from .models import BaseModel, CashFlow, OrderSide, Signal, Trade
 
 __all__ = [
     "BaseModel",
     "BotMemoryError",
+    "CashFlow",
     "Config",
     "ConfigError",
     "DatabaseBusyError",

@@ -34,6 +34,7 @@ __all__ = [
     "MetadataField",
     "ReferenceField",
     "SideField",
+    "TextChoiceField",
     "UtcDateTimeField",
 ]
 
@@ -222,6 +223,30 @@ class ChoiceField(peewee.SmallIntegerField):
         if isinstance(value, Real) and not isinstance(value, bool) and value in self.values:
             return self.values[self.values.index(value)]
         refuse(self.name, value, f"is not one of {', '.join(map(str, self.values))}")
+
+
+class TextChoiceField(LabelField):
+    """A text out of a fixed set.
+
+    Args:
+        choices: The texts that are accepted.
+    """
+
+    def __init__(self, *args: Any, choices: tuple[str, ...], **kwargs: Any) -> None:
+        longest = max(map(len, choices))
+        choice_pairs = [(text, text) for text in choices]
+        super().__init__(*args, choices=choice_pairs, max_length=longest, **kwargs)
+        self.values = choices
+
+    def clean(self, value: object) -> str:
+        """Return the text.
+
+        Raises:
+            ValidationError: It is not one of the choices.
+        """
+        if isinstance(value, str) and (text := plain_text(value)) in self.values:
+            return text
+        refuse(self.name, value, f"is not one of {', '.join(self.values)}")
 
 
 class IdField(peewee.UUIDField):

@@ -24,7 +24,7 @@ from .backends.sqlite.errors import translate_errors
 from .config import Config
 from .database import open_temporarily
 from .errors import BotMemoryError, SchemaError
-from .models import BaseModel, Signal, Trade
+from .models import MODELS, BaseModel
 from .schema import plan
 from .schema.drift import drift
 from .schema.versions import SCRIPT, down, require_current, stamp, status, up
@@ -174,7 +174,7 @@ def _check(database: Backend, arguments: argparse.Namespace) -> Result:
             "are not allowed here; use a role that may create them"
         )
     custom = models_of(arguments.models) if arguments.models else []
-    differences = drift(database, [Signal, Trade, *custom])
+    differences = drift(database, [*MODELS, *custom])
     return int(bool(differences)), differences, differences or ["the tables match the models"]
 
 
@@ -192,7 +192,7 @@ def models_of(module: str) -> list[type[BaseModel]]:
     finally:
         sys.path.remove("")
     classes = [value for value in values if isinstance(value, type)]
-    known = (BaseModel, Signal, Trade)
+    known = (BaseModel, *MODELS)
     models = [model for model in classes if issubclass(model, BaseModel) and model not in known]
     if not models:
         raise SchemaError(

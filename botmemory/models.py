@@ -1,4 +1,4 @@
-"""The models: `Signal`, `Trade`, and `BaseModel` for custom tables."""
+"""The models: `Signal`, `Trade`, `CashFlow`, and `BaseModel` for custom tables."""
 
 from __future__ import annotations
 
@@ -33,12 +33,24 @@ from .fields import (
     MetadataField,
     ReferenceField,
     SideField,
+    TextChoiceField,
     UtcDateTimeField,
 )
 from .uuid7 import uuid7
 
-__all__ = ["BaseModel", "OrderSide", "Signal", "Trade"]
+__all__ = ["BaseModel", "CashFlow", "OrderSide", "Signal", "Trade"]
 
+CASH_FLOW_KINDS = (
+    "funding",
+    "interest",
+    "rebate",
+    "deposit",
+    "withdrawal",
+    "payout",
+    "fee",
+    "transfer",
+    "other",
+)
 MAX_DOUBLE = "1.7976931348623157e308"  # infinities and, on SQLite, text compare as greater
 
 
@@ -61,17 +73,17 @@ def now() -> datetime:
 def _check(field: Any) -> str:
     """Return the condition of a column on every database, or ""."""
     column = field.name
+    if isinstance(field, (ChoiceField, SideField, TextChoiceField)):
+        return f"{column} IN {tuple(value for value, _ in field.choices)}"
     if isinstance(field, LabelField):
         check = f"length({column}) BETWEEN 1 AND {field.max_length} AND {column} = trim({column})"
-        if column == "exchange_trade_id":
+        if column in ("exchange_trade_id", "exchange_flow_id"):
             check += f" AND ({column} IS NULL OR exchange IS NOT NULL)"
         return check
     if isinstance(field, DoubleField):
         if field.positive:
             return f"{column} > 0 AND {column} <= {MAX_DOUBLE}"
         return f"{column} BETWEEN -{MAX_DOUBLE} AND {MAX_DOUBLE}"
-    if isinstance(field, (ChoiceField, SideField)):
-        return f"{column} IN {tuple(value for value, _ in field.choices)}"
     return ""
 
 
@@ -591,22 +603,64 @@ class Trade(BaseModel):
         return f"{self.side} {self.quantity} {self.symbol} at {self.price} on {self.timestamp}"
 
 
-for _model in (Signal, Trade):
+class CashFlow(BaseModel):
+    """Money that moved without a trade: funding, interest, a deposit, a payout.
+
+    Attributes:
+        id: An int that the database assigns.
+        timestamp: UTC; the current time by default.
+        kind: `"funding"`, `"interest"`, `"rebate"` (one that is paid apart from the trades),
+            `"deposit"`, `"withdrawal"`, `"payout"`, `"fee"` (one that belongs to no trade),
+            `"transfer"` or `"other"`.
+        currency: The currency of the amount, 1 to 20 printable characters.
+        amount: Above 0 what comes in, below 0 what goes out. It may be 0, as a funding payment is
+            at a rate of 0.
+        symbol: The symbol of the position that it was paid for, or None.
+        strategy: The name of the strategy, or None.
+        exchange: The name of the exchange, or None.
+        exchange_flow_id: The id that the exchange gave to it, or None; unique together with
+            `exchange`.
+        metadata: Any JSON value, or None.
+    """
+
+    id: Field[int] = AutoIdField()
+    timestamp: Field[datetime] = UtcDateTimeField(default=now)
+    kind: Field[str] = TextChoiceField(choices=CASH_FLOW_KINDS)  # pyright: ignore[reportArgumentType]
+    currency: Field[str] = LabelField(max_length=20)
+    amount: Field[float] = DoubleField()
+    symbol: Field[str | None] = LabelField(max_length=64, null=True)
+    strategy: Field[str | None] = LabelField(max_length=64, null=True)
+    exchange: Field[str | None] = LabelField(max_length=32, null=True)
+    exchange_flow_id: Field[str | None] = LabelField(max_length=128, null=True)
+    metadata: Field[Any] = MetadataField(null=True)
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.amount} {self.currency} on {self.timestamp}"
+
+
+# the models of botmemory's own tables, each after those that it refers to
+MODELS = (Signal, Trade, CashFlow)
+
+# each index serves a query of the repositories and has its rows in the order of the result
+for _model in MODELS:
     _table = _model._meta.table_name
     for _option, _condition in (("constraints", _check), ("sqlite_constraints", _sqlite_check)):
         _checks = {field.name: _condition(field) for field in _model._meta.sorted_fields}
         _named = [Check(sql, f"{_table}_{column}_check") for column, sql in _checks.items() if sql]
         setattr(_model._meta, _option, _named)
-    # each index serves a query of the repositories and has its rows in the order of the result
     _time_order = (_model.timestamp, _model.id)
     _model.add_index(*_time_order, name=f"{_table}_timestamp")
     # a covering index for the total PnL of a symbol
     _covered = (Trade.pnl,) if _model is Trade else ()
-    _model.add_index(_model.symbol, *_time_order, *_covered, name=f"{_table}_symbol")
+    _has_symbol = _model.symbol.is_null(False) if _model.symbol.null else None
+    _by_symbol = (_model.symbol, *_time_order, *_covered)
+    _model.add_index(*_by_symbol, name=f"{_table}_symbol", where=_has_symbol)
+for _model in (Signal, Trade):
     _model.add_index(
         _model.strategy,
-        *_time_order,
-        name=f"{_table}_strategy",
+        _model.timestamp,
+        _model.id,
+        name=f"{_model._meta.table_name}_strategy",
         where=_model.strategy.is_null(False),
     )
 Trade.add_index(Trade.signal, name="trade_signal", where=Trade.signal.is_null(False))
@@ -617,4 +671,11 @@ Trade.add_index(
     name="trade_exchange",
     unique=True,
     where=Trade.exchange_trade_id.is_null(False),
+)
+CashFlow.add_index(
+    CashFlow.exchange,
+    CashFlow.exchange_flow_id,
+    name="cash_flow_exchange",
+    unique=True,
+    where=CashFlow.exchange_flow_id.is_null(False),
 )

@@ -27,7 +27,7 @@ from quick import (
 from recipes import sql
 from servers import new_database, restartable, run, server
 
-from botmemory import Signal, Trade, close_db, db, init_db
+from botmemory import CashFlow, Signal, Trade, close_db, db, init_db
 from botmemory.database import close_database
 
 __all__ = ["new_database", "restartable", "server"]  # fixtures
@@ -130,6 +130,7 @@ def empty_database(shared_database: peewee.Database) -> Iterator[peewee.Database
     yield shared_database
     Trade.delete().execute()
     Signal.delete().execute()
+    CashFlow.delete().execute()
     db.initialize(None)
 
 

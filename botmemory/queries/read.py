@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal
 from itertools import islice
 from typing import Any, TypeVar, cast
 
@@ -26,12 +28,16 @@ Row = TypeVar("Row", bound=BaseModel)
 
 ROWS_PER_READ = 500
 
+# not the caller's context, and wide enough for any sum of doubles to be exact
+_EXACT = Context(prec=800, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[])
+
 # filters that are not an equality with the field of their name: the field, and the condition
 _CONDITIONS: dict[str, tuple[str, Callable[[Any, Any], Any]]] = {
     "start_date": ("timestamp", operator.ge),
     "end_date": ("timestamp", operator.le),
     "without_strategy": ("strategy", lambda field, _: field.is_null()),
     "without_exchange": ("exchange", lambda field, _: field.is_null()),
+    "without_symbol": ("symbol", lambda field, _: field.is_null()),
 }
 
 
@@ -56,12 +62,12 @@ def filters(
 ) -> dict[str, Any]:
     """Return the validated filter arguments by name, without those that are None.
 
-    An empty strategy or exchange is `without_strategy` or `without_exchange`: only rows that have
-    none.
+    An empty symbol, strategy or exchange is `without_symbol`, `without_strategy` or
+    `without_exchange`: only rows that have none.
     """
     values: dict[str, Any] = {}
     if symbol is not None:
-        values["symbol"] = clean_field(_field(model, "symbol"), symbol)
+        _add_label(values, model, "symbol", symbol)
     if strategy is not None:
         _add_label(values, model, "strategy", strategy)
     if exchange is not None:
@@ -78,9 +84,9 @@ def filters(
 
 
 def _add_label(values: dict[str, Any], model: type[BaseModel], name: str, label: str) -> None:
-    """Add the filter for a label of which "" stands for NULL."""
+    """Add the filter for a label of which "" stands for NULL where the field may be null."""
     field = _field(model, name)
-    if isinstance(label, str) and not plain_text(label):
+    if field.null and isinstance(label, str) and not plain_text(label):
         values[f"without_{name}"] = True
     else:
         values[name] = clean_field(field, label)
@@ -317,6 +323,34 @@ def _total(model: type[BaseModel], field: str, names: tuple[str, ...]) -> Any:
 def total(model: type[BaseModel], field: str, values: dict[str, Any]) -> float:
     require_open_database(model)
     return float(scalar(_total(model, field, tuple(values)), values) or 0.0)
+
+
+@compiled
+def _numbers(model: type[BaseModel], field: str, names: tuple[str, ...]) -> Any:
+    return _select(model, conditions(model, names), model._meta.fields[field])
+
+
+def exact_total(model: type[BaseModel], field: str, values: dict[str, Any]) -> float:
+    """Return the correctly rounded sum of a field that is not null, or 0.0.
+
+    Its numbers are added as the decimals that they print as: 0.1 + 0.2 is 0.3.
+
+    Raises:
+        ValidationError: The sum is too large for a float.
+    """
+    require_open_database(model)
+    query, exact = _numbers(model, field, tuple(values)), Decimal(0)
+    with _translated_errors():
+        rows = db.fetch_all(query.sql, query.bind(values), list)
+    for (number,) in rows:
+        exact = _EXACT.add(exact, Decimal(repr(number)))
+    total = float(exact)
+    if math.isinf(total):
+        raise ValidationError(
+            f"{field}: the total {exact:.3e} is too large for a float; add up fewer rows",
+            field=field,
+        )
+    return total
 
 
 def select_where(model: type[Row], values: dict[str, Any], *where: Any) -> peewee.ModelSelect[Row]:

@@ -131,8 +131,13 @@ def key_value(model: type[BaseModel], values: Mapping[str, Any]) -> Any:
 def _require_row(model: type[BaseModel], row: BaseModel) -> None:
     """Raise `ValidationError` for a value that is not a row of this model."""
     if not isinstance(row, model):
-        name = model.__name__
-        raise ValidationError(f"{name.lower()}: {show(row)} is not a {name}", field=name.lower())
+        name = _argument_name(model)
+        raise ValidationError(f"{name}: {show(row)} is not a {model.__name__}", field=name)
+
+
+def _argument_name(model: type[BaseModel]) -> str:
+    """Return the name of a function's argument for a row of a model."""
+    return str(peewee.make_snake_case(model.__name__))  # type: ignore[attr-defined]
 
 
 # --- writing --------------------------------------------------------------------------------
@@ -215,7 +220,7 @@ def insert_if_new(model: type[Row], values: dict[str, Any]) -> Row | None:
 def _may_fail(model: type[BaseModel], values: dict[str, Any]) -> bool:
     """Return whether a validated row may violate a constraint.
 
-    One of botmemory's own tables may only by a foreign key, or by an id that was given.
+    A trade or a signal may only by a foreign key, or by an id that was given.
     """
     if (model is not Signal and model is not Trade) or (model is Signal and "id" in values):
         return True
@@ -349,7 +354,7 @@ def update(base: type[BaseModel], row: Row, changes: Mapping[str, Any]) -> Row:
         if name in [key.name for key in keys]:
             raise ValidationError(f"{name}: cannot be changed; got {show(value)}", field=name)
     if not values:
-        name = model.__name__.lower()
+        name = _argument_name(model)
         raise ValidationError(
             f"nothing to change; name a field, as in update({name}, strategy='a')"
         )

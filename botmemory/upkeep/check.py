@@ -14,7 +14,7 @@ from ..backends.peewee_internals import values_of
 from ..backends.sqlite.errors import RESTORE
 from ..database import db
 from ..errors import SchemaError, ValidationError
-from ..models import BaseModel, Signal, Trade, clean_field
+from ..models import MODELS, BaseModel, Signal, Trade, clean_field
 from ..queries import read, write
 from ..schema.drift import checks, drift
 from ..schema.versions import require_current
@@ -78,14 +78,14 @@ def _schema(database: Backend) -> Iterator[Finding]:
             "run 'python -m botmemory.migration_runner check' as a role that may create them",
         )
         return
-    for model in (Signal, Trade):
+    for model in MODELS:
         if database.is_partitioned(model._meta.table_name):
             yield Finding(
                 "info",
                 f"'{model._meta.table_name}' is partitioned: its indexes were not compared",
                 "create new partitions in time, as docs/postgresql.md describes",
             )
-    for difference in drift(database, (Signal, Trade)):
+    for difference in drift(database, MODELS):
         yield Finding(
             "error",
             f"the tables differ from the migrations: {difference}",
@@ -95,7 +95,7 @@ def _schema(database: Backend) -> Iterator[Finding]:
 
 def _violations(database: Backend) -> Iterator[Finding]:
     """Find rows that another program wrote although they violate a check constraint."""
-    for model in (Signal, Trade):
+    for model in MODELS:
         for name, condition in checks(model, database).items():
             query = model.select(write.key_of(model)).where(SQL(f"NOT ({condition})"))
             problem = f"violate the constraint {name}: {condition}"
@@ -103,7 +103,7 @@ def _violations(database: Backend) -> Iterator[Finding]:
 
 
 def _invalid_values() -> Iterator[Finding]:
-    for model in (Signal, Trade):
+    for model in MODELS:
         invalid: list[str] = []
         for row in read.stream(model, {}):
             for name, field in model._meta.fields.items():
@@ -152,7 +152,8 @@ def _rows(
     if ids:
         more = ", ..." if len(ids) > SHOWN else ""
         shown = ", ".join(ids[:SHOWN]) + more
-        yield Finding(severity, f"{model.__name__.lower()}s {problem}: {shown}", advice)
+        name = model._meta.table_name.replace("_", " ")
+        yield Finding(severity, f"{name}s {problem}: {shown}", advice)
 
 
 def _ids(query: peewee.ModelSelect[Any]) -> list[str]:

@@ -26,7 +26,7 @@ from ..backends.peewee_internals import values_of
 from ..config import Config, Target, config_of
 from ..database import db, lifecycle, open_temporarily, session_scope
 from ..errors import ConfigError, DuplicateError, StorageError, ValidationError, show
-from ..models import BaseModel, Signal, Trade, key_fields
+from ..models import MODELS, BaseModel, key_fields
 from ..queries import read, write
 from ..queries.compiled import Param, compiled
 from ..schema import versions
@@ -149,7 +149,7 @@ def _sorted(models: Iterable[type[BaseModel]]) -> list[type[BaseModel]]:
             raise ConfigError(
                 f"models: {model.__name__} has no primary key, so it cannot be copied; give it one"
             )
-    return list(peewee.sort_models([Signal, Trade, *custom]))  # type: ignore[attr-defined]
+    return list(peewee.sort_models([*MODELS, *custom]))  # type: ignore[attr-defined]
 
 
 def _require_distinct(source_config: Config, target_config: Config) -> None:

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 from paths import ROOT
 from recipes import blocks, code_of, sql
-from samples import at, signal, trade, trade_values
+from samples import at, cash_flow, cash_flow_values, signal, trade, trade_values
 from servers import changed, programs, run
 
 from botmemory import (
@@ -26,7 +26,7 @@ from botmemory import (
     init_db,
     session_scope,
 )
-from botmemory.repositories import positions, trades
+from botmemory.repositories import cash_flows, positions, trades
 from botmemory.upkeep.check import check
 
 BLOCKS = blocks(ROOT / "docs" / "postgresql.md")
@@ -81,6 +81,9 @@ def test_a_bot_records_and_updates_and_deletes_nothing(roles: dict[str, str]) ->
     fill = {"exchange": "okx", "exchange_trade_id": "1"} | trade_values()
     assert [trades.get_or_create(**fill)[1] for _ in range(2)] == [True, False]
     trades.update(made, pnl=1.0)
+    flow = {"exchange": "okx", "exchange_flow_id": "1"} | cash_flow_values()
+    assert [cash_flows.get_or_create(**flow)[1] for _ in range(2)] == [True, False]
+    cash_flows.update(cash_flow(), amount=1.0)
     with session_scope():
         assert positions.get("BTC/USDT").quantity == 5.0
     with pytest.raises(StorageError, match=r"this user may not \(permission denied.*trade"):
@@ -111,7 +114,7 @@ def test_a_dashboard_reads_and_writes_nothing(roles: dict[str, str]) -> None:
     assert positions.get("BTC/USDT").quantity == 1.0
     close_db()
     init_db(roles["dashboard"], migrate=False)
-    for call in (trade, signal, lambda: trades.update(made, pnl=2.0)):
+    for call in (trade, signal, cash_flow, lambda: trades.update(made, pnl=2.0)):
         with pytest.raises(StorageError, match="may not"):
             call()
     assert trades.get_total_pnl() == 1.0

@@ -14,7 +14,7 @@ import botmemory
 from botmemory import BotMemoryError, Config
 from botmemory.analysis import attribution, performance
 from botmemory.interop import ccxt, files, frames, freqtrade
-from botmemory.repositories import positions, records, signals, trades
+from botmemory.repositories import cash_flows, positions, records, signals, trades
 from botmemory.upkeep import backup, check, copy
 
 README = ROOT / "README.md"
@@ -37,6 +37,7 @@ def test_it_is_short_and_has_one_command_that_runs_the_tests() -> None:
     [
         trades,
         signals,
+        cash_flows,
         positions,
         records,
         performance,

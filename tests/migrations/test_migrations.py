@@ -18,7 +18,7 @@ import pytest
 from paths import VERSION_0001
 from samples import signal, trade
 
-from botmemory import Config, SchemaError, Signal, Trade, close_db, init_db, session_scope
+from botmemory import CashFlow, Config, SchemaError, Signal, Trade, close_db, init_db, session_scope
 from botmemory.database import open_database
 from botmemory.migration_runner import down, main, require_current, status, up
 from botmemory.repositories import signals, trades
@@ -30,7 +30,8 @@ SECOND = "0002_add_signal_strategy_fee_exchange"
 THIRD = "0003_cover_pnl_by_symbol"
 FOURTH = "0004_lengthen_symbol"
 FIFTH = "0005_add_contract_size"
-EVERY = [FIRST, SECOND, THIRD, FOURTH, FIFTH]
+SIXTH = "0006_create_cash_flow"
+EVERY = [FIRST, SECOND, THIRD, FOURTH, FIFTH, SIXTH]
 # Written by migration 0001: 40 signals, 120 trades.
 
 
@@ -307,9 +308,10 @@ class TestScript:
 def declared() -> peewee.Database:
     """Return a database whose tables Peewee created from the models."""
     database = open_database(Config(":memory:"))
-    with database.bind_ctx([Signal, Trade]):
+    with database.bind_ctx([Signal, Trade, CashFlow]):
         Signal.create_table()
         Trade.create_table()
+        CashFlow.create_table()
     return database
 
 
@@ -360,7 +362,7 @@ def declared_checks(model: type[peewee.Model]) -> dict[str, str]:
     return result
 
 
-@pytest.mark.parametrize("model", [Signal, Trade])
+@pytest.mark.parametrize("model", [Signal, Trade, CashFlow])
 @pytest.mark.parametrize("start", [None, VERSION_0001])
 def test_the_migrated_schema_matches_the_models(
     model: type[peewee.Model], start: Path | None, path: Path

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from samples import at, signal, trade, trade_values
+from samples import at, cash_flow, cash_flow_values, signal, trade, trade_values
 
 from botmemory import db, init_db
-from botmemory.repositories import positions, signals, trades
+from botmemory.repositories import cash_flows, positions, signals, trades
 
 FILL = {"exchange": "okx", "exchange_trade_id": "7"}
+FLOW = {"exchange": "okx", "exchange_flow_id": "7"}
 SPAN = {"start_date": at(0), "end_date": at(10)}
 # queries of trades and of signals
 BOTH: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
@@ -45,6 +46,20 @@ QUERIES = [
     (signals, "get_by_signal_value", (1,), {"limit": 10}),
     (signals, "get_by_metadata", ("rsi",), {"maximum": 30, "symbol": "BTC/USDT"}),
     (signals, "get_by_id", (1,), {}),
+    (cash_flows, "get_by_id", (1,), {}),
+    (cash_flows, "get_or_create", (), FLOW | cash_flow_values()),
+    (cash_flows, "get_latest", (), {}),
+    (cash_flows, "get_latest", (), {"kind": "funding", "exchange": "okx", "strategy": "a"}),
+    (cash_flows, "get_latest", (), {"symbol": "BTC/USDT"}),
+    (cash_flows, "get_latest", (), {"symbol": ""}),
+    (cash_flows, "get_by_date_range", (at(0), at(10)), {}),
+    (cash_flows, "get_by_date_range", (at(0), at(10)), {"currency": "USDT", "kind": "funding"}),
+    (cash_flows, "get_by_date_range", (at(0), at(10)), {"symbol": "BTC/USDT"}),
+    (cash_flows, "iterate", (), {}),
+    (cash_flows, "iterate", (), {"symbol": "BTC/USDT"} | SPAN),
+    (cash_flows, "get_total", ("USDT",), {"symbol": "BTC/USDT"}),
+    (cash_flows, "get_total", ("USDT",), {"symbol": "BTC/USDT"} | SPAN),
+    (cash_flows, "get_total", ("USDT",), {"kind": "funding"} | SPAN),
     (positions, "get", ("BTC/USDT",), {}),
     (positions, "get", ("BTC/USDT", "a"), {}),
     (positions, "get", ("BTC/USDT",), {"exchange": "okx"}),
@@ -68,7 +83,12 @@ def statements(path: Path) -> list[tuple[str, Any]]:
         {"symbol": f"C{n % 30}", "signal_value": 1, "timestamp": at(n), "strategy": f"{n % 9}"}
         for n in range(1200)
     )
+    cash_flows.create_many(
+        cash_flow_values(timestamp=at(n), symbol=f"C{n % 30}", exchange="okx") for n in range(1200)
+    )
+    cash_flows.create_many(cash_flow_values(timestamp=at(n), kind="fee") for n in range(1200))
     trade(signal=signal(signal_metadata={"rsi": 20}), **FILL)
+    cash_flow(**FLOW)
     database.execute_sql("ANALYZE")
     executed: list[tuple[str, Any]] = []
     database.query_hooks.append(lambda event: executed.append((event.sql, event.params)))

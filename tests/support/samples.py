@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from botmemory import Signal, Trade
-from botmemory.repositories import signals, trades
+from botmemory import CashFlow, Signal, Trade
+from botmemory.repositories import cash_flows, signals, trades
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 
@@ -25,3 +25,11 @@ def trade_values(**values: Any) -> dict[str, Any]:
 
 def signal(**values: Any) -> Signal:
     return signals.create(**({"symbol": "BTC/USDT", "signal_value": 1} | values))
+
+
+def cash_flow(**values: Any) -> CashFlow:
+    return cash_flows.create(**cash_flow_values(**values))
+
+
+def cash_flow_values(**values: Any) -> dict[str, Any]:
+    return {"kind": "funding", "currency": "USDT", "amount": -1.5} | values

@@ -25,7 +25,7 @@ from custom_tables import (
     Remark,
     custom_migrations,
 )
-from samples import at, signal, trade, trade_values
+from samples import at, cash_flow, cash_flow_values, signal, trade, trade_values
 from servers import run as run_sql
 
 from botmemory import (
@@ -34,7 +34,6 @@ from botmemory import (
     ConfigError,
     DuplicateError,
     SchemaError,
-    Signal,
     StorageError,
     Trade,
     ValidationError,
@@ -43,9 +42,10 @@ from botmemory import (
 )
 from botmemory.cli._app import cli
 from botmemory.database import open_temporarily
-from botmemory.repositories import positions, records, signals, trades
+from botmemory.models import CASH_FLOW_KINDS, MODELS
+from botmemory.repositories import cash_flows, positions, records, signals, trades
 from botmemory.schema import versions
-from botmemory.upkeep.copy import copy_database
+from botmemory.upkeep.copy import CopiedTable, copy_database
 
 NewTarget = Callable[[], str]
 
@@ -109,10 +109,14 @@ def contents(target: str) -> dict[str, list[dict[str, Any]]]:
     init_db(target)
     rows = {
         model._meta.table_name: [dict(row.__data__) for row in model.select().order_by(model.id)]
-        for model in (Signal, Trade)
+        for model in MODELS
     }
     close_db()
     return rows
+
+
+def rows_of(tables: list[CopiedTable]) -> dict[str, int]:
+    return {table.name: table.rows for table in tables}
 
 
 def test_a_copy_is_equal_to_its_source(pair: tuple[str, str]) -> None:
@@ -120,11 +124,12 @@ def test_a_copy_is_equal_to_its_source(pair: tuple[str, str]) -> None:
     fill(source)
     copied = copy_database(source, target)
     assert [(table.name, table.rows, table.copied) for table in copied] == [
+        ("cash_flow", 0, 0),
         ("signal", 30, 30),
         ("trade", 30, 30),
     ]
     assert contents(target) == contents(source)
-    assert len({table.checksum for table in copied}) == 2
+    assert len({table.checksum for table in copied}) == 3
     init_db(target)
     assert positions.get("BTC/USDT").fees == {"BNB": pytest.approx(0.0003)}
     assert [row.signal is None for row in Trade.select().order_by(Trade.id)][:5] == [
@@ -140,6 +145,31 @@ def test_ids_continue_after_those_of_the_source(pair: tuple[str, str]) -> None:
         init_db(target)
         assert signal().id == 32
         close_db()
+
+
+def test_cash_flows_are_copied_and_their_ids_continue(pair: tuple[str, str]) -> None:
+    source, target = pair
+    init_db(source)
+    for number in range(12):
+        cash_flow(
+            timestamp=at(number),
+            kind=CASH_FLOW_KINDS[number % 9],
+            amount=(0.1, -1e-8, 1.7976931348623157e308)[number % 3],
+            symbol=(None, "BTC/USDT:USDT")[number % 2],
+            exchange="okx",
+            exchange_flow_id=(None, f"{number}")[number % 2],
+            metadata={"rate": 0.1 + 0.2},
+        )
+    cash_flows.delete(cash_flow())
+    close_db()
+    for copied in (12, 0):
+        [table, *_] = copy_database(source, target)
+        assert (table.name, table.rows, table.copied) == ("cash_flow", 12, copied)
+    assert contents(target) == contents(source)
+    init_db(target)
+    assert cash_flow().id == 14
+    report = cash_flow_values(exchange="okx", exchange_flow_id="1")
+    assert cash_flows.get_or_create(**report)[0].amount == -1e-8
 
 
 def test_ids_are_not_reused_by_a_second_copy(pair: tuple[str, str]) -> None:
@@ -179,7 +209,7 @@ def test_metadata_above_the_limit_is_copied(pair: tuple[str, str]) -> None:
     init_db(source, max_metadata_bytes=3_000_000)
     trade(trade_metadata="x" * 2_000_000)
     close_db()
-    assert copy_database(source, target)[1].rows == 1
+    assert rows_of(copy_database(source, target)) == {"cash_flow": 0, "signal": 0, "trade": 1}
 
 
 def test_a_second_copy_copies_new_rows(pair: tuple[str, str]) -> None:
@@ -190,9 +220,9 @@ def test_a_second_copy_copies_new_rows(pair: tuple[str, str]) -> None:
     new = trade(signal=signal())
     close_db()
     second = copy_database(source, target)
-    assert [(table.rows, table.copied) for table in second] == [(31, 1), (31, 1)]
-    assert second[1].checksum != first[1].checksum
-    assert copy_database(source, target)[1].copied == 0
+    assert [(table.rows, table.copied) for table in second] == [(0, 0), (31, 1), (31, 1)]
+    assert second[-1].checksum != first[-1].checksum
+    assert copy_database(source, target)[-1].copied == 0
     init_db(target)
     assert trades.get_by_id(new.id) == new
 
@@ -243,10 +273,10 @@ def test_the_source_is_read_in_one_snapshot(pair: tuple[str, str]) -> None:
         reports.append((done, total))
 
     copied = copy_database(source, target, progress=report)
-    assert [table.rows for table in copied] == [30, 30]
+    assert rows_of(copied) == {"cash_flow": 0, "signal": 30, "trade": 30}
     assert contents(target) == before
     assert reports == [(30, 120), (60, 120), (90, 120), (120, 120)]
-    assert copy_database(source, target)[1].copied == 1
+    assert copy_database(source, target)[-1].copied == 1
 
 
 # --- what is refused ---------------------------------------------------------------------------
@@ -315,6 +345,7 @@ def test_a_row_that_violates_a_constraint_of_the_target_is_named(
     ):
         copy_database(source, target)
     assert {name: len(rows) for name, rows in contents(target).items()} == {
+        "cash_flow": 0,
         "signal": 30,
         "trade": 0,
     }
@@ -349,7 +380,7 @@ def test_a_source_with_pending_migrations_is_refused_before_the_target_is_create
     fill(source)
     with open_temporarily(Config(source)) as database:
         versions.down(database)
-    with pytest.raises(SchemaError, match="migrations are pending: 0005"):
+    with pytest.raises(SchemaError, match="migrations are pending: 0006"):
         copy_database(source, target)
     assert not Path(target).exists()
 
@@ -375,7 +406,7 @@ def test_custom_tables_are_copied_too(pair: tuple[str, str], tmp_path: Path) -> 
         Config(source, migrations=folder), target, models=[EquitySnapshot, Remark]
     )
     assert {table.name: table.copied for table in copied} == {
-        "signal": 1, "remark": 2, "trade": 1, "equity_snapshot": 1,
+        "cash_flow": 0, "signal": 1, "remark": 2, "trade": 1, "equity_snapshot": 1,
     }  # fmt: skip
     init_db(target, migrations=folder)
     [snapshot] = records.get_all(EquitySnapshot)
@@ -432,7 +463,7 @@ def test_a_custom_table_without_its_model_is_an_error(
         copy_database(config, target)
     with pytest.raises(ConfigError, match=": remark: no model was given"):
         copy_database(config, target, models=[EquitySnapshot])
-    assert [len(rows) for rows in contents(target).values()] == [0, 0]
+    assert [len(rows) for rows in contents(target).values()] == [0, 0, 0]
 
 
 # --- the command, and memory ---------------------------------------------------------------------
@@ -457,7 +488,7 @@ def test_from_the_command_line(
     code, out, err = run("copy", source, target, *custom, "--json")
     assert (code, err) == (0, "")
     assert [(table["name"], table["rows"]) for table in json.loads(out)] == [
-        ("signal", 1), ("trade", 1), ("equity_snapshot", 1), ("remark", 2),
+        ("cash_flow", 0), ("signal", 1), ("trade", 1), ("equity_snapshot", 1), ("remark", 2),
     ]  # fmt: skip
     code, out, err = run("copy", source, target, *custom)
     assert out.splitlines()[0].split("  ")[0] == "table"
