@@ -494,7 +494,9 @@ def show(name: str, report: dict[str, Any]) -> None:
 def main(folder: Path, name: str, count: str) -> None:
     operation = OPERATIONS[name]
     folder.mkdir(parents=True)
-    in_process(lambda: fill(folder / "filled.db", "BEFORE") or {})  # copied for each point
+    fill(folder / "filled.db", "BEFORE")  # copied for each point; what is imported late, is now
+    gc.collect()
+    gc.freeze()  # the collections of the processes that are forked now skip what exists
     clean = in_process(lambda: try_point(operation, folder / "clean", 0, 0, None))
     show(name, clean)
     if clean["wrong"]:
