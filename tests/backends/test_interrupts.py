@@ -51,6 +51,7 @@ def tried(request: pytest.FixtureRequest) -> set[Stack]:
 
 def require_clean(report: Report) -> None:
     assert report.points
+    assert report.missed <= (1 + report.tried) / 2, report
     if report.failures:
         pytest.fail(str(report), pytrace=False)
 

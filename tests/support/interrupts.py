@@ -33,7 +33,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib import util
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import peewee
 import playhouse
@@ -56,6 +56,15 @@ GENERATOR = 0x20  # the flag of its code
 POOL = 2  # connections
 DEPTH = 3  # functions: places that differ in none of them count as one
 Stack = tuple[tuple[types.CodeType, int], ...]
+
+
+class Place(NamedTuple):
+    """Where to interrupt: when this stack is passed for the n-th time, from 1."""
+
+    stack: Stack
+    number: int
+
+
 PATIENCE = 30.0  # seconds after which a call counts as hanging, also on a busy machine
 
 
@@ -71,13 +80,13 @@ class Hanging(BaseException):
 
 
 class Interrupter:
-    """Counts the places that this thread passes in a call, and runs a handler at one of them."""
+    """Lists the places that this thread passes in a call, or runs a handler at one of them."""
 
-    def __init__(self, at: int, handler: Callable[[], object] | None) -> None:
-        self.at, self.handler = at, handler
-        self.passed = 0
-        self.where: str | None = None  # once raised
+    def __init__(self, place: Place | None, handler: Callable[[], object] | None) -> None:
+        self.place, self.handler = place, handler
+        self.where: str | None = None  # once the handler has run
         self.stacks: list[Stack] = []  # of each place, where none is interrupted
+        self._passed = 0  # times that the stack of `place` was passed
         self._thread = threading.get_ident()
         # of each traced function that runs: its instruction, and what this instruction has called
         self._running: dict[types.FrameType, tuple[str, int]] = {}
@@ -101,11 +110,19 @@ class Interrupter:
             stop()
         return None
 
+    def _counts(self, code: types.CodeType) -> bool:
+        """Return whether places in this function count: for one place, in its own function."""
+        if self.place is None:
+            return code.co_filename.startswith(PLACES)
+        return code == self.place.stack[0][0]
+
     def _pass(self, code: types.CodeType) -> None:
-        self.passed += 1
-        if self.at == 0:
-            self.stacks.append(_stack(sys._getframe(2)))
-        if self.passed == self.at and self.handler is not None:
+        stack = _stack(sys._getframe(2))
+        if self.place is None:
+            self.stacks.append(stack)
+            return
+        self._passed += stack == self.place.stack
+        if self._passed == self.place.number and self.where is None and self.handler is not None:
             file = Path(code.co_filename).name
             line = sys._getframe(2).f_lineno or code.co_firstlineno
             self.where = f"{file}:{line} {code.co_name}"
@@ -124,9 +141,10 @@ class Interrupter:
         self._entered.clear()
 
     def _enter(self, frame: types.FrameType, event: str, arg: Any) -> Any:
-        if frame.f_back is not None:
+        if frame.f_back in self._running:
             self._entered.setdefault(frame.f_back, []).append(frame.f_code)
-        if not frame.f_code.co_filename.startswith(PLACES):
+        if not self._counts(frame.f_code):
+            frame.f_trace_lines = False
             return None
         frame.f_trace_opcodes, frame.f_trace_lines = True, False
         delegates = frame.f_code.co_code[frame.f_lasti + 1] >= 2  # to another generator
@@ -170,7 +188,7 @@ class Interrupter:
         monitoring.free_tool_id(monitoring.DEBUGGER_ID)
 
     def _place(self, code: types.CodeType, offset: int, *_: object) -> None:
-        if code.co_filename.startswith(PLACES) and threading.get_ident() == self._thread:
+        if self._counts(code) and threading.get_ident() == self._thread:
             self._pass(code)
 
     def _resumed(self, code: types.CodeType, offset: int) -> None:
@@ -700,12 +718,14 @@ class Report:
     operation: str
     points: int = 0  # there are
     tried: int = 0
+    missed: int = 0  # attempts that did not come to their place
     failures: dict[tuple[str, ...], list[str]] = field(default_factory=dict)
     stopped = ""
 
     def __str__(self) -> str:
         failed = sum(map(len, self.failures.values()))
-        lines = [f"{self.operation}: {self.points} points, {self.tried} tried, {failed} failed"]
+        counts = f"{self.points} points, {self.tried} tried, {self.missed} missed, {failed} failed"
+        lines = [f"{self.operation}: {counts}"]
         for problems, places in self.failures.items():
             lines += [
                 f"  {len(places)} x: {'; '.join(problems)}",
@@ -716,6 +736,7 @@ class Report:
         return "\n".join(lines)
 
 
+QUEUED_AGAIN = 0.02  # seconds after which a writer queues for the write lock, as in a slow call
 CLOSED_EACH = 7  # attempts: closing and opening takes longer than all the other checks
 MOST_FAILURES = 60  # each may take seconds, waiting for a lock that is not released
 ERRORS = tuple(itertools.product((KeyboardInterrupt, TimeLimit), (False, True)))
@@ -740,6 +761,16 @@ def sweep(
     operation = OPERATIONS[name]
     report = Report(name)
     unraisable = sys.unraisablehook
+
+    def interrupt(at: int, kind: Any, pause: float = 0.0) -> _Attempt:
+        attempt = _Attempt(operation, target, at, whole, pause)
+        if handlers:
+            attempt.handler = kind
+        else:
+            attempt.error, attempt.keep = kind[0](), kind[1]
+        attempt.run(close=report.tried % CLOSED_EACH == 0)
+        return attempt
+
     _start_again(target)
     try:
         for _ in range(2):  # the first one fills caches
@@ -753,15 +784,12 @@ def sweep(
         for at in _chosen(whole.stacks, tried)[::every]:
             kinds: Sequence[Any] = HANDLERS if handlers else ERRORS
             for kind in kinds if all_kinds else [kinds[report.tried % len(kinds)]]:
-                attempt = _Attempt(operation, target, at, whole)
-                if handlers:
-                    attempt.handler, how = kind, kind.__name__
-                else:
-                    attempt.error, attempt.keep = kind[0](), kind[1]
-                    how = f"{kind[0].__name__}{' kept' if attempt.keep else ''}"
-                attempt.run(close=report.tried % CLOSED_EACH == 0)
+                attempt = interrupt(at, kind)
+                if attempt.where is None and not attempt.problems:
+                    attempt = interrupt(at, kind, QUEUED_AGAIN)
+                report.missed += attempt.where is None
                 if attempt.problems:
-                    how = f"{at}@{attempt.where} {how}"
+                    how = f"{at}@{attempt.where} {_name(kind)}"
                     report.failures.setdefault(tuple(attempt.problems), []).append(how)
                     _start_again(target)
                 failed = sum(map(len, report.failures.values()))
@@ -788,6 +816,13 @@ def _chosen(stacks: list[Stack], tried: set[Stack] | None) -> list[int]:
     return chosen
 
 
+def _name(kind: Any) -> str:
+    if not isinstance(kind, tuple):
+        return str(kind.__name__)
+    error, keep = kind
+    return f"{error.__name__}{' kept' if keep else ''}"
+
+
 def _start_again(target: Target) -> None:
     with suppress(Exception):
         close_db()
@@ -806,8 +841,10 @@ class _Attempt:
         target: Target,
         at: int = 0,
         whole: _Attempt | None = None,
+        pause: float = 0.0,
     ) -> None:
         self.operation, self.target, self.at, self.whole = operation, target, at, whole
+        self.pause = pause  # seconds to wait before the call
         self.error: BaseException | None = None  # is raised
         self.keep = False
         self.handler: Callable[[], Trade | None] | None = None  # or this is called
@@ -863,6 +900,7 @@ class _Attempt:
         if self.operation.new_database:
             target.fresh()
         before = {} if self.operation.new_database else target.rows()
+        time.sleep(self.pause)
         threads = threading.active_count()
         self._interrupt(stored)
         self._require_nothing_left("")
@@ -926,7 +964,7 @@ class _Attempt:
     def _interrupt(self, stored: Trade) -> None:
         call = self.operation.call
         operation = self.target.open if call is None else lambda: call(stored)
-        interrupter = Interrupter(self.at, self._handle)
+        interrupter = Interrupter(self._place(), self._handle)
         holder = self.target.hold_lock(0.005) if self.operation.waits else None
         sys.unraisablehook = self._ignore
         self._phase = "the interrupted call"
@@ -950,6 +988,12 @@ class _Attempt:
         interrupter.handler = None  # whose exception is in a frame of the traceback
         if not self.keep:
             self._drop()
+
+    def _place(self) -> Place | None:
+        if self.whole is None:
+            return None
+        passed = self.whole.stacks[: self.at]
+        return Place(passed[-1], passed.count(passed[-1]))
 
     def _handle(self) -> None:
         if self.error is not None:
