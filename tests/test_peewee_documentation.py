@@ -192,17 +192,29 @@ ANNOUNCED = [Announced, AnnouncedFirst, AnnouncedByOptions]
 
 TABLES = [
     *(Snapshot, Comment, Reply, Category, Tag, Tag.snapshots.get_through_model(), Position),
-    *(LogLine, Draft, Article, Measured, Announced, AnnouncedByOptions),
+    *(LogLine, Draft, Article, Measured, *ANNOUNCED),
 ]
 
 
-@pytest.fixture(autouse=True)
-def _tables(empty_database: Any) -> Iterator[None]:
-    if empty_database.is_partitioned("trade"):
+@pytest.fixture(scope="module")
+def tables(shared_database: Any) -> Iterator[None]:
+    """The tables of this file, created once on each backend."""
+    if shared_database.is_partitioned("trade"):
         pytest.skip("the trigger of the partitioned table skips duplicates, whoever inserts them")
+    db.initialize(shared_database)
     db.create_tables(TABLES)
+    db.initialize(None)
     yield
+    db.initialize(shared_database)
     db.drop_tables(TABLES)
+    db.initialize(None)
+
+
+@pytest.fixture(autouse=True)
+def _empty_tables(tables: None, empty_database: Any) -> Iterator[None]:
+    yield
+    for model in reversed(TABLES):
+        model.delete().execute()
 
 
 @pytest.fixture
@@ -1015,15 +1027,6 @@ def test_a_table_without_a_key() -> None:
 
 
 @pytest.fixture
-def announced(request: pytest.FixtureRequest) -> Iterator[Any]:
-    """A model whose rows are announced, with its base classes in either order."""
-    model = request.param
-    db.create_tables([model])
-    yield model
-    db.drop_tables([model])
-
-
-@pytest.fixture
 def heard() -> Iterator[list[Any]]:
     """What the handlers of the signals heard; one of them changes a field before it is saved."""
     events: list[Any] = []
@@ -1054,9 +1057,8 @@ def heard() -> Iterator[list[Any]]:
         getattr(playhouse.signals, name).disconnect(handler)
 
 
-@pytest.mark.parametrize("announced", ANNOUNCED, indirect=True)
-def test_handlers_hear_of_what_is_saved_and_deleted(announced: Any, heard: list[Any]) -> None:
-    model = announced
+@pytest.mark.parametrize("model", ANNOUNCED)
+def test_handlers_hear_of_what_is_saved_and_deleted(model: Any, heard: list[Any]) -> None:
     assert model._meta.database is db
     created = model.create(text="abc")
     assert heard == [("pre_save", True), ("post_save", True, True)]
@@ -1073,9 +1075,8 @@ def test_handlers_hear_of_what_is_saved_and_deleted(announced: Any, heard: list[
     assert len(model) == 0
 
 
-@pytest.mark.parametrize("announced", ANNOUNCED, indirect=True)
-def test_a_handler_changes_a_row_that_nobody_else_changed(announced: Any, heard: list[Any]) -> None:
-    model = announced
+@pytest.mark.parametrize("model", ANNOUNCED)
+def test_a_handler_changes_a_row_that_nobody_else_changed(model: Any, heard: list[Any]) -> None:
     created = model.create(text="abc")
     model.update(size=0).execute()
     row = model.get()
@@ -1092,9 +1093,8 @@ def test_a_handler_changes_a_row_that_nobody_else_changed(announced: Any, heard:
         loaded.save()
 
 
-@pytest.mark.parametrize("announced", ANNOUNCED, indirect=True)
-def test_the_values_of_announced_rows_are_validated(announced: Any, heard: list[Any]) -> None:
-    model = announced
+@pytest.mark.parametrize("model", ANNOUNCED)
+def test_the_values_of_announced_rows_are_validated(model: Any, heard: list[Any]) -> None:
     with pytest.raises(ValidationError, match="text: None is not allowed"):
         model.insert(text=None).execute()
     with pytest.raises(ValidationError, match="txt: a Announced"):
