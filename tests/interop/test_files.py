@@ -18,6 +18,7 @@ from click.testing import CliRunner
 from custom_tables import EquitySnapshot, custom_migrations
 from hypothesis import given
 from hypothesis import strategies as st
+from once import once
 from samples import at, signal, trade, trade_values
 
 from botmemory import (
@@ -306,14 +307,23 @@ class TestRejected:
         assert trades.get_all()[0].trade_metadata is None
 
 
+@pytest.fixture
+def many_rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with many trades."""
+
+    def fill(folder: Path) -> None:
+        init_db(folder / "bot.db", synchronous="normal")
+        trades.create_many(trade_values(timestamp=at(n / 100)) for n in range(ROWS))
+        close_db()
+
+    return once(tmp_path_factory, "many_rows", fill) / "bot.db"
+
+
 @pytest.mark.long
 @every_format
 def test_any_number_of_rows_takes_constant_memory(
-    path: Path, tmp_path: Path, file_format: str
+    many_rows: Path, tmp_path: Path, file_format: str
 ) -> None:
-    init_db(path, synchronous="normal")
-    trades.create_many(trade_values(timestamp=at(n / 100)) for n in range(ROWS))
-    close_db()
     code = (
         "import re\nfrom pathlib import Path\nfrom botmemory import *\n"
         "from botmemory.interop.files import *\nimport sys\n"
@@ -322,7 +332,7 @@ def test_any_number_of_rows_takes_constant_memory(
         "else: n = import_file(Trade, sys.argv[2]).created\n"
         "print(n, re.findall(r'VmHWM:\\s+(\\d+)', Path('/proc/self/status').read_text())[0])\n"
     )
-    for target, direction in ((path, "out"), (tmp_path / "other.db", "in")):
+    for target, direction in ((many_rows, "out"), (tmp_path / "other.db", "in")):
         done = subprocess.run(
             [
                 sys.executable,

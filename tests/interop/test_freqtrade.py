@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from once import once
 from paths import FREQTRADE_BOT
 from processes import in_child, mount_small_disk, needs_fork
 
@@ -847,12 +848,14 @@ DEPENDENCIES = (
 @pytest.fixture(scope="module")
 def freqtrade(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Environment variables with which Python finds freqtrade."""
-    folder = tmp_path_factory.mktemp("freqtrade")
-    for packages in (("--no-deps", "freqtrade==2026.9"), DEPENDENCIES):
-        install = [sys.executable, "-m", "pip", "install", "-q", "--target", folder, *packages]
-        if subprocess.run(install, capture_output=True, check=False).returncode:
-            pytest.skip("freqtrade cannot be downloaded here")
-    return os.environ | {"PYTHONPATH": str(folder)}
+
+    def install(folder: Path) -> None:
+        for packages in (("--no-deps", "freqtrade==2026.9"), DEPENDENCIES):
+            command = [sys.executable, "-m", "pip", "install", "-q", "--target", folder, *packages]
+            if subprocess.run(command, capture_output=True, check=False).returncode:
+                pytest.skip("freqtrade cannot be downloaded here")
+
+    return os.environ | {"PYTHONPATH": str(once(tmp_path_factory, "freqtrade", install))}
 
 
 @pytest.mark.long
