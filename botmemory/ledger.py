@@ -38,6 +38,7 @@ class Ledger:
         opened_at: The timestamp of the fill that opened the position, as it was added; None if it
             is flat.
         contract_size: That of the latest fill.
+        funding: What was paid for holding the position, by currency; below 0 what was paid out.
     """
 
     def __init__(self, instrument: Instrument) -> None:
@@ -45,6 +46,7 @@ class Ledger:
         self.problem = instrument.problem
         self.opened_at: Any = None
         self.contract_size = 1.0
+        self.funding: dict[str | None, Fraction] = {}
         self._quantity_digits = self._price_digits = self._fee_digits = _DIGITS
         self._guard = _GUARD
         self._held = 0  # below 0 of a short position
@@ -56,7 +58,8 @@ class Ledger:
     def copy(self) -> Ledger:
         """Return a ledger that goes on by itself."""
         other = Ledger(self.instrument)
-        vars(other).update(vars(self), _realized=self._realized.copy(), _fees=self._fees.copy())
+        vars(other).update(vars(self))
+        other._realized, other._fees = self._realized.copy(), self._fees.copy()
         return other
 
     # --- adding fills -----------------------------------------------------------------------
@@ -156,6 +159,9 @@ class Ledger:
         one <<= guard
         return [quantity * one // price for quantity, price in zip(quantities, prices, strict=True)]
 
+    def add_funding(self, currency: str, amount: float) -> None:
+        self.funding[currency] = self.funding.get(currency, Fraction(0)) + exact(amount)
+
     # --- smaller units ----------------------------------------------------------------------
 
     def _use_quantity_digits(self, digits: int) -> None:
@@ -237,17 +243,10 @@ class Ledger:
             rates: What one unit of another currency is worth, by `"BNB"` or `"BNB/USDT"`.
         """
         unit = self._unit_of_values * Fraction(10**self._fee_digits, 10**self._quantity_digits)
-        total, without_rate = self._fee_value / unit, []
-        for fee_currency, fee in self.fees.items():
-            if fee_currency is None or fee_currency == currency:
-                total += fee
-            elif fee and fee_currency != self.instrument.other_currency:
-                rate = rates.get(f"{fee_currency}/{currency}", rates.get(fee_currency))
-                if rate is None:
-                    without_rate.append(fee_currency)
-                else:
-                    total += fee * exact(rate)
-        return total, without_rate
+        at_price = self.instrument.other_currency
+        fees = {name: fee for name, fee in self.fees.items() if name is None or name != at_price}
+        total, without_rate = in_currency(currency, fees, rates)
+        return total + self._fee_value / unit, without_rate
 
     def value(self, price: float) -> Fraction:
         """Return what the position is worth at a price."""
@@ -273,14 +272,11 @@ def to_units(numbers: list[float], digits: int) -> tuple[list[int], int]:
     """Return numbers as whole numbers of units of 10 ** -digits, and the digits they needed."""
     if digits <= _FLOAT_DIGITS:
         factor = 10.0**digits
-        units = [round(number * factor) for number in numbers]
-        if (
-            max(units) < _LIMIT
-            and min(units) > -_LIMIT
-            # then the float is that of a decimal with no more than 15 digits
-            and [unit / factor for unit in units] == numbers
-        ):
-            return units, digits
+        if max(numbers) * factor < _LIMIT and min(numbers) * factor > -_LIMIT:
+            units = [round(number * factor) for number in numbers]
+            # then each float is that of a decimal with no more than 15 digits
+            if [unit / factor for unit in units] == numbers:
+                return units, digits
     text = repr(numbers)[1:-1]  # of all numbers at once: it takes half the time
     if "e" in text:
         decimals = [Decimal(repr(number)) for number in numbers]
@@ -293,6 +289,29 @@ def to_units(numbers: list[float], digits: int) -> tuple[list[int], int]:
     return [
         number * factors[places] for number, places in zip(whole, decimal_places, strict=True)
     ], digits
+
+
+def in_currency(
+    currency: str | None, amounts: Mapping[str | None, Fraction], rates: Mapping[str, float]
+) -> tuple[Fraction, list[str]]:
+    """Return the sum of amounts in one currency, and the currencies without a rate.
+
+    Args:
+        currency: The currency of the sum.
+        amounts: The amounts by currency; None is that of the sum.
+        rates: What one unit of another currency is worth, by `"BNB"` or `"BNB/USDT"`.
+    """
+    total, without_rate = Fraction(0), []
+    for name, amount in amounts.items():
+        if name is None or name == currency:
+            total += amount
+        elif amount:
+            rate = rates.get(f"{name}/{currency}", rates.get(name))
+            if rate is None:
+                without_rate.append(name)
+            else:
+                total += amount * exact(rate)
+    return total, without_rate
 
 
 def exact(number: float) -> Fraction:

@@ -1,4 +1,4 @@
-"""The ledgers of the recorded fills, carried on while only newer fills are recorded."""
+"""The ledgers of the recorded fills and funding, carried on while only newer fills come."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from peewee import Case, fn
 
 from ..database import db
 from ..ledger import Ledger
-from ..models import Trade
+from ..models import BaseModel, CashFlow, Trade
 from ..symbols import instrument_of
 from . import read
 from .compiled import compiled
@@ -34,14 +34,14 @@ class Ledgers:
     Attributes:
         by_key: The ledgers by symbol, exchange and strategy.
         version: The version of the database's change marker.
-        newest_row: The highest number of a row.
+        newest_rows: The highest number of a row of trades, and of one of cash flows.
         last: Timestamp and id of the last fill, as the driver returns them.
         answers: What the caller has computed from the ledgers.
     """
 
     by_key: dict[Key, Ledger]
     version: object = None
-    newest_row: int | None = None
+    newest_rows: tuple[int, int] | None = None
     last: tuple[Any, ...] = ()
     answers: dict[Any, Any] = field(default_factory=dict)
 
@@ -59,7 +59,7 @@ def ledgers(filters: dict[str, Any], *, by_strategy: bool = False) -> Ledgers:
     if marker is not None:
         known = marker.memo.get(question)
         if known is not None and known.version == marker.version:
-            if known.newest_row == _newest_row():
+            if known.newest_rows == _newest_rows():
                 return known  # type: ignore[no-any-return]
             found = _carried_on(known, filters, by_strategy)
             if not marker.is_unchanged(db.change_marker()):
@@ -68,10 +68,11 @@ def ledgers(filters: dict[str, Any], *, by_strategy: bool = False) -> Ledgers:
         names = _names_of_key(filters, by_strategy)
         rows = read.driver_rows(_fills(filters, names), FILLS_PER_READ)
         found = Ledgers(_add_fills({}, rows, filters, names))
+        _add_funding(found.by_key, filters, by_strategy)
         if marker is None or not marker.is_committed:
             return found
         found = replace(
-            found, version=marker.version, newest_row=_newest_row(), last=_last_fill(filters)
+            found, version=marker.version, newest_rows=_newest_rows(), last=_last_fill(filters)
         )
         if not marker.is_unchanged(db.change_marker()):
             return found
@@ -84,14 +85,17 @@ def ledgers(filters: dict[str, Any], *, by_strategy: bool = False) -> Ledgers:
 
 def _carried_on(known: Ledgers, filters: dict[str, Any], by_strategy: bool) -> Ledgers | None:
     """Return the ledgers with the rows added since; None if one of them is not a newer fill."""
-    newest_row = _newest_row()
-    if newest_row is None or newest_row - (known.newest_row or 0) > MAX_NEW_ROWS:
+    newest_rows = _newest_rows()
+    if newest_rows is None or known.newest_rows is None:
+        return None
+    (first, flows), (last, newest_flow) = known.newest_rows, newest_rows
+    if newest_flow != flows or last - first > MAX_NEW_ROWS:
         return None
     # no filters: with an index for them all rows would be looked at
     row_number: Any = db.row_number
     key_fields = (getattr(Trade, name) for name in KEY)
     query: Any = Trade.select(*_fill_columns(), *key_fields, Trade.id)
-    batches = read.driver_rows(query.where(row_number > known.newest_row), FILLS_PER_READ)
+    batches = read.driver_rows(query.where(row_number > first), FILLS_PER_READ)
     wanted = {
         index: filters.get(name)
         for index, name in enumerate(KEY, FILL_COLUMNS)
@@ -104,7 +108,7 @@ def _carried_on(known: Ledgers, filters: dict[str, Any], by_strategy: bool) -> L
         if all(row[index] == value for index, value in wanted.items())
     ]
     if not rows:
-        return replace(known, newest_row=newest_row)
+        return replace(known, newest_rows=newest_rows)
     rows.sort(key=_place)
     if known.last and _place(rows[0]) <= known.last:
         return None
@@ -112,7 +116,7 @@ def _carried_on(known: Ledgers, filters: dict[str, Any], by_strategy: bool) -> L
     columns = [*range(FILL_COLUMNS), *(FILL_COLUMNS + KEY.index(name) for name in names)]
     fills = [tuple(row[column] for column in columns) for row in rows]
     by_key = _add_fills(known.by_key, [fills], filters, names)
-    return Ledgers(by_key, known.version, newest_row, _place(rows[-1]))
+    return Ledgers(by_key, known.version, newest_rows, _place(rows[-1]))
 
 
 def _place(row: tuple[Any, ...]) -> tuple[Any, Any]:
@@ -172,17 +176,33 @@ def _add_fills(
     return by_key
 
 
-def _newest_row() -> int | None:
-    """Return the highest number of a row; None if rows are not numbered."""
+def _add_funding(by_key: dict[Key, Ledger], filters: dict[str, Any], by_strategy: bool) -> None:
+    """Add the funding of the positions that the filters match."""
+    fields: Any = (CashFlow.symbol, CashFlow.exchange, CashFlow.strategy)
+    symbol, kind = CashFlow.symbol, CashFlow.kind
+    query: Any = CashFlow.select(*fields, CashFlow.currency, CashFlow.amount)
+    query = query.where(
+        kind == "funding", symbol > "", *read.conditions(CashFlow, filters, filters)
+    )
+    for rows in read.driver_rows(query, FILLS_PER_READ):
+        for name, exchange, strategy, currency, amount in rows:
+            key = (name, exchange, strategy if by_strategy or "strategy" in filters else None)
+            if key not in by_key:
+                by_key[key] = Ledger(instrument_of(name))
+            by_key[key].add_funding(currency, amount)
+
+
+def _newest_rows() -> tuple[int, int] | None:
+    """Return the highest numbers of a trade and of a cash flow; None if rows have no number."""
     if db.row_number is None:
         return None
-    number: int | None = read.scalar(_highest_row_number(), {})
-    return number or 0
+    numbers = [read.scalar(_highest_row_number(model), {}) or 0 for model in (Trade, CashFlow)]
+    return numbers[0], numbers[1]
 
 
 @compiled
-def _highest_row_number() -> Any:
-    return Trade.select(fn.MAX(db.row_number))
+def _highest_row_number(model: type[BaseModel]) -> Any:
+    return model.select(fn.MAX(db.row_number))
 
 
 def _last_fill(filters: dict[str, Any]) -> tuple[Any, ...]:

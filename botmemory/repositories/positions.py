@@ -16,7 +16,7 @@ from typing import Any
 from .._arguments import checked_call
 from .._values import plain_text, refuse, to_finite
 from ..errors import ValidationError
-from ..ledger import Ledger
+from ..ledger import Ledger, in_currency
 from ..models import Trade
 from ..queries import fills, read, write
 from ..symbols import quote_of
@@ -42,8 +42,10 @@ class Position:
         opened_at: The time of the trade that opened the position, UTC; None when flat.
         exchange: The exchange; None for trades without one, or of several exchanges.
         strategy: The strategy that was asked for; None for all of them, or for trades without one.
-        net_realized_pnl: `realized_pnl` less all fees; None if one of them is in a third currency
-            and `rates` has no rate for it, or if `realized_pnl` is not known.
+        funding: The recorded funding of the position, below 0 what was paid out; None if it is in a
+            third currency and `rates` has no rate for it.
+        net_realized_pnl: `realized_pnl` less all fees, and with the funding; None if one of these
+            is not known, such as a fee in a third currency for which `rates` has no rate.
         contract_size: How much one contract is; 1.0 on spot.
         price: The price that `value` was given.
         value: What the position is worth at that price; of a short position below 0.
@@ -59,6 +61,7 @@ class Position:
     opened_at: datetime | None = None
     exchange: str | None = None
     strategy: str | None = None
+    funding: float | None = 0.0
     net_realized_pnl: float | None = field(default=0.0, compare=False)  # follows from the others
     contract_size: float = 1.0
     price: float | None = None
@@ -216,7 +219,8 @@ def _position(
             field="exchange",
         )
     fees: defaultdict[str | None, Fraction] = defaultdict(Fraction)
-    paid, gross, without_rate = Fraction(0), Fraction(0), set()
+    paid, gross, funding = Fraction(0), Fraction(0), Fraction(0)
+    without_rate, funding_without_rate = set[str](), set[str]()
     unknown = next((ledger.problem for ledger in ledgers if ledger.problem), None)
     for ledger in ledgers:
         for fee_currency, fee in ledger.fees.items():
@@ -224,7 +228,11 @@ def _position(
         of_ledger, more_without_rate = ledger.fees_in_currency(currency, rates)
         paid += of_ledger
         without_rate.update(more_without_rate)
+        of_ledger, more_without_rate = in_currency(currency, ledger.funding, rates)
+        funding += of_ledger
+        funding_without_rate.update(more_without_rate)
         gross += ledger.gross_pnl
+    without_rate |= funding_without_rate
     is_known, net_is_known = unknown is None, unknown is None and not without_rate
     if is_known and without_rate:
         unknown = _without_rate(currency, sorted(without_rate))
@@ -241,8 +249,9 @@ def _position(
         opened_at=min((_timestamp(ledger.opened_at) for ledger in held), default=None),
         exchange=exchange,
         strategy=strategy,
-        net_realized_pnl=number(gross - paid) if net_is_known else None,
-        contract_size=sizes[0] if sizes else 1.0,
+        funding=None if funding_without_rate else number(funding),
+        net_realized_pnl=number(gross - paid + funding) if net_is_known else None,
+        contract_size=(held or ledgers)[-1].contract_size if ledgers else 1.0,
         price=price,
         value=number(sum(values, Fraction(0))) if price is not None else None,
         unrealized=number(sum(unrealized, Fraction(0))) if price is not None and is_known else None,
@@ -278,8 +287,9 @@ def _timestamp(value: Any) -> datetime:
 def _without_rate(currency: str | None, fee_currencies: list[str]) -> str:
     names = ", ".join(fee_currencies)
     if currency is None:
-        return f"fees are in {names}, and the symbol names no currency; pass quote="
-    return f"fees are in {names}; pass rates={{{fee_currencies[0]!r}: its price in {currency}}}"
+        return f"fees or funding are in {names}, and the symbol names no currency; pass quote="
+    example = f"{{{fee_currencies[0]!r}: its price in {currency}}}"
+    return f"fees or funding are in {names}; pass rates={example}"
 
 
 def _currency(symbol: str, quote: str | None) -> str | None:

@@ -67,7 +67,9 @@ QUERIES = [
     (positions, "get_all", (), {"by_strategy": True}),
 ]
 # the plan of a search in the table itself, which is in the order of its row numbers
-OF_TABLE = {'SELECT MAX(rowid) FROM "trade" AS "t1"': ["SEARCH t1"]}
+OF_TABLE = {
+    f'SELECT MAX(rowid) FROM "{table}" AS "t1"': ["SEARCH t1"] for table in ("trade", "cash_flow")
+}
 
 
 @pytest.fixture
