@@ -16,7 +16,7 @@ from ..backends.base import Backend
 from ..database import open_temporarily
 from ..errors import BotMemoryError
 from ..fields import UtcDateTimeField
-from ..models import Signal, Trade
+from ..models import CashFlow, Signal, Trade
 from ..report import write_report
 from ..schema.versions import status as schema_status
 from ..upkeep.backup import backup
@@ -60,8 +60,9 @@ def show_status(options: DatabaseOptions, as_json: bool) -> None:
             "schema": applied[-1].name if applied else None,
             "pending": pending,
         }
-        for model in (Trade, Signal):
-            values |= _count_rows(database, model) if applied else {}
+        tables = database.get_tables() if applied else []
+        for model in (Trade, Signal, CashFlow):
+            values |= _count_rows(database, model) if model._meta.table_name in tables else {}
     if as_json:
         print_json(values)
     else:

@@ -1,4 +1,4 @@
-"""The commands that list rows: trades, signals, positions."""
+"""The commands that list rows: trades, signals, cash flows, positions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..backends.peewee_internals import values_of
-from ..models import BaseModel, Signal, Trade
+from ..models import BaseModel, CashFlow, Signal, Trade
 from ..queries import read
 from ..repositories import positions
 from ._options import DatabaseOptions, database_command, filter_options, format_options
@@ -57,6 +57,31 @@ def show_signals(options: DatabaseOptions, output_format: str, limit: int, **fil
     print_rows(rows, columns, output_format, empty="no signals")
 
 
+@database_command("cash-flows")
+@filter_options("kind", "currency", "symbol", "strategy", "exchange", "since", "until", "limit")
+@format_options
+def show_cash_flows(
+    options: DatabaseOptions, output_format: str, limit: int, **filters: Any
+) -> None:
+    """List the latest cash flows, newest first.
+
+    They are money that moved without a trade: above 0 what came in.
+    """
+    with options.open(read_only=True):
+        rows = _rows(CashFlow, limit, filters)
+    columns = (
+        Column("id", "id", right=True),
+        Column("timestamp", "when (UTC)", timestamp),
+        Column("kind", "kind"),
+        Column("amount", "amount", number, right=True),
+        Column("currency", "currency"),
+        Column("symbol", "symbol", optional=True),
+        Column("exchange", "exchange", optional=True),
+        Column("strategy", "strategy", optional=True),
+    )
+    print_rows(rows, columns, output_format, empty="no cash flows")
+
+
 @database_command("positions")
 @filter_options("symbol", "strategy")
 @format_options
@@ -80,7 +105,7 @@ def show_positions(
     print_rows(rows, columns, output_format, empty="no open positions")
 
 
-LIST_COMMANDS = (show_trades, show_signals, show_positions)
+LIST_COMMANDS = (show_trades, show_signals, show_cash_flows, show_positions)
 
 
 def _rows(model: type[BaseModel], limit: int, filters: dict[str, Any]) -> list[dict[str, Any]]:

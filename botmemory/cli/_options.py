@@ -16,6 +16,7 @@ import click
 from ..bootstrap import init_db
 from ..config import Config
 from ..database import close_db
+from ..models import CASH_FLOW_KINDS
 
 Command = Callable[..., Any]
 
@@ -98,8 +99,10 @@ def filter_options(*names: str) -> Callable[[Command], Command]:
             "--strategy", metavar="NAME", help="Only this strategy; '' for rows without one."
         ),
         "exchange": click.option(
-            "--exchange", metavar="NAME", help="Only this exchange; '' for trades without one."
+            "--exchange", metavar="NAME", help="Only this exchange; '' for rows without one."
         ),
+        "kind": click.option("--kind", type=click.Choice(CASH_FLOW_KINDS), help="Only this kind."),
+        "currency": click.option("--currency", metavar="CURRENCY", help="Only this currency."),
         "since": date("--since", "start_date", help="From this date or time on (UTC)."),
         "until": date("--until", "end_date", help="Up to and including this date or time (UTC)."),
         "quote": click.option(

@@ -14,7 +14,7 @@ from ..interop import ImportResult
 from ..interop.files import export_file, import_file
 from ..interop.freqtrade import import_database
 from ..migration_runner import models_of
-from ..models import Signal, Trade
+from ..models import CashFlow, Signal, Trade
 from ..upkeep.copy import copy_database
 from ._options import (
     PATH,
@@ -26,7 +26,7 @@ from ._options import (
 )
 from ._output import Column, print_rows, progress
 
-TABLES: dict[str, Any] = {"trades": Trade, "signals": Signal}
+TABLES: dict[str, Any] = {"trades": Trade, "signals": Signal, "cash-flows": CashFlow}
 COPY_COLUMNS = (
     Column("name", "table"),
     Column("rows", "rows", "{:,}".format, right=True),
@@ -44,7 +44,7 @@ SHOWN = 10  # messages of an import, for each kind
 def export_rows(
     options: DatabaseOptions, table: str, file: Path, spreadsheet: bool, **filters: Any
 ) -> None:
-    """Write trades or signals to a CSV, JSONL or Parquet file.
+    """Write trades, signals or cash flows to a CSV, JSONL or Parquet file.
 
     The suffix chooses the format: .csv, .jsonl or .parquet. `import` reads it without any loss.
     """
@@ -63,7 +63,7 @@ def export_rows(
 def import_rows(
     options: DatabaseOptions, table: str, file: Path, keep_going: bool, rejects: Path | None
 ) -> None:
-    """Record the trades or signals of a file, each once.
+    """Record the trades, signals or cash flows of a file, each once.
 
     Import signals before their trades. A row that is rejected stops the import, and nothing is
     recorded; with --keep-going rejected rows are skipped. Exit 1 if rows were rejected.

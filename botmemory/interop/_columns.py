@@ -30,7 +30,7 @@ def columns_of(model: type[BaseModel]) -> Mapping[str, Column]:
 
 
 def kind_of(field: Any) -> Kind:
-    """Return the kind of the values of a field of `Trade` or `Signal`."""
+    """Return the kind of the values of a field of `Trade`, `Signal` or `CashFlow`."""
     column = column_of(field)
     if column is None:
         raise ValidationError(f"{field.name}: no kind of column is known for it", field=field.name)

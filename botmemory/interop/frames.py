@@ -1,4 +1,4 @@
-"""Trades and signals as Arrow tables, for pandas and other readers of Arrow (extra `frames`).
+"""Trades, signals and cash flows as Arrow tables, for pandas and others (extra `frames`).
 
 `frames.trades().to_pandas()` is a data frame. Timestamps are `datetime64[us, UTC]`, numbers are
 doubles, ids are text. Rows are in time order.
@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 from .._arguments import checked_call
 from .._values import flatten, to_json
 from ..errors import ConfigError
-from ..models import BaseModel, Signal, Trade
+from ..models import BaseModel, CashFlow, Signal, Trade
 from ..queries import read
 from ._columns import arrow_type, kind_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["signals", "trades"]
+__all__ = ["cash_flows", "signals", "trades"]
 
 # small enough for the processor's caches, and for less work of Python's garbage collector: larger
 # ones take a third longer
@@ -85,6 +85,35 @@ def signals(
         ValidationError: An argument is invalid.
     """
     return _table(Signal, expand_metadata, symbol, strategy, start_date, end_date)
+
+
+@checked_call
+def cash_flows(
+    symbol: str | None = None,
+    strategy: str | None = None,
+    start_date: datetime | None = None,
+    end_date: datetime | None = None,
+    *,
+    exchange: str | None = None,
+    expand_metadata: bool = False,
+) -> pa.Table:
+    """Return the cash flows as an Arrow table with the columns of the database.
+
+    Args:
+        symbol: Only cash flows of this symbol; "" for those without one.
+        strategy: Only cash flows of this strategy; "" for those without one.
+        start_date: Only cash flows from this time on.
+        end_date: Only cash flows up to this time, included.
+        exchange: Only cash flows of this exchange; "" for those without one.
+        expand_metadata: False keeps `flow_metadata` as a column of JSON text. True replaces it by a
+            column for each key, named `flow_metadata.key`; nested keys are joined by dots. The type
+            is double if all values are numbers, boolean if all are booleans, otherwise text.
+
+    Raises:
+        ConfigError: pyarrow is not installed.
+        ValidationError: An argument is invalid.
+    """
+    return _table(CashFlow, expand_metadata, symbol, strategy, start_date, end_date, exchange)
 
 
 def _table(model: type[BaseModel], expand_metadata: bool, *filter_values: Any) -> pa.Table:

@@ -59,11 +59,12 @@ def filters(
     start_date: datetime | None = None,
     end_date: datetime | None = None,
     exchange: str | None = None,
+    **equal: Any,
 ) -> dict[str, Any]:
     """Return the validated filter arguments by name, without those that are None.
 
     An empty symbol, strategy or exchange is `without_symbol`, `without_strategy` or
-    `without_exchange`: only rows that have none.
+    `without_exchange`: only rows that have none. `equal` has the values of other fields.
     """
     values: dict[str, Any] = {}
     if symbol is not None:
@@ -72,6 +73,9 @@ def filters(
         _add_label(values, model, "strategy", strategy)
     if exchange is not None:
         _add_label(values, model, "exchange", exchange)
+    for name, value in equal.items():
+        if value is not None:
+            values[name] = clean_field(_field(model, name), value)
     if not (start_date is None and end_date is None):
         _require_timestamps(model)
     if start_date is not None:

@@ -13,7 +13,7 @@ from typing import Any, Required, SupportsFloat, TypedDict, Unpack
 
 from .._arguments import checked_call
 from ..errors import DuplicateError, ValidationError
-from ..models import CashFlow, clean_field
+from ..models import CashFlow
 from ..queries import read, write
 
 __all__ = [
@@ -217,7 +217,9 @@ def get_latest(
         strategy: Only the cash flows of this strategy; "" for those without one; None for all.
         exchange: Only the cash flows of this exchange; "" for those without one; None for all.
     """
-    filters = _filters(currency, kind, symbol, strategy, exchange)
+    filters = read.filters(
+        CashFlow, symbol, strategy, exchange=exchange, currency=currency, kind=kind
+    )
     return read.newest_first(CashFlow, filters, limit)
 
 
@@ -248,7 +250,9 @@ def get_by_date_range(
     """
     write.required("start_date", start_date)
     write.required("end_date", end_date)
-    filters = _filters(currency, kind, symbol, strategy, exchange, start_date, end_date)
+    filters = read.filters(
+        CashFlow, symbol, strategy, start_date, end_date, exchange, currency=currency, kind=kind
+    )
     return read.oldest_first(CashFlow, filters)
 
 
@@ -282,7 +286,9 @@ def iterate(
         ValidationError: An argument is invalid. It is raised by the call, not by the loop.
         StorageError: The database cannot be read.
     """
-    filters = _filters(currency, kind, symbol, strategy, exchange, start_date, end_date)
+    filters = read.filters(
+        CashFlow, symbol, strategy, start_date, end_date, exchange, currency=currency, kind=kind
+    )
     return read.stream(CashFlow, filters)
 
 
@@ -315,7 +321,9 @@ def get_total(
         ValidationError: An argument is invalid, or the sum is too large for a float.
     """
     write.required("currency", currency)
-    filters = _filters(currency, kind, symbol, strategy, exchange, start_date, end_date)
+    filters = read.filters(
+        CashFlow, symbol, strategy, start_date, end_date, exchange, currency=currency, kind=kind
+    )
     return read.exact_total(CashFlow, "amount", filters)
 
 
@@ -345,24 +353,6 @@ def delete(cash_flow: CashFlow) -> None:
         NotFoundError: The cash flow is not in the database.
     """
     write.delete(CashFlow, cash_flow)
-
-
-def _filters(
-    currency: str | None,
-    kind: str | None,
-    symbol: str | None,
-    strategy: str | None,
-    exchange: str | None,
-    start_date: datetime | None = None,
-    end_date: datetime | None = None,
-) -> dict[str, Any]:
-    """Return the validated filter arguments by name, without those that are None."""
-    values = read.filters(CashFlow, symbol, strategy, start_date, end_date, exchange=exchange)
-    if currency is not None:
-        values["currency"] = clean_field(CashFlow.currency, currency)
-    if kind is not None:
-        values["kind"] = clean_field(CashFlow.kind, kind)
-    return values
 
 
 def _prepare(model: type[CashFlow], values: Mapping[str, Any]) -> dict[str, Any]:

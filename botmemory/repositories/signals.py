@@ -12,7 +12,7 @@ from typing import Any, Required, SupportsFloat, TypedDict, Unpack
 from .._arguments import checked_call
 from .._values import checked_key, plain_json, to_exact
 from ..database import db
-from ..models import Signal, clean_field
+from ..models import Signal
 from ..queries import read, write
 
 __all__ = [
@@ -200,8 +200,8 @@ def get_by_signal_value(
         limit: The maximum number of rows; None for all.
         strategy: Only the signals of this strategy; "" for those without one; None for all.
     """
-    filters = read.filters(Signal, symbol, strategy)
-    filters["signal_value"] = clean_field(Signal.signal_value, signal_value)
+    write.required("signal_value", signal_value)
+    filters = read.filters(Signal, symbol, strategy, signal_value=signal_value)
     return read.newest_first(Signal, filters, limit)
 
 
@@ -278,9 +278,7 @@ def get_signal_count(
         signal_value: Only the signals of this value; None for every value.
         strategy: Only the signals of this strategy; "" for those without one; None for all.
     """
-    filters = read.filters(Signal, symbol, strategy)
-    if signal_value is not None:
-        filters["signal_value"] = clean_field(Signal.signal_value, signal_value)
+    filters = read.filters(Signal, symbol, strategy, signal_value=signal_value)
     return read.count(Signal, filters)
 
 

@@ -14,7 +14,7 @@ from ..backends.peewee_internals import values_of
 from ..backends.sqlite.errors import RESTORE
 from ..database import db
 from ..errors import SchemaError, ValidationError
-from ..models import MODELS, BaseModel, Signal, Trade, clean_field
+from ..models import MODELS, BaseModel, CashFlow, Signal, Trade, clean_field
 from ..queries import read, write
 from ..schema.drift import checks, drift
 from ..schema.versions import require_current
@@ -114,21 +114,32 @@ def _invalid_values() -> Iterator[Finding]:
         yield from _rows(model, "have invalid values", invalid, "correct or delete them")
 
 
+# what makes two rows without an exchange's id the same
+_SAME: tuple[tuple[Any, Any, tuple[str, ...]], ...] = (
+    (Trade, Trade.exchange_trade_id, ("timestamp", "symbol", "side", "price", "quantity")),
+    (
+        CashFlow,
+        CashFlow.exchange_flow_id,
+        ("timestamp", "kind", "currency", "amount", "symbol", "strategy", "exchange"),
+    ),
+)
+
+
 def _duplicates() -> Iterator[Finding]:
-    same = (Trade.timestamp, Trade.symbol, Trade.side, Trade.price, Trade.quantity)
-    query = (
-        Trade.select(fn.MIN(Trade.id.cast("text")))  # PostgreSQL 17 has no MIN of UUIDs
-        .where(Trade.exchange_trade_id.is_null())
-        .group_by(*same)
-        .having(fn.COUNT(Trade.id) > 1)
-    )
-    yield from _rows(
-        Trade,
-        "are recorded more than once with the same timestamp, symbol, side, price and quantity",
-        _ids(query),
-        "delete the duplicates; get_or_create() with the exchange's id prevents them",
-        severity="warning",
-    )
+    for model, exchange_id, names in _SAME:
+        query = (
+            model.select(fn.MIN(model.id.cast("text")))  # PostgreSQL 17 has no MIN of UUIDs
+            .where(exchange_id.is_null())
+            .group_by(*(model._meta.fields[name] for name in names))
+            .having(fn.COUNT(model.id) > 1)
+        )
+        yield from _rows(
+            model,
+            f"are recorded more than once with the same {', '.join(names[:-1])} and {names[-1]}",
+            _ids(query),
+            "delete the duplicates; get_or_create() with the exchange's id prevents them",
+            severity="warning",
+        )
 
 
 def _trades_before_signal() -> Iterator[Finding]:

@@ -20,7 +20,7 @@ import cli_reference
 import pytest
 from click.testing import CliRunner
 from paths import ROOT
-from samples import at, signal, trade
+from samples import at, cash_flow, signal, trade
 
 from botmemory import close_db, init_db
 from botmemory.cli import main
@@ -106,6 +106,34 @@ class TestTables:
         _, out, _ = run("--db", filled, "signals")
         assert out.splitlines()[2].split()[:4] == ["2", "2024-01-02", "06:00", "BTC/USDT"]
         assert '"why": "dip"' in out
+
+    def test_cash_flows(self, filled: str, run: Run) -> None:
+        assert run("--db", filled, "cash-flows")[::2] == (0, "no cash flows\n")
+        init_db(filled)
+        cash_flow(timestamp=at(1), symbol="BTC/USDT:USDT", amount=-0.00042, exchange="okx")
+        cash_flow(timestamp=at(2), kind="deposit", currency="BTC", amount=2)
+        close_db()
+        code, out, err = run("--db", filled, "cash-flows")
+        assert (code, err) == (0, "")
+        head, _, newest, oldest = out.splitlines()
+        titles = "id when (UTC) kind amount currency symbol exchange"
+        assert head.split() == titles.split()
+        assert newest.split() == ["2", "2024-01-01", "02:00", "deposit", "2", "BTC"]
+        row = "1 2024-01-01 01:00 funding -0.00042 USDT BTC/USDT:USDT okx"
+        assert oldest.split() == row.split()
+
+        def ids(*options: str) -> list[int]:
+            rows = json.loads(run("cash-flows", "--db", filled, "--json", *options)[1])
+            return [row["id"] for row in rows]
+
+        assert ids() == [2, 1]
+        assert ids("--kind", "funding") == ids("--currency", "USDT") == [1]
+        assert ids("--symbol", "BTC/USDT:USDT") == ids("--exchange", "okx") == [1]
+        assert ids("--symbol", "") == ids("--exchange", "") == ids("--limit", "1") == [2]
+        assert ids("--until", "2024-01-01T01:30") == [1]
+        assert ids("--strategy", "a") == []
+        code, _, err = run("cash-flows", "--kind", "salary")
+        assert (code, "'salary' is not one of 'funding'" in err) == (2, True)
 
     def test_positions(self, filled: str, run: Run) -> None:
         _, out, _ = run("--db", filled, "positions")
@@ -267,6 +295,8 @@ class TestStatus:
             r"trades +2",
             r"last trade +2024-01-02 06:00:00 UTC",
             r"signals +2",
+            r"cash flows +0",
+            r"last cash flow +none",
         ):
             assert re.search(f"^{line}$", out, re.MULTILINE), out
         values = json.loads(run("--db", filled, "status", "--json")[1])

@@ -19,9 +19,10 @@ from custom_tables import EquitySnapshot, custom_migrations
 from hypothesis import given
 from hypothesis import strategies as st
 from once import once
-from samples import at, signal, trade, trade_values
+from samples import at, cash_flow, signal, trade, trade_values
 
 from botmemory import (
+    CashFlow,
     ConfigError,
     Signal,
     StorageError,
@@ -34,7 +35,8 @@ from botmemory import (
 from botmemory._install import install_command
 from botmemory.cli._app import cli
 from botmemory.interop.files import export_file, import_file
-from botmemory.repositories import records, signals, trades
+from botmemory.models import CASH_FLOW_KINDS, MODELS
+from botmemory.repositories import cash_flows, records, signals, trades
 
 ROWS = 200_000
 FORMATS = ["csv", "jsonl", "parquet"]
@@ -68,21 +70,30 @@ def fill() -> None:
             strategy='say "hi"',
             trade_metadata=value,
         )
+        cash_flow(
+            kind=CASH_FLOW_KINDS[n],
+            amount=[0.1 + 0.2, -5e-324, 0, -1.7976931348623157e308][n % 4],
+            timestamp=datetime(2024, 1, 1, 12, 0, 0, n, tzinfo=UTC),
+            symbol=[None, "=1+1", "BTC/USDT:USDT"][n % 3],
+            exchange="okx",
+            exchange_flow_id=[None, f"-{n}"][n % 2],
+            flow_metadata=value,
+        )
 
 
 def transfer(source: str, target: str, folder: Path, file_format: str) -> tuple[Any, Any]:
     """Export a database and import it into another; return the rows of both."""
     init_db(source)
     fill()
-    before = rows_of(Signal), rows_of(Trade)
-    for model in (Signal, Trade):
+    before = [rows_of(model) for model in MODELS]
+    for model in MODELS:
         assert export_file(model, folder / f"{model.__name__}.{file_format}") == 7
     close_db()
     init_db(target)
-    for model in (Signal, Trade):
+    for model in MODELS:
         result = import_file(model, folder / f"{model.__name__}.{file_format}")
         assert (result.created, result.skipped, result.rejected_count) == (7, 0, 0)
-    return before, (rows_of(Signal), rows_of(Trade))
+    return before, [rows_of(model) for model in MODELS]
 
 
 @every_format
@@ -94,9 +105,30 @@ def test_a_database_is_the_same_after_export_and_import(
     # the foreign key refers to the signal, and new ids follow the imported ones
     assert trades.get_latest(limit=2)[1].signal == signals.get_by_id(6)
     assert signal().id > 7
-    for model in (Signal, Trade):
+    assert cash_flow().id > 7
+    for model in MODELS:
         again = import_file(model, tmp_path / f"{model.__name__}.{file_format}")
         assert (again.created, again.skipped) == (0, 7)
+
+
+@pytest.mark.parametrize("existing", [True, False])
+def test_a_cash_flow_without_an_id_is_recorded_once(
+    new_target: Callable[[], str], tmp_path: Path, existing: bool
+) -> None:
+    init_db(new_target())
+    if existing:
+        cash_flow(exchange="okx", exchange_flow_id="7")
+    file = tmp_path / "flows.csv"
+    line = "funding,USDT,-1.5,okx,7\n"
+    header = "kind,currency,amount,exchange,exchange_flow_id\n"
+    file.write_text(header + line * 2 + "fee,BNB,-0.1,,\nsalary,USDT,1,,\n")
+    result = import_file(CashFlow, file, keep_going=True)
+    assert (result.created, result.skipped) == (2 - existing, 0)
+    duplicates = [2, 3, 5] if existing else [3, 5]
+    assert [issue.index for issue in result.rejected] == duplicates
+    assert "a CashFlow with these unique values already exists" in result.rejected[0].reason
+    assert "kind: 'salary' is not one of funding, " in result.rejected[-1].reason
+    assert cash_flows.get_total("USDT") == -1.5
 
 
 @every_format

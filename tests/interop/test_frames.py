@@ -1,4 +1,4 @@
-"""Trades and signals as Arrow tables and data frames, with the types of the columns."""
+"""Trades, signals and cash flows as Arrow tables and data frames, with the types of the columns."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 import pytest
-from samples import at, signal, trade, trade_values
+from samples import at, cash_flow, signal, trade, trade_values
 
 from botmemory import Signal, Trade, ValidationError
 from botmemory._install import install_command
@@ -124,6 +124,20 @@ def test_a_frame_has_the_values_that_peewee_returns() -> None:
     assert list(frame["id"]) == [str(id_) for id_ in by_peewee["id"]]
     assert list(frame["timestamp"]) == list(by_peewee["timestamp"])
     assert Signal.select().count() == frames.signals().num_rows
+
+
+def test_cash_flows() -> None:
+    cash_flow(timestamp=at(1), amount=0.1, exchange="okx", flow_metadata={"rate": 0.0001})
+    cash_flow(timestamp=at(0), kind="deposit", symbol=None, amount=-5e-324)
+    table = frames.cash_flows(expand_metadata=True)
+    types = dict(zip(table.column_names, table.schema.types, strict=True))
+    assert types["id"] == pa.int64()
+    assert types["kind"] == types["symbol"] == types["exchange_flow_id"] == pa.string()
+    assert types["amount"] == types["flow_metadata.rate"] == pa.float64()
+    assert table.to_pydict()["amount"] == [-5e-324, 0.1]
+    assert table.to_pydict()["flow_metadata.rate"] == [None, 0.0001]
+    assert frames.cash_flows(exchange="okx").to_pydict()["timestamp"] == [at(1)]
+    assert frames.cash_flows(exchange="", end_date=at(0)).to_pydict()["kind"] == ["deposit"]
 
 
 def test_without_pyarrow_the_error_says_what_to_install(path: Path) -> None:

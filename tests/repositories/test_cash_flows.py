@@ -453,7 +453,7 @@ def test_update_writes_the_named_fields_alone() -> None:
     [
         ({"kind": "salary"}, "kind: 'salary' is not one of"),
         ({"currency": None}, "currency: None is not allowed"),
-        ({"amont": 5}, r"amont: a CashFlow has no such field \(did you mean 'amount'\?\)"),
+        ({"amountt": 5}, r"amountt: a CashFlow has no such field \(did you mean 'amount'\?\)"),
         ({"id": 5}, "id: cannot be changed"),
         ({"exchange_flow_id": "7"}, "constraint.*exchange_flow_id"),
         ({}, r"nothing to change; name a field, as in update\(cash_flow, "),

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from processes import bind_mount, fork_writer, in_child, kill, mount_small_disk, needs_fork
-from samples import at, signal, trade, trade_values
+from samples import at, cash_flow, signal, trade, trade_values
 
 from botmemory import (
     ConfigError,
@@ -29,6 +29,7 @@ from botmemory import (
 )
 from botmemory.backends.sqlite.file_system import parse_mounts
 from botmemory.backends.sqlite.lock import FileLock
+from botmemory.models import CASH_FLOW_KINDS
 from botmemory.repositories import signals, trades
 from botmemory.upkeep.backup import backup, restore
 from botmemory.upkeep.check import Finding, check
@@ -410,6 +411,35 @@ def test_duplicates_and_trades_before_their_signal(path: Path) -> None:
     late = signal(timestamp=at(9))
     early = trade(signal=late, timestamp=at(8), price=7)
     assert any(early.id.hex in finding.what for finding in findings("warning"))
+
+
+def test_cash_flows_that_are_recorded_twice(path: Path) -> None:
+    init_db(path)
+    payment = {"timestamp": at(1), "symbol": "BTC/USDT:USDT", "exchange": "okx"}
+    cash_flow(**payment, exchange_flow_id="1")
+    cash_flow(**payment, exchange_flow_id="2")
+    cash_flow(**payment, strategy="a")
+    first = cash_flow(**payment, strategy="b")
+    assert findings("warning") == []
+    cash_flow(**payment, strategy="b")
+    [finding] = findings("warning")
+    assert finding.what == (
+        "cash flows are recorded more than once with the same timestamp, kind, currency, amount, "
+        f"symbol, strategy and exchange: {first.id}"
+    )
+
+
+def test_cash_flows_that_another_program_wrote_wrongly(path: Path) -> None:
+    init_db(path)
+    created = cash_flow(exchange="okx")
+    write_unchecked(path, "UPDATE cash_flow SET kind = 'salary'")
+    assert [finding.what for finding in findings("error")] == [
+        "cash flows violate the constraint cash_flow_kind_check: kind IN "
+        f"{CASH_FLOW_KINDS}: {created.id}"
+    ]
+    write_unchecked(path, "UPDATE cash_flow SET kind = 'fee', exchange = 'a' || char(9) || 'b'")
+    [invalid] = findings("error", full=True)
+    assert invalid.what.startswith(f"cash flows have invalid values: {created.id} (exchange: ")
 
 
 def test_a_changed_schema(path: Path) -> None:

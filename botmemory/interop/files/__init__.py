@@ -1,4 +1,4 @@
-"""Export and import of trades, signals and custom tables as CSV, JSON Lines and Parquet.
+"""Export and import of every table, also custom ones, as CSV, JSON Lines and Parquet.
 
 The suffix chooses the format: `.csv`, `.jsonl` or `.parquet` (extra `frames`). Memory is constant
 for any number of rows. Columns have the names of the database; in CSV an empty cell is NULL, times
@@ -59,7 +59,7 @@ def export_file(
     """Write the rows of a table to a file.
 
     Args:
-        model: `Trade`, `Signal` or the model of a custom table.
+        model: `Trade`, `Signal`, `CashFlow` or the model of a custom table.
         path: The file to write. An existing one is replaced when the new one is complete.
         symbol: Only rows of this symbol.
         strategy: Only rows of this strategy; "" for those without one.
@@ -134,7 +134,7 @@ def import_file(
     On PostgreSQL, and inside `session_scope()`, there is one transaction.
 
     Args:
-        model: `Trade`, `Signal` or the model of a custom table.
+        model: `Trade`, `Signal`, `CashFlow` or the model of a custom table.
         path: The file to read.
         keep_going: False stops at the first rejected row and records nothing. True skips rejected
             rows.
