@@ -126,6 +126,7 @@ class TestCosts:
             (LINEAR, 64123.4, 3, Decimal("1923.702"), 0.01),
             (LINEAR, 9000.0, 1000, 900.0, 0.0001),
             (LINEAR, 47263.4, 0.01, 472.63, 1.0),  # rounded
+            (LINEAR, 1.75, 2, "3.50000000", 1.0),
             (LINEAR, 0.1, 3, 0.1 * 3 * 1000, 1000.0),  # a rounded float
             ("BTC/USD:USDC", 64123.4, 3, 1923.702, 0.01),
             ("BTC/USDT:USDT-240927", 64123.4, 3, 1923.702, 0.01),
@@ -137,7 +138,7 @@ class TestCosts:
             ("XRP/USD:XRP-240927", 0.5123, 10, 195.19812609799, 10.0),
             ("XRP/USD:XRP-240927", 0.5123, 10, 100, 10.0),
             # not certain
-            (LINEAR, 1.7501, 2, 3.5, None),  # the last digit is a third of a percent
+            (LINEAR, 1.75, 2, 3.5, None),  # the last digit is a third of a percent
             (LINEAR, 64123.4, 3, 1923.9, None),  # no short number
             (LINEAR, 64123.4, 3, 0, None),
             (LINEAR, 64123.4, 3, "much", None),
@@ -145,7 +146,8 @@ class TestCosts:
             (INVERSE, 10.0, 1, 1.0, None),  # 1 in quote currency, or 10 in base currency
             (INVERSE, 27198.5, 0.028, 761.558, None),
             # ccxt divides by a price in base currency
-            ("BTC/USD:BTC-240927-70000-C", 0.0375, 1, 26.666666666666668, None),
+            ("BTC/USD:BTC-240927-70000-C", 0.05, 1, 20, None),
+            ("ETH/USD:BTC", 2500, 1, 0.0025, None),  # ETH priced in USD, settled in BTC
         ],
     )
     def test_the_size_follows_from_the_cost_where_that_is_certain(
@@ -194,6 +196,14 @@ class TestRecordedTrades:
         assert sizes() == {"1": 0.01, "2": 0.01, "3": None}
         assert [trade.id for trade in trades.get_all()] == [trade.id for trade in before]
 
+    def test_one_that_markets_contradicts_has_its_warning_then_too(self) -> None:
+        import_trades([fill()], exchange="deribit")
+        markets = {LINEAR: market_of(LINEAR, contract_size=0.01)}
+        rows = [fill(cost=64123.4 * 3), fill(id="2")]
+        [warning] = import_trades(rows, exchange="deribit", markets=markets).warnings
+        assert warning.reason.startswith("contract_size: 1.0 is recorded for BTC/USDT:USDT; ")
+        assert sizes() == {"1": 1.0, "2": 1.0}
+
     def test_a_size_that_is_recorded_is_kept(self) -> None:
         import_trades([fill(cost=1923.702)], exchange="okx")
         markets = {LINEAR: market_of(LINEAR, contract_size=0.1)}
@@ -240,11 +250,13 @@ prices = st.builds(
     st.integers(1, 10**7),
     st.integers(-6, 0),
 )
-decimals = st.none() | st.tuples(st.integers(2, 8), st.sampled_from([ROUND_DOWN, ROUND_HALF_UP]))
+rounding_modes = st.sampled_from([ROUND_DOWN, ROUND_HALF_UP])
+quote_roundings = st.none() | st.tuples(st.integers(2, 8), rounding_modes)
+coin_roundings = st.none() | st.tuples(st.integers(6, 10), rounding_modes)
 
 
 @with_database
-@given(linear_sizes, prices, st.integers(1, 10**5), decimals)
+@given(linear_sizes, prices, st.integers(1, 10**5), quote_roundings)
 def test_a_size_of_a_linear_contract_is_right_or_not_known(
     size: Decimal, price: Decimal, amount: int, rounding: Any
 ) -> None:
@@ -252,7 +264,7 @@ def test_a_size_of_a_linear_contract_is_right_or_not_known(
 
 
 @with_database
-@given(st.sampled_from([1, 10, 100]), prices, st.integers(1, 10**5), decimals, st.booleans())
+@given(st.sampled_from([1, 10, 100]), prices, st.integers(1, 10**5), coin_roundings, st.booleans())
 def test_a_size_of_an_inverse_contract_is_right_or_not_known(
     size: int, price: Decimal, amount: int, rounding: Any, is_in_quote_currency: bool
 ) -> None:
@@ -263,7 +275,7 @@ def test_a_size_of_an_inverse_contract_is_right_or_not_known(
 def check(
     symbol: str, size: Decimal, price: Decimal, amount: int, cost: Decimal, rounding: Any
 ) -> None:
-    """Import a fill of an exchange of its own, and see that no other size is recorded."""
+    """Import a fill, and see that no other size is recorded."""
     if rounding is not None:
         digits, mode = rounding
         cost = cost.quantize(Decimal(1).scaleb(-digits), mode)

@@ -39,6 +39,7 @@ class ContractSizes:
             )
         self.exchange = exchange
         self.markets = markets or {}
+        self._corrected: dict[str, float] = {}  # by symbol, where costs contradict markets
         self._found: dict[str, float | None] = {}  # by symbol, from fills and recorded trades
 
     def of_fill(
@@ -46,7 +47,7 @@ class ContractSizes:
     ) -> tuple[float | None, str]:
         """Return the contract size of a fill, None if it says none, and a warning or ""."""
         estimates = _estimates(symbol, price, amount, cost)
-        size, warning = self._in_markets(symbol), ""
+        size, warning = self._corrected.get(symbol) or self._in_markets(symbol), ""
         if size is None:
             size = _certain(symbol, estimates)
         elif estimates and not any(
@@ -54,6 +55,7 @@ class ContractSizes:
             for estimate, tolerance in estimates
         ):
             listed, size = size, _certain(symbol, estimates) or size
+            self._corrected[symbol] = size
             warning = (
                 f"contract_size: {size} is recorded for {symbol}; markets has {listed}, from which "
                 f"the cost {show(cost)} does not follow; compare with a statement of the exchange"

@@ -102,13 +102,14 @@ def import_trades(
     counts: Counter[bool] = Counter()  # the fills that are new, and the others
     rejected: list[RowIssue] = []
     warnings: list[RowIssue] = []
-    size_warnings: dict[str, RowIssue] = {}  # by symbol
+    doubtful: dict[str, RowIssue] = {}  # the warning about a contract size, by symbol
+    unknown: dict[str, RowIssue] = {}
     unsized: defaultdict[str, list[uuid.UUID]] = defaultdict(list)  # ids of trades by symbol
     # read before the transaction begins: the exchange may be slow
     for batch in _batches(unified_trades, rejected):
         for fill in batch:
             if is_derivative(fill.symbol) and (warning := _add_contract_size(fill, sizes)):
-                size_warnings.setdefault(fill.symbol, fill.issue(warning))
+                doubtful.setdefault(fill.symbol, fill.issue(warning))
         with session_scope():
             for fill in batch:
                 try:
@@ -120,30 +121,26 @@ def import_trades(
                 if fill.warning:
                     warnings.append(fill.issue(fill.warning))
                 if trade.contract_size is None and is_derivative(trade.symbol):
-                    size_warnings.setdefault(trade.symbol, fill.issue(_no_size(fill, markets)))
+                    unknown.setdefault(trade.symbol, fill.issue(_no_size(fill, markets)))
                     unsized[trade.symbol].append(trade.id)
     for symbol, ids in unsized.items():
-        if (size := sizes.of_symbol(symbol)) is not None:  # that of a later fill
+        if (size := sizes.of_symbol(symbol)) is not None:  # they existed, or a later fill says it
             _set_contract_size(ids, size)
-            del size_warnings[symbol]
+            del unknown[symbol]
     by_index = attrgetter("index")
     rejected.sort(key=by_index)
-    warnings = sorted([*warnings, *size_warnings.values()], key=by_index)
+    warnings = sorted([*warnings, *doubtful.values(), *unknown.values()], key=by_index)
     return ImportResult(counts[True], counts[False], rejected, warnings, len(rejected))
 
 
 def _record(
     fill: Fill, sizes: ContractSizes, exchange: str, strategy: str | None
 ) -> tuple[Trade, bool]:
-    """Record a fill, or give an existing one its contract size; return whether it is new."""
-    size = fill.values["contract_size"]
-    if size is None and is_derivative(fill.symbol):
-        size = sizes.of_symbol(fill.symbol)
-    values: dict[str, Any] = fill.values | {"contract_size": size}
-    trade, is_new = trades.get_or_create(exchange=exchange, strategy=strategy, **values)
-    if trade.contract_size is None and size is not None:
-        trades.update(trade, contract_size=size)
-    return trade, is_new
+    """Return the recorded fill, and whether it is new."""
+    values = fill.values
+    if values["contract_size"] is None and is_derivative(fill.symbol):
+        values["contract_size"] = sizes.of_symbol(fill.symbol)
+    return trades.get_or_create(exchange=exchange, strategy=strategy, **values)
 
 
 def _add_contract_size(fill: Fill, sizes: ContractSizes) -> str:
