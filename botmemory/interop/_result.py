@@ -32,6 +32,7 @@ class ImportResult:
         warnings: The rows that were recorded with a value that was derived, or that is only in the
             metadata.
         rejected_count: The number of rows that were not recorded.
+        left_out: The number of rows that are recorded by another function, or not completed yet.
     """
 
     created: int
@@ -39,3 +40,4 @@ class ImportResult:
     rejected: list[RowIssue] = field(default_factory=list)
     warnings: list[RowIssue] = field(default_factory=list)
     rejected_count: int = 0
+    left_out: int = 0

@@ -1,0 +1,281 @@
+"""Import of the money that moves without a trade: funding, ledger, deposits and withdrawals."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from itertools import islice
+from typing import Any
+
+from ..._arguments import checked_call
+from ...database import session_scope
+from ...errors import ValidationError, show
+from ...models import CashFlow
+from ...repositories import cash_flows
+from ...symbols import quote_of
+from .._result import ImportResult, RowIssue
+from ._rows import ROWS_PER_TRANSACTION, id_of, number, require_rows, timestamp
+
+# a row of ccxt -> the arguments of `get_or_create` for it and for its fee; none if it is no flow
+Parser = Callable[[Mapping[str, Any]], list[dict[str, Any]]]
+
+# keys without a column
+METADATA_KEYS = (
+    "type",
+    "rate",
+    "txid",
+    "network",
+    "address",
+    "tag",
+    "account",
+    "referenceId",
+    "referenceAccount",
+    "info",
+)
+# ccxt's type of a ledger entry -> the kind of its flow; "" if it is recorded elsewhere
+KINDS = {
+    "funding": "funding",
+    "interest": "interest",
+    "rollover": "interest",
+    "rebate": "rebate",
+    "referral": "payout",
+    "bonus": "payout",
+    "cashback": "payout",
+    "airdrop": "payout",
+    "payout": "payout",
+    "prize": "payout",
+    "reward": "payout",
+    "staking": "payout",
+    "transfer": "transfer",
+    # of trades
+    "trade": "",
+    "fee": "",
+    "commission": "",
+    "margin": "",
+    "buy": "",
+    "sell": "",
+    # of import_deposits_withdrawals
+    "transaction": "",
+    "deposit": "",
+    "withdrawal": "",
+    "withdraw": "",
+    "deposit/withdraw": "",
+}
+# ccxt's type, what the exchange's own has in it, and the kind
+OWN_KINDS = (
+    ("fee", "refund", "rebate"),
+    ("fee", "fund", "funding"),
+    ("fee", "settle_fee", "funding"),  # of Bitget
+    ("fee", "interest", "interest"),
+    ("fee", "withdraw", "fee"),
+    ("fee", "liquidation", "fee"),
+    ("fee", "tax", "fee"),
+    ("credit", "interest", "interest"),
+    ("transaction", "interest", "interest"),
+    ("transaction", "transfer", "transfer"),
+)
+# the types of OKX are numbers
+OKX_KINDS = {("fee", "8"): "funding", ("trade", "7"): "interest"}
+
+
+@checked_call
+def import_funding(
+    rows: Iterable[Mapping[str, Any]], *, exchange: str, strategy: str | None = None
+) -> ImportResult:
+    """Record the funding payments that `fetch_funding_history` of ccxt returns, each once.
+
+    An amount is above 0 where it was received. Where the exchange gives no id, a payment is
+    identified by its time, symbol, currency and amount.
+
+    Args:
+        rows: The payments.
+        exchange: The exchange of all of them, such as `exchange.id` of ccxt.
+        strategy: The strategy of all of them.
+
+    Returns:
+        The counts. `rejected` has the rows without a time, currency or amount.
+
+    Raises:
+        ValidationError: An argument is invalid.
+        DatabaseBusyError: Another program held the write lock for longer than `busy_timeout`.
+        StorageError: The database cannot be written.
+    """
+    return _import("rows", rows, _funding, exchange, strategy)
+
+
+@checked_call
+def import_ledger(
+    entries: Iterable[Mapping[str, Any]], *, exchange: str, strategy: str | None = None
+) -> ImportResult:
+    """Record what `fetch_ledger` of ccxt returns, each entry once, but for trades and transactions.
+
+    Recorded are funding, interest, rebates, payouts (referrals, bonuses, rewards), transfers
+    between own accounts, and under the kind `other` what ccxt has no name for. Trades and their
+    fees, deposits and withdrawals are left out: `import_trades` and `import_deposits_withdrawals`
+    record them. So are entries that are not completed.
+
+    On most exchanges funding has one id in the ledger and in the funding history, and is recorded
+    once. Where the ids differ or are missing, use either this function or `import_funding`.
+
+    Args:
+        entries: The entries of the ledger.
+        exchange: The exchange of all of them, such as `exchange.id` of ccxt.
+        strategy: The strategy of all of them.
+
+    Returns:
+        The counts. `left_out` is the number of entries that are recorded elsewhere or not
+        completed. `rejected` has those without a time, currency or amount.
+
+    Raises:
+        ValidationError: An argument is invalid.
+        DatabaseBusyError: Another program held the write lock for longer than `busy_timeout`.
+        StorageError: The database cannot be written.
+    """
+    return _import("entries", entries, _ledger_entry, exchange, strategy)
+
+
+@checked_call
+def import_deposits_withdrawals(
+    rows: Iterable[Mapping[str, Any]], *, exchange: str
+) -> ImportResult:
+    """Record what `fetch_deposits_withdrawals` of ccxt returns, each once.
+
+    Deposits are above 0, withdrawals below. Their fees are cash flows of their own, of the kind
+    `fee`. Only those with the status `ok` are recorded: repeat the call when others are completed.
+
+    Args:
+        rows: The deposits and withdrawals, also those of `fetch_deposits` and `fetch_withdrawals`.
+        exchange: The exchange of all of them, such as `exchange.id` of ccxt.
+
+    Returns:
+        The counts, without the fees. `left_out` is the number of those with another status.
+        `rejected` has the rows without a type, time, currency or amount.
+
+    Raises:
+        ValidationError: An argument is invalid.
+        DatabaseBusyError: Another program held the write lock for longer than `busy_timeout`.
+        StorageError: The database cannot be written.
+    """
+    return _import("rows", rows, _deposit_or_withdrawal, exchange, None)
+
+
+def _import(
+    name: str, rows: Iterable[Any], parse: Parser, exchange: str, strategy: str | None
+) -> ImportResult:
+    require_rows(name, rows, "rows of ccxt")
+    for field, value in (("exchange", exchange), ("strategy", strategy)):
+        if value is not None or field == "exchange":
+            getattr(CashFlow, field).clean(value)
+    counts: Counter[bool] = Counter()  # the rows that are new, and the others
+    rejected: list[RowIssue] = []
+    left_out = 0
+    numbered = enumerate(rows)
+    # read before the transaction begins: the exchange may be slow
+    while batch := list(islice(numbered, ROWS_PER_TRANSACTION)):
+        with session_scope():
+            for index, row in batch:
+                try:
+                    if not isinstance(row, Mapping):
+                        raise ValidationError(f"{show(row)} is not a row of ccxt")
+                    are_new = [
+                        cash_flows.get_or_create(exchange=exchange, strategy=strategy, **flow)[1]
+                        for flow in parse(row)
+                    ]
+                except ValidationError as error:
+                    rejected.append(RowIssue(index, str(error), row))
+                    continue
+                if are_new:
+                    counts[are_new[0]] += 1  # the others are its fees
+                else:
+                    left_out += 1
+    return ImportResult(
+        counts[True], counts[False], rejected, rejected_count=len(rejected), left_out=left_out
+    )
+
+
+def _funding(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    symbol, currency, amount = row.get("symbol"), row.get("code"), number(row, "amount")
+    info = row.get("info")
+    if isinstance(info, Mapping) and info.get("execFee") not in (None, ""):
+        # ccxt has what Bybit reports: the fee, above 0 where it was paid, without its currency
+        amount = -number(info, "execFee")
+        currency = quote_of(symbol) if isinstance(symbol, str) else currency
+    return [_flow(row, "funding", currency, amount) | {"symbol": symbol}]
+
+
+def _ledger_entry(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    kind = _ledger_kind(row)
+    if not kind or row.get("status") not in (None, "ok"):
+        return []
+    amount, direction = number(row, "amount"), row.get("direction")
+    if direction in ("in", "out"):
+        amount = -abs(amount) if direction == "out" else abs(amount)
+    flow = _flow(row, kind, row.get("currency"), amount)
+    return [flow, *_fee_flows(row, flow)]
+
+
+def _ledger_kind(row: Mapping[str, Any]) -> str:
+    """Return the kind of a ledger entry, or "" if it is recorded elsewhere."""
+    entry_type, info = str(row.get("type") or "").lower(), row.get("info")
+    if isinstance(info, Mapping):
+        names = ("type", "incomeType", "businessType", "bizType", "groupType", "info")
+        own = [str(info[name]).lower() for name in names if info.get(name) is not None]
+        for name in own:
+            if kind := OKX_KINDS.get((entry_type, name)):
+                return kind
+        for of_ccxt, part, kind in OWN_KINDS:
+            if entry_type == of_ccxt and any(part in name for name in own):
+                return kind
+    return KINDS.get(entry_type, "other")
+
+
+def _deposit_or_withdrawal(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    kind = row.get("type")
+    if kind not in ("deposit", "withdrawal"):
+        raise ValidationError(f"type: {show(kind)} is neither 'deposit' nor 'withdrawal'")
+    if row.get("status") != "ok":
+        return []
+    amount = abs(number(row, "amount"))
+    flow = _flow(row, kind, row.get("currency"), amount if kind == "deposit" else -amount)
+    return [flow, *_fee_flows(row, flow)]
+
+
+def _flow(row: Mapping[str, Any], kind: str, currency: Any, amount: float) -> dict[str, Any]:
+    """Return the arguments of `get_or_create` but the exchange and the strategy."""
+    time = timestamp(row)
+    metadata = {name: row[name] for name in METADATA_KEYS if row.get(name) is not None}
+    return {
+        "exchange_flow_id": f"{kind}:{_id(row, time, currency, amount)}",
+        "timestamp": time,
+        "kind": kind,
+        "currency": currency,
+        "amount": amount,
+        "metadata": metadata or None,
+    }
+
+
+def _id(row: Mapping[str, Any], time: datetime, currency: Any, amount: float) -> str:
+    """Return what identifies a row among those of its kind; OKX numbers each kind by itself."""
+    own_id = id_of(row)
+    if own_id.strip("0x"):  # Hyperliquid gives all funding the hash 0x000...
+        return own_id
+    parts = (row.get("txid"), time.isoformat(), row.get("symbol"), currency, f"{amount:.17g}")
+    return ":".join(str(part) for part in parts if part)
+
+
+def _fee_flows(row: Mapping[str, Any], flow: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the fee of a row as a flow, if it has one."""
+    fee = row.get("fee")
+    if not isinstance(fee, Mapping) or fee.get("cost") is None:
+        return []
+    cost = number(fee, "cost")
+    if not cost:
+        return []
+    changes = {
+        "exchange_flow_id": f"fee:{flow['exchange_flow_id']}",
+        "kind": "fee",
+        "currency": fee.get("currency") or flow["currency"],
+        "amount": -cost,
+    }
+    return [flow | changes]
