@@ -221,10 +221,32 @@ class TestLedger:
         result = import_ledger([row(type="rebate", status=status)], exchange="okx")
         assert (recorded(), result.left_out) == ([], 1)
 
-    def test_refunded_fees_are_no_funding(self) -> None:
-        entry = row(type="fee", direction="in", info={"bizType": "Refunded Fees"})
-        import_ledger([entry], exchange="kucoin")
-        assert recorded() == [("rebate", "USDT", 1.5)]
+    @pytest.mark.parametrize(
+        ("exchange", "entry_type", "info", "kind"),
+        [
+            ("kucoin", "fee", {"bizType": "Refunded Fees"}, "rebate"),
+            ("kucoin", "fee", {"bizType": "KCS Pay Fees"}, None),
+            ("bybit", "transaction", {"type": "TRANSFER_IN"}, "transfer"),
+            ("bybit", "transaction", {"type": "INTEREST"}, "interest"),
+            ("bybit", "transaction", {"type": "Deposit"}, None),
+            ("bybit", "Prize", {"type": "BONUS"}, "payout"),
+            ("bitget", "fee", {"businessType": "contract_settle_fee"}, "funding"),
+            ("htx", "fee", {"transferType": "transact-fee"}, None),
+            ("htx", "fee", {"transferType": "withdraw-fee"}, "fee"),
+            ("htx", "credit", {"transferType": "interest"}, "interest"),
+            ("cryptocom", "fee", {"journal_type": "LIQUIDATION_FEE"}, "fee"),
+            ("cryptocom", "fee", {"journal_type": "TRADE_FEE"}, None),
+            ("cryptocom", "fee", {"journal_type": "FUNDING"}, "funding"),
+            ("delta", "perpetual_futures_funding", {}, "funding"),
+            ("hashkey", "unheard-of", None, "other"),
+        ],
+    )
+    def test_what_the_exchange_calls_it_tells_what_ccxt_does_not(
+        self, exchange: str, entry_type: str, info: Any, kind: str | None
+    ) -> None:
+        entry = row(type=entry_type, direction="in", info=info)
+        import_ledger([entry], exchange=exchange)
+        assert recorded() == ([(kind, "USDT", 1.5)] if kind else [])
 
 
 class TestDepositsAndWithdrawals:
@@ -285,6 +307,13 @@ class TestDepositsAndWithdrawals:
         assert (result.created, result.left_out, recorded()) == (0, 1, [])
         result = import_deposits_withdrawals([pending | {"status": "ok"}], exchange="okx")
         assert (result.created, recorded()) == (1, [("deposit", "USDT", 1.5)])
+
+    def test_the_type_and_not_the_sign_says_the_direction(self) -> None:
+        rows = [
+            row(type="withdrawal", status="ok", amount=amount, id=f"{amount}") for amount in (2, -3)
+        ]
+        import_deposits_withdrawals(rows, exchange="okx")
+        assert recorded() == [("withdrawal", "USDT", -2.0), ("withdrawal", "USDT", -3.0)]
 
     def test_another_type_is_rejected(self) -> None:
         [rejected] = import_deposits_withdrawals([row(type="x")], exchange="okx").rejected

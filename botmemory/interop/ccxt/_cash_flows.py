@@ -35,10 +35,7 @@ METADATA_KEYS = (
 )
 # ccxt's type of a ledger entry -> the kind of its flow; "" if it is recorded elsewhere
 KINDS = {
-    "funding": "funding",
-    "interest": "interest",
     "rollover": "interest",
-    "rebate": "rebate",
     "referral": "payout",
     "bonus": "payout",
     "cashback": "payout",
@@ -62,6 +59,17 @@ KINDS = {
     "withdraw": "",
     "deposit/withdraw": "",
 }
+# the keys under which exchanges have their own type of a ledger entry
+OWN_TYPE_KEYS = (
+    "type",
+    "incomeType",
+    "businessType",
+    "bizType",
+    "groupType",
+    "transferType",
+    "journal_type",
+    "info",
+)
 # ccxt's type, what the exchange's own has in it, and the kind
 OWN_KINDS = (
     ("fee", "refund", "rebate"),
@@ -218,15 +226,19 @@ def _ledger_entry(row: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _ledger_kind(row: Mapping[str, Any]) -> str:
     """Return the kind of a ledger entry, or "" if it is recorded elsewhere."""
     entry_type, info = str(row.get("type") or "").lower(), row.get("info")
+    own = []
     if isinstance(info, Mapping):
-        names = ("type", "incomeType", "businessType", "bizType", "groupType", "info")
-        own = [str(info[name]).lower() for name in names if info.get(name) is not None]
-        for name in own:
-            if kind := OKX_KINDS.get((entry_type, name)):
-                return kind
-        for of_ccxt, part, kind in OWN_KINDS:
-            if entry_type == of_ccxt and any(part in name for name in own):
-                return kind
+        own = [str(info[name]).lower() for name in OWN_TYPE_KEYS if info.get(name) is not None]
+    for name in own:
+        if kind := OKX_KINDS.get((entry_type, name)):
+            return kind
+    for of_ccxt, part, kind in OWN_KINDS:
+        if entry_type == of_ccxt and any(part in name for name in own):
+            return kind
+    # what ccxt has no type for keeps the exchange's own, such as perpetual_futures_funding
+    for kind in ("funding", "interest", "rebate"):
+        if kind in entry_type:
+            return kind
     return KINDS.get(entry_type, "other")
 
 
