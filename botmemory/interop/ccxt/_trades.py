@@ -86,8 +86,8 @@ def import_trades(
         markets: `exchange.markets` of ccxt, for derivatives.
 
     Returns:
-        The counts. `rejected` has the fills without an id, side, time, price or amount. `warnings`
-        names each symbol whose contract size is not known.
+        The counts. `rejected` has the fills without an id, side, time, price or amount, and the
+        funding payments among them. `warnings` names each symbol whose contract size is not known.
 
     Raises:
         ValidationError: An argument is invalid.
@@ -217,6 +217,12 @@ def _parse(index: int, row: Any) -> Fill:
     """Return a fill with the arguments of `get_or_create` but the exchange and the strategy."""
     if not isinstance(row, Mapping):
         raise ValidationError(f"{show(row)} is not a trade of ccxt")
+    info = row.get("info")
+    if isinstance(info, Mapping) and info.get("execType") == "Funding":  # in a stream of Bybit
+        raise ValidationError(
+            "info.execType: 'Funding' is a payment and no trade; record it with import_funding() "
+            "from fetch_funding_history"
+        )
     trade_id = id_of(row)
     if not trade_id:
         raise ValidationError(
