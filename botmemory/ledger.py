@@ -136,7 +136,8 @@ class Ledger:
             self._fees[currency] = self._fees.get(currency, 0) + sum(paid)
             if currency is None or currency != other_currency:
                 continue
-            self._fee_value += sum(self._amounts(paid, prices))
+            value = sum(self._amounts(paid, prices))  # first: it may change the unit of values
+            self._fee_value += value
             if not self.instrument.is_derivative:
                 factor = 10 ** max(0, self._fee_digits - self._quantity_digits)
                 self._use_quantity_digits(max(self._quantity_digits, self._fee_digits))
