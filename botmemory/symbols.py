@@ -25,6 +25,7 @@ class Instrument:
             wallet.
         is_inverse: Whether a contract is an amount of the quote currency and is settled in the base
             currency.
+        is_option: Whether the price is a premium, and not that of the base currency.
         problem: Why the PnL does not follow from prices and quantities; None if it does.
     """
 
@@ -33,11 +34,14 @@ class Instrument:
     currency: str | None = None
     is_derivative: bool = False
     is_inverse: bool = False
+    is_option: bool = False
     problem: str | None = None
 
     @property
     def other_currency(self) -> str | None:
-        """The currency of the pair in which the PnL is not."""
+        """The currency in which the PnL is not, and which the price converts; None if none does."""
+        if self.is_option:
+            return None
         return self.quote if self.is_inverse else self.base
 
 
@@ -72,6 +76,7 @@ def instrument_of(symbol: str) -> Instrument:
         currency=settle or None,
         is_derivative=True,
         is_inverse=settle == base and not is_option,
+        is_option=is_option,
         problem=problem,
     )
 

@@ -99,7 +99,7 @@ def _estimates(symbol: str, price: float, amount: float, cost: object) -> list[t
     if value is None or instrument.problem or not (price > 0 and amount > 0):
         return []
     # ccxt divides by the price of an option in the base currency, too, which is no amount of money
-    if instrument.currency == instrument.base and not instrument.is_inverse:
+    if instrument.currency == instrument.base and instrument.is_option:
         return []
     # text has the zeros at its end
     printed = cost if isinstance(cost, (str, Decimal)) else repr(value)
