@@ -126,7 +126,9 @@ class Ledger:
     ) -> list[int]:
         """Add the fees, and return the quantities less those that were taken from them."""
         other_currency = self.instrument.other_currency
-        for currency in set(currencies) - {NO_FEE}:
+        for currency in dict.fromkeys(currencies):  # in their order
+            if currency == NO_FEE:
+                continue
             paid = fees
             if currencies.count(currency) < len(fees):
                 paid = [
