@@ -270,7 +270,7 @@ def _average_entry_price(symbol: str, held: Sequence[Ledger]) -> float | None:
 
 def _number(symbol: str, number: Fraction) -> float:
     try:
-        return float(number)
+        return float(number) + 0.0  # -0.0 becomes 0.0: a loss too small for a float
     except OverflowError:
         raise ValidationError(
             f"{symbol}: its position or PnL is larger than a float can hold; correct the price or "
