@@ -3,7 +3,8 @@
 Figures are exact. Quantities, prices and fees are taken as the decimals that they print as, so that
 0.1 + 0.2 - 0.3 is flat, and counted in units of a power of ten. The value of a fill is what was
 paid for it, quantity x price; of an inverse contract it is -quantity / price. Values have `guard`
-more bits, because they are divided.
+more bits, because they are divided; the lowest of them, to which the rounding of all divisions adds
+up, are no part of a figure: what was bought and sold at one price has earned 0.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ Fill = tuple[Any, float, float, float | None, str | None, float | None]
 _DIGITS = 8  # of most quantities, prices and fees
 _FLOAT_DIGITS = 15  # each decimal of so many digits is a float of its own
 _LIMIT = 10**_FLOAT_DIGITS
-_GUARD = 128
+_GUARD = 192
+_ERROR_BITS = 96  # the lowest ones, enough for errors that smaller units have made larger
 _ROUNDING = 50  # what is below 2**-50 of a position is the rounding of a float
 _CONTEXT = Context(prec=100)  # not that of the caller
 NO_FEE = ""  # in place of a currency
@@ -224,7 +226,7 @@ class Ledger:
     @property
     def gross_pnl(self) -> Fraction:
         """The PnL of all that was closed, without fees, unless there is a `problem`."""
-        amounts = (exact(size) * pnl for size, pnl in self._realized.items())
+        amounts = (exact(size) * _rounded(pnl) for size, pnl in self._realized.items())
         return sum(amounts, Fraction(0)) / self._unit_of_values
 
     @property
@@ -249,7 +251,7 @@ class Ledger:
         at_price = self.instrument.other_currency
         fees = {name: fee for name, fee in self.fees.items() if name is None or name != at_price}
         total, without_rate = in_currency(currency, fees, rates)
-        return total + self._fee_value / unit, without_rate
+        return total + _rounded(self._fee_value) / unit, without_rate
 
     def value(self, price: float) -> Fraction:
         """Return what the position is worth at a price."""
@@ -259,8 +261,9 @@ class Ledger:
 
     def unrealized_pnl(self, price: float) -> Fraction:
         """Return the PnL of closing the position at a price, unless there is a `problem`."""
-        value = -self.value(price) if self.instrument.is_inverse else self.value(price)
-        return value - self.cost * exact(self.contract_size)
+        size, unit = exact(self.contract_size), self._unit_of_values
+        value = self.value(price) / size * (-1 if self.instrument.is_inverse else 1)
+        return _rounded(value * unit - self._cost) / unit * size
 
     @property
     def _unit_of_values(self) -> Fraction:
@@ -269,6 +272,11 @@ class Ledger:
         if not self.instrument.is_inverse:
             digits += self._price_digits
         return Fraction(10**digits << self._guard)
+
+
+def _rounded(value: int | Fraction) -> int:
+    """Return a value without the errors of divisions."""
+    return round(Fraction(value) / (1 << _ERROR_BITS)) << _ERROR_BITS
 
 
 def to_units(numbers: list[float], digits: int) -> tuple[list[int], int]:
