@@ -6,6 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import click
+
 from ..backends.peewee_internals import values_of
 from ..models import BaseModel, CashFlow, Signal, Trade
 from ..queries import read
@@ -83,23 +85,38 @@ def show_cash_flows(
 
 
 @database_command("positions")
-@filter_options("symbol", "strategy")
+@filter_options("symbol", "strategy", "exchange")
+@click.option("--by-strategy", is_flag=True, help="Keep the trades of each strategy apart.")
 @format_options
 def show_positions(
-    options: DatabaseOptions, output_format: str, symbol: str | None, strategy: str | None
+    options: DatabaseOptions,
+    output_format: str,
+    symbol: str | None,
+    strategy: str | None,
+    exchange: str | None,
+    by_strategy: bool,
 ) -> None:
     """Show the open positions, by average cost.
 
-    With --symbol a closed position is shown, too.
+    There is one for each symbol and exchange. With --symbol there is one of all exchanges, and a
+    closed one is shown, too. `realized` is before fees, `net` after fees and with funding; both are
+    in the quote currency, of a derivative in its settlement currency.
     """
+    if symbol and by_strategy:
+        raise click.UsageError("--symbol and --by-strategy exclude each other; use --strategy")
     with options.open(read_only=True):
-        rows = [positions.get(symbol, strategy)] if symbol else positions.get_all(strategy)
+        if symbol:
+            rows = [positions.get(symbol, strategy, exchange=exchange)]
+        else:
+            rows = positions.get_all(strategy, exchange=exchange, by_strategy=by_strategy)
     columns = (
         Column("symbol", "symbol"),
+        Column("exchange", "exchange", optional=True),
+        Column("strategy", "strategy", optional=True),
         Column("quantity", "quantity", number, right=True),
         Column("average_entry_price", "entry price", number, right=True),
         Column("realized_pnl", "realized", amount, right=True),
-        Column("fees", "fees", format_fees, right=True),
+        Column("net_realized_pnl", "net", amount, right=True),
         Column("opened_at", "since (UTC)", timestamp),
     )
     print_rows(rows, columns, output_format, empty="no open positions")

@@ -97,14 +97,11 @@ def _section(
     drawn = sorted(symbols, key=lambda group: -group.trades)[:MAX_PRICE_CHARTS]
     for group in drawn:
         add(f"{group.key}: trades and signals", *_prices(group, filters, len(drawn)), wide=True)
-    symbol, strategy = filters["symbol"], filters["strategy"]
-    candidates = [positions.get(symbol, strategy)] if symbol else positions.get_all(strategy)
-    if filters["exchange"] is not None:
-        candidates = []  # positions are not kept apart by exchange
+    symbol = filters["symbol"]
     open_positions = [
         position
-        for position in candidates
-        if position.quantity and quote_of(position.symbol) == selection.quote
+        for position in positions.get_all(filters["strategy"], exchange=filters["exchange"])
+        if quote_of(position.symbol) == selection.quote and symbol in (None, position.symbol)
     ]
     pnl: Any = Trade.pnl
     return Section(
