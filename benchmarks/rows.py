@@ -21,6 +21,6 @@ def rows(count: int, first: int = 0) -> Iterator[dict[str, Any]]:
             "side": "buy" if number % 2 else "sell",
             "price": generator.uniform(1, 60_000),
             "quantity": generator.uniform(0.001, 5),
-            "pnl": generator.uniform(-100, 100),
+            "pnl": round(generator.uniform(-100, 100), 8),  # the decimals of an exchange
             "timestamp": START + number * STEP,
         }

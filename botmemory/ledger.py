@@ -16,6 +16,7 @@ from itertools import groupby
 from operator import mul
 from typing import Any
 
+from .exact import to_fraction
 from .symbols import Instrument
 
 # timestamp, quantity (of a sale below 0), price, fee, fee currency, contract size
@@ -165,7 +166,7 @@ class Ledger:
         return [quantity * one // price for quantity, price in zip(quantities, prices, strict=True)]
 
     def add_funding(self, currency: str, amount: float) -> None:
-        self.funding[currency] = self.funding.get(currency, Fraction(0)) + exact(amount)
+        self.funding[currency] = self.funding.get(currency, Fraction(0)) + to_fraction(amount)
 
     # --- smaller units ----------------------------------------------------------------------
 
@@ -226,7 +227,7 @@ class Ledger:
     @property
     def gross_pnl(self) -> Fraction:
         """The PnL of all that was closed, without fees, unless there is a `problem`."""
-        amounts = (exact(size) * _rounded(pnl) for size, pnl in self._realized.items())
+        amounts = (to_fraction(size) * _rounded(pnl) for size, pnl in self._realized.items())
         return sum(amounts, Fraction(0)) / self._unit_of_values
 
     @property
@@ -256,12 +257,12 @@ class Ledger:
     def value(self, price: float) -> Fraction:
         """Return what the position is worth at a price."""
         inverse = self.instrument.is_inverse
-        each = 1 / exact(price) if inverse else exact(price)
-        return self.quantity * exact(self.contract_size) * each
+        each = 1 / to_fraction(price) if inverse else to_fraction(price)
+        return self.quantity * to_fraction(self.contract_size) * each
 
     def unrealized_pnl(self, price: float) -> Fraction:
         """Return the PnL of closing the position at a price, unless there is a `problem`."""
-        size, unit = exact(self.contract_size), self._unit_of_values
+        size, unit = to_fraction(self.contract_size), self._unit_of_values
         value = self.value(price) / size * (-1 if self.instrument.is_inverse else 1)
         return _rounded(value * unit - self._cost) / unit * size
 
@@ -321,10 +322,5 @@ def in_currency(
             if rate is None:
                 without_rate.append(name)
             else:
-                total += amount * exact(rate)
+                total += amount * to_fraction(rate)
     return total, without_rate
-
-
-def exact(number: float) -> Fraction:
-    """Return the decimal that a float prints as."""
-    return Fraction(Decimal(repr(number)))

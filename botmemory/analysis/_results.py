@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
 from dataclasses import dataclass
-from math import fsum
-from typing import Any, NamedTuple
+from decimal import Decimal
+from typing import Any
+
+from .. import exact
+from ..exact import to_float
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class Result:
         gross_profit: The sum of the PnL of the wins.
         gross_loss: The sum of the PnL of the losses, 0 or below.
         profit_factor: gross profit / |gross loss| (Kaufman, Trading Systems and Methods); None
-            without losses.
+            without losses, or if it is larger than a float can hold.
         average_win: gross profit / wins; None without wins.
         average_loss: gross loss / losses, below 0; None without losses.
         expectancy: win rate x average win + loss rate x average loss: what a closed trade earns on
@@ -51,43 +54,57 @@ class Result:
     worst: float | None
 
 
-class Sums(NamedTuple):
-    """What the database sums up, in the order of the columns of the query."""
+@dataclass
+class Sums:
+    """What is added up of a set of trades; the amounts are exact."""
 
-    trades: int
-    closed: int
-    wins: int
-    losses: int
-    gross_profit: float | None
-    gross_loss: float | None
-    best: float | None
-    worst: float | None
+    trades: int = 0
+    closed: int = 0
+    wins: int = 0
+    losses: int = 0
+    best: float | None = None
+    worst: float | None = None
+    gross_profit: Decimal = exact.ZERO
+    gross_loss: Decimal = exact.ZERO
 
-    @classmethod
-    def of(cls, pnls: Sequence[float | None]) -> Sums:
-        """Return the sums of trades with these PnL."""
-        closed = [pnl for pnl in pnls if pnl is not None]
-        wins = [pnl for pnl in closed if pnl > 0]
-        losses = [pnl for pnl in closed if pnl < 0]
-        counts = len(pnls), len(closed), len(wins), len(losses)
-        best, worst = max(closed, default=None), min(closed, default=None)
-        return cls(*counts, fsum(wins), fsum(losses), best, worst)
+    def add(self, pnl: float | None) -> Decimal | None:
+        """Add a trade, and return its PnL as a decimal."""
+        self.trades += 1
+        if pnl is None:
+            return None
+        self.closed += 1
+        amount = exact.to_decimal(pnl)
+        if pnl > 0:
+            self.wins += 1
+            self.gross_profit = exact.add(self.gross_profit, amount)
+        elif pnl < 0:
+            self.losses += 1
+            self.gross_loss = exact.add(self.gross_loss, amount)
+        if self.best is None or pnl > self.best:
+            self.best = pnl
+        if self.worst is None or pnl < self.worst:
+            self.worst = pnl
+        return amount
 
-    @classmethod
-    def total(cls, groups: Iterable[Sums]) -> Sums:
-        """Return the sums of several groups of trades together."""
-        *counts, profits, losses, best, worst = zip(*groups, strict=True)
-        best_of_all = max((pnl for pnl in best if pnl is not None), default=None)
-        worst_of_all = min((pnl for pnl in worst if pnl is not None), default=None)
-        amounts = fsum(profits), fsum(losses), best_of_all, worst_of_all
-        return cls._make([*map(sum, counts), *amounts])
+    def merge(self, other: Sums) -> None:
+        """Add the trades of another set."""
+        self.trades += other.trades
+        self.closed += other.closed
+        self.wins += other.wins
+        self.losses += other.losses
+        self.gross_profit = exact.add(self.gross_profit, other.gross_profit)
+        self.gross_loss = exact.add(self.gross_loss, other.gross_loss)
+        if other.best is not None and (self.best is None or other.best > self.best):
+            self.best = other.best
+        if other.worst is not None and (self.worst is None or other.worst < self.worst):
+            self.worst = other.worst
 
 
 def result_fields(quote: str | None, sums: Sums) -> dict[str, Any]:
-    """Return the fields of a `Result`."""
+    """Return the fields of a `Result`; each is rounded once, from the exact sums."""
     closed, wins, losses = sums.closed, sums.wins, sums.losses
-    profit, loss = float(sums.gross_profit or 0.0), float(sums.gross_loss or 0.0)
-    total = profit + loss
+    profit, loss = sums.gross_profit, sums.gross_loss
+    total = exact.add(profit, loss)
     return {
         "quote": quote,
         "trades": sums.trades,
@@ -95,15 +112,24 @@ def result_fields(quote: str | None, sums: Sums) -> dict[str, Any]:
         "wins": wins,
         "losses": losses,
         "win_rate": wins / closed if closed else None,
-        "gross_profit": profit,
-        "gross_loss": loss,
-        "profit_factor": profit / -loss if losses else None,
-        "average_win": profit / wins if wins else None,
-        "average_loss": loss / losses if losses else None,
+        "gross_profit": to_float("pnl", profit),
+        "gross_loss": to_float("pnl", loss),
+        "profit_factor": _factor(profit, exact.subtract(exact.ZERO, loss)),
+        "average_win": _ratio(profit, wins),
+        "average_loss": _ratio(loss, losses),
         # win rate x average win + loss rate x average loss, where the counts cancel out
-        "expectancy": total / closed if closed else None,
-        "total_pnl": total,
-        "average_pnl": total / closed if closed else None,
+        "expectancy": _ratio(total, closed),
+        "total_pnl": to_float("pnl", total),
+        "average_pnl": _ratio(total, closed),
         "best": sums.best,
         "worst": sums.worst,
     }
+
+
+def _factor(profit: Decimal, loss: Decimal) -> float | None:
+    factor = float(exact.divide(profit, loss)) if loss else math.inf
+    return factor if math.isfinite(factor) else None
+
+
+def _ratio(amount: Decimal, divisor: Decimal | int) -> float | None:
+    return to_float("pnl", exact.divide(amount, divisor)) if divisor else None

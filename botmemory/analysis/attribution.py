@@ -6,6 +6,7 @@ currencies is never added up: see `botmemory.analysis.performance`.
 
 from __future__ import annotations
 
+import sys
 import uuid
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from typing import Any, Literal
 
 from peewee import JOIN, fn
 
+from .. import exact
 from .._arguments import checked_call
 from .._values import checked_key, flatten, refuse, to_text
 from ..database import db
@@ -119,7 +121,8 @@ def explain(trade: Trade | uuid.UUID | str, *, price_key: str | None = None) -> 
     indicators = dict(flatten(signal.signal_metadata))
     keys = PRICE_KEYS if price_key is None else (to_text("price_key", price_key),)
     candidates = [indicators[key] for key in keys if is_number(indicators.get(key))]
-    price = next((float(number) for number in candidates if number > 0), None)
+    prices = (float(number) for number in candidates if 0 < number <= sys.float_info.max)
+    price = next(prices, None)
     slippage = None
     if price is not None:
         slippage = trade.price - price if trade.side is OrderSide.BUY else price - trade.price
@@ -176,23 +179,24 @@ def pnl_by_metadata(
     if signal_of not in ("trade", "entry"):
         refuse("signal_of", signal_of, "is unknown; use 'trade' or 'entry'")
     edges = checked_edges(bins)
-    if signal_of == "trade":
-        selection = select(symbol, strategy, start_date, end_date, exchange, quote)
-        rows = list(_by_own_signal(key, selection))
-    else:
-        # a position may have been opened before start_date
-        selection = select(symbol, strategy, None, None, exchange, quote)
-        span = read.filters(Trade, None, None, start_date, end_date)
-        rows = list(_by_entry(key, selection, span))
+    with db.read_snapshot():
+        if signal_of == "trade":
+            selection = select(symbol, strategy, start_date, end_date, exchange, quote)
+            rows = list(_by_own_signal(key, selection))
+        else:
+            # a position may have been opened before start_date
+            selection = select(symbol, strategy, None, None, exchange, quote)
+            span = read.filters(Trade, None, None, start_date, end_date)
+            rows = list(_by_entry(key, selection, span))
     numbers = [value for value, _ in rows if is_number(value)]
     if isinstance(bins, int) and numbers:
         edges = round_edges(numbers, bins)
-    pnls: defaultdict[Any, list[float | None]] = defaultdict(list)
+    sums: defaultdict[Any, Sums] = defaultdict(Sums)
     for value, pnl in rows:
-        pnls[bucket_of(value, edges, closed=isinstance(bins, int))].append(pnl)
+        sums[bucket_of(value, edges, closed=isinstance(bins, int))].add(pnl)
     return [
-        Bucket(**bucket_bounds(bucket, edges), **result_fields(selection.quote, Sums.of(of_bucket)))
-        for bucket, of_bucket in sorted(pnls.items())
+        Bucket(**bucket_bounds(bucket, edges), **result_fields(selection.quote, sums[bucket]))
+        for bucket in sorted(sums)
     ]
 
 
@@ -258,12 +262,15 @@ def _by_entry(
         if selection.symbols is not None and symbol not in selection.symbols:
             continue
         position = (symbol, strategy, exchange)
-        change = Decimal(repr(quantity)) * (1 if side is OrderSide.BUY else -1)
-        before, after = quantities[position], quantities[position] + change
+        change = exact.add if side is OrderSide.BUY else exact.subtract
+        before = quantities[position]
+        after = change(before, exact.to_decimal(quantity))
         inside = span.get("start_date", timestamp) <= timestamp <= span.get("end_date", timestamp)
         if pnl is not None and before and inside and entry_signals[position] in values:
             yield values[entry_signals[position]], pnl
-        if not before or before * after < 0:  # the trade opens a position, or reverses it
+        if (
+            not before or (before > 0 > after) or (before < 0 < after)
+        ):  # the trade opens a position, or reverses it
             entry_signals[position] = signal
         quantities[position] = after
 

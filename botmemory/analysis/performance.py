@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -18,13 +18,17 @@ from typing import Any, Literal
 
 from peewee import SQL, Case, fn
 
+from .. import exact
 from .._arguments import checked_call
 from .._values import plain_text, refuse
 from ..database import db
+from ..exact import to_float
 from ..models import OrderSide, Trade
 from ..queries import read
+from ..queries.sums import fetch_sums, parse_sum, whole_sum
+from ..symbols import quote_of
 from ._results import Result, Sums, result_fields
-from .selection import Selection, quote_of, select
+from .selection import Selection, select
 
 __all__ = [
     "Dimension",
@@ -114,7 +118,7 @@ def summarize(
 ) -> Performance:
     """Return the performance of all trades, or of those that match the filters.
 
-    Memory is constant: the database sums up, and the trades are read once in time order.
+    Memory is constant: the trades are read once, in time order.
 
     Args:
         symbol: Only trades of this symbol.
@@ -127,12 +131,17 @@ def summarize(
     Raises:
         ValidationError: An argument is invalid, or the PnL is in different currencies.
     """
-    selection = select(symbol, strategy, start_date, end_date, exchange, quote)
-    [sums] = read.fetch(_sums_query(selection))
+    sums, curve, fees = Sums(), _Curve(), _Fees()
+    with db.read_snapshot():
+        selection = select(symbol, strategy, start_date, end_date, exchange, quote)
+        for timestamp, _, pnl, fee, currency in _trades(selection, "fee", "fee_currency"):
+            if fee is not None:
+                fees.add(fee, currency)
+            amount = sums.add(pnl)
+            if amount is not None:
+                curve.add(timestamp, amount)
     return Performance(
-        **result_fields(selection.quote, Sums(*sums)),
-        **_ordered_fields(_points(selection)),
-        fees=_fees(selection),
+        **result_fields(selection.quote, sums), **curve.fields(), fees=fees.by_currency()
     )
 
 
@@ -162,11 +171,15 @@ def equity_curve(
     Raises:
         ValidationError: An argument is invalid, or the PnL is in different currencies.
     """
-    selection = select(symbol, strategy, start_date, end_date, exchange, quote)
-    return [
-        EquityPoint(timestamp, trade_id, pnl, float(equity), float(drawdown))
-        for timestamp, trade_id, pnl, equity, drawdown in _points(selection)
-    ]
+    points, curve = [], _Curve()
+    with db.read_snapshot():
+        selection = select(symbol, strategy, start_date, end_date, exchange, quote)
+        for timestamp, trade_id, pnl in _trades(selection):
+            if pnl is not None:
+                drawdown = curve.add(timestamp, exact.to_decimal(pnl))
+                sums = to_float("pnl", curve.equity), to_float("pnl", drawdown)
+                points.append(EquityPoint(timestamp, trade_id, pnl, *sums))
+    return points
 
 
 @checked_call
@@ -201,21 +214,24 @@ def by(
     if name not in _TIME_KEYS:
         refuse("dimension", dimension, f"is unknown; use {', '.join(_TIME_KEYS)}")
     by_symbol = name == "symbol"
-    selection = select(
-        symbol, strategy, start_date, end_date, exchange, quote, one_currency=not by_symbol
-    )
     time_key = _TIME_KEYS[name]
     column: Any = db.hour_of(Trade.timestamp) if time_key else getattr(Trade, name)
-    rows: defaultdict[Any, list[Sums]] = defaultdict(list)
-    for value, *sums in read.fetch(_sums_query(selection, column.alias("key"))):
-        order = time_key(value) if time_key else (value is None, value)
-        rows[order].append(Sums(*sums))
-    groups = []
-    for (_, key), of_group in sorted(rows.items()):
-        name_of_key = str(key) if isinstance(key, OrderSide) else key
-        currency = quote_of(key) if by_symbol else selection.quote
-        groups.append(Group(key=name_of_key, **result_fields(currency, Sums.total(of_group))))
-    return groups
+    filters = symbol, strategy, start_date, end_date, exchange, quote
+    with db.read_snapshot():
+        selection = select(*filters, one_currency=not by_symbol)
+        values: dict[Any, Sums] | None = _sums_in_database(column, selection)
+        if values is None:
+            values = _sums_here(column, selection, Trade.timestamp if time_key else column)
+    groups: defaultdict[Any, Sums] = defaultdict(Sums)
+    for value, sums in values.items():
+        groups[time_key(value) if time_key else (value is None, value)].merge(sums)
+    return [
+        Group(
+            key=str(key) if isinstance(key, OrderSide) else key,
+            **result_fields(quote_of(key) if by_symbol else selection.quote, groups[order, key]),
+        )
+        for order, key in sorted(groups)
+    ]
 
 
 @checked_call
@@ -243,6 +259,7 @@ def quotes(
     return sorted({quote_of(name) or "" for name in read.distinct(Trade, "symbol", filters)})
 
 
+ROWS_PER_READ = 1000
 _WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 # for each dimension the order and the key of the group of an hour, as the database groups by hours;
 # None for a dimension that is a column
@@ -259,71 +276,104 @@ _TIME_KEYS: dict[str, Callable[[datetime], tuple[Any, Any]] | None] = {
 }
 
 
-def _sums_query(selection: Selection, *keys: Any) -> Any:
-    """Return the query for the `Sums` of the selected trades, grouped by the keys."""
+def _sums_in_database(column: Any, selection: Selection) -> dict[Any, Sums] | None:
+    """Return the sums of trades for each value of a column; None if they must be read."""
     pnl: Any = Trade.pnl
-    won, lost = pnl > 0, pnl < 0
-    query: Any = Trade.select(
-        *keys,
+    key = column.alias("key")
+    columns = (
+        key,
         fn.COUNT(SQL("*")),
         fn.COUNT(pnl),
-        fn.COUNT(Case(None, [(won, 1)])),
-        fn.COUNT(Case(None, [(lost, 1)])),
-        fn.SUM(Case(None, [(won, pnl)], 0.0)),
-        fn.SUM(Case(None, [(lost, pnl)], 0.0)),
+        fn.COUNT(Case(None, [(pnl > 0, 1)])),
+        fn.COUNT(Case(None, [(pnl < 0, 1)])),
         fn.MAX(pnl),
         fn.MIN(pnl),
+        whole_sum(pnl, unless=pnl <= 0),
+        whole_sum(pnl, unless=pnl >= 0),
     )
-    if conditions := selection.conditions():
-        query = query.where(*conditions)
-    return query.group_by(*keys).tuples()
+    query = read.select(Trade, selection.conditions(), *columns).group_by(key)
+    rows = fetch_sums(query.tuples())
+    if rows is None:
+        return None
+    groups = {}
+    for value, trades, closed, wins, losses, best, worst, profit_text, loss_text in rows:
+        profit, loss = parse_sum(profit_text), parse_sum(loss_text)
+        if profit is None or loss is None:
+            return None
+        groups[value] = Sums(trades, closed, wins, losses, best, worst, profit, loss)
+    return groups
 
 
-def _fees(selection: Selection) -> dict[str | None, float]:
-    fee, currency = Trade.fee, Trade.fee_currency
-    query: Any = Trade.select(currency, fn.SUM(fee)).where(
-        fee.is_null(False), *selection.conditions()
-    )
-    rows = read.fetch(query.group_by(currency).tuples())
-    return dict(sorted(rows, key=lambda row: row[0] or ""))
+def _sums_here(column: Any, selection: Selection, field: Any) -> dict[Any, Sums]:
+    """Return the sums of trades for each value of a column, from the trades.
+
+    `field` is the one that the column is made from, which converts its values.
+    """
+    groups: defaultdict[Any, Sums] = defaultdict(Sums)
+    fields = column.alias("key"), Trade.pnl
+    for batch in read.batches(Trade, {}, ROWS_PER_READ, *fields, where=selection.conditions()):
+        for value, pnl in batch:
+            groups[value].add(pnl)
+    return {field.python_value(value): sums for value, sums in groups.items()}
 
 
-_Point = tuple[datetime, uuid.UUID, float, Decimal, Decimal]  # PnL, its sum so far, drawdown
+def _trades(selection: Selection, *fields: str) -> Iterator[tuple[Any, ...]]:
+    """Yield the timestamp, the id, the PnL and the named fields of trades in time order."""
+    rows = read.stream_values(Trade, selection.filters, "symbol", "pnl", *fields)
+    symbols = selection.symbols
+    for timestamp, trade_id, symbol, *values in rows:
+        if symbols is None or symbol in symbols:
+            yield timestamp, trade_id, *values
 
 
-def _points(selection: Selection) -> Iterator[_Point]:
-    """Yield the closed trades in time order, with the sums so far as exact decimals."""
-    equity = peak = Decimal(0)
-    rows: Iterable[Any] = read.stream_values(Trade, selection.filters, "symbol", "pnl")
-    for timestamp, trade_id, symbol, pnl in rows:
-        if pnl is None or (selection.symbols is not None and symbol not in selection.symbols):
-            continue
-        # as decimals, where 0.1 + 0.2 - 0.3 is 0
-        equity += Decimal(repr(pnl))
-        peak = max(peak, equity)
-        yield timestamp, trade_id, pnl, equity, peak - equity
+class _Fees:
+    """The exact sum of fees for each currency."""
+
+    def __init__(self) -> None:
+        self._sums: defaultdict[str | None, Decimal] = defaultdict(Decimal)
+
+    def add(self, fee: float, currency: str | None) -> None:
+        self._sums[currency] = exact.add(self._sums[currency], exact.to_decimal(fee))
+
+    def by_currency(self) -> dict[str | None, float]:
+        currencies = sorted(self._sums, key=lambda currency: currency or "")
+        return {currency: to_float("fee", self._sums[currency]) for currency in currencies}
 
 
-def _ordered_fields(points: Iterable[_Point]) -> dict[str, Any]:
-    """Return the fields of a `Performance` that depend on the order of the trades."""
-    streak = longest_streak = 0
-    max_drawdown = Decimal(0)
-    peak_time = start = end = duration = None
-    for timestamp, _, pnl, _, drawdown in points:
-        streak = streak + 1 if pnl < 0 else 0
-        longest_streak = max(longest_streak, streak)
-        peak_time = peak_time or timestamp
-        if drawdown > max_drawdown:
-            max_drawdown, start, end = drawdown, peak_time, None
-        if start is not None and end is None:  # it is in the largest drawdown so far
-            duration = timestamp - start
-            end = None if drawdown else timestamp
+class _Curve:
+    """The cumulative PnL of closed trades in time order, and its largest drawdown."""
+
+    def __init__(self) -> None:
+        self.equity = self._peak = self._max_drawdown = exact.ZERO
+        self._streak = self._longest_streak = 0
+        self._peak_time: datetime | None = None
+        self._start: datetime | None = None
+        self._end: datetime | None = None
+        self._duration: timedelta | None = None
+
+    def add(self, timestamp: datetime, pnl: Decimal) -> Decimal:
+        """Add a trade, and return how far the cumulative PnL is below its peak."""
+        self._streak = self._streak + 1 if pnl < 0 else 0
+        self._longest_streak = max(self._longest_streak, self._streak)
+        self.equity = exact.add(self.equity, pnl)
+        self._peak = max(self._peak, self.equity)
+        self._peak_time = self._peak_time or timestamp
+        drawdown = exact.subtract(self._peak, self.equity)
+        if drawdown > self._max_drawdown:
+            self._max_drawdown, self._start, self._end = drawdown, self._peak_time, None
+        if self._start is not None and self._end is None:  # it is in the largest drawdown so far
+            self._duration = timestamp - self._start
+            self._end = None if drawdown else timestamp
         if not drawdown:
-            peak_time = timestamp
-    return {
-        "longest_losing_streak": longest_streak,
-        "max_drawdown": float(max_drawdown),
-        "max_drawdown_start": start,
-        "max_drawdown_end": end,
-        "max_drawdown_duration": duration,
-    }
+            self._peak_time = timestamp
+        return drawdown
+
+    def fields(self) -> dict[str, Any]:
+        """Return the fields of a `Performance` that depend on the order of the trades."""
+        return {
+            "longest_losing_streak": self._longest_streak,
+            "max_drawdown": to_float("pnl", self._max_drawdown),
+            "max_drawdown_start": self._start,
+            "max_drawdown_end": self._end,
+            "max_drawdown_duration": self._duration,
+        }

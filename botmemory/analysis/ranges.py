@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import sys
 from bisect import bisect_right
 from collections.abc import Sequence
 from decimal import Decimal
 from itertools import pairwise
 from typing import Any
 
+from .. import exact
 from .._values import refuse, to_finite, to_json
 
 MAX_BINS = 1000
@@ -35,16 +37,22 @@ def checked_edges(bins: int | Sequence[float]) -> list[float]:
 
 def round_edges(numbers: list[float], bins: int) -> list[float]:
     """Return round edges of at most `bins` ranges that contain all numbers."""
-    low, high = Decimal(repr(min(numbers))), Decimal(repr(max(numbers)))
+    low, high = exact.to_decimal(min(numbers)), exact.to_decimal(max(numbers))
     if low == high:
-        return [float(low), float(high)]
-    power = Decimal(10) ** (math.floor(math.log10((high - low) / bins)))
-    for factor in (Decimal(1), Decimal(2), Decimal("2.5"), Decimal(5), Decimal(10), Decimal(20)):
-        step = power * factor
-        first, last = math.floor(low / step), math.ceil(high / step)
+        return [_edge(low), _edge(high)]
+    power = exact.divide(exact.subtract(high, low), bins).adjusted()
+    for factor in ("1", "2", "2.5", "5", "10", "20"):
+        step = exact.scale(Decimal(factor), power)
+        first = math.floor(exact.divide(low, step))
+        last = math.ceil(exact.divide(high, step))
         if last - first <= bins:
-            return [float(multiple * step) for multiple in range(first, last + 1)]
-    return [float(low), float(high)]  # one range, around a round number
+            return [_edge(exact.multiply(step, n)) for n in range(first, last + 1)]
+    return [_edge(low), _edge(high)]  # one range, around a round number
+
+
+def _edge(number: Decimal) -> float:
+    """Return the nearest float; the largest one for a number that is beyond it."""
+    return max(-sys.float_info.max, min(sys.float_info.max, float(number)))
 
 
 def bucket_of(value: Any, edges: list[float], *, closed: bool) -> tuple[int, Any]:

@@ -114,6 +114,13 @@ class Backend(Protocol):
     def leave_transaction(self, transaction: Atomic, *, roll_back: bool) -> None:
         """Commit or roll back, and release locks and connection whatever happens."""
 
+    def read_snapshot(self) -> AbstractContextManager[object]:
+        """Return a block whose reads all see one state of the database, and wait for no writer.
+
+        Inside a transaction it is that transaction.
+        """
+        ...
+
     def statement(self) -> AbstractContextManager[object]:
         """Return a block that undoes a failed statement, but not its whole transaction."""
         ...

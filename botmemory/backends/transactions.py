@@ -13,7 +13,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from contextvars import ContextVar
 from functools import partial, wraps
 from types import TracebackType
@@ -83,11 +83,13 @@ class Atomic:
         *,
         gives_database: bool = False,
         closes_connection: bool = False,
+        only_reads: bool = False,
     ) -> None:
         self._current = current
         self._mode = mode
         self._gives_database = gives_database
         self._closes_connection = closes_connection
+        self.only_reads = only_reads
         self.exit_reference: weakref.ref[Any] | None = None
         self.is_open = False
         self.is_changing = False  # it begins or ends now, and a signal handler may interrupt that
@@ -158,7 +160,9 @@ class Atomic:
             self.roll_back(self.rollback_reason or "it was left before a session_scope() inside it")
             raise StorageError(f"{self.database.config.label}: {self.rollback_reason}")
         else:
-            self.database.leave_transaction(self, roll_back=kind is not None)
+            # what a signal handler or a callback has recorded meanwhile is kept
+            failed = kind is not None and not self.only_reads
+            self.database.leave_transaction(self, roll_back=failed)
 
     def _leave_savepoint(self, failed: bool) -> None:
         released = False
@@ -312,6 +316,7 @@ class TransactionState(DatabaseInternals):
     """The transactions of each thread: the part that all backends share."""
 
     config: Config
+    snapshot_mode: str | None  # the mode of a transaction that reads one state and waits for none
     unusable: str | None  # why it cannot be used any more (a damaged file, a fork)
 
     def current(self) -> Any:
@@ -391,6 +396,15 @@ class TransactionState(DatabaseInternals):
             return outermost.may_be_used()
         del local.transactions[:]  # another thread has ended it
         return False
+
+    def read_snapshot(self) -> AbstractContextManager[object]:
+        """Return a block whose reads all see one state of the database, and wait for no writer.
+
+        Inside a transaction it is that transaction.
+        """
+        if self.in_transaction():
+            return nullcontext()
+        return Atomic(self.current, self.snapshot_mode, only_reads=True)
 
     def has_begun(self) -> bool:
         """Return whether the driver says that this thread's connection is in a transaction."""

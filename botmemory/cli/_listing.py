@@ -99,8 +99,7 @@ def show_positions(
     """Show the open positions, by average cost.
 
     There is one for each symbol and exchange. With --symbol there is one of all exchanges, and a
-    closed one is shown, too. `realized` is before fees, `net` after fees and with funding; both are
-    in the quote currency, of a derivative in its settlement currency.
+    closed one is shown, too. The realized PnL is before fees; JSON and CSV have the net one, too.
     """
     if symbol and by_strategy:
         raise click.UsageError("--symbol and --by-strategy exclude each other; use --strategy")
@@ -116,7 +115,7 @@ def show_positions(
         Column("quantity", "quantity", number, right=True),
         Column("average_entry_price", "entry price", number, right=True),
         Column("realized_pnl", "realized", amount, right=True),
-        Column("net_realized_pnl", "net", amount, right=True),
+        Column("fees", "fees", format_fees, right=True),
         Column("opened_at", "since (UTC)", timestamp),
     )
     print_rows(rows, columns, output_format, empty="no open positions")

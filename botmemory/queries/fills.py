@@ -66,9 +66,10 @@ def ledgers(filters: dict[str, Any], *, by_strategy: bool = False) -> Ledgers:
                 found = None
     if found is None:
         names = _names_of_key(filters, by_strategy)
-        rows = read.driver_rows(_fills(filters, names), FILLS_PER_READ)
-        found = Ledgers(_add_fills({}, rows, filters, names))
-        _add_funding(found.by_key, filters, by_strategy)
+        with db.read_snapshot():
+            rows = read.driver_rows(_fills(filters, names), FILLS_PER_READ)
+            found = Ledgers(_add_fills({}, rows, filters, names))
+            _add_funding(found.by_key, filters, by_strategy)
         if marker is None or not marker.is_committed:
             return found
         found = replace(

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal
 from itertools import islice
 from typing import Any, TypeVar, cast
 
@@ -27,9 +25,6 @@ from .write import require_open_database
 Row = TypeVar("Row", bound=BaseModel)
 
 ROWS_PER_READ = 500
-
-# not the caller's context, and wide enough for any sum of doubles to be exact
-_EXACT = Context(prec=800, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[])
 
 # filters that are not an equality with the field of their name: the field, and the condition
 _CONDITIONS: dict[str, tuple[str, Callable[[Any, Any], Any]]] = {
@@ -126,7 +121,7 @@ def conditions(
     return expressions
 
 
-def _select(model: type[BaseModel], where: Sequence[Any], *fields: Any) -> Any:
+def select(model: type[BaseModel], where: Sequence[Any], *fields: Any) -> Any:
     query: Any = model.select(*fields)
     return query.where(*where) if where else query
 
@@ -210,7 +205,7 @@ def find(model: type[Row], values: dict[str, Any]) -> Row | None:
 
 @compiled
 def _newest_first(model: type[BaseModel], names: tuple[str, ...], limited: bool) -> Any:
-    query = _select(model, conditions(model, names))
+    query = select(model, conditions(model, names))
     query = query.order_by(*(field.desc() for field in _time_order(model)))
     return query.limit(Param("limit")) if limited else query
 
@@ -224,7 +219,7 @@ def newest_first(model: type[Row], values: dict[str, Any], limit: int | None) ->
 
 @compiled
 def _oldest_first(model: type[BaseModel], names: tuple[str, ...]) -> Any:
-    return _select(model, conditions(model, names)).order_by(*_time_order(model))
+    return select(model, conditions(model, names)).order_by(*_time_order(model))
 
 
 def oldest_first(model: type[Row], values: dict[str, Any]) -> list[Row]:
@@ -237,7 +232,7 @@ def _page(
     model: type[BaseModel], names: tuple[str, ...], is_first: bool, columns: tuple[str, ...]
 ) -> Any:
     order = _time_order(model)
-    query = _select(model, conditions(model, names), *(model._meta.fields[n] for n in columns))
+    query = select(model, conditions(model, names), *(model._meta.fields[n] for n in columns))
     query = query.order_by(*order).limit(ROWS_PER_READ)
     if is_first:
         return query
@@ -265,11 +260,19 @@ def stream_values(
 
 
 def batches(
-    model: type[BaseModel], values: dict[str, Any], size: int
+    model: type[BaseModel],
+    values: dict[str, Any],
+    size: int,
+    *fields: Any,
+    where: Sequence[Any] = (),
 ) -> Iterator[list[tuple[Any, ...]]]:
-    """Yield all rows of one query in no order, as tuples of the driver's values of every field."""
+    """Yield all rows of one query in no order, as tuples of the driver's values.
+
+    They are of every field where none is given.
+    """
     require_open_database(model)
-    return driver_rows(_select(model, conditions(model, values, values)), size)
+    query = select(model, [*conditions(model, values, values), *where], *fields)
+    return driver_rows(query, size)
 
 
 def driver_rows(query: Any, size: int) -> Iterator[list[tuple[Any, ...]]]:
@@ -287,7 +290,7 @@ def driver_rows(query: Any, size: int) -> Iterator[list[tuple[Any, ...]]]:
 
 
 def _all_in_time_order(model: type[BaseModel], values: dict[str, Any], *fields: Any) -> Any:
-    query = _select(model, conditions(model, values, values), *fields)
+    query = select(model, conditions(model, values, values), *fields)
     return query.order_by(*_time_order(model))
 
 
@@ -311,7 +314,7 @@ def _stream_pages(
 
 @compiled
 def _count(model: type[BaseModel], names: tuple[str, ...]) -> Any:
-    return _select(model, conditions(model, names), fn.COUNT(SQL("*")))
+    return select(model, conditions(model, names), fn.COUNT(SQL("*")))
 
 
 def count(model: type[BaseModel], values: dict[str, Any]) -> int:
@@ -319,47 +322,9 @@ def count(model: type[BaseModel], values: dict[str, Any]) -> int:
     return int(scalar(_count(model, tuple(values)), values))
 
 
-@compiled
-def _total(model: type[BaseModel], field: str, names: tuple[str, ...]) -> Any:
-    return _select(model, conditions(model, names), fn.SUM(model._meta.fields[field]))
-
-
-def total(model: type[BaseModel], field: str, values: dict[str, Any]) -> float:
-    require_open_database(model)
-    return float(scalar(_total(model, field, tuple(values)), values) or 0.0)
-
-
-@compiled
-def _numbers(model: type[BaseModel], field: str, names: tuple[str, ...]) -> Any:
-    return _select(model, conditions(model, names), model._meta.fields[field])
-
-
-def exact_total(model: type[BaseModel], field: str, values: dict[str, Any]) -> float:
-    """Return the correctly rounded sum of a field that is not null, or 0.0.
-
-    Its numbers are added as the decimals that they print as: 0.1 + 0.2 is 0.3.
-
-    Raises:
-        ValidationError: The sum is too large for a float.
-    """
-    require_open_database(model)
-    query, exact = _numbers(model, field, tuple(values)), Decimal(0)
-    with _translated_errors():
-        rows = db.fetch_all(query.sql, query.bind(values), list)
-    for (number,) in rows:
-        exact = _EXACT.add(exact, Decimal(repr(number)))
-    total = float(exact)
-    if math.isinf(total):
-        raise ValidationError(
-            f"{field}: the total {exact:.3e} is too large for a float; add up fewer rows",
-            field=field,
-        )
-    return total
-
-
 def select_where(model: type[Row], values: dict[str, Any], *where: Any) -> peewee.ModelSelect[Row]:
     """Return a Peewee query, newest first, for conditions that are not worth compiling."""
-    query: peewee.ModelSelect[Row] = _select(model, [*conditions(model, values, values), *where])
+    query: peewee.ModelSelect[Row] = select(model, [*conditions(model, values, values), *where])
     return query.order_by(*(field.desc() for field in _time_order(model)))
 
 
@@ -372,4 +337,4 @@ def distinct(model: type[BaseModel], field: str, values: dict[str, Any]) -> list
 
 @compiled
 def _distinct(model: type[BaseModel], field: str, names: tuple[str, ...]) -> Any:
-    return _select(model, conditions(model, names), model._meta.fields[field]).distinct()
+    return select(model, conditions(model, names), model._meta.fields[field]).distinct()

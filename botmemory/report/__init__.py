@@ -70,7 +70,8 @@ def write_report(
         "end_date": end_date,
         "exchange": exchange,
     }
-    sections = list(report_sections(filters, progress))
+    with db.read_snapshot():
+        sections = list(report_sections(filters, progress))
     template = jinja2.Environment(autoescape=True).from_string(
         resources.files(__name__).joinpath("template.html").read_text(encoding="utf-8")
     )

@@ -103,7 +103,7 @@ def _result_text(result: Result) -> str:
 
 def histogram(buckets: Sequence[tuple[float, float, int]]) -> Figure:
     """Return bars of the number of trades in each range of PnL."""
-    middles = [(low + high) / 2 for low, high, _ in buckets]
+    middles = [low / 2 + high / 2 for low, high, _ in buckets]
     counts = [count for _, _, count in buckets]
     texts = [f"{low:,.10g} to {high:,.10g}<br>{count:,} trades" for low, high, count in buckets]
     figure = _bars(middles, counts, middles, texts, {})

@@ -13,8 +13,9 @@ from typing import Any, Required, SupportsFloat, TypedDict, Unpack
 
 from .._arguments import checked_call
 from ..errors import DuplicateError, ValidationError
+from ..exact import to_float
 from ..models import CashFlow
-from ..queries import read, write
+from ..queries import read, sums, write
 
 __all__ = [
     "CashFlowChanges",
@@ -324,7 +325,7 @@ def get_total(
     filters = read.filters(
         CashFlow, symbol, strategy, start_date, end_date, exchange, currency=currency, kind=kind
     )
-    return read.exact_total(CashFlow, "amount", filters)
+    return to_float("amount", sums.total(CashFlow, "amount", filters))
 
 
 @checked_call

@@ -13,9 +13,13 @@ from datetime import datetime
 from typing import Any, Required, SupportsFloat, TypedDict, Unpack
 
 from .._arguments import checked_call
+from .._values import to_text
+from ..database import db
 from ..errors import DuplicateError, ValidationError
+from ..exact import to_float
 from ..models import OrderSide, Signal, Trade
-from ..queries import read, write
+from ..queries import read, sums, write
+from ..symbols import quote_of
 
 __all__ = [
     "NewTrade",
@@ -355,18 +359,41 @@ def iterate(
 
 @checked_call
 def get_total_pnl(
-    symbol: str | None = None, *, strategy: str | None = None, exchange: str | None = None
+    symbol: str | None = None,
+    *,
+    strategy: str | None = None,
+    exchange: str | None = None,
+    quote: str | None = None,
 ) -> float:
     """Return the sum of the recorded PnL, or 0.0.
 
-    It is in the quote currency: pass a symbol where symbols have different quote currencies.
+    It is exact, and rounded once: 0.1 + 0.2 - 0.3 is 0.0. The recorded numbers are added up
+    whatever their currency is: pass a symbol or `quote` where symbols have different ones.
 
     Args:
         symbol: Only the trades of this symbol; None for every symbol.
         strategy: Only the trades of this strategy; "" for those without one; None for all.
         exchange: Only the trades of this exchange; "" for those without one; None for all.
+        quote: Only the trades with PnL in this currency; "" for symbols that name none; None for
+            all.
+
+    Raises:
+        ValidationError: An argument is invalid, or the sum is larger than a float can hold.
     """
-    return read.total(Trade, "pnl", read.filters(Trade, symbol, strategy, exchange=exchange))
+    filters = read.filters(Trade, symbol, strategy, exchange=exchange)
+    if quote is None:
+        pnl = sums.total(Trade, "pnl", filters)
+    else:
+        currency = to_text("quote", quote) or None
+        with db.read_snapshot():
+            symbols = [
+                name
+                for name in read.distinct(Trade, "symbol", filters)
+                if quote_of(name) == currency
+            ]
+            field: Any = Trade.symbol
+            pnl = sums.total(Trade, "pnl", filters, field.in_(symbols))
+    return to_float("pnl", pnl)
 
 
 @checked_call

@@ -86,6 +86,7 @@ class ServerMixin(TransactionState):
 
     json_methods = ServerJSONMethods
     isolation_level: str | None = None
+    snapshot_mode: str | None = None  # each transaction of CockroachDB reads one state
     oldest_version: int
     oldest_release: str
 
@@ -344,7 +345,8 @@ class ServerMixin(TransactionState):
 
     def enter_transaction(self, transaction: Atomic, mode: str | None) -> None:
         """Acquire a connection and begin; close it if that fails or is interrupted."""
-        self.refuse_self_deadlock()
+        if not transaction.only_reads:
+            self.refuse_self_deadlock()
         local = self.local
         transaction.is_changing = True
         # only a signal handler gets here during a statement
@@ -353,6 +355,8 @@ class ServerMixin(TransactionState):
             self._drop_terminated()
             transaction.position = len(local.transactions)
             self.begin(mode)
+            # which one that only reads must not wait for
+            local.has_write_lock = transaction.only_reads
             local.transactions.append(transaction)
             transaction.connection = weakref.ref(local.conn)
             transaction.is_open, transaction.is_changing = True, False
@@ -374,7 +378,8 @@ class ServerMixin(TransactionState):
             self._terminate(transaction, connection)
             return
         try:
-            if roll_back:
+            status = connection.pgconn.transaction_status
+            if roll_back or (transaction.only_reads and status != INTRANS):
                 self._roll_back()
             else:
                 self._commit()

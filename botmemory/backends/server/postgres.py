@@ -44,6 +44,7 @@ class PostgresBackend(ServerMixin, PostgresqlExtDatabase):  # type: ignore[misc]
 
     # Peewee's REAL would keep 7 digits of a FloatField
     field_types = PostgresqlExtDatabase.field_types | {"FLOAT": "DOUBLE PRECISION"}
+    snapshot_mode = "REPEATABLE READ"
     oldest_version, oldest_release = 12_00_00, "PostgreSQL 12"
     streams = True
 

@@ -307,7 +307,13 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         transaction.is_changing = True
         try:
             transactions.append(transaction)
-            self._begin(connection, mode)
+            if transaction.only_reads:
+                self._require_not_begun(connection)
+                begin = partial(super().begin, mode)
+                self._retry_while_busy(begin, self.busy_timeout)
+                connection.changes_before_transaction = connection.raw.total_changes
+            else:
+                self._begin(connection, mode)
             transaction.is_open, transaction.is_changing = True, False
         finally:
             if not transaction.is_open:
@@ -350,7 +356,8 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         if roll_back:
             local.commit_callbacks = []
         else:
-            self._require_same_files(connection, OUTCOME_UNKNOWN)
+            if not transaction.only_reads:
+                self._require_same_files(connection, OUTCOME_UNKNOWN)
             self.run_commit_callbacks()
 
     def begin(self, lock_type: str | None = None) -> None:
@@ -405,6 +412,14 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
             if not connection.keeps_write_lock:
                 connection.has_write_lock = False
                 connection.lock.release()
+
+    snapshot_mode = "DEFERRED"  # without the write lock
+
+    def read_snapshot(self) -> AbstractContextManager[object]:
+        if self.file is None:
+            return nullcontext()  # one thread alone uses it
+        self._reopen_if_changed()
+        return super().read_snapshot()
 
     def statement(self) -> AbstractContextManager[object]:
         return nullcontext()  # SQLite itself undoes a statement that fails

@@ -1,0 +1,65 @@
+"""Exact arithmetic with floats, each taken as the decimal that it prints as.
+
+0.1 + 0.2 - 0.3 is 0 so, and a sum is rounded once, to the nearest float. The caller's decimal
+context has no influence: its precision may be too small, and its traps may raise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from decimal import MAX_EMAX, MIN_EMIN, ROUND_HALF_EVEN, Context, Decimal
+from fractions import Fraction
+from functools import reduce
+from math import isinf
+
+from .errors import ValidationError
+
+__all__ = [
+    "ZERO",
+    "add",
+    "divide",
+    "multiply",
+    "scale",
+    "subtract",
+    "to_decimal",
+    "to_float",
+    "to_fraction",
+    "total",
+]
+
+ZERO = Decimal(0)
+# a sum of floats has fewer than 800 digits: from 1e308 to the 17th digit of 1e-323
+_EXACT = Context(
+    prec=800, rounding=ROUND_HALF_EVEN, Emin=MIN_EMIN, Emax=MAX_EMAX, capitals=1, clamp=0,
+    flags=[], traps=[],
+)  # fmt: skip
+
+add, subtract, multiply, divide = _EXACT.add, _EXACT.subtract, _EXACT.multiply, _EXACT.divide
+scale = _EXACT.scaleb
+
+
+def to_decimal(number: float) -> Decimal:
+    """Return the decimal that a float prints as."""
+    return Decimal(repr(number))
+
+
+def to_fraction(number: float) -> Fraction:
+    """Return the decimal that a float prints as, to divide by it."""
+    return Fraction(repr(number))
+
+
+def total(numbers: Iterable[float]) -> Decimal:
+    """Return the exact sum of floats."""
+    return reduce(add, map(Decimal, map(repr, numbers)), ZERO)
+
+
+def to_float(field: str, exact: Decimal) -> float:
+    """Return the nearest float, never -0.0; raise `ValidationError` if there is none."""
+    number = float(exact)
+    if isinf(number):
+        raise ValidationError(
+            f"{field}: the sum has {exact.adjusted() + 1} digits and is larger than a float can "
+            "hold (1.798e+308); correct the rows with wrong values, or filter them out",
+            field=field,
+        )
+    return number + 0.0
