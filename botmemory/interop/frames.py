@@ -105,8 +105,8 @@ def cash_flows(
         start_date: Only cash flows from this time on.
         end_date: Only cash flows up to this time, included.
         exchange: Only cash flows of this exchange; "" for those without one.
-        expand_metadata: False keeps `flow_metadata` as a column of JSON text. True replaces it by a
-            column for each key, named `flow_metadata.key`; nested keys are joined by dots. The type
+        expand_metadata: False keeps `metadata` as a column of JSON text. True replaces it by a
+            column for each key, named `metadata.key`; nested keys are joined by dots. The type
             is double if all values are numbers, boolean if all are booleans, otherwise text.
 
     Raises:

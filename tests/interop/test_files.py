@@ -77,7 +77,7 @@ def fill() -> None:
             symbol=[None, "=1+1", "BTC/USDT:USDT"][n % 3],
             exchange="okx",
             exchange_flow_id=[None, f"-{n}"][n % 2],
-            flow_metadata=value,
+            metadata=value,
         )
 
 

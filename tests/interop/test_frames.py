@@ -127,15 +127,15 @@ def test_a_frame_has_the_values_that_peewee_returns() -> None:
 
 
 def test_cash_flows() -> None:
-    cash_flow(timestamp=at(1), amount=0.1, exchange="okx", flow_metadata={"rate": 0.0001})
+    cash_flow(timestamp=at(1), amount=0.1, exchange="okx", metadata={"rate": 0.0001})
     cash_flow(timestamp=at(0), kind="deposit", symbol=None, amount=-5e-324)
     table = frames.cash_flows(expand_metadata=True)
     types = dict(zip(table.column_names, table.schema.types, strict=True))
     assert types["id"] == pa.int64()
     assert types["kind"] == types["symbol"] == types["exchange_flow_id"] == pa.string()
-    assert types["amount"] == types["flow_metadata.rate"] == pa.float64()
+    assert types["amount"] == types["metadata.rate"] == pa.float64()
     assert table.to_pydict()["amount"] == [-5e-324, 0.1]
-    assert table.to_pydict()["flow_metadata.rate"] == [None, 0.0001]
+    assert table.to_pydict()["metadata.rate"] == [None, 0.0001]
     assert frames.cash_flows(exchange="okx").to_pydict()["timestamp"] == [at(1)]
     assert frames.cash_flows(exchange="", end_date=at(0)).to_pydict()["kind"] == ["deposit"]
 
