@@ -420,7 +420,7 @@ def test_the_callers_decimal_context_changes_nothing() -> None:
     with decimal.localcontext(decimal.Context(prec=2, Emax=9, Emin=-9, traps=traps)):
         assert cash_flows.get_total("USDT") == 123456.789
         record_amounts(LARGEST, LARGEST)
-        with pytest.raises(ValidationError, match="amount: the total .* is too large for a float"):
+        with pytest.raises(ValidationError, match="amount: the sum has 309 digits"):
             cash_flows.get_total("USDT")
 
 
@@ -428,7 +428,9 @@ def test_a_total_too_large_for_a_float_is_an_error() -> None:
     for sign in (1, -1):
         CashFlow.delete().execute()
         record_amounts(sign * LARGEST, sign * LARGEST)
-        with pytest.raises(ValidationError, match=r"amount: the total -?3\.595e\+308 is") as caught:
+        with pytest.raises(
+            ValidationError, match="amount: the sum .* larger than a float"
+        ) as caught:
             cash_flows.get_total("USDT")
         assert caught.value.field == "amount"
 
