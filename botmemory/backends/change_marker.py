@@ -15,4 +15,8 @@ class ChangeMarker(NamedTuple):
 
     def is_unchanged(self, later: ChangeMarker | None) -> bool:
         """Return whether nothing was changed or removed until a later marker was made."""
-        return later is not None and later.version == self.version and later.memo is self.memo
+        return (
+            later is not None
+            and (later.version, later.is_committed) == (self.version, self.is_committed)
+            and later.memo is self.memo
+        )

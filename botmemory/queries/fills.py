@@ -23,6 +23,7 @@ Key = tuple[str, str | None, str | None]  # the strategy if it is asked for
 
 FILLS_PER_READ = 2000
 MAX_NEW_ROWS = 10_000  # to look through; of more, the fills are found by an index
+LARGEST_ROW = 2**63 - 1  # after it, SQLite numbers new rows at random
 MAX_REMEMBERED = 1000  # questions of one connection
 FILL_COLUMNS = 6  # at the beginning of a row; those of its key follow
 
@@ -66,14 +67,16 @@ def ledgers(filters: dict[str, Any], *, by_strategy: bool = False) -> Ledgers:
                 found = None
     if found is None:
         names = _names_of_key(filters, by_strategy)
+        # before the rows: what a signal handler records meanwhile is newer, and not after the last
+        newest_rows = None if marker is None else _newest_rows()
         with db.read_snapshot():
             rows = read.driver_rows(_fills(filters, names), FILLS_PER_READ)
             found = Ledgers(_add_fills({}, rows, filters, names))
             _add_funding(found.by_key, filters, by_strategy)
-        if marker is None or not marker.is_committed:
+        if marker is None or not marker.is_committed or LARGEST_ROW in (newest_rows or ()):
             return found
         found = replace(
-            found, version=marker.version, newest_rows=_newest_rows(), last=_last_fill(filters)
+            found, version=marker.version, newest_rows=newest_rows, last=_last_fill(filters)
         )
         if not marker.is_unchanged(db.change_marker()):
             return found
@@ -90,7 +93,7 @@ def _carried_on(known: Ledgers, filters: dict[str, Any], by_strategy: bool) -> L
     if newest_rows is None or known.newest_rows is None:
         return None
     (first, flows), (last, newest_flow) = known.newest_rows, newest_rows
-    if newest_flow != flows or last - first > MAX_NEW_ROWS:
+    if newest_flow != flows or last == LARGEST_ROW or not first <= last <= first + MAX_NEW_ROWS:
         return None
     # no filters: with an index for them all rows would be looked at
     row_number: Any = db.row_number

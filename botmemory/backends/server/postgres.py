@@ -120,14 +120,16 @@ class PostgresBackend(ServerMixin, PostgresqlExtDatabase):  # type: ignore[misc]
     def change_marker(self) -> ChangeMarker | None:
         if (self.server_version or 0) < FIRST_WITH_SNAPSHOTS:
             return None
-        # equal as long as no transaction begins to write and none ends
+        # the snapshot is equal as long as no transaction begins to write and none ends; role and
+        # schemas say which tables are read, and a policy may hide rows by any setting
         cursor = self.execute_sql(
-            "SELECT pg_current_snapshot()::text, "
-            "pg_current_xact_id_if_assigned() IS NULL AND NOT pg_is_in_recovery()"
+            "SELECT pg_current_snapshot()::text, current_user::text, current_schemas(true)::text, "
+            "pg_current_xact_id_if_assigned() IS NULL AND NOT pg_is_in_recovery() "
+            "AND NOT EXISTS (SELECT FROM pg_catalog.pg_policy)"
         )
-        snapshot, is_complete = cursor.fetchone()
+        *version, is_complete = cursor.fetchone()
         # not with changes of its own; and a standby does not list all that is in progress
-        return ChangeMarker(snapshot, True, cursor.connection.memo) if is_complete else None
+        return ChangeMarker(tuple(version), True, cursor.connection.memo) if is_complete else None
 
     def can_make_scratch(self) -> bool:
         sql = "SELECT has_database_privilege(current_database(), 'TEMPORARY')"

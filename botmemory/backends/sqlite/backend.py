@@ -258,6 +258,12 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
     # --- statements and transactions --------------------------------------------------------
 
     def run_statement(self, run: Callable[[], Any], sql: str, options: dict[str, Any]) -> Any:
+        cursor = self._run_statement(run, sql)
+        if cursor.description is not None and not sql.startswith(("SELECT", "PRAGMA")):
+            self.local.connection.returning_cursors.add(cursor)
+        return cursor
+
+    def _run_statement(self, run: Callable[[], Any], sql: str) -> Any:
         local = self.local
         if (local.transactions or local.rolled_back) and self.is_in_transaction():
             if local.conn.in_transaction:
@@ -310,8 +316,8 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
             if transaction.only_reads:
                 self._require_not_begun(connection)
                 begin = partial(super().begin, mode)
+                connection.note_changes()
                 self._retry_while_busy(begin, self.busy_timeout)
-                connection.changes_before_transaction = connection.raw.total_changes
             else:
                 self._begin(connection, mode)
             transaction.is_open, transaction.is_changing = True, False
@@ -382,8 +388,8 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         self._require_not_begun(connection)
         left = self._acquire_write_lock(connection)
         self._require_same_files(connection, NOTHING_WRITTEN)
+        connection.note_changes()  # before BEGIN, as a signal handler may record right after it
         self._retry_while_busy(lambda: super(SqliteBackend, self).begin(lock_type), left)
-        connection.changes_before_transaction = connection.raw.total_changes
 
     def _require_not_begun(self, connection: Connection) -> None:
         if not connection.closed and connection.raw.in_transaction:
@@ -709,17 +715,30 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         connection = local.connection
         if connection is None or connection.immutable_content or local.rolled_back:
             return None
+        if connection.returning_cursors:  # SQLite counts changes when a statement has ended
+            return None
         raw = connection.raw
-        changes = raw.total_changes  # by this connection
+        if connection.has_write_lock and not raw.in_transaction:
+            return None  # in a signal handler, which has interrupted a write before it was counted
+        # in one statement, because a signal handler may record before the next one
+        changes, not_inserted = raw.total_changes, raw.total_changes - connection.rows_inserted
         try:
-            [by_others] = raw.execute("PRAGMA data_version").fetchone()
-            # a new number after VACUUM, too
-            [schema_version] = raw.execute("PRAGMA schema_version").fetchone()
+            schema_version = connection.pragma("schema_version")  # a new one after VACUUM, too
+            by_others = connection.pragma("data_version")
+            # a temporary table may hide one of the database
+            has_temporary_schema = connection.pragma("temp.schema_version") != 0
+            # a database that `deserialize` has put in place lacks the settings of this one
+            is_replaced = connection.pragma("journal_size_limit") != MAX_WAL_SIZE
         except sqlite3.Error:
             return None
-        is_committed = not raw.in_transaction or changes == connection.changes_before_transaction
-        version = (by_others, schema_version, changes - connection.rows_inserted)
-        return ChangeMarker(version, is_committed, connection.memo)
+        if has_temporary_schema or is_replaced:
+            return None
+        is_committed = (
+            not raw.in_transaction or (changes, schema_version) == connection.before_transaction
+        )
+        return ChangeMarker(
+            (by_others, schema_version, not_inserted), is_committed, connection.memo
+        )
 
     row_number: peewee.SQL | None = peewee.SQL("rowid")
 

@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Callable, Hashable
 from contextlib import closing, suppress
 from typing import Any
+from weakref import WeakSet
 
 from ..transactions import ThreadState
 from .errors import cannot_open
@@ -38,10 +39,24 @@ class Connection:
         self.must_remove_wal = False  # it is read-only and created a -wal, which it cannot remove
         self.immutable_content: tuple[object, ...] = ()  # of a file opened with immutable=1
         self.rows_inserted = 0  # of those that `raw` counts as changes, by compiled INSERTs
-        self.changes_before_transaction = -1
+        # number of changes and schema version before the transaction
+        self.before_transaction: tuple[int, int] | None = None
+        # of statements with RETURNING, which end when all of their rows are read
+        self.returning_cursors: WeakSet[sqlite3.Cursor] = WeakSet()
         self.memo: dict[Hashable, Any] = {}
         self.is_leaked = False
         self.closed = False
+
+    def pragma(self, name: str) -> int:
+        """Return the value of a PRAGMA that is a whole number."""
+        [value] = self.raw.execute(f"PRAGMA {name}").fetchone()
+        return int(value)
+
+    def note_changes(self) -> None:
+        """Remember what shows whether a transaction that begins now has changed anything."""
+        self.before_transaction = None
+        with suppress(sqlite3.Error):
+            self.before_transaction = (self.raw.total_changes, self.pragma("schema_version"))
 
     def close(self) -> None:
         if self.closed:
