@@ -48,7 +48,8 @@ class Position:
             is not known, such as a fee in a third currency for which `rates` has no rate.
         contract_size: How much one contract is; 1.0 on spot.
         price: The price that `value` was given.
-        value: What the position is worth at that price; of a short position below 0.
+        value: What the position is worth at that price; of a short position below 0; None if
+            `realized_pnl` is not known.
         unrealized: The PnL of closing it at that price, without fees.
         unknown: Why a figure is None; None if each one is known.
     """
@@ -253,7 +254,7 @@ def _position(
         net_realized_pnl=number(gross - paid + funding) if net_is_known else None,
         contract_size=(held or ledgers)[-1].contract_size if ledgers else 1.0,
         price=price,
-        value=number(sum(values, Fraction(0))) if price is not None else None,
+        value=number(sum(values, Fraction(0))) if price is not None and is_known else None,
         unrealized=number(sum(unrealized, Fraction(0))) if price is not None and is_known else None,
         unknown=unknown,
     )
