@@ -69,10 +69,9 @@ def ledgers(filters: dict[str, Any], *, by_strategy: bool = False) -> Ledgers:
         names = _names_of_key(filters, by_strategy)
         # before the rows: what a signal handler records meanwhile is newer, and not after the last
         newest_rows = None if marker is None else _newest_rows()
-        with db.read_snapshot():
-            rows = read.driver_rows(_fills(filters, names), FILLS_PER_READ)
-            found = Ledgers(_add_fills({}, rows, filters, names))
-            _add_funding(found.by_key, filters, by_strategy)
+        rows = read.driver_rows(_fills(filters, names), FILLS_PER_READ)
+        found = Ledgers(_add_fills({}, rows, filters, names))
+        _add_funding(found.by_key, filters, by_strategy)
         if marker is None or not marker.is_committed or LARGEST_ROW in (newest_rows or ()):
             return found
         found = replace(

@@ -20,7 +20,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from interrupts import Interrupter
+from interrupts import Interrupter, Place
 from position_check import all_trades, check, check_all
 from processes import fork_writer, kill, needs_fork
 from programs import in_threads
@@ -318,14 +318,15 @@ def test_a_signal_handler(handler: str, places: int) -> None:
     init_db(":memory:")  # on a server a handler uses a connection of its own
     record_some(3)
     for call in CALLS:
-        counter = Interrupter(0, None)
+        counter = Interrupter(None, None)
         assert counter.run(call) is None
-        chosen = random.Random(handler).sample(
-            range(1, counter.passed + 1), min(places, counter.passed)
-        )
-        for knows, place in product((True, False), chosen):
+        count = len(counter.stacks)
+        chosen = random.Random(handler).sample(range(1, count + 1), min(places, count))
+        for knows, number in product((True, False), chosen):
             if not knows:
                 update_one()
+            passed = counter.stacks[:number]
+            place = Place(passed[-1], passed.count(passed[-1]))
             error = Interrupter(place, handle).run(call)
             assert error is None or isinstance(error, DatabaseBusyError)
             for more in (None, update_one, update_one, signal):
@@ -737,7 +738,8 @@ def test_a_trigger_of_the_server_changes_other_rows(url: str) -> None:
 
 
 def test_another_schema_hides_the_trades(url: str) -> None:
-    run(url, "CREATE SCHEMA other", "CREATE TABLE other.trade (LIKE trade INCLUDING ALL)")
+    tables = [f"CREATE TABLE other.{t} (LIKE {t} INCLUDING ALL)" for t in ("trade", "cash_flow")]
+    run(url, "CREATE SCHEMA other", *tables)
     check_all()
     with session_scope():
         db.execute_sql("SET LOCAL search_path TO other")
@@ -750,7 +752,7 @@ def test_a_policy_hides_trades(url: str) -> None:
         url,
         "DROP ROLE IF EXISTS only_some",
         "CREATE ROLE only_some",
-        "GRANT ALL ON trade TO only_some",
+        "GRANT ALL ON trade, cash_flow TO only_some",
         "ALTER TABLE trade ENABLE ROW LEVEL SECURITY",
         "CREATE POLICY expensive ON trade USING (price > current_setting('bot.price')::float)",
     )

@@ -425,6 +425,9 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         if self.file is None:
             return nullcontext()  # one thread alone uses it
         self._reopen_if_changed()
+        connection = self.local.connection
+        if connection is not None and connection.raw.in_transaction:
+            return nullcontext()  # one that the program, or what a signal interrupts, has begun
         return super().read_snapshot()
 
     def statement(self) -> AbstractContextManager[object]:
