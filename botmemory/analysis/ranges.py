@@ -12,6 +12,7 @@ from typing import Any
 
 from .. import exact
 from .._values import refuse, to_finite, to_json
+from ..formats import number
 
 MAX_BINS = 1000
 
@@ -75,14 +76,8 @@ def bucket_bounds(bucket: tuple[int, Any], edges: list[float]) -> dict[str, Any]
         return {"label": label, "category": label == "true" if is_boolean else label}
     low = edges[index - 1] if index > 0 else None
     high = edges[index] if index < len(edges) else None
-    if low is None:
-        label = f"below {_short(high)}"
-    elif high is None:
-        label = f"{_short(low)} or more"
+    if low is None or high is None:
+        label = f"below {number(edges[0])}" if low is None else f"{number(low)} or more"
     else:
-        label = _short(low) if low == high else f"{_short(low)} to {_short(high)}"
+        label = number(low) if low == high else f"{number(low)} to {number(high)}"
     return {"label": label, "low": low, "high": high}
-
-
-def _short(number: float | None) -> str:
-    return f"{number:,.10g}"

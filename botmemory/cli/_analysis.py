@@ -12,6 +12,7 @@ import click
 
 from ..analysis import attribution, performance
 from ..errors import NotFoundError, ValidationError
+from ..formats import amount, count, number
 from ..models import Trade
 from ..queries import read
 from ..repositories import trades
@@ -19,9 +20,7 @@ from ._listing import format_fees, row_of
 from ._options import DatabaseOptions, database_command, filter_options, format_options, json_option
 from ._output import (
     Column,
-    amount,
     duration,
-    number,
     percent,
     print_json,
     print_pairs,
@@ -30,13 +29,13 @@ from ._output import (
 )
 
 RESULT_COLUMNS = (
-    Column("trades", "trades", right=True),
-    Column("closed_trades", "closed", right=True),
+    Column("trades", "trades", count, right=True),
+    Column("closed_trades", "closed", count, right=True),
     Column("win_rate", "win rate", percent, right=True),
-    Column("total_pnl", "pnl", amount, right=True),
-    Column("profit_factor", "factor", amount, right=True),
-    Column("best", "best", amount, right=True),
-    Column("worst", "worst", amount, right=True),
+    Column("total_pnl", "pnl", amounts=True, right=True),
+    Column("profit_factor", "factor", amounts=True, right=True),
+    Column("best", "best", amounts=True, right=True),
+    Column("worst", "worst", amounts=True, right=True),
 )
 
 
@@ -115,7 +114,7 @@ def explain_trade(options: DatabaseOptions, id: str, price_key: str | None, as_j
         if explanation.slippage is not None and explanation.signal_price is not None:
             pairs["signal price"] = number(explanation.signal_price)
             pairs["slippage"] = (
-                f"{number(explanation.slippage)} ({explanation.slippage_bps:,.1f} bps)"
+                f"{number(explanation.slippage)} ({explanation.slippage_bps:z,.1f} bps)"
             )
         pairs |= {
             f"  {name}": number(value) if isinstance(value, float) else json.dumps(value)
@@ -169,10 +168,10 @@ def show_conversion(options: DatabaseOptions, output_format: str, **filters: Any
         groups = attribution.conversion(**filters)
     columns = (
         Column("signal_value", "value", right=True),
-        Column("signals", "signals", right=True),
-        Column("acted_on", "acted on", right=True),
+        Column("signals", "signals", count, right=True),
+        Column("acted_on", "acted on", count, right=True),
         Column("rate", "rate", percent, right=True),
-        Column("trades", "trades", right=True),
+        Column("trades", "trades", count, right=True),
     )
     print_rows(groups, columns, output_format, empty="no signals")
 
@@ -211,4 +210,6 @@ def _format_field(name: str, value: Any) -> str | None:
         return duration(value)
     if isinstance(value, float):
         return amount(value)
+    if isinstance(value, int):
+        return count(value)
     return None if value is None else str(value)

@@ -16,6 +16,7 @@ from ..backends.base import Backend
 from ..database import open_temporarily
 from ..errors import BotMemoryError
 from ..fields import UtcDateTimeField
+from ..formats import count
 from ..models import CashFlow, Signal, Trade
 from ..report import write_report
 from ..schema.versions import status as schema_status
@@ -77,16 +78,16 @@ def _count_rows(database: Backend, model: type[peewee.Model]) -> dict[str, Any]:
     # not by the model, which may have columns that an older table lacks
     table: Any = peewee.Table(name).bind(cast("peewee.Database", database))
     columns = peewee.fn.COUNT(peewee.SQL("*")), peewee.fn.MAX(table.c.timestamp)
-    [(count, last)] = table.select(*columns).tuples()
+    [(rows, last)] = table.select(*columns).tuples()
     timestamp = UtcDateTimeField().python_value(last)
-    return {f"{name}s": count, f"last_{name}": timestamp}
+    return {f"{name}s": rows, f"last_{name}": timestamp}
 
 
 def _format(value: Any) -> str:
     if value is None:
         return "none"
     if isinstance(value, int):
-        return f"{value:,}"
+        return count(value)
     return f"{value:%Y-%m-%d %H:%M:%S} UTC" if isinstance(value, datetime) else str(value)
 
 

@@ -9,11 +9,12 @@ from typing import Any
 import click
 
 from ..backends.peewee_internals import values_of
+from ..formats import number
 from ..models import BaseModel, CashFlow, Signal, Trade
 from ..queries import read
 from ..repositories import positions
 from ._options import DatabaseOptions, database_command, filter_options, format_options
-from ._output import Column, amount, number, print_rows, timestamp
+from ._output import Column, print_rows, timestamp
 
 SHORT_ID = 13  # characters of a UUID: its timestamp in milliseconds
 
@@ -34,7 +35,7 @@ def show_trades(options: DatabaseOptions, output_format: str, limit: int, **filt
         Column("side", "side"),
         Column("quantity", "quantity", number, right=True),
         Column("price", "price", number, right=True),
-        Column("pnl", "pnl", amount, right=True),
+        Column("pnl", "pnl", amounts=True, right=True),
         Column("id", "id", lambda value: str(value)[:SHORT_ID]),
         Column("strategy", "strategy", optional=True),
     )
@@ -114,7 +115,7 @@ def show_positions(
         Column("strategy", "strategy", optional=True),
         Column("quantity", "quantity", number, right=True),
         Column("average_entry_price", "entry price", number, right=True),
-        Column("realized_pnl", "realized", amount, right=True),
+        Column("realized_pnl", "realized", amounts=True, right=True),
         Column("fees", "fees", format_fees, right=True),
         Column("opened_at", "since (UTC)", timestamp),
     )

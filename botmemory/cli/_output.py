@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from rich import box
@@ -18,6 +19,8 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from ..formats import amount, places
+
 PIPED_WIDTH = 1_000_000  # a pipe gets every line whole
 GAP = 2  # between columns
 MIN_WIDTH = 4  # of a column that may be truncated
@@ -25,11 +28,12 @@ MIN_WIDTH = 4  # of a column that may be truncated
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """A column of a printed table."""
+    """A column of a printed table; all of its `amounts` get the same decimal places."""
 
     field: str
     title: str
     formatter: Callable[[Any], str] = str
+    amounts: bool = False
     right: bool = False
     optional: bool = False  # omitted if empty, truncated if the terminal is too narrow
 
@@ -69,6 +73,7 @@ def _print_table(rows: Sequence[Mapping[str, Any]], all_columns: Iterable[Column
         for column in all_columns
         if not column.optional or any(row[column.field] is not None for row in rows)
     ]
+    columns = [_with_places(column, rows) if column.amounts else column for column in columns]
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     widths = [max(len(c.title), *(len(_cell(c, row[c.field])) for row in rows)) for c in columns]
     # the optional columns share the width that the others leave
@@ -90,6 +95,11 @@ def _print_table(rows: Sequence[Mapping[str, Any]], all_columns: Iterable[Column
     for row in rows:
         table.add_row(*(_cell(column, row[column.field]) for column in columns))
     terminal.print(table)
+
+
+def _with_places(column: Column, rows: Sequence[Mapping[str, Any]]) -> Column:
+    decimals = places(row[column.field] for row in rows)
+    return dataclasses.replace(column, formatter=partial(amount, decimals=decimals))
 
 
 def _cell(column: Column, value: Any) -> Text:
@@ -126,16 +136,6 @@ def _plain(value: Any) -> Any:
 
 def timestamp(value: datetime) -> str:
     return f"{value:%Y-%m-%d %H:%M}"
-
-
-def number(value: float) -> str:
-    """Format a price or a quantity with up to ten significant digits."""
-    return f"{value:,.10g}"
-
-
-def amount(value: float) -> str:
-    """Format an amount of money."""
-    return f"{value:,.2f}"
 
 
 def duration(value: timedelta) -> str:

@@ -10,6 +10,7 @@ from typing import Any, TextIO
 import click
 
 from ..errors import StorageError
+from ..formats import count
 from ..interop import ImportResult
 from ..interop.files import export_file, import_file
 from ..interop.freqtrade import import_database
@@ -29,8 +30,8 @@ from ._output import Column, print_rows, progress
 TABLES: dict[str, Any] = {"trades": Trade, "signals": Signal, "cash-flows": CashFlow}
 COPY_COLUMNS = (
     Column("name", "table"),
-    Column("rows", "rows", "{:,}".format, right=True),
-    Column("copied", "copied now", "{:,}".format, right=True),
+    Column("rows", "rows", count, right=True),
+    Column("copied", "copied now", count, right=True),
     Column("checksum", "checksum of both"),
 )
 SHOWN = 10  # messages of an import, for each kind
@@ -49,10 +50,10 @@ def export_rows(
     The suffix chooses the format: .csv, .jsonl or .parquet. `import` reads it without any loss.
     """
     with options.open(read_only=True), progress("writing") as report:
-        count = export_file(
+        written = export_file(
             TABLES[table], file, spreadsheet=spreadsheet, progress=report, **filters
         )
-    click.echo(f"{count:,} {table} in {file}")
+    click.echo(f"{count(written)} {table} in {file}")
 
 
 @database_command("import")
@@ -140,15 +141,17 @@ def _require_readable(file: Path) -> None:
 
 def _print_result(result: ImportResult, table: str, line: str) -> None:
     """Print the result of an import, and exit with 1 if rows were rejected."""
-    click.echo(f"{table}: {result.created:,} recorded, {result.skipped:,} already existed")
-    for issues, count, title in (
+    click.echo(
+        f"{table}: {count(result.created)} recorded, {count(result.skipped)} already existed"
+    )
+    for issues, number, title in (
         (result.warnings, len(result.warnings), "warnings"),
         (result.rejected, result.rejected_count, "rejected"),
     ):
         for issue in issues[:SHOWN]:
             click.echo(line.format(issue), err=True)
         if issues:
-            click.echo(f"{title}: {count:,}", err=True)
+            click.echo(f"{title}: {count(number)}", err=True)
     sys.exit(int(bool(result.rejected)))
 
 

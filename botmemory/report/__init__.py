@@ -16,6 +16,7 @@ from ..backends.sqlite.errors import translate_errors
 from ..config import absolute_path
 from ..database import db
 from ..errors import ConfigError
+from ..formats import amount, count, number, places
 from ._charts import metadata_lines
 from ._sections import report_sections
 
@@ -90,6 +91,10 @@ def write_report(
         figures={chart.name: chart.figure for section in sections for chart in section.charts},
         plotly=get_plotlyjs(),
         metadata_lines=metadata_lines,
+        amount=amount,
+        count=count,
+        number=number,
+        places=places,
     )
     file = absolute_path("path", path)
     with translate_errors(file, "cannot be written"), replacing(file) as unfinished:

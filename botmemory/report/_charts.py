@@ -13,11 +13,13 @@ from typing import Any
 from .._values import to_json
 from ..analysis.attribution import Bucket
 from ..analysis.performance import EquityPoint, Group, Result
+from ..formats import amount, count, number, places
 from ..models import Trade
 
 MAX_POINTS = 2000
 MAX_VALUE_LENGTH = 200
 MAX_METADATA_LINES = 10
+_HOVER = "%{{x|%Y-%m-%d %H:%M}}<br>%{{y:,.{}f}}<extra></extra>"
 FULL_BARS = 4  # bars that fill a chart; fewer have the same width
 
 Figure = dict[str, Any]
@@ -39,6 +41,8 @@ def equity(points: Sequence[EquityPoint]) -> tuple[Figure, str]:
     equities = [point.equity for point in points]
     kept = [points[index] for index in downsample(equities, MAX_POINTS)]
     timestamps = [point.timestamp.isoformat() for point in kept]
+    equity_places = places(equities)
+    drawdown_places = places(point.drawdown for point in points)
     curve = {
         "x": timestamps,
         "y": [point.equity for point in kept],
@@ -46,17 +50,17 @@ def equity(points: Sequence[EquityPoint]) -> tuple[Figure, str]:
         "mode": "lines+markers" if len(kept) < 100 else "lines",
         "line": {"color": "--accent", "width": 2, "shape": "hv"},
         "marker": {"color": "--accent", "size": 5},
-        "hovertemplate": "%{x|%Y-%m-%d %H:%M}<br>%{y:,.2f}<extra></extra>",
+        "hovertemplate": _HOVER.format(equity_places),
     }
     drawdown = {
         "x": timestamps,
-        "y": [-point.drawdown for point in kept],
+        "y": [0.0 - point.drawdown for point in kept],  # no negative zero
         "name": "drawdown",
         "yaxis": "y2",
         "mode": "lines",
         "fill": "tozeroy",
         "line": {"color": "--down", "width": 1, "shape": "hv"},
-        "hovertemplate": "%{x|%Y-%m-%d %H:%M}<br>%{y:,.2f}<extra></extra>",
+        "hovertemplate": _HOVER.format(drawdown_places),
     }
     layout = {
         "yaxis": {"domain": [0.34, 1], "title": {"text": "cumulative PnL"}},
@@ -71,7 +75,8 @@ def downsampling_note(kept: int, total: int) -> str:
     """Return a note on a series that was downsampled; "" if it was not."""
     if kept == total:
         return ""
-    return f"Drawn from {kept:,} of {total:,} trades: the highest and lowest of each part are kept."
+    drawn = f"Drawn from {count(kept)} of {count(total)} trades"
+    return f"{drawn}: the highest and lowest of each part are kept."
 
 
 def by_symbol(groups: Sequence[Group]) -> Figure:
@@ -98,15 +103,19 @@ def _pnl_bars(groups: Sequence[Group], x_values: Sequence[Any], axis: Figure) ->
 
 def _result_text(result: Result) -> str:
     rate = "no" if result.win_rate is None else f"{result.win_rate:.0%}"
-    return f"{result.closed_trades:,} closed trades<br>{rate} wins<br>PnL {result.total_pnl:+,.2f}"
+    pnl = amount(result.total_pnl, sign="+")
+    return f"{count(result.closed_trades)} closed trades<br>{rate} wins<br>PnL {pnl}"
 
 
 def histogram(buckets: Sequence[tuple[float, float, int]]) -> Figure:
     """Return bars of the number of trades in each range of PnL."""
     middles = [low / 2 + high / 2 for low, high, _ in buckets]
-    counts = [count for _, _, count in buckets]
-    texts = [f"{low:,.10g} to {high:,.10g}<br>{count:,} trades" for low, high, count in buckets]
-    figure = _bars(middles, counts, middles, texts, {})
+    heights = [trades for _, _, trades in buckets]
+    texts = [
+        f"{number(low)} to {number(high)}<br>{count(trades)} trades"
+        for low, high, trades in buckets
+    ]
+    figure = _bars(middles, heights, middles, texts, {})
     figure["data"][0]["width"] = [high - low for low, high, _ in buckets]
     return figure
 
@@ -157,11 +166,11 @@ def prices(trades: Iterable[Trade]) -> Figure:
 def _trade_text(trade: Trade) -> str:
     """Return the hover text of a trade and its signal."""
     lines = [
-        f"{trade.side} {trade.quantity:,.10g} at {trade.price:,.10g}",
+        f"{trade.side} {number(trade.quantity)} at {number(trade.price)}",
         f"{trade.timestamp:%Y-%m-%d %H:%M:%S} UTC",
     ]
     if trade.pnl is not None:
-        lines.append(f"PnL {trade.pnl:+,.2f}")
+        lines.append(f"PnL {amount(trade.pnl, sign='+')}")
     if (signal := trade.signal) is not None:
         lines.append(f"signal {signal.signal_value:+d} at {signal.timestamp:%Y-%m-%d %H:%M:%S}")
         lines += metadata_lines(signal.signal_metadata)

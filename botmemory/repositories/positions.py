@@ -46,7 +46,7 @@ class Position:
             third currency and `rates` has no rate for it.
         net_realized_pnl: `realized_pnl` less all fees, and with the funding; None if one of these
             is not known, such as a fee in a third currency for which `rates` has no rate.
-        contract_size: How much one contract is; 1.0 on spot.
+        contract_size: How much one contract of what is held is; 1.0 on spot, and when flat.
         price: The price that `value` was given.
         value: What the position is worth at that price; of a short position below 0; None if
             `realized_pnl` is not known.
@@ -252,7 +252,7 @@ def _position(
         strategy=strategy,
         funding=None if funding_without_rate else number(funding),
         net_realized_pnl=number(gross - paid + funding) if net_is_known else None,
-        contract_size=(held or ledgers)[-1].contract_size if ledgers else 1.0,
+        contract_size=sizes[0] if sizes else 1.0,
         price=price,
         value=number(sum(values, Fraction(0))) if price is not None and is_known else None,
         unrealized=number(sum(unrealized, Fraction(0))) if price is not None and is_known else None,

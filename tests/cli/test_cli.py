@@ -87,6 +87,20 @@ class TestTables:
         ]
         assert re.fullmatch(r"2024-01-01 01:00 +BTC/USDT +buy +1 +100 +[\w-]{13}  a *", oldest)
 
+    def test_small_amounts_are_readable_and_align(self, target: str, run: Run) -> None:
+        init_db(target)
+        for hour, pnl in enumerate((0.00042, -0.00011, 0.0009)):
+            trade(symbol="ETH/BTC", pnl=pnl, timestamp=at(hour))
+        close_db()
+        _, out, _ = run("--db", target, "trades")
+        assert [line.split()[6] for line in out.splitlines()[2:]] == [
+            "0.00090",
+            "-0.00011",
+            "0.00042",
+        ]
+        assert "0.00121" in run("--db", target, "pnl")[1]
+        assert re.search(r"total pnl +0\.00121\n", run("--db", target, "performance")[1])
+
     def test_filters(self, filled: str, run: Run) -> None:
         def count(*options: str) -> int:
             return len(json.loads(run("trades", "--db", filled, "--json", *options)[1]))

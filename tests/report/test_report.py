@@ -196,6 +196,16 @@ def test_the_trades_are_filtered(empty_database: Any, page: Path) -> None:
     assert "BTC/USDT" not in text
 
 
+def test_small_amounts_are_readable(empty_database: Any, page: Path) -> None:
+    for hour, pnl in enumerate((0.00042, -0.00011, 0.0009)):
+        trade(symbol="ETH/BTC", pnl=pnl, timestamp=at(hour))
+    text = write_report(page).read_text()
+    for amount in ("+0.00121", "+0.000403", "+0.00042", "+0.00090", "-0.00011"):
+        assert amount in text
+    assert "%{y:,.5f}" in text
+    assert "0.00<" not in text.replace("12.00<", "")
+
+
 def test_the_trades_are_filtered_by_exchange(empty_database: Any, page: Path) -> None:
     trade(pnl=5, exchange="okx")
     trade(pnl=7)
