@@ -10,7 +10,7 @@ up, are no part of a figure: what was bought and sold at one price has earned 0.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from decimal import Context, Decimal
+from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal
 from fractions import Fraction
 from itertools import groupby
 from operator import mul
@@ -28,7 +28,8 @@ _LIMIT = 10**_FLOAT_DIGITS
 _GUARD = 192
 _ERROR_BITS = 96  # the lowest ones, enough for errors that smaller units have made larger
 _ROUNDING = 50  # what is below 2**-50 of a position is the rounding of a float
-_CONTEXT = Context(prec=100)  # not that of the caller
+# nothing of the caller's, whose defaults would fill what is left out
+_CONTEXT = Context(prec=100, Emin=MIN_EMIN, Emax=MAX_EMAX, traps=[])
 NO_FEE = ""  # in place of a currency
 
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import decimal
+import os
+import subprocess
+import sys
+import textwrap
 from fractions import Fraction
 from typing import Any
 
@@ -10,6 +14,7 @@ import pytest
 from fill_strategies import contract_sizes, fills, numbers
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
+from paths import ROOT
 from position_reference import MARKETS, Account, Fill, Market, money, to_float
 
 from botmemory.ledger import Ledger
@@ -247,3 +252,25 @@ def test_the_decimal_context_of_the_caller_changes_nothing(context: decimal.Cont
         known = figures(ledger(market, fills[:2], fills[2:]), 1e-9)
         with decimal.localcontext(context):
             assert figures(ledger(market, fills[:2], fills[2:]), 1e-9) == known
+
+
+@pytest.mark.processes
+def test_the_default_decimal_context_of_the_program_changes_nothing() -> None:
+    program = """
+        import decimal
+        default = decimal.DefaultContext
+        default.prec, default.Emin, default.Emax = 3, -5, 5
+        for signal in default.traps:
+            default.traps[signal] = True
+        decimal.setcontext(default)
+        from botmemory.ledger import to_units
+        print(to_units([1e-12, 1e20], 8))
+        """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stderr, done.stdout) == ("", f"([1, {10**32}], 12)\n")
