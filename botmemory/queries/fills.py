@@ -66,23 +66,29 @@ def ledgers(filters: dict[str, Any], *, by_strategy: bool = False) -> Ledgers:
             if not marker.is_unchanged(db.change_marker()):
                 found = None
     if found is None:
-        names = _names_of_key(filters, by_strategy)
         # before the rows: what a signal handler records meanwhile is newer, and not after the last
         newest_rows = None if marker is None else _newest_rows()
-        rows = read.driver_rows(_fills(filters, names), FILLS_PER_READ)
-        found = Ledgers(_add_fills({}, rows, filters, names))
-        _add_funding(found.by_key, filters, by_strategy)
+        found = _read_all(filters, by_strategy)
         if marker is None or not marker.is_committed or LARGEST_ROW in (newest_rows or ()):
             return found
         found = replace(
             found, version=marker.version, newest_rows=newest_rows, last=_last_fill(filters)
         )
         if not marker.is_unchanged(db.change_marker()):
-            return found
+            with db.read_snapshot():  # fills and funding of one moment
+                return _read_all(filters, by_strategy)
     if marker is not None and marker.is_committed:
         if len(marker.memo) >= MAX_REMEMBERED:
             marker.memo.clear()
         marker.memo[question] = found
+    return found
+
+
+def _read_all(filters: dict[str, Any], by_strategy: bool) -> Ledgers:
+    names = _names_of_key(filters, by_strategy)
+    rows = read.driver_rows(_fills(filters, names), FILLS_PER_READ)
+    found = Ledgers(_add_fills({}, rows, filters, names))
+    _add_funding(found.by_key, filters, by_strategy)
     return found
 
 

@@ -21,7 +21,7 @@ from typing import Any
 import psycopg
 import pytest
 from interrupts import Interrupter, Place
-from position_check import all_trades, check, check_all
+from position_check import check, check_all, recorded
 from processes import fork_writer, kill, needs_fork
 from programs import in_threads
 from samples import at, signal, trade, trade_values
@@ -29,6 +29,7 @@ from servers import Restartable, changed, run
 
 from botmemory import (
     BotMemoryError,
+    CashFlow,
     Config,
     DatabaseBusyError,
     Trade,
@@ -39,9 +40,13 @@ from botmemory import (
     session_scope,
 )
 from botmemory._url import server_parameters
-from botmemory.repositories import positions, trades
+from botmemory.backends.sqlite import backend, connection
+from botmemory.queries import fills
+from botmemory.repositories import cash_flows, positions, trades
 from botmemory.upkeep import backup as upkeep
 
+# where a handler could come between reading the trades and what tells of their changes
+FILES = {fills.__file__, backend.__file__, connection.__file__}
 LAST = 2**63 - 1  # the highest number of a row of SQLite
 # what `ask` asks
 BOTH = [
@@ -80,8 +85,8 @@ def memory() -> sqlite3.Connection:
     """The connection of a `:memory:` database with trades, whose positions were asked for."""
     init_db(":memory:")
     record_some()
-    connection: sqlite3.Connection = db.connection()
-    return connection
+    raw: sqlite3.Connection = db.connection()
+    return raw
 
 
 @pytest.fixture
@@ -122,9 +127,22 @@ CHANGES: dict[str, Callable[[], object]] = {
     "an insert by Peewee": lambda: Trade.insert_many([trade_values(timestamp=at(1))]).execute(),
     "a saved row": lambda: Trade(**trade_values(timestamp=at(1))).save(force_insert=True),
     "a rolled back fill": lambda: roll_back_a_fill(),
+    "funding": lambda: fund(),
+    "funding of nothing held": lambda: fund(symbol="ETH/USDT"),
+    "funding that is changed": lambda: (
+        fund(),
+        check_all(),
+        CashFlow.update(amount=3).execute(),
+        check_all(),
+        CashFlow.delete().execute(),
+    ),
     "raw SQL": lambda: db.execute_sql("UPDATE trade SET quantity = 9"),
     "raw SQL of the driver": lambda: db.connection().execute("UPDATE trade SET quantity = 9"),
 }
+
+
+def fund(amount: float = -0.5, symbol: str = "BTC/USDT") -> None:
+    cash_flows.create(kind="funding", currency="USDT", amount=amount, symbol=symbol, exchange="x")
 
 
 def roll_back_a_fill() -> None:
@@ -276,6 +294,28 @@ def test_rows_that_an_update_returned_before_it_was_rolled_back() -> None:
     check_all()
 
 
+def test_a_fill_and_its_funding_are_recorded_while_a_position_is_read(target: str) -> None:
+    init_db(target)
+    record_some()
+
+    def record_both(event: Any) -> None:
+        if 'FROM "trade"' in event.sql and "CASE" in event.sql:
+            db.obj.query_hooks.clear()
+            in_another_thread(both)
+
+    def both() -> None:
+        with session_scope():
+            trade(timestamp=at(9), exchange="x")
+            fund()
+
+    Trade.update(price=100).execute()  # so that all is read
+    db.obj.query_hooks.append(record_both)
+    position = positions.get("BTC/USDT")
+    assert not db.obj.query_hooks
+    assert (position.quantity, position.funding) in [(4.0, 0.0), (5.0, -0.5)]
+    check_all()
+
+
 # --- by a signal handler --------------------------------------------------------------------------
 
 
@@ -302,13 +342,14 @@ HANDLERS: dict[str, Callable[[], object]] = {
     "records": lambda: trade(timestamp=at(30), side="sell", quantity=0.5),
     "records late": lambda: trade(timestamp=at(1), side="sell", quantity=3, price=7),
     "records a signal": lambda: signal(),
+    "records funding": lambda: fund(),
     "updates": update_one,
     "asks": ask,
 }
 CALLS = (ask, lambda: trade(timestamp=at(20), quantity=5), record_and_ask, ask_in_a_block)
 
 
-@pytest.mark.parametrize("places", [2, pytest.param(100_000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("places", [1, pytest.param(25, marks=pytest.mark.long)])
 @pytest.mark.parametrize("handler", HANDLERS)
 def test_a_signal_handler(handler: str, places: int) -> None:
     def handle() -> None:
@@ -317,26 +358,35 @@ def test_a_signal_handler(handler: str, places: int) -> None:
 
     init_db(":memory:")  # on a server a handler uses a connection of its own
     record_some(3)
-    for call in CALLS:
-        counter = Interrupter(None, None)
-        assert counter.run(call) is None
-        count = len(counter.stacks)
-        chosen = random.Random(handler).sample(range(1, count + 1), min(places, count))
-        for knows, number in product((True, False), chosen):
-            if not knows:
-                update_one()
-            passed = counter.stacks[:number]
-            place = Place(passed[-1], passed.count(passed[-1]))
-            error = Interrupter(place, handle).run(call)
+    choice = random.Random(handler)
+    for call, is_known in product(CALLS, (True, False)):
+        reached = 0
+        for place in _places(call, is_known, places, choice):
+            (ask if is_known else update_one)()
+            interrupter = Interrupter(place, handle)
+            error = interrupter.run(call)
             assert error is None or isinstance(error, DatabaseBusyError)
-            for more in (None, update_one, update_one, signal):
-                if more is not None:
-                    more()
-                rows = all_trades()
+            reached += interrupter.where is not None
+            # what the handler has read may have the version that an update leads to
+            for more in choice.choice([(signal, update_one), (update_one, signal)]):
+                more()
+                rows = recorded()
                 for question in BOTH:
                     check(question, rows)
-            if len(rows) > 60:
+            if len(rows.trades) > 60:
                 Trade.delete().where(Trade.timestamp > at(2)).execute()
+        assert reached
+
+
+def _places(
+    call: Callable[[], object], is_known: bool, count: int, choice: random.Random
+) -> list[Place]:
+    (ask if is_known else update_one)()
+    counter = Interrupter(None, None)
+    assert counter.run(call) is None
+    # those in functions of Peewee's that make the SQL are thousands
+    ours = {stack: None for stack in counter.stacks if stack[0][0].co_filename in FILES}
+    return [Place(stack, 1) for stack in choice.sample([*ours], min(count, len(ours)))]
 
 
 # --- SQLite ---------------------------------------------------------------------------------------
@@ -414,12 +464,12 @@ def test_a_writer_is_killed(file: Path) -> None:
 
 
 def test_a_row_is_replaced_by_sql_of_this_connection(file: Path) -> None:
-    connection = db.connection()
+    raw = db.connection()
     for statement in (
         "INSERT OR REPLACE INTO trade SELECT * FROM trade WHERE rowid = 2",
         "UPDATE OR REPLACE trade SET id = (SELECT id FROM trade WHERE rowid = 3) WHERE rowid = 1",
     ):
-        connection.execute(statement)
+        raw.execute(statement)
         check_all()
     Trade.replace_many([first().__data__ | {"quantity": 9}]).execute()
     check_all()
@@ -435,27 +485,27 @@ def test_as_many_rows_are_changed_as_were_inserted(file: Path) -> None:
 
 
 def test_a_transaction_that_the_driver_began(file: Path) -> None:
-    connection = db.connection()
+    raw = db.connection()
     for end in ("ROLLBACK", "COMMIT"):
-        connection.execute("BEGIN")
+        raw.execute("BEGIN")
         check_all()
-        connection.execute("UPDATE trade SET quantity = quantity + 1")
+        raw.execute("UPDATE trade SET quantity = quantity + 1")
         check_all()
         trade(timestamp=at(9))
         check_all()
-        connection.execute(end)
+        raw.execute(end)
         check_all()
 
 
 def test_a_savepoint_that_the_driver_began(file: Path) -> None:
-    connection = db.connection()
-    connection.execute("SAVEPOINT outer_one")
+    raw = db.connection()
+    raw.execute("SAVEPOINT outer_one")
     check_all()
     trade(timestamp=at(9))
     check_all()
-    connection.execute("ROLLBACK TO outer_one")
+    raw.execute("ROLLBACK TO outer_one")
     check_all()
-    connection.execute("RELEASE outer_one")
+    raw.execute("RELEASE outer_one")
     check_all()
 
 
@@ -523,26 +573,26 @@ def test_the_table_is_rebuilt(file: Path) -> None:
 
 
 def test_a_table_is_dropped_in_a_transaction_that_is_rolled_back(file: Path) -> None:
-    connection = db.connection()
-    connection.execute("CREATE TABLE others AS SELECT * FROM trade")
-    connection.execute("UPDATE others SET quantity = 9")
+    raw = db.connection()
+    raw.execute("CREATE TABLE others AS SELECT * FROM trade")
+    raw.execute("UPDATE others SET quantity = 9")
     check_all()
 
     def replace_table() -> None:
-        connection.execute("DROP TABLE trade")
-        connection.execute("CREATE TABLE trade AS SELECT * FROM others")
+        raw.execute("DROP TABLE trade")
+        raw.execute("CREATE TABLE trade AS SELECT * FROM others")
 
     def version() -> tuple[int, int]:
-        return connection.execute("PRAGMA schema_version").fetchone()[0], connection.total_changes
+        return raw.execute("PRAGMA schema_version").fetchone()[0], raw.total_changes
 
     with rolled_back():
         replace_table()
         check_all()
         dropped = version()
     while version() < dropped:  # without a change of the rows
-        connection.execute("CREATE TABLE other (x)")
+        raw.execute("CREATE TABLE other (x)")
         if version() < dropped:
-            connection.execute("DROP TABLE other")
+            raw.execute("DROP TABLE other")
     assert version() == dropped
     check_all()
 
@@ -588,11 +638,11 @@ def test_another_database_is_put_in_place_of_the_one_in_memory(memory: sqlite3.C
 
 
 def test_the_file_is_attached_under_another_name(file: Path) -> None:
-    connection = db.connection()
-    connection.execute("ATTACH ? AS other", (str(file),))
-    connection.execute("UPDATE other.trade SET quantity = 5 WHERE rowid = 1")
+    raw = db.connection()
+    raw.execute("ATTACH ? AS other", (str(file),))
+    raw.execute("UPDATE other.trade SET quantity = 5 WHERE rowid = 1")
     check_all()
-    connection.execute("DELETE FROM other.trade WHERE rowid = 4")
+    raw.execute("DELETE FROM other.trade WHERE rowid = 4")
     trade(timestamp=at(9))
     check_all()
 
@@ -602,7 +652,6 @@ def test_a_temporary_table_hides_the_trades(file: Path) -> None:
     trade(timestamp=at(1))
     check_all()
     db.connection().execute("CREATE TEMP TABLE trade AS SELECT * FROM main.trade WHERE false")
-    check_all()
     trade(timestamp=at(9), quantity=5)  # it is the first row there, too
     check_all()
 
@@ -623,6 +672,22 @@ def test_rows_with_numbers_below_zero(file: Path) -> None:
     for hour in range(2, 6):
         trade(timestamp=at(hour))
         check_all()
+
+
+@pytest.mark.xfail(strict=True, reason="SQLite counts the changes when the statement has ended")
+def test_a_cursor_of_the_driver_still_returns_the_rows_of_an_update(file: Path) -> None:
+    cursor = db.connection().execute("UPDATE trade SET quantity = 7 RETURNING id")
+    cursor.fetchone()
+    check_all()
+
+
+@pytest.mark.xfail(strict=True, reason="SQLite does not count what blobopen() writes")
+def test_a_text_is_overwritten_by_incremental_input(file: Path) -> None:
+    db.execute_sql("UPDATE trade SET fee = 1, fee_currency = 'USDT'")
+    check_all()
+    with db.connection().blobopen("trade", "fee_currency", 1) as text:
+        text.write(b"USDC")
+    check_all()
 
 
 def test_a_connection_is_closed_and_opened_again(file: Path) -> None:
@@ -757,12 +822,12 @@ def test_a_policy_hides_trades(url: str) -> None:
         "CREATE POLICY expensive ON trade USING (price > current_setting('bot.price')::float)",
     )
     with session_scope():
+        db.execute_sql("SET LOCAL ROLE only_some")
         for price in (101, 102, 0):
             db.execute_sql("SELECT set_config('bot.price', %s, true)", (str(price),))
-            db.execute_sql("SET LOCAL ROLE only_some")
             check_all()
-            db.execute_sql("RESET ROLE")
-            check_all()
+        db.execute_sql("RESET ROLE")
+        check_all()
     run(url, "DROP POLICY expensive ON trade", "DROP OWNED BY only_some", "DROP ROLE only_some")
 
 

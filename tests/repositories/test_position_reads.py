@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from position_check import QUESTIONS, all_trades, check
+from position_check import QUESTIONS, check, recorded
 from samples import at, trade, trade_values
 
 from botmemory import db, init_db, session_scope
@@ -74,7 +74,7 @@ def test_trades_of_a_file_are_read_once(
         with_a_late_one = executed() - before
     assert min(in_all, with_a_late_one) > 10 * TRADES
     assert max(again, with_one_more, in_a_block) < FEW
-    check(QUESTIONS[0], all_trades())
+    check(QUESTIONS[0], recorded())
 
 
 def test_trades_of_a_server_are_read_once(new_database: Callable[[], str]) -> None:
@@ -89,4 +89,4 @@ def test_trades_of_a_server_are_read_once(new_database: Callable[[], str]) -> No
         queries.clear()
     assert read == [True, False, False]
     trade(timestamp=at(1))
-    check(QUESTIONS[0], all_trades())
+    check(QUESTIONS[0], recorded())

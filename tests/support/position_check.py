@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 from botmemory import Trade, db
 from botmemory.ledger import Ledger
@@ -21,42 +21,56 @@ ALL_TRADES = (
     "contract_size FROM trade ORDER BY timestamp, id"
 )
 
+ALL_FUNDING = (
+    "SELECT symbol, exchange, strategy, currency, amount FROM cash_flow WHERE kind = 'funding'"
+)
+
 Figures = tuple[Any, ...]
 Row = tuple[Any, ...]
+Key = tuple[str, str | None, str | None]
 
 
-def all_trades() -> list[Row]:
-    """Return all trades as this connection sees them now, by a query that nothing else uses."""
-    return [tuple(row) for row in db.execute_sql(ALL_TRADES).fetchall()]
+class Recorded(NamedTuple):
+    trades: list[Row]
+    funding: list[Row]
+
+
+def recorded() -> Recorded:
+    """Return all that this connection sees now, by queries that nothing else uses."""
+    queries = (ALL_TRADES, ALL_FUNDING)
+    return Recorded(*([*map(tuple, db.execute_sql(query).fetchall())] for query in queries))
 
 
 def check_all() -> None:
     """Compare every question of `questions`."""
-    rows = all_trades()
+    rows = recorded()
     for question in QUESTIONS:
         check(question, rows)
 
 
 def check_some(choice: random.Random, count: int) -> None:
     """Compare some questions, chosen at random."""
-    rows = all_trades()
+    rows = recorded()
     for question in choice.sample(QUESTIONS, count):
         check(question, rows)
 
 
-def check(question: dict[str, Any], rows: list[Row]) -> None:
+def check(question: dict[str, Any], rows: Recorded) -> None:
     answer = positions.get(**question) if "symbol" in question else positions.get_all(**question)
     expected = _expected_one(question, rows) if "symbol" in question else _expected(question, rows)
     found = _figures(answer) if isinstance(answer, Position) else [*map(_figures, answer)]
     assert found == expected, f"{question}: {found} instead of {expected}"
 
 
-_FILTERS = ((None, None), ("a", None), (None, "x"), ("a", "x"), ("", ""))
 QUESTIONS: list[dict[str, Any]] = [
-    *({"symbol": SYMBOLS[0], "strategy": s, "exchange": e} for s, e in _FILTERS),
-    *({"symbol": symbol, "strategy": None, "exchange": None} for symbol in SYMBOLS[1:]),
-    *({"strategy": s, "exchange": e, "by_strategy": False} for s, e in _FILTERS[:3]),
+    {"symbol": SYMBOLS[0], "strategy": None, "exchange": None},
+    {"symbol": SYMBOLS[0], "strategy": "a", "exchange": "x"},
+    {"symbol": SYMBOLS[0], "strategy": "", "exchange": ""},
+    {"symbol": SYMBOLS[1], "strategy": None, "exchange": "x"},
+    {"symbol": SYMBOLS[2], "strategy": "b", "exchange": None},
+    {"strategy": None, "exchange": None, "by_strategy": False},
     {"strategy": None, "exchange": None, "by_strategy": True},
+    {"strategy": "a", "exchange": "", "by_strategy": False},
 ]
 
 
@@ -68,44 +82,56 @@ def _figures(position: Position) -> Figures:
         position.realized_pnl,
         position.opened_at,
         position.fees,
+        position.funding,
     )
 
 
-def _expected_one(question: dict[str, Any], rows: list[Row]) -> Figures:
+def _expected_one(question: dict[str, Any], rows: Recorded) -> Figures:
     symbol, strategy, exchange = (question[name] for name in ("symbol", "strategy", "exchange"))
-    found = _ledgers([row for row in rows if row[0] == symbol], strategy, exchange, False)
+    of_symbol = Recorded(*([row for row in some if row[0] == symbol] for some in rows))
+    found = _ledgers(of_symbol, strategy, exchange, False)
     exchanges = {of_exchange for _, of_exchange, _ in found}
     only = exchanges.pop() if len(exchanges) == 1 else None
     return _combined((symbol, exchange or only, strategy or None), [*found.values()])
 
 
-def _expected(question: dict[str, Any], rows: list[Row]) -> list[Figures]:
+def _expected(question: dict[str, Any], rows: Recorded) -> list[Figures]:
     found = _ledgers(rows, question["strategy"], question["exchange"], question["by_strategy"])
     keys = sorted(found, key=lambda key: [(part is not None, part or "") for part in key])
     return [_combined(key, [found[key]]) for key in keys if found[key].is_open]
 
 
 def _ledgers(
-    rows: list[Row], strategy: str | None, exchange: str | None, by_strategy: bool
-) -> dict[tuple[Any, ...], Ledger]:
-    """Return the ledgers of the trades by symbol, exchange and strategy."""
-    fills = defaultdict(list)
-    for symbol, of_exchange, of_strategy, timestamp, side, quantity, *rest in rows:
+    rows: Recorded, strategy: str | None, exchange: str | None, by_strategy: bool
+) -> dict[Key, Ledger]:
+    """Return the ledgers of the fills and funding by symbol, exchange and strategy."""
+
+    def key_of(symbol: str, of_exchange: str | None, of_strategy: str | None) -> Key | None:
         if (exchange is None or of_exchange == (exchange or None)) and (
             strategy is None or of_strategy == (strategy or None)
         ):
-            change = quantity if side == "buy" else -quantity
             named = by_strategy or strategy is not None
-            key = (symbol, of_exchange, of_strategy if named else None)
-            fills[key].append((timestamp, change, *rest))
+            return symbol, of_exchange, of_strategy if named else None
+        return None
+
+    fills: defaultdict[Key | None, list[Any]] = defaultdict(list)
+    funding: defaultdict[Key | None, list[Any]] = defaultdict(list)
+    for *names, timestamp, side, quantity, price, fee, currency, size in rows.trades:
+        change = quantity if side == "buy" else -quantity
+        fills[key_of(*names)].append((timestamp, change, price, fee, currency, size))
+    for *names, currency, amount in rows.funding:
+        funding[key_of(*names)].append((currency, amount))
     found = {}
-    for key, of_key in fills.items():
+    for key in (fills.keys() | funding.keys()) - {None}:
         found[key] = Ledger(instrument_of(key[0]))
-        found[key].add(of_key)
+        if fills[key]:
+            found[key].add(fills[key])
+        for currency, amount in funding[key]:
+            found[key].add_funding(currency, amount)
     return found
 
 
-def _combined(key: tuple[Any, ...], ledgers: list[Ledger]) -> Figures:
+def _combined(key: Key, ledgers: list[Ledger]) -> Figures:
     held = [ledger for ledger in ledgers if ledger.is_open]
     quantity = sum((ledger.quantity for ledger in held), Fraction(0))
     cost = sum((ledger.cost for ledger in held), Fraction(0))
@@ -125,4 +151,5 @@ def _combined(key: tuple[Any, ...], ledgers: list[Ledger]) -> Figures:
         None if problem else float(sum((ledger.gross_pnl for ledger in ledgers), Fraction(0))),
         min((timestamp.python_value(ledger.opened_at) for ledger in held), default=None),
         {currency: float(fee) for currency, fee in fees.items()},
+        float(sum((sum(ledger.funding.values()) for ledger in ledgers), Fraction(0))),
     )
