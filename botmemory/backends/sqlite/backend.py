@@ -730,8 +730,11 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
             by_others = connection.pragma("data_version")
             # a temporary table may hide one of the database
             has_temporary_schema = connection.pragma("temp.schema_version") != 0
-            # a database that `deserialize` has put in place lacks the settings of this one
-            is_replaced = connection.pragma("journal_size_limit") != MAX_WAL_SIZE
+            # a database that `deserialize` has put in place lacks the settings of this one; a file
+            # in WAL mode cannot be replaced like that
+            is_replaced = (
+                self.file is None and connection.pragma("journal_size_limit") != MAX_WAL_SIZE
+            )
         except sqlite3.Error:
             return None
         if has_temporary_schema or is_replaced:
