@@ -8,9 +8,15 @@ from functools import lru_cache
 
 # tokens worth a dollar, in which some exchanges settle contracts that are priced in USD
 DOLLAR_TOKENS = frozenset({"USDC", "USDT"})
-# BASE-QUOTE or BASE_QUOTE; BRK-B and BTC-28JUN24 are names of something else
-_PAIR = re.compile(r"([^\s/:_-]+)[-_]([A-Za-z][A-Za-z0-9]{2,7})")
-_NO_CURRENCY = frozenset({"FUT", "FUTURE", "FUTURES", "PERP", "PERPETUAL", "SPOT", "SWAP"})
+# BASE-QUOTE or BASE_QUOTE; BRK-B, ES-H25 and BTC-28JUN24 are names of something else
+_PAIR = re.compile(r"([^\s/:_-]+)[-_](?![A-Za-z]+\d\d)([A-Za-z][A-Za-z0-9]{2,7})")
+# Kraken's futures, such as PF_XBTUSD; PI_USDT is a coin
+_KRAKEN_FUTURE = re.compile(r"(?:FF|FI|PF|PI|PV)_[A-Z0-9]{3,}(?:USD|XBT)(?:_\d+)?")
+# what exchanges write there that is no currency; the last are Bitget's kinds of contract
+_NO_CURRENCY = frozenset(
+    {"FUT", "FUTURE", "FUTURES", "PERP", "PERPETUAL", "SPOT", "SWAP"}
+    | {"CMCBL", "DMCBL", "SPBL", "UMCBL"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +60,7 @@ def instrument_of(symbol: str) -> Instrument:
     base, slash, rest = symbol.partition("/")
     if not slash:
         pair = _PAIR.fullmatch(symbol)
-        if pair is None or pair[2].upper() in _NO_CURRENCY:
+        if pair is None or pair[2].upper() in _NO_CURRENCY or _KRAKEN_FUTURE.fullmatch(symbol):
             return Instrument()
         return Instrument(pair[1], pair[2], pair[2])
     quote, colon, contract = rest.partition(":")

@@ -26,6 +26,7 @@ from botmemory.symbols import Instrument, instrument_of, quote_of
         ("BTC_USDT", "BTC", "USDT"),
         ("BTC_USDC", "BTC", "USDC"),
         ("EUR_USD", "EUR", "USD"),
+        ("PI_USDT", "PI", "USDT"),
         ("SPX500_USD", "SPX500", "USD"),
         # the websocket names of Kraken
         ("XBT/USD", "XBT", "USD"),
@@ -117,12 +118,15 @@ def test_a_contract_that_is_settled_in_a_third_currency_has_a_problem(symbol: st
         *("BTC-PERPETUAL", "BTC-28MAR25", "BTC-28MAR25-60000-C", "BTC_USDC-PERPETUAL"),
         # Kraken
         *("XXBTZUSD", "XBTUSDC", "FI_XBTUSD_250328", "FF_XBTUSD_250328"),
+        *("PF_XBTUSD", "PI_XBTUSD", "PV_XRPXBT", "FI_ETHUSD"),
+        # Bitget
+        *("BTCUSDT_UMCBL", "BTCUSD_DMCBL", "BTCUSDT_SPBL"),
         # others
         *("BTC-PERP", "ETH-0930", "BTC-USD-PERP", "PERP_BTC_USDT", "SPOT_BTC_USDT", "XBTUSDTM"),
         *("tBTCUSD", "tBTCF0:USTF0", "BTC_CW", "C-BTC-90000-310125"),
         # stocks and futures
         *("AAPL", "BRK-B", "BRK.B", "BF-B", "BAC-PL", "XYZ-WS", "REI-UN", "0700.HK", "^GSPC"),
-        *("ESZ5", "ES 03-25", "AAPL250117C00150000", "EURUSD", "EURUSD=X"),
+        *("ESZ5", "ES 03-25", "ES-H25", "GC-DEC24", "AAPL250117C00150000", "EURUSD", "EURUSD=X"),
     ],
 )
 def test_other_names_say_nothing(symbol: str) -> None:

@@ -12,6 +12,7 @@ from .._values import plain_text, refuse
 from ..errors import ValidationError, show
 from ..models import Trade
 from ..queries import read
+from ..symbols import quote_of
 
 
 @dataclass(frozen=True)
@@ -76,19 +77,6 @@ def select(
         )
     currency = next(iter(symbols_by_quote)) if len(symbols_by_quote) == 1 else None
     return Selection(filters, None, currency)
-
-
-def quote_of(symbol: str) -> str | None:
-    """Return the currency of the PnL of a symbol; None if the symbol names none.
-
-    It is QUOTE of `BASE/QUOTE`, and SETTLE of a derivative, which ccxt calls `BASE/QUOTE:SETTLE`,
-    with or without `-expiry...`.
-    """
-    _, slash, quote = symbol.partition("/")
-    if not slash:
-        return None
-    settle = quote.partition(":")[2] or quote
-    return settle.partition("-")[0] or None
 
 
 def _listed(quotes: Iterable[str | None]) -> str:

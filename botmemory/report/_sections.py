@@ -17,11 +17,12 @@ from ..analysis import attribution, performance
 from ..analysis.attribution import PRICE_KEYS
 from ..analysis.performance import EquityPoint, Group, Performance
 from ..analysis.ranges import bucket_of, is_number, round_edges
-from ..analysis.selection import Selection, quote_of, select
+from ..analysis.selection import Selection, select
 from ..models import Signal, Trade
 from ..queries import read
 from ..repositories import positions
 from ..repositories.positions import Position
+from ..symbols import quote_of
 from . import _charts
 from ._charts import Chart
 

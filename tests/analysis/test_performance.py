@@ -304,3 +304,14 @@ def test_results_cannot_be_changed() -> None:
     for result in (summarize(), by("day")[0], equity_curve()[0]):
         with pytest.raises(AttributeError):
             result.pnl = 5  # type: ignore[misc, union-attr]
+
+
+@pytest.mark.parametrize("symbol", ["BTC-USDT", "BTC_USDT", "BTC/USDT", "BTC/USDT:USDT"])
+def test_every_way_to_name_a_currency_is_one(symbol: str) -> None:
+    trade(symbol=symbol, pnl=2)
+    trade(symbol="ETH/USDT", pnl=1)
+    assert quotes() == ["USDT"]
+    for result in (summarize(), summarize(quote="USDT"), *by("side"), *by("side", quote="USDT")):
+        assert (result.quote, result.total_pnl) == ("USDT", 3.0)
+    assert {group.quote for group in by("symbol")} == {"USDT"}
+    assert trades.get_total_pnl(quote="USDT") == 3.0
