@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import decimal
 import json
 import os
 import sqlite3
@@ -894,3 +895,11 @@ def test_what_was_imported_before_freqtrade_upgraded_its_database_is_not_added_a
     subprocess.run([sys.executable, "-c", upgrade], env=freqtrade, check=True, capture_output=True)
     again = import_database(file)
     assert (again.created, again.skipped, again.rejected, again.warnings) == (0, 5, [], [])
+
+
+@in_memory
+def test_the_callers_decimal_context_changes_no_profit(empty: Path) -> None:
+    insert(empty, "trades", **CLOSED | {"close_profit_abs": 12345.678912345678})
+    with decimal.localcontext(decimal.Context(prec=3, traps=[decimal.Inexact])):
+        import_database(empty)
+    assert trades.get_total_pnl() == 12345.678912345678

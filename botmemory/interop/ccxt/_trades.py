@@ -6,15 +6,17 @@ import uuid
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from decimal import Context, Decimal
+from decimal import Decimal
 from itertools import groupby, islice
 from operator import attrgetter
 from typing import Any
 
+from ... import exact
 from ..._arguments import checked_call
 from ..._values import plain_text, to_text
 from ...database import session_scope
 from ...errors import ValidationError, show
+from ...formats import number as format_number
 from ...models import Trade
 from ...repositories import trades
 from .._result import ImportResult, RowIssue
@@ -23,8 +25,6 @@ from ._rows import ROWS_PER_TRANSACTION, id_of, number, require_rows, timestamp
 
 # keys without a column
 METADATA_KEYS = ("order", "type", "takerOrMaker", "cost", "info")
-# whatever context the program has set
-_EXACT = Context(prec=60, traps=[])
 
 
 @dataclass(slots=True)
@@ -270,14 +270,14 @@ def _fee(row: Mapping[str, Any]) -> tuple[float | None, str | None, str]:
             currency = fee.get("currency") or None
             if currency is not None:
                 currency = to_text("fee_currency", currency)
-            sums[currency] = _EXACT.add(sums[currency], Decimal(repr(number(fee, "cost"))))
+            sums[currency] = exact.add(sums[currency], exact.to_decimal(number(fee, "cost")))
     nonzero = {currency: cost for currency, cost in sums.items() if cost} or dict(sums)
     if not nonzero:
         return None, None, ""
     (currency, cost), *others = nonzero.items()
     if not others:
         return float(cost), currency, ""
-    amounts = ", ".join(f"{_EXACT.normalize(cost):f} {currency}" for currency, cost in others)
+    amounts = ", ".join(f"{format_number(float(cost))} {currency}" for currency, cost in others)
     return (
         float(cost),
         currency,

@@ -10,7 +10,7 @@ import math
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
-from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from ...backends.sqlite.errors import translate_errors
 from ...config import absolute_path
 from ...database import session_scope
 from ...errors import StorageError, ValidationError
+from ...exact import to_fraction
 from ...repositories import trades
 from .._result import ImportResult, RowIssue
 from ._fills import Fill, Row, fills_of
@@ -107,7 +108,7 @@ def _record(
     fills: list[Fill], rejected: list[RowIssue], warnings: list[RowIssue]
 ) -> Iterator[bool]:
     """Record the fills of a position, and yield for each of them whether it is new."""
-    recorded = Decimal(0)  # the profit that is recorded with exits so far
+    recorded = Fraction(0)  # the profit that is recorded with exits so far
     for fill in fills:
         if fill.profit is not None:
             fill.values["pnl"] = float(fill.profit - recorded)
@@ -118,12 +119,12 @@ def _record(
             continue
         yield is_new
         if fill.is_exit:
-            recorded += Decimal(repr(trade.pnl or 0.0))
+            recorded += to_fraction(trade.pnl or 0.0)
         if is_new and fill.warning:
             warnings.append(fill.issue(fill.warning))
         if fill.profit is not None and not math.isclose(recorded, fill.profit):
-            reason = f"pnl: {recorded} is recorded, but it is {fill.profit} in freqtrade now"
-            warnings.append(fill.issue(reason))
+            amounts = f"{float(recorded)} is recorded, but it is {float(fill.profit)}"
+            warnings.append(fill.issue(f"pnl: {amounts} in freqtrade now"))
 
 
 def _tables(source: peewee.SqliteDatabase, file: Path) -> list[Any]:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 from ..._values import to_finite
 from ...errors import ValidationError, show
+from ...exact import to_fraction
 from .._result import RowIssue
 
 # columns that are kept in the metadata: of the position, of entries, of exits, and of the order
@@ -49,7 +50,7 @@ class Fill:
     timestamp: datetime
     is_single: bool  # no other order of the position has this side
     warning: str
-    profit: Decimal | None = None  # the profit of the position, with its last exit
+    profit: Fraction | None = None  # the profit of the position, with its last exit
 
     def __post_init__(self) -> None:
         self.is_exit = self.side == _sides(self.position)[1]
@@ -94,8 +95,8 @@ class Fill:
             return base_fee, position.get("base_currency") or base
         side = "close" if self.is_exit else "open"
         rate, paid = _number(position, f"fee_{side}"), _number(position, f"fee_{side}_cost")
-        cost = _exact(self.price or 0.0) * _exact(self.quantity)
-        by_rate = None if rate is None else float(_exact(rate) * cost)
+        cost = to_fraction(self.price or 0.0) * to_fraction(self.quantity)
+        by_rate = None if rate is None else float(to_fraction(rate) * cost)
         currency = position.get(f"fee_{side}_currency")
         if self.is_single and paid is not None and currency:
             leverage = _number(position, "leverage") or 1.0
@@ -149,30 +150,32 @@ def fills_of(position: Row, orders: list[Row], rejected: list[RowIssue]) -> list
         if exits:
             exits[-1].profit = profit
         elif profit:
-            raise ValidationError(f"realized_profit: there is no exit to record {profit} with")
+            raise ValidationError(
+                f"realized_profit: there is no exit to record {float(profit)} with"
+            )
     except ValidationError as error:
         rejected.append(row_issue(position, position, str(error)))
     return fills
 
 
-def _realized_profit(position: Row) -> Decimal | None:
+def _realized_profit(position: Row) -> Fraction | None:
     """Return the profit of a position so far, after fees and funding; None if there is none yet.
 
     Old versions of freqtrade do not store it: then it is computed as freqtrade computes
     `close_profit_abs`, (close_rate - open_rate) * amount - the fees of both.
     """
     if position["is_open"]:
-        return _decimal(position, "realized_profit") or None
+        return _fraction(position, "realized_profit") or None
     stored = _number(position, "close_profit_abs")
     if stored is not None:
-        return _exact(stored)
+        return to_fraction(stored)
     names = ("amount", "open_rate", "close_rate")
     if None in [_number(position, name) for name in names]:
-        return _decimal(position, "realized_profit") or None
-    amount, open_rate, close_rate = (_decimal(position, name) for name in names)
+        return _fraction(position, "realized_profit") or None
+    amount, open_rate, close_rate = (_fraction(position, name) for name in names)
     sign = -1 if position.get("is_short") else 1
-    open_fee = open_rate * amount * _decimal(position, "fee_open")
-    close_fee = close_rate * amount * _decimal(position, "fee_close")
+    open_fee = open_rate * amount * _fraction(position, "fee_open")
+    close_fee = close_rate * amount * _fraction(position, "fee_close")
     return sign * (close_rate - open_rate) * amount - (open_fee + close_fee)
 
 
@@ -263,13 +266,9 @@ def _number(row: Row, name: str) -> float | None:
     return None if value is None else to_finite(name, value)
 
 
-def _decimal(row: Row, name: str) -> Decimal:
-    """Return a number as a Decimal; 0 if it is missing."""
-    return _exact(_number(row, name) or 0.0)
-
-
-def _exact(number: float) -> Decimal:
-    return Decimal(repr(number))
+def _fraction(row: Row, name: str) -> Fraction:
+    """Return a number as the decimal that it prints as; 0 if it is missing."""
+    return to_fraction(_number(row, name) or 0.0)
 
 
 def _timestamp(row: Row, name: str) -> datetime | None:
