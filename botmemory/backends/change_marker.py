@@ -7,16 +7,16 @@ from typing import Any, NamedTuple
 
 
 class ChangeMarker(NamedTuple):
-    """While `version` stays equal, for one `memo`, no row is changed or removed."""
+    """While `version` stays equal, for one `cache`, no row is changed or removed."""
 
     version: Hashable
     is_committed: bool  # if not, this thread's transaction has changed rows and may roll back
-    memo: dict[Hashable, Any]  # for answers that hold until something changes
+    cache: dict[Hashable, Any]  # for results that hold until something changes
 
     def is_unchanged(self, later: ChangeMarker | None) -> bool:
         """Return whether nothing was changed or removed until a later marker was made."""
         return (
             later is not None
             and (later.version, later.is_committed) == (self.version, self.is_committed)
-            and later.memo is self.memo
+            and later.cache is self.cache
         )

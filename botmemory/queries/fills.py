@@ -24,7 +24,7 @@ Key = tuple[str, str | None, str | None]  # the strategy if it is asked for
 FILLS_PER_READ = 2000
 MAX_NEW_ROWS = 10_000  # to look through; of more, the fills are found by an index
 LARGEST_ROW = 2**63 - 1  # after it, SQLite numbers new rows at random
-MAX_REMEMBERED = 1000  # questions of one connection
+MAX_CACHED = 1000  # entries for each connection
 FILL_COLUMNS = 6  # at the beginning of a row; those of its key follow
 
 
@@ -37,67 +37,67 @@ class Ledgers:
         version: The version of the database's change marker.
         newest_rows: The highest number of a row of trades, and of one of cash flows.
         last: Timestamp and id of the last fill, as the driver returns them.
-        answers: What the caller has computed from the ledgers.
+        results: What the caller has computed from the ledgers.
     """
 
     by_key: dict[Key, Ledger]
     version: object = None
     newest_rows: tuple[int, int] | None = None
     last: tuple[Any, ...] = ()
-    answers: dict[Any, Any] = field(default_factory=dict)
+    results: dict[Any, Any] = field(default_factory=dict)
 
 
 def ledgers(filters: dict[str, Any], *, by_strategy: bool = False) -> Ledgers:
-    """Return the ledgers of the trades that the filters match, of one moment.
+    """Return the ledgers of the trades that the filters match, in one snapshot.
 
     All trades are read, unless this connection has done so before and the database shows that
     nothing has happened since, or nothing but newer fills.
     """
     require_open_database(Trade)
-    question = (by_strategy, *filters.items())
+    cache_key = (by_strategy, *filters.items())
     marker = db.change_marker()
-    found = None
+    current = None
     if marker is not None:
-        known = marker.memo.get(question)
-        if known is not None and known.version == marker.version:
-            if known.newest_rows == _newest_rows():
-                return known  # type: ignore[no-any-return]
-            found = _carried_on(known, filters, by_strategy)
+        cached = marker.cache.get(cache_key)
+        if cached is not None and cached.version == marker.version:
+            if cached.newest_rows == _newest_rows():
+                return cached  # type: ignore[no-any-return]
+            current = _carried_on(cached, filters, by_strategy)
             if not marker.is_unchanged(db.change_marker()):
-                found = None
-    if found is None:
+                current = None
+    if current is None:
         # before the rows: what a signal handler records meanwhile is newer, and not after the last
         newest_rows = None if marker is None else _newest_rows()
-        found = _read_all(filters, by_strategy)
+        current = _read_all(filters, by_strategy)
         if marker is None or not marker.is_committed or LARGEST_ROW in (newest_rows or ()):
-            return found
-        found = replace(
-            found, version=marker.version, newest_rows=newest_rows, last=_last_fill(filters)
+            return current
+        current = replace(
+            current, version=marker.version, newest_rows=newest_rows, last=_last_fill(filters)
         )
         if not marker.is_unchanged(db.change_marker()):
-            with db.read_snapshot():  # fills and funding of one moment
+            with db.read_snapshot():  # fills and funding in one snapshot
                 return _read_all(filters, by_strategy)
     if marker is not None and marker.is_committed:
-        if len(marker.memo) >= MAX_REMEMBERED:
-            marker.memo.clear()
-        marker.memo[question] = found
-    return found
+        if len(marker.cache) >= MAX_CACHED:
+            marker.cache.clear()
+        marker.cache[cache_key] = current
+    return current
 
 
 def _read_all(filters: dict[str, Any], by_strategy: bool) -> Ledgers:
     names = _names_of_key(filters, by_strategy)
     rows = read.driver_rows(_fills(filters, names), FILLS_PER_READ)
-    found = Ledgers(_add_fills({}, rows, filters, names))
-    _add_funding(found.by_key, filters, by_strategy)
-    return found
+    by_key = _add_fills({}, rows, filters, names)
+    _add_funding(by_key, filters, by_strategy)
+    return Ledgers(by_key)
 
 
-def _carried_on(known: Ledgers, filters: dict[str, Any], by_strategy: bool) -> Ledgers | None:
+def _carried_on(cached: Ledgers, filters: dict[str, Any], by_strategy: bool) -> Ledgers | None:
     """Return the ledgers with the rows added since; None if one of them is not a newer fill."""
     newest_rows = _newest_rows()
-    if newest_rows is None or known.newest_rows is None:
+    if newest_rows is None or cached.newest_rows is None:
         return None
-    (first, flows), (last, newest_flow) = known.newest_rows, newest_rows
+    (first, flows), (last, newest_flow) = cached.newest_rows, newest_rows
     if newest_flow != flows or last == LARGEST_ROW or not first <= last <= first + MAX_NEW_ROWS:
         return None
     # no filters: with an index for them all rows would be looked at
@@ -117,15 +117,15 @@ def _carried_on(known: Ledgers, filters: dict[str, Any], by_strategy: bool) -> L
         if all(row[index] == value for index, value in wanted.items())
     ]
     if not rows:
-        return replace(known, newest_rows=newest_rows)
+        return replace(cached, newest_rows=newest_rows)
     rows.sort(key=_place)
-    if known.last and _place(rows[0]) <= known.last:
+    if cached.last and _place(rows[0]) <= cached.last:
         return None
     names = _names_of_key(filters, by_strategy)
     columns = [*range(FILL_COLUMNS), *(FILL_COLUMNS + KEY.index(name) for name in names)]
     fills = [tuple(row[column] for column in columns) for row in rows]
-    by_key = _add_fills(known.by_key, [fills], filters, names)
-    return Ledgers(by_key, known.version, newest_rows, _place(rows[-1]))
+    by_key = _add_fills(cached.by_key, [fills], filters, names)
+    return Ledgers(by_key, cached.version, newest_rows, _place(rows[-1]))
 
 
 def _place(row: tuple[Any, ...]) -> tuple[Any, Any]:

@@ -276,7 +276,7 @@ def batches(
 
 
 def driver_rows(query: Any, size: int) -> Iterator[list[tuple[Any, ...]]]:
-    """Run a Peewee query and yield its rows, of one moment, as tuples of the driver's values."""
+    """Run a Peewee query and yield its rows, in one snapshot, as tuples of the driver's values."""
     query = query.tuples()
     with _translated_errors():
         if db.streams:

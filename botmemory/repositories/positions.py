@@ -28,6 +28,8 @@ __all__ = ["Position", "get", "get_all", "value"]
 class Position:
     """The position in one symbol, and what it has earned, by the average cost method.
 
+    Each figure is defined in the guide [Accounting](../accounting.md).
+
     PnL is in the quote currency of the symbol, of a derivative in its settlement currency.
 
     Attributes:
@@ -82,10 +84,12 @@ def get(
 ) -> Position:
     """Return the position in one symbol; it is flat where there are no trades.
 
+    Each figure is defined in the guide [Accounting](../accounting.md).
+
     Trades count in the order of their timestamps, then of recording: one in the direction of the
     position changes its average entry price; one against it realizes PnL at that price, and what
     goes beyond flat opens a position in the other direction. Selling the `quantity` of the answer
-    makes it flat. The answer is of one moment.
+    makes it flat. The answer is one snapshot.
 
     The positions of several exchanges are computed apart and added up; the average entry price is
     None where they are long here and short there.
@@ -107,20 +111,21 @@ def get(
     """
     filters = read.filters(Trade, write.required("symbol", symbol), strategy, exchange=exchange)
     known_rates, currency = _checked_rates(rates), _currency(filters["symbol"], quote)
-    found = fills.ledgers(filters)
-    question = (currency, *known_rates.items())
-    position: Position | None = found.answers.get(question)
+    ledgers = fills.ledgers(filters)
+    # not with rates, which may be others in each call
+    position: Position | None = None if known_rates else ledgers.results.get(currency)
     if position is None:
-        exchanges = {of_exchange for _, of_exchange, _ in found.by_key}
+        exchanges = {of_exchange for _, of_exchange, _ in ledgers.by_key}
         position = _position(
             filters["symbol"],
             filters.get("exchange", exchanges.pop() if len(exchanges) == 1 else None),
             filters.get("strategy"),
-            list(found.by_key.values()),
+            list(ledgers.by_key.values()),
             currency,
             known_rates,
         )
-        found.answers[question] = position
+        if not known_rates:
+            ledgers.results[currency] = position
     return replace(position, fees=position.fees.copy())
 
 
@@ -133,6 +138,8 @@ def get_all(
     rates: Mapping[str, float] | None = None,
 ) -> list[Position]:
     """Return the open positions: one for each symbol and exchange.
+
+    Each figure is defined in the guide [Accounting](../accounting.md).
 
     Args:
         strategy: Only the trades of this strategy; "" for those without one; None for all.
@@ -161,6 +168,8 @@ def value(
 ) -> list[Position]:
     """Return the open positions with their value and unrealized PnL at the given prices.
 
+    Each figure is defined in the guide [Accounting](../accounting.md).
+
     Args:
         prices: The price of each symbol: `{"BTC/USDT": 43_000}`. For a position without a price,
             `price`, `value` and `unrealized` are None.
@@ -188,11 +197,11 @@ def _open_positions(
     prices: Mapping[str, float],
 ) -> list[Position]:
     filters = read.filters(Trade, None, strategy, exchange=exchange)
-    found = fills.ledgers(filters, by_strategy=bool(by_strategy))
+    ledgers = fills.ledgers(filters, by_strategy=bool(by_strategy))
     return [
         _position(*key, [ledger], quote_of(key[0]), rates, prices.get(key[0]))
         # sorted here, because each database has its own collation
-        for key, ledger in sorted(found.by_key.items(), key=_sorted_key)
+        for key, ledger in sorted(ledgers.by_key.items(), key=_sorted_key)
         if ledger.is_open
     ]
 

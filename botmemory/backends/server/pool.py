@@ -45,7 +45,7 @@ class ServerConnection(psycopg.Connection[Any]):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.server_cursor_factory = _ServerCursor
-        self.memo: dict[Hashable, Any] = {}
+        self.cache: dict[Hashable, Any] = {}
         self.process = os.getpid()
 
     def __del__(self) -> None:  # type: ignore[override]

@@ -129,7 +129,7 @@ class PostgresBackend(ServerMixin, PostgresqlExtDatabase):  # type: ignore[misc]
         )
         *version, is_complete = cursor.fetchone()
         # not with changes of its own; and a standby does not list all that is in progress
-        return ChangeMarker(tuple(version), True, cursor.connection.memo) if is_complete else None
+        return ChangeMarker(tuple(version), True, cursor.connection.cache) if is_complete else None
 
     def can_make_scratch(self) -> bool:
         sql = "SELECT has_database_privilege(current_database(), 'TEMPORARY')"

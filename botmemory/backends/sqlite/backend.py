@@ -743,7 +743,7 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
             not raw.in_transaction or (changes, schema_version) == connection.before_transaction
         )
         return ChangeMarker(
-            (by_others, schema_version, not_inserted), is_committed, connection.memo
+            (by_others, schema_version, not_inserted), is_committed, connection.cache
         )
 
     row_number: peewee.SQL | None = peewee.SQL("rowid")

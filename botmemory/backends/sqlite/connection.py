@@ -43,7 +43,7 @@ class Connection:
         self.before_transaction: tuple[int, int] | None = None
         # of statements with RETURNING, which end when all of their rows are read
         self.returning_cursors: WeakSet[sqlite3.Cursor] = WeakSet()
-        self.memo: dict[Hashable, Any] = {}
+        self.cache: dict[Hashable, Any] = {}
         self.is_leaked = False
         self.closed = False
 
