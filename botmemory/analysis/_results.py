@@ -15,6 +15,8 @@ from ..exact import to_float
 class Result:
     """What a set of trades has earned, in the currency `quote`.
 
+    Each figure is defined in the guide [Accounting](../accounting.md).
+
     Attributes:
         quote: The currency; None if the symbols name none.
         trades: The number of trades.

@@ -152,6 +152,8 @@ def pnl_by_metadata(
 ) -> list[Bucket]:
     """Return the result for each range or category of an indicator.
 
+    Each figure is defined in the guide [Accounting](../accounting.md).
+
     Trades whose signal does not have the indicator are left out.
 
     Args:

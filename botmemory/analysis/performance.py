@@ -118,6 +118,8 @@ def summarize(
 ) -> Performance:
     """Return the performance of all trades, or of those that match the filters.
 
+    Each figure is defined in the guide [Accounting](../accounting.md).
+
     Memory is constant: the trades are read once, in time order.
 
     Args:
@@ -157,6 +159,8 @@ def equity_curve(
 ) -> list[EquityPoint]:
     """Return the closed trades, each with the sum of the PnL so far.
 
+    Each figure is defined in the guide [Accounting](../accounting.md).
+
     Args:
         symbol: Only trades of this symbol.
         strategy: Only trades of this strategy; "" for those without one.
@@ -194,6 +198,8 @@ def by(
     quote: str | None = None,
 ) -> list[Group]:
     """Return the result for each symbol, strategy, exchange, side or span of time.
+
+    Each figure is defined in the guide [Accounting](../accounting.md).
 
     Args:
         dimension: What the trades of a group have in common. Days and hours are UTC.

@@ -306,6 +306,8 @@ def get_total(
 ) -> float:
     """Return the sum of the amounts in one currency, or 0.0: what came in less what went out.
 
+    Each figure is defined in the guide [Accounting](../accounting.md).
+
     Amounts are added as the decimals that they print as, and the sum is rounded once: 0.1 + 0.2 is
     0.3.
 

@@ -367,6 +367,8 @@ def get_total_pnl(
 ) -> float:
     """Return the sum of the recorded PnL, or 0.0.
 
+    Each figure is defined in the guide [Accounting](../accounting.md).
+
     It is exact, and rounded once: 0.1 + 0.2 - 0.3 is 0.0. The recorded numbers are added up
     whatever their currency is: pass a symbol or `quote` where symbols have different ones.
 

@@ -17,13 +17,15 @@ import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from paths import FREQTRADE_BOT, ROOT, TESTS
 from recipes import PAGES, Block, blocks, code_of
 
 from botmemory import init_db
-from botmemory.repositories import trades
+from botmemory.analysis import attribution, performance
+from botmemory.repositories import cash_flows, positions, trades
 
 GUARANTEES = (ROOT / "docs" / "guarantees.md").read_text(encoding="utf-8")
 SERVER = re.compile(r"postgresql://[\w:]+@db\.example\.com/bots(\?[\w=-]+)?")
@@ -164,3 +166,15 @@ def test_every_guarantee_names_a_test_that_exists() -> None:
     assert named - defined == set()
     rows = re.findall(r"^\| [A-Z].*\|$", GUARANTEES, re.MULTILINE)
     assert [row for row in rows if "`test_" not in row] == []
+
+
+@pytest.mark.parametrize(
+    "shows_numbers",
+    [
+        *(positions.Position, positions.get, positions.get_all, positions.value),
+        *(trades.get_total_pnl, cash_flows.get_total, attribution.pnl_by_metadata),
+        *(performance.Result, performance.summarize, performance.equity_curve, performance.by),
+    ],
+)
+def test_what_shows_a_number_names_the_guide_that_defines_it(shows_numbers: Any) -> None:
+    assert "[Accounting](../accounting.md)" in (shows_numbers.__doc__ or "")
