@@ -507,7 +507,7 @@ GROWING = """
 import re, sys
 from pathlib import Path
 from botmemory.upkeep.copy import copy_database
-print([table.rows for table in copy_database(sys.argv[1], sys.argv[2])][1],
+print({table.name: table.rows for table in copy_database(sys.argv[1], sys.argv[2])}["trade"],
       re.findall(r'VmHWM:\\s+(\\d+)', Path('/proc/self/status').read_text())[0])
 """
 
