@@ -86,7 +86,7 @@ def import_rows(
 )
 @click.argument("file", type=PATH)
 def import_freqtrade(options: DatabaseOptions, file: Path, notes: TextIO | None) -> None:
-    """Record the filled orders of a freqtrade database.
+    """Record the filled orders and the funding of a freqtrade database.
 
     FILE is its SQLite database, from any version; the bot may run. Each order is recorded once.
     Orders that are rejected are printed, and tried again by the next import. Exit 1 if there were
@@ -141,9 +141,11 @@ def _require_readable(file: Path) -> None:
 
 def _print_result(result: ImportResult, table: str, line: str) -> None:
     """Print the result of an import, and exit with 1 if rows were rejected."""
-    click.echo(
-        f"{table}: {count(result.created)} recorded, {count(result.skipped)} already existed"
-    )
+    lines = {table: (result.created, result.skipped)}
+    if any(flows := (result.flows_created, result.flows_skipped)):
+        lines["cash flows"] = flows
+    for rows, (created, skipped) in lines.items():
+        click.echo(f"{rows}: {count(created)} recorded, {count(skipped)} already existed")
     for issues, number, title in (
         (result.warnings, len(result.warnings), "warnings"),
         (result.rejected, result.rejected_count, "rejected"),

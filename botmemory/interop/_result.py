@@ -33,6 +33,8 @@ class ImportResult:
             metadata.
         rejected_count: The number of rows that were not recorded.
         left_out: The number of rows that are recorded by another function, or not completed yet.
+        flows_created: The number of cash flows that were recorded beside trades.
+        flows_skipped: The number of those that already existed.
     """
 
     created: int
@@ -41,3 +43,5 @@ class ImportResult:
     warnings: list[RowIssue] = field(default_factory=list)
     rejected_count: int = 0
     left_out: int = 0
+    flows_created: int = 0
+    flows_skipped: int = 0

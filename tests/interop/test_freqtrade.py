@@ -25,7 +25,7 @@ from botmemory import DatabaseBusyError, StorageError, Trade, ValidationError, c
 from botmemory.cli._app import cli
 from botmemory.interop.ccxt import import_trades
 from botmemory.interop.freqtrade import import_database
-from botmemory.repositories import positions, trades
+from botmemory.repositories import cash_flows, positions, trades
 
 VERSIONS = sorted(file.stem for file in FREQTRADE_BOT.glob("*.sql"))
 WITHOUT_ORDERS = ("0.17.1", "2019.10")
@@ -137,8 +137,8 @@ def fill(trade: Trade) -> tuple[Any, ...]:
 # --- a database that freqtrade has written ------------------------------------------------------
 
 BY_FREQTRADE = {
-    ("BTC/USDT", "buy", 60000.0, 0.01, None, 0.6, "USDT"),  # by the rate, as its amount was in BNB
-    ("BTC/USDT", "sell", 62000.0, 0.01, 18.78, 0.00103, "BNB"),
+    ("BTC/USDT", "buy", 60000.0, 0.01, None, 0.6, "USDT"),  # paid in BNB, as freqtrade values it
+    ("BTC/USDT", "sell", 62000.0, 0.01, 18.78, 0.62, "USDT"),
     ("ETH/USDT", "buy", 3000.0, 1.0, None, 3.0, "USDT"),
     ("ETH/USDT", "buy", 2900.0, 0.4, None, 1.16, "USDT"),
     ("ETH/USDT", "sell", 3100.0, 0.5, None, 1.55, "USDT"),
@@ -270,6 +270,104 @@ def test_many_trades_are_imported_in_batches(empty: Path) -> None:
     result = import_database(empty, progress=lambda done, total: calls.append((done, total)))
     assert result.created == 900
     assert calls == [(200, 450), (400, 450), (450, 450)]
+
+
+# --- the fills, fees and funding, apart ---------------------------------------------------------
+
+# what the wallet paid beyond what freqtrade says: it takes its rate of what was left after the fee
+PAID_IN_BASE_CURRENCY = {"DOGE/USDT": 0.2 * 0.1 * 0.001}
+
+
+@with_database
+def test_net_pnl_is_the_profit_of_freqtrade(bot: Path) -> None:
+    import_database(bot)
+    with closing(sqlite3.connect(bot)) as connection:
+        profits = dict(
+            connection.execute("SELECT pair, close_profit_abs FROM trades WHERE NOT is_open")
+        )
+    assert len(profits) == 6
+    for pair, profit in profits.items():
+        # freqtrade rounds to 8 digits at each exit
+        expected = pytest.approx(profit - PAID_IN_BASE_CURRENCY.get(pair, 0.0), abs=2e-8)
+        assert (pair, positions.get(pair).net_realized_pnl) == (pair, expected)
+
+
+@with_database
+def test_gross_pnl_fees_and_funding_of_a_short_position(bot: Path) -> None:
+    result = import_database(bot)
+    assert (result.flows_created, result.flows_skipped) == (1, 0)
+    position = positions.get("BTC/USDT:USDT", "Trend", exchange="binance")
+    assert (position.realized_pnl, position.fees) == (20.0, {"USDT": 1.21})
+    assert (position.funding, position.net_realized_pnl) == (-0.25, 18.54)
+    [flow] = cash_flows.get_latest()
+    assert (flow.kind, flow.amount, flow.currency) == ("funding", -0.25, "USDT")
+    assert (flow.symbol, flow.strategy, flow.exchange) == ("BTC/USDT:USDT", "Trend", "binance")
+    assert flow.timestamp == trades.get_latest("BTC/USDT:USDT", 1)[0].timestamp
+    again = import_database(bot)
+    assert (again.flows_created, again.flows_skipped, again.warnings) == (0, 1, [])
+
+
+FUTURE = {"pair": "BTC/USDT:USDT", "trading_mode": "FUTURES"}
+
+
+@in_memory
+def test_funding_is_recorded_with_the_order_that_it_is_booked_with(empty: Path) -> None:
+    insert(empty, "trades", **OPEN | FUTURE | {"funding_fees": -0.75})  # 0.25 of it not booked yet
+    insert(empty, "orders", **ENTRY | {"funding_fee": 0.0})
+    later = {"order_id": "3", "order_filled_date": "2024-03-02 00:00:00.000000"}
+    insert(empty, "orders", **ENTRY | later | {"funding_fee": -0.5})
+    assert import_database(empty).flows_created == 1
+    assert positions.get("BTC/USDT:USDT").funding == -0.5
+
+    change(empty, "UPDATE trades SET is_open = 0, close_profit_abs = 1, funding_fees = -0.9")
+    insert(empty, "orders", **EXIT | {"filled": 4.0, "funding_fee": -0.4})
+    result = import_database(empty)
+    assert (result.flows_created, result.flows_skipped, result.warnings) == (1, 1, [])
+    assert [(flow.amount, str(flow.timestamp.date())) for flow in cash_flows.get_latest()] == [
+        (-0.4, "2024-03-02"),
+        (-0.5, "2024-03-02"),
+    ]
+
+
+@in_memory
+def test_funding_of_versions_that_keep_the_total_only(tmp_path: Path) -> None:
+    file = database(tmp_path / "bot.sqlite", "2022.4")
+    insert_known(file, "trades", **OPEN | FUTURE | {"funding_fees": -0.25})
+    insert_known(file, "orders", **ENTRY)
+    assert import_database(file).flows_created == 0  # it changes until the trade is closed
+    change(file, "UPDATE trades SET is_open = 0, close_profit_abs = 1, funding_fees = -0.5")
+    insert_known(file, "orders", **EXIT)
+    assert import_database(file).flows_created == 1
+    assert positions.get("BTC/USDT:USDT").funding == -0.5
+    change(file, "UPDATE trades SET funding_fees = -0.75")
+    result = import_database(file)
+    assert (result.flows_created, result.flows_skipped) == (0, 1)
+    [warning] = result.warnings
+    assert warning.reason == (
+        "trade 7, order 2: funding: -0.5 is recorded, but it is -0.75 in freqtrade now"
+    )
+
+
+@in_memory
+def test_the_same_order_id_of_two_pairs_has_the_funding_of_both(empty: Path) -> None:
+    for number, pair in enumerate(("BTC/USDT:USDT", "ETH/USDT:USDT")):
+        insert(empty, "trades", **OPEN | {"id": number, "pair": pair})
+        order = {"ft_trade_id": number, "ft_pair": pair, "funding_fee": -1.0 - number}
+        insert(empty, "orders", **ENTRY | order)
+    assert import_database(empty).flows_created == 2
+    assert cash_flows.get_total("USDT", kind="funding") == -3.0
+
+
+@in_memory
+def test_funding_that_cannot_be_recorded_is_rejected(empty: Path) -> None:
+    insert(empty, "trades", **OPEN | {"pair": "BTCPERP"})
+    insert(empty, "orders", **ENTRY | {"funding_fee": -1.0})
+    insert(empty, "orders", **ENTRY | {"order_id": "3", "funding_fee": "much"})
+    result = import_database(empty)
+    number, currency = result.rejected
+    assert number.reason.startswith("trade 7, order 3: funding_fee: 'much' is not a number")
+    assert currency.reason.startswith("trade 7, order 1: funding -1.0: currency: None")
+    assert (result.created, result.flows_created) == (1, 0)
 
 
 # --- versions of the schema ---------------------------------------------------------------------
@@ -495,7 +593,7 @@ def test_ids_of_orders_and_of_fills_differ(empty: Path) -> None:
 
 
 @in_memory
-def test_the_stored_fee_is_used_for_a_single_order_only(empty: Path) -> None:
+def test_each_order_has_the_fee_of_its_cost(empty: Path) -> None:
     insert(empty, "trades", **OPEN | {"fee_open_cost": 0.0005, "fee_open_currency": "BNB"})
     insert(empty, "orders", **ENTRY)
     insert(empty, "orders", **ENTRY | {"order_id": "5", "filled": 1.0})
@@ -563,17 +661,15 @@ def test_an_order_without_a_trade_is_rejected(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("trade", "fee"),
     [
-        ({"fee_open_cost": 0.0005, "fee_open_currency": "BNB"}, (0.0005, "BNB")),
-        ({"fee_open_cost": 0.2, "fee_open_currency": "BNB"}, (0.2, "USDT")),
-        ({"fee_open_cost": 0.21, "fee_open_currency": "USDT"}, (0.21, "USDT")),
-        ({"fee_open_cost": -0.05, "fee_open_currency": "USDT"}, (-0.05, "USDT")),
-        ({"fee_open_cost": 0.05, "fee_open_currency": "USDT", "leverage": 4.0}, (0.2, "USDT")),
-        ({"fee_open_cost": 0.2, "fee_open_currency": None}, (0.2, "USDT")),
+        ({"fee_open_cost": 0.0005, "fee_open_currency": "BNB"}, (0.2, "USDT")),
+        ({"fee_open_cost": 0.21, "fee_open_currency": "USDT"}, (0.2, "USDT")),
+        ({"fee_open": -0.0002}, (-0.04, "USDT")),
+        ({"leverage": 4.0}, (0.2, "USDT")),
         ({"stake_currency": "USDC"}, (0.2, "USDC")),
         ({"pair": "BTC/USD:BTC", "fee_open": 0.0}, (0.0, "USD")),
     ],
 )
-def test_the_stored_fee_or_the_rate(
+def test_the_fee_is_freqtrades_rate_of_the_cost(
     trade: dict[str, Any], fee: tuple[float, str], empty: Path
 ) -> None:
     insert(empty, "trades", **OPEN | trade)
@@ -582,6 +678,18 @@ def test_the_stored_fee_or_the_rate(
     assert [(trade.fee, trade.fee_currency) for trade in recorded()] == [fee]
     metadata = recorded()[0].trade_metadata
     assert metadata.get("fee_open_cost") == trade.get("fee_open_cost")
+
+
+@in_memory
+def test_quantities_of_a_derivative_are_coins(empty: Path) -> None:
+    for number, pair in enumerate(("BTC/USDT", "BTC/USDT:USDT")):
+        insert(empty, "trades", **OPEN | {"id": number, "pair": pair})
+        insert(empty, "orders", **ENTRY | {"ft_trade_id": number, "ft_pair": pair})
+    import_database(empty)
+    assert {trade.symbol: trade.contract_size for trade in recorded()} == {
+        "BTC/USDT": None,
+        "BTC/USDT:USDT": 1.0,
+    }
 
 
 @in_memory
@@ -811,7 +919,10 @@ def test_from_the_command_line(bot: Path, path: Path) -> None:
 
     change(bot, "UPDATE orders SET order_filled_date = NULL WHERE order_id = '2001'")
     code, out, err = run()
-    assert (code, out) == (1, "trades: 16 recorded, 0 already existed\n")
+    assert (code, out) == (
+        1,
+        "trades: 16 recorded, 0 already existed\ncash flows: 1 recorded, 0 already existed\n",
+    )
     assert err.splitlines() == [
         "trade 3, order 2001: timestamp: order_filled_date is missing; it is order_date",
         "warnings: 1",
@@ -825,7 +936,10 @@ def test_from_the_command_line(bot: Path, path: Path) -> None:
         ("rejected", "4001"),
     ]
     change(bot, "DELETE FROM orders WHERE order_id = '4001'")
-    assert run()[:2] == (0, "trades: 1 recorded, 16 already existed\n")
+    assert run()[:2] == (
+        0,
+        "trades: 1 recorded, 16 already existed\ncash flows: 0 recorded, 1 already existed\n",
+    )
     bot.unlink()
     code, out, err = run()
     assert (code, out) == (2, "")
@@ -868,6 +982,35 @@ def test_freqtrade_still_writes_what_the_tests_read(
         command, env=freqtrade, cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert done.stdout == (FREQTRADE_BOT / "2026.9.sql").read_text(encoding="utf-8")
+
+
+@pytest.mark.long
+@with_database
+def test_net_pnl_is_the_profit_of_freqtrade_in_random_trades(
+    freqtrade: dict[str, str], tmp_path: Path
+) -> None:
+    file, count = tmp_path / "bot.sqlite", 300
+    program = [sys.executable, FREQTRADE_BOT / "random_trades.py", file, "1", str(count)]
+    subprocess.run(program, env=freqtrade, cwd=tmp_path, check=True, capture_output=True)
+    result = import_database(file)
+    assert (result.rejected, result.warnings) == ([], [])
+    with closing(sqlite3.connect(file)) as connection:
+        rows = connection.execute(
+            "SELECT pair, trades.id, close_profit_abs, SUM(ft_order_side = "
+            "CASE is_short WHEN 1 THEN 'buy' ELSE 'sell' END), "
+            "SUM(COALESCE(orders.average * ft_fee_base * fee_open, 0)), "
+            "SUM(ft_fee_base > 0) FROM trades JOIN orders ON ft_trade_id = trades.id "
+            "WHERE NOT trades.is_open GROUP BY trades.id"
+        ).fetchall()
+    assert len(rows) == count
+    assert 20 < sum(row[-1] is not None for row in rows) < 100  # with fees in base currency
+    for pair, _, profit, exits, paid_in_base, has_base_fee in rows:
+        position = positions.get(pair)
+        rest = position.quantity * (position.average_entry_price or 0.0)  # less than a step
+        assert bool(position.quantity) <= bool(has_base_fee)
+        assert position.net_realized_pnl == pytest.approx(
+            profit - paid_in_base, abs=exits * 1e-8 + rest * 0.003
+        )
 
 
 @pytest.mark.long

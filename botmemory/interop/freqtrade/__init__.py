@@ -22,7 +22,7 @@ from ...config import absolute_path
 from ...database import session_scope
 from ...errors import StorageError, ValidationError
 from ...exact import to_fraction
-from ...repositories import trades
+from ...repositories import cash_flows, trades
 from .._result import ImportResult, RowIssue
 from ._fills import Fill, Row, fills_of
 from ._source import private_copy
@@ -42,7 +42,7 @@ NEW_NAMES = {"buy_tag": "enter_tag", "sell_reason": "exit_reason", "ticker_inter
 def import_database(
     path: str | os.PathLike[str], *, progress: Callable[[int, int], object] | None = None
 ) -> ImportResult:
-    """Record the filled orders of a freqtrade database, each once.
+    """Record the filled orders and the funding of a freqtrade database, each once.
 
     The file is copied first: the bot may run, and nothing is written in or beside the file. Orders
     that were cancelled after they were filled in part are recorded too. An entry or exit without an
@@ -51,17 +51,22 @@ def import_database(
 
     The last exit has the realized profit of freqtrade as `pnl`, in quote currency, after fees and
     funding, less what earlier imports recorded with other exits. `fee` is what the order paid in
-    base currency; else the amount that freqtrade has stored; else its rate times the cost, in quote
-    currency. `enter_tag`, `exit_reason` and others are in `trade_metadata`.
+    base currency; else freqtrade's rate times the cost, in quote currency. Funding is recorded as
+    cash flows, with each order that freqtrade has booked it with. `enter_tag`, `exit_reason` and
+    others are in `trade_metadata`.
+
+    So `net_realized_pnl` of a position, from the fills, their fees and the funding, is the profit
+    of freqtrade; the guide "History" (`docs/history.md`) says where it is not.
 
     Args:
         path: The SQLite database of freqtrade.
         progress: Called with the number of positions done and of all positions.
 
     Returns:
-        The counts. `rejected` has the orders that cannot be recorded: still open, or without an id,
-        a side, a time or a price. `warnings` has those with a value that was derived. The index of
-        an issue is the id of the row in freqtrade.
+        The counts of trades, and of cash flows for the funding. `rejected` has the orders that
+        cannot be recorded: still open, or without an id, a side, a time or a price. `warnings` has
+        those with a value that was derived, or that freqtrade has changed since. The index of an
+        issue is the id of the row in freqtrade.
 
     Raises:
         DatabaseBusyError: The file is written all the time, or another program held the write lock
@@ -71,6 +76,7 @@ def import_database(
     file = absolute_path("path", path)
     report = from_caller(progress or (lambda done, total: None))
     counts: Counter[bool] = Counter()  # the fills that are new, and the others
+    flow_counts: Counter[bool] = Counter()  # likewise the sums of funding
     rejected: list[RowIssue] = []
     warnings: list[RowIssue] = []
     with translate_errors(file, "cannot be imported"), private_copy(file) as copy:
@@ -81,13 +87,21 @@ def import_database(
             for batch in _batches(_with_orders(positions, orders), rejected):
                 with session_scope():
                     for fills in batch:
-                        counts.update(_record(fills, rejected, warnings))
+                        counts.update(_record(fills, flow_counts, rejected, warnings))
                 done += len(batch)
                 report(done, total)
             rejected += _orders_without_trade(positions, orders)
         finally:
             source.close()
-    return ImportResult(counts[True], counts[False], rejected, warnings, len(rejected))
+    return ImportResult(
+        counts[True],
+        counts[False],
+        rejected,
+        warnings,
+        len(rejected),
+        flows_created=flow_counts[True],
+        flows_skipped=flow_counts[False],
+    )
 
 
 def _batches(
@@ -105,9 +119,12 @@ def _batches(
 
 
 def _record(
-    fills: list[Fill], rejected: list[RowIssue], warnings: list[RowIssue]
+    fills: list[Fill],
+    flow_counts: Counter[bool],
+    rejected: list[RowIssue],
+    warnings: list[RowIssue],
 ) -> Iterator[bool]:
-    """Record the fills of a position, and yield for each of them whether it is new."""
+    """Record the fills of a position and their funding; yield for each fill whether it is new."""
     recorded = Fraction(0)  # the profit that is recorded with exits so far
     for fill in fills:
         if fill.profit is not None:
@@ -123,8 +140,16 @@ def _record(
         if is_new and fill.warning:
             warnings.append(fill.issue(fill.warning))
         if fill.profit is not None and not math.isclose(recorded, fill.profit):
-            amounts = f"{float(recorded)} is recorded, but it is {float(fill.profit)}"
-            warnings.append(fill.issue(f"pnl: {amounts} in freqtrade now"))
+            warnings.append(fill.changed_issue("pnl", recorded, fill.profit))
+        if fill.funding:
+            try:
+                flow, is_new_flow = cash_flows.get_or_create(**fill.funding_values())
+            except ValidationError as error:
+                rejected.append(fill.issue(f"funding {float(fill.funding)}: {error}"))
+                continue
+            flow_counts[is_new_flow] += 1
+            if not math.isclose(flow.amount, fill.funding):
+                warnings.append(fill.changed_issue("funding", flow.amount, fill.funding))
 
 
 def _tables(source: peewee.SqliteDatabase, file: Path) -> list[Any]:

@@ -1,4 +1,4 @@
-"""The fills of a freqtrade position, and its profit.
+"""The fills of a freqtrade position, its profit and its funding.
 
 Columns have the names of the newest version of freqtrade. A row lacks the columns that its version
 does not have.
@@ -10,11 +10,12 @@ import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fractions import Fraction
-from typing import Any
+from typing import Any, SupportsFloat
 
 from ..._values import to_finite
 from ...errors import ValidationError, show
 from ...exact import to_fraction
+from ...symbols import instrument_of
 from .._result import RowIssue
 
 # columns that are kept in the metadata: of the position, of entries, of exits, and of the order
@@ -48,17 +49,37 @@ class Fill:
     price: float | None
     quantity: float
     timestamp: datetime
-    is_single: bool  # no other order of the position has this side
     warning: str
     profit: Fraction | None = None  # the profit of the position, with its last exit
 
     def __post_init__(self) -> None:
         self.is_exit = self.side == _sides(self.position)[1]
+        self.instrument = instrument_of(str(self.position["pair"]))
         self.values = self._values()
+        self.funding = _fraction(self.order, "funding_fee")  # since the fill before
 
     def issue(self, reason: str) -> RowIssue:
         """Return the issue of the row that the fill comes from."""
         return row_issue(self.position, self.order or self.position, reason)
+
+    def changed_issue(self, name: str, recorded: SupportsFloat, amount: Fraction) -> RowIssue:
+        """Return the issue of an amount that freqtrade has changed after it was recorded."""
+        amounts = f"{float(recorded)} is recorded, but it is {float(amount)}"
+        return self.issue(f"{name}: {amounts} in freqtrade now")
+
+    def funding_values(self) -> Row:
+        """Return the arguments of `get_or_create` for the funding."""
+        position = self.position
+        return {
+            "kind": "funding",
+            "currency": position.get("stake_currency") or self.instrument.currency,
+            "amount": float(self.funding),
+            "timestamp": self.timestamp,
+            # ids of orders repeat for other pairs
+            "exchange_flow_id": f"{position['pair']}:{self.trade_id}",
+            **{name: self.values[name] for name in ("exchange", "symbol", "strategy")},
+            "metadata": {"trade_id": position["id"]},
+        }
 
     def _values(self) -> Row:
         columns = POSITION_COLUMNS + (EXIT_COLUMNS if self.is_exit else ENTRY_COLUMNS)
@@ -77,33 +98,27 @@ class Fill:
             "strategy": self.position.get("strategy") or None,
             "fee": fee,
             "fee_currency": currency,
+            "contract_size": 1.0 if self.instrument.is_derivative else None,  # amounts are coins
             "trade_metadata": {k: v for k, v in kept.items() if v not in (None, "")},
         }
 
     def _fee(self) -> tuple[float | None, str | None]:
         """Return the fee and its currency.
 
-        freqtrade stores one rate for all entries and one for all exits, and computes the profit
-        with them, in quote currency. It also stores an amount and its currency, but of one order:
-        they are used if there is only one. After freqtrade has recalculated a trade, the amount is
-        rate * stake in quote currency, whatever the stored currency is: then the rate is used.
+        It is what was taken in base currency, or else freqtrade's rate times the cost, in quote
+        currency: freqtrade values the fees of all entries with one rate and those of all exits with
+        one, and computes its profit with them. The amount and the currency that it keeps of one
+        order are in the metadata.
         """
         position = self.position
-        base, _, rest = str(position["pair"]).partition("/")
-        quote = position.get("stake_currency") or rest.partition(":")[0] or None
         if base_fee := _number(self.order, "ft_fee_base"):
-            return base_fee, position.get("base_currency") or base
-        side = "close" if self.is_exit else "open"
-        rate, paid = _number(position, f"fee_{side}"), _number(position, f"fee_{side}_cost")
+            return base_fee, position.get("base_currency") or self.instrument.base
+        rate = _number(position, "fee_close" if self.is_exit else "fee_open")
+        if rate is None:
+            return None, None
         cost = to_fraction(self.price or 0.0) * to_fraction(self.quantity)
-        by_rate = None if rate is None else float(to_fraction(rate) * cost)
-        currency = position.get(f"fee_{side}_currency")
-        if self.is_single and paid is not None and currency:
-            leverage = _number(position, "leverage") or 1.0
-            is_exact = currency == quote and leverage == 1
-            if is_exact or not by_rate or not math.isclose(paid, by_rate / leverage, rel_tol=0.01):
-                return paid, currency
-        return by_rate, None if by_rate is None else quote
+        currency = position.get("stake_currency") or self.instrument.quote
+        return float(to_fraction(rate) * cost), currency
 
 
 def row_issue(position: Row, source: Row, reason: str) -> RowIssue:
@@ -115,7 +130,8 @@ def row_issue(position: Row, source: Row, reason: str) -> RowIssue:
 def fills_of(position: Row, orders: list[Row], rejected: list[RowIssue]) -> list[Fill]:
     """Return the fills of a position in time order, with those that have no order.
 
-    The last exit has the profit. Orders that cannot be recorded are appended to `rejected`.
+    The last exit has the profit, and the funding that freqtrade has booked with no order. Orders
+    that cannot be recorded are appended to `rejected`.
     """
     filled, ordered_sides, filled_sides = [], set(), set()
     for order in orders:
@@ -128,11 +144,10 @@ def fills_of(position: Row, orders: list[Row], rejected: list[RowIssue]) -> list
                 filled.append((order, side, quantity))
         except ValidationError as error:
             rejected.append(row_issue(position, order, str(error)))
-    sides = [side for _, side, _ in filled]
     fills = []
     for order, side, quantity in filled:
         try:
-            fills.append(_fill_of_order(position, order, side, quantity, sides.count(side) == 1))
+            fills.append(_fill_of_order(position, order, side, quantity))
         except ValidationError as error:
             rejected.append(row_issue(position, order, str(error)))
     entry_side, exit_side = _sides(position)
@@ -146,9 +161,10 @@ def fills_of(position: Row, orders: list[Row], rejected: list[RowIssue]) -> list
     fills.sort(key=lambda fill: fill.timestamp)
     exits = [fill for fill in fills if fill.is_exit]
     try:
-        profit = _realized_profit(position)
+        profit, more_funding = _realized_profit(position), _funding_without_order(position, fills)
         if exits:
             exits[-1].profit = profit
+            exits[-1].funding += more_funding
         elif profit:
             raise ValidationError(
                 f"realized_profit: there is no exit to record {float(profit)} with"
@@ -177,6 +193,14 @@ def _realized_profit(position: Row) -> Fraction | None:
     open_fee = open_rate * amount * _fraction(position, "fee_open")
     close_fee = close_rate * amount * _fraction(position, "fee_close")
     return sign * (close_rate - open_rate) * amount - (open_fee + close_fee)
+
+
+def _funding_without_order(position: Row, fills: list[Fill]) -> Fraction:
+    """Return the funding of a closed position that no fill has; in old versions that is all."""
+    total, booked = _number(position, "funding_fees"), sum(fill.funding for fill in fills)
+    if position["is_open"] or total is None or math.isclose(total, booked):
+        return Fraction(0)
+    return to_fraction(total) - booked
 
 
 # --- orders ---------------------------------------------------------------------------------------
@@ -215,7 +239,7 @@ def _require_closed(order: Row, side: str, quantity: float) -> None:
 # --- fills ----------------------------------------------------------------------------------------
 
 
-def _fill_of_order(position: Row, order: Row, side: str, quantity: float, is_single: bool) -> Fill:
+def _fill_of_order(position: Row, order: Row, side: str, quantity: float) -> Fill:
     """Return the fill of an order."""
     if order["order_id"] in (None, ""):
         raise ValidationError("order_id: missing, so that a second import could not recognise it")
@@ -232,7 +256,7 @@ def _fill_of_order(position: Row, order: Row, side: str, quantity: float, is_sin
     if timestamp is None:
         raise ValidationError("order_filled_date: missing, as is order_date")
     trade_id, warning = f"order:{order['order_id']}", "; ".join(warnings)
-    return Fill(position, order, trade_id, side, price, quantity, timestamp, is_single, warning)
+    return Fill(position, order, trade_id, side, price, quantity, timestamp, warning)
 
 
 def _fill_without_order(position: Row, side: str) -> Fill:
@@ -255,7 +279,7 @@ def _fill_without_order(position: Row, side: str) -> Fill:
     warning = ""
     if is_exit and position.get("close_profit_abs") is None:
         warning = "pnl: computed from rates and fees; freqtrade has not stored it"
-    return Fill(position, {}, trade_id, side, price, quantity, timestamp, True, warning)
+    return Fill(position, {}, trade_id, side, price, quantity, timestamp, warning)
 
 
 # --- values -------------------------------------------------------------------------------------
