@@ -18,7 +18,7 @@ from ..database import db
 from ..errors import ConfigError
 from ..formats import amount, count, number, places
 from ._charts import metadata_lines
-from ._sections import report_sections
+from ._sections import cash_flow_totals, report_sections
 
 __all__ = ["write_report"]
 
@@ -36,7 +36,8 @@ def write_report(
 ) -> Path:
     """Write a report of all trades, or of those that match the filters.
 
-    It has a section for each currency, with figures, charts and tables. A chart of many trades is
+    It has a section for each currency, with figures, charts and tables, and the sums of the cash
+    flows, which are in none of the other figures. A chart of many trades is
     drawn from fewer points, and its caption says so. The file needs no other file and no network.
 
     Args:
@@ -73,6 +74,7 @@ def write_report(
     }
     with db.read_snapshot():
         sections = list(report_sections(filters, progress))
+        cash_flows = cash_flow_totals(filters)
     template = jinja2.Environment(autoescape=True).from_string(
         resources.files(__name__).joinpath("template.html").read_text(encoding="utf-8")
     )
@@ -88,6 +90,7 @@ def write_report(
         version=__version__,
         filters=shown_filters,
         sections=sections,
+        cash_flows=cash_flows,
         figures={chart.name: chart.figure for section in sections for chart in section.charts},
         plotly=get_plotlyjs(),
         metadata_lines=metadata_lines,

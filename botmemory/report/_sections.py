@@ -10,7 +10,7 @@ from functools import partial
 from itertools import pairwise
 from typing import Any
 
-from peewee import JOIN
+from peewee import JOIN, fn
 
 from .._values import flatten
 from ..analysis import attribution, performance
@@ -18,9 +18,9 @@ from ..analysis.attribution import PRICE_KEYS
 from ..analysis.performance import EquityPoint, Group, Performance
 from ..analysis.ranges import bucket_of, is_number, round_edges
 from ..analysis.selection import Selection, select
-from ..models import Signal, Trade
+from ..models import CashFlow, Signal, Trade
 from ..queries import read
-from ..repositories import positions
+from ..repositories import cash_flows, positions
 from ..repositories.positions import Position
 from ..symbols import quote_of
 from . import _charts
@@ -48,6 +48,29 @@ class Section:
     best: list[Trade]
     worst: list[Trade]
     hidden_symbols: int
+
+
+@dataclass(frozen=True)
+class CashFlows:
+    """The cash flows of one kind in one currency."""
+
+    currency: str
+    kind: str
+    number: int
+    total: float
+
+
+def cash_flow_totals(filters: dict[str, Any]) -> list[CashFlows]:
+    """Return the cash flows in alphabetical order of currency and kind."""
+    currency: Any = CashFlow.currency
+    kind: Any = CashFlow.kind
+    conditions = read.conditions(CashFlow, values := read.filters(CashFlow, **filters), values)
+    query = read.select(CashFlow, conditions, currency, kind, fn.COUNT(CashFlow.id))
+    groups = sorted(read.fetch(query.group_by(currency, kind).tuples()))
+    return [
+        CashFlows(name, of_kind, number, cash_flows.get_total(name, kind=of_kind, **filters))
+        for name, of_kind, number in groups
+    ]
 
 
 def report_sections(

@@ -9,7 +9,7 @@ import pytest
 from ccxt_answers import market_of, parse
 
 from botmemory.interop.ccxt import import_trades
-from botmemory.repositories import trades
+from botmemory.repositories import positions, trades
 
 
 @dataclass
@@ -441,6 +441,10 @@ def test_a_fill_brings_fee_quantity_and_contract_size(name: str, with_markets: b
     assert trade.contract_size == case.contract_size
     assert value(trade) == pytest.approx(case.value, rel=1e-12)
     assert wallet_change(trade) == pytest.approx(case.wallet, rel=1e-12)
+    # on spot the position is what the wallet holds, elsewhere it is in contracts
+    contracts = trade.quantity if trade.side == "buy" else -trade.quantity
+    held = contracts if ":" in trade.symbol else case.wallet[trade.symbol.partition("/")[0]]
+    assert positions.get(trade.symbol).quantity == pytest.approx(held, rel=1e-12)
 
 
 @pytest.mark.usefixtures("empty_database")

@@ -24,7 +24,7 @@ from botmemory._install import install_command
 from botmemory.cli._app import cli
 from botmemory.report import write_report
 from botmemory.report._charts import downsample
-from botmemory.repositories import trades
+from botmemory.repositories import cash_flows, trades
 
 MAX_BYTES = 10_000_000
 
@@ -213,6 +213,27 @@ def test_the_trades_are_filtered_by_exchange(empty_database: Any, page: Path) ->
     assert ("+5.00" in text, "+7.00" in text, "Exchange: okx." in text) == (True, False, True)
     text = write_report(page, exchange="").read_text()
     assert ("+5.00" in text, "+7.00" in text, "Exchange: none." in text) == (False, True, True)
+
+
+def test_cash_flows_have_a_table_of_every_currency_and_kind(
+    empty_database: Any, page: Path
+) -> None:
+    for day, amount in enumerate((-0.1, -0.2, 0.3)):
+        cash_flows.create(
+            kind="funding", currency="USDT", amount=amount, symbol="BTC/USDT:USDT",
+            exchange="okx", timestamp=at(24 * day),
+        )  # fmt: skip
+    cash_flows.create(kind="deposit", currency="BTC", amount=0.00042)
+    trade(pnl=5)
+
+    def table(**filters: Any) -> list[str]:
+        text = text_of(write_report(page, **filters).read_text())
+        return text.partition("none of the figures above.")[2].partition("The charts")[0].split()
+
+    head, deposits = ["currency", "kind", "number", "total"], ["BTC", "deposit", "1", "+0.00042"]
+    assert table() == [*head, *deposits, "USDT", "funding", "3", "+0.00"]
+    assert table(exchange="okx", end_date=at(24)) == [*head, "USDT", "funding", "2", "-0.30"]
+    assert table(symbol="ETH/USDT") == []
 
 
 class Market(str, enum.Enum):  # noqa: UP042  (str() of a member is its name)
