@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import decimal
 import json
-import os
 import sqlite3
 import subprocess
 import sys
@@ -17,7 +16,6 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from once import once
 from paths import FREQTRADE_BOT
 from processes import in_child, mount_small_disk, needs_fork
 
@@ -952,25 +950,6 @@ def test_from_the_command_line(bot: Path, path: Path) -> None:
 
 
 # --- freqtrade itself ------------------------------------------------------------------------
-
-# the dependencies of its database module that these tests do not have already
-DEPENDENCIES = (
-    *("sqlalchemy", "pydantic", "cachetools", "python-rapidjson", "humanize", "orjson", "joblib"),
-    *("questionary", "schedule", "jsonschema"),
-)
-
-
-@pytest.fixture(scope="module")
-def freqtrade(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Environment variables with which Python finds freqtrade."""
-
-    def install(folder: Path) -> None:
-        for packages in (("--no-deps", "freqtrade==2026.9"), DEPENDENCIES):
-            command = [sys.executable, "-m", "pip", "install", "-q", "--target", folder, *packages]
-            if subprocess.run(command, capture_output=True, check=False).returncode:
-                pytest.skip("freqtrade cannot be downloaded here")
-
-    return os.environ | {"PYTHONPATH": str(once(tmp_path_factory, "freqtrade", install))}
 
 
 @pytest.mark.long

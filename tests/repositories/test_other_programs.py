@@ -1,0 +1,299 @@
+"""Positions and PnL agree with those of other programs, after each of the same random fills.
+
+The programs are installed from their packages, and those that ask them are in
+`tests/other_programs/`. What they define in another way is translated there, and said there.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+import pytest
+from installed import answer, answer_once
+from paths import OTHER_PROGRAMS
+from samples import at
+
+from botmemory import close_db, init_db
+from botmemory.repositories import positions, trades
+
+pytestmark = pytest.mark.long
+
+# most programs calculate with floats of 16 digits, which a sum of many fills rounds many times
+ROUNDING = 1e-14
+FILLS = 60  # in each history
+
+
+class Market(NamedTuple):
+    """What is traded, and the first price of a history."""
+
+    symbol: str
+    price: float
+    price_digits: int
+    lot: float
+    contract_size: float = 1.0
+
+    @property
+    def is_inverse(self) -> bool:
+        pair, _, settled_in = self.symbol.partition(":")
+        return settled_in == pair.split("/")[0]
+
+    def worth(self, quantity: float, price: float) -> float:
+        """Return the value in the currency of the PnL."""
+        return quantity * self.contract_size * (1 / price if self.is_inverse else price)
+
+
+BITCOIN = Market("BTC/USDT", 60_000, 2, 0.001)
+DOGE = Market("DOGE/USDT", 0.2, 5, 1)
+ETHER_CONTRACT = Market("ETH/USDT:USDT", 3_000, 2, 1, 0.01)
+BITCOIN_CONTRACT = Market("BTC/USDT:USDT", 60_000, 1, 0.001)
+INVERSE = Market("BTC/USD:BTC", 60_000, 1, 1, 100)
+INVERSE_ETHER = Market("ETH/USD:ETH", 3_000, 2, 1, 10)
+
+
+@dataclass
+class Fill:
+    """A fill, and a price at which the position is valued afterwards."""
+
+    side: str
+    quantity: float
+    price: float
+    mark: float
+
+
+@dataclass
+class Rules:
+    """How a history is made.
+
+    Attributes:
+        sides: Those that open a position from flat.
+        flips: Whether a fill may go beyond flat.
+        more_entries: Whether more is added to a position.
+        divisible: Whether each exit closes a half, a quarter or a fifth, and no more than four of
+            them in a row, so that it can be shared out among all entries without rounding.
+    """
+
+    sides: tuple[str, ...] = ("buy", "sell")
+    flips: bool = True
+    more_entries: bool = True
+    divisible: bool = False
+
+
+class Bot:
+    """It trades at random, in whole lots."""
+
+    def __init__(self, rng: random.Random, rules: Rules) -> None:
+        self.rng, self.rules = rng, rules
+        self.held = self.exits = 0
+        self.unit = 10**8 if rules.divisible else 1  # has enough factors 2 and 5
+
+    def trade(self) -> int:
+        """Return the next quantity, below 0 of a sale."""
+        change = self.change()
+        if (self.held + change) * self.held <= 0:
+            self.exits = 0
+        self.held += change
+        return change
+
+    def change(self) -> int:
+        size = self.unit * self.rng.randint(1, 500)
+        if not self.held:
+            return size if self.rng.choice(self.rules.sides) == "buy" else -size
+        direction = 1 if self.held > 0 else -1
+        actions = ["reduce", "reduce", "close"]
+        actions += ["add"] * 3 if self.rules.more_entries else []
+        actions += ["flip"] if self.rules.flips else []
+        action = self.rng.choice(actions)
+        if action == "add":
+            return direction * size
+        if action == "flip":
+            return -self.held - direction * size
+        return -direction * (self.part() if action == "reduce" else abs(self.held))
+
+    def part(self) -> int:
+        """Return how much of the position is closed."""
+        held = abs(self.held)
+        if not self.rules.divisible:
+            return self.rng.randint(1, held)
+        self.exits += 1
+        return held if self.exits > 4 else held // self.rng.choice([2, 4, 5])
+
+
+@dataclass
+class History:
+    """The fills of one symbol; `hedging` is what NautilusTrader calls a position for each entry."""
+
+    market: Market
+    fills: list[Fill]
+    fee_rate: float
+    exit_fee_rate: float
+    hedging: bool = False
+
+    def given(self) -> dict[str, Any]:
+        """Return it as the programs read it."""
+        return {
+            "symbol": self.market.symbol,
+            "contract_size": float(self.market.contract_size),
+            "fills": [asdict(fill) for fill in self.fills],
+            "fee_rate": self.fee_rate,
+            "exit_fee_rate": self.exit_fee_rate,
+            "hedging": self.hedging,
+        }
+
+
+def histories(markets: list[Market], rules: Rules, count: int = 2, **values: Any) -> list[History]:
+    """Return random histories of each market, the same ones in each run."""
+    return [
+        history(random.Random(f"{market.symbol} {number} {rules}"), market, rules, **values)
+        for market in markets
+        for number in range(count)
+    ]
+
+
+def history(rng: random.Random, market: Market, rules: Rules, **values: Any) -> History:
+    bot, price, fills = Bot(rng, rules), market.price, []
+    for _ in range(FILLS):
+        price *= rng.lognormvariate(0, 0.02)
+        mark = price * rng.lognormvariate(0, 0.02)
+        lots = bot.trade()
+        fills.append(
+            Fill(
+                side="buy" if lots > 0 else "sell",
+                quantity=round(abs(lots) * market.lot / bot.unit, 10),
+                price=round(price, market.price_digits),
+                mark=round(mark, market.price_digits),
+            )
+        )
+    fee_rate = rng.choice([0.0002, 0.0005, 0.00075, 0.001])
+    return History(market, fills, **{"fee_rate": fee_rate, "exit_fee_rate": fee_rate} | values)
+
+
+def figures(symbol: str, mark: float) -> dict[str, float | None]:
+    held = positions.get(symbol)
+    [valued] = positions.value({symbol: mark}) or [held]
+    return {
+        "quantity": held.quantity,
+        "average_entry_price": held.average_entry_price,
+        "realized_pnl": held.realized_pnl,
+        "net_realized_pnl": held.net_realized_pnl,
+        "fees": sum(held.fees.values()),
+        "value": valued.value or 0.0,  # None of no position
+        "unrealized": valued.unrealized or 0.0,
+    }
+
+
+def compare(
+    past: History, answers: list[dict[str, float | None]], rounding: float, rounded_to: float
+) -> None:
+    """Record the fills in a new database, and compare the figures after each of them.
+
+    Args:
+        past: The fills.
+        answers: What the other program says after each fill; not all figures are known to each.
+        rounding: The part of a price, and of all that was traded, that two figures may differ by.
+        rounded_to: What the other program rounds the PnL of each fill to.
+    """
+    close_db()
+    init_db(":memory:")
+    market = past.market
+    traded, held = 0.0, 0.0
+    for number, (fill, theirs) in enumerate(zip(past.fills, answers, strict=True)):
+        worth = market.worth(fill.quantity, fill.price)
+        signed = fill.quantity if fill.side == "buy" else -fill.quantity
+        rate = past.exit_fee_rate if held * signed < 0 else past.fee_rate
+        trades.create(
+            symbol=market.symbol,
+            side=fill.side,
+            quantity=fill.quantity,
+            price=fill.price,
+            contract_size=market.contract_size,
+            fee=worth * rate,
+            timestamp=at(number),
+        )
+        # a PnL is a difference, so that what was rounded is a part of all that was traded
+        traded += worth
+        ours = figures(market.symbol, fill.mark)
+        tolerance = traded * rounding + (number + 1) * rounded_to / 2
+        held = ours["quantity"] or 0.0
+        for name, figure in theirs.items():
+            where = f"{name} after fill {number} of {market.symbol}"
+            if name == "quantity":
+                assert ours[name] == figure, where
+            elif name == "average_entry_price":
+                expected = None if figure is None else pytest.approx(figure, rel=rounding, abs=0)
+                assert ours[name] == expected, where
+            else:
+                assert ours[name] == pytest.approx(figure, rel=0, abs=tolerance), where
+
+
+def compare_all(
+    past: list[History], answers: list[Any], rounding: float = ROUNDING, rounded_to: float = 0
+) -> None:
+    for each, answers_to_it in zip(past, answers, strict=True):
+        compare(each, answers_to_it, rounding, rounded_to)
+
+
+def given(past: list[History]) -> list[dict[str, Any]]:
+    return [each.given() for each in past]
+
+
+OF_FREQTRADE = {
+    "long": ([BITCOIN, DOGE], Rules(sides=("buy",), flips=False)),
+    "short": ([BITCOIN_CONTRACT], Rules(sides=("sell",), flips=False)),
+}
+
+
+@pytest.mark.parametrize("side", OF_FREQTRADE)
+def test_freqtrade(side: str, freqtrade: dict[str, str]) -> None:
+    past = histories(*OF_FREQTRADE[side], fee_rate=0.001, exit_fee_rate=0.0006)
+    answers = answer(OTHER_PROGRAMS / "with_freqtrade.py", given(past), freqtrade)
+    compare_all(past, answers, rounded_to=1e-8)  # of the profit of each exit
+
+
+def test_backtrader(tmp_path_factory: pytest.TempPathFactory) -> None:
+    # sizes are floats there, which add up without rounding if they are binary fractions
+    markets = [BITCOIN._replace(lot=2**-10), DOGE, ETHER_CONTRACT]
+    past = histories(markets, Rules())
+    program = OTHER_PROGRAMS / "with_backtrader.py"
+    compare_all(past, answer_once(tmp_path_factory, "backtrader==1.9.78.123", program, given(past)))
+
+
+def test_beancount(tmp_path_factory: pytest.TempPathFactory) -> None:
+    past = histories([BITCOIN, DOGE], Rules(), count=3)
+    program = OTHER_PROGRAMS / "with_beancount.py"
+    answers = answer_once(tmp_path_factory, "beancount==3.2.3", program, given(past))
+    compare_all(past, answers, rounding=0)  # its decimals have 28 digits, so that floats are equal
+
+
+OF_NAUTILUS: dict[str, tuple[list[Market], Rules, bool]] = {
+    "linear": ([BITCOIN_CONTRACT, ETHER_CONTRACT], Rules(), False),
+    # Its average entry price is the arithmetic mean for inverse contracts, too, at which the PnL of
+    # several entries is not the sum of the PnL of each. So a position has one entry here,
+    "inverse": ([INVERSE, INVERSE_ETHER], Rules(more_entries=False), False),
+    # and there each entry is a position of its own, and an exit closes the same part of each. That
+    # is what average cost means: the sums are the figures at the harmonic mean.
+    "inverse, many entries": ([INVERSE, INVERSE_ETHER], Rules(divisible=True), True),
+}
+
+
+def of_nautilus(kind: str) -> list[History]:
+    markets, rules, hedging = OF_NAUTILUS[kind]
+    return histories(markets, rules, hedging=hedging)
+
+
+@pytest.fixture(scope="module")
+def nautilus(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
+    """What NautilusTrader answers to all histories: it has 600 MB, and is installed once."""
+    every = {kind: given(of_nautilus(kind)) for kind in OF_NAUTILUS}
+    program = OTHER_PROGRAMS / "with_nautilus.py"
+    answers: dict[str, list[Any]] = answer_once(
+        tmp_path_factory, "nautilus_trader==1.221.0", program, every
+    )
+    return answers
+
+
+@pytest.mark.parametrize("kind", OF_NAUTILUS)
+def test_nautilus_trader(kind: str, nautilus: dict[str, list[Any]]) -> None:
+    # its money has 16 decimal places, and a fill may change that of ten positions
+    compare_all(of_nautilus(kind), nautilus[kind], rounded_to=1e-15)

@@ -1,0 +1,89 @@
+"""Other programs, each installed in a folder of its own: nothing of them is in our environment."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from once import once
+
+FREQTRADE = "freqtrade==2026.9"
+# the dependencies of its database module that these tests do not have already
+FREQTRADE_NEEDS = (
+    *("sqlalchemy", "pydantic", "cachetools", "python-rapidjson", "humanize", "orjson", "joblib"),
+    *("questionary", "schedule", "jsonschema"),
+)
+
+
+@pytest.fixture(scope="session")
+def freqtrade(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Environment variables with which Python finds freqtrade."""
+
+    def fill(folder: Path) -> None:
+        install(folder, FREQTRADE, dependencies=FREQTRADE_NEEDS)
+
+    return python_path(once(tmp_path_factory, "freqtrade", fill))
+
+
+def install(folder: Path, package: str, dependencies: Sequence[str] | None = None) -> None:
+    """Install a package into a folder; the test is skipped if it cannot be downloaded.
+
+    Args:
+        folder: An empty folder.
+        package: What pip calls it.
+        dependencies: Those to install, in place of those that the package names.
+    """
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+    with tempfile.TemporaryDirectory() as wheels:
+        download = [*pip, "download", "-q", "--only-binary=:all:", "-d", wheels]
+        parts = [[package]] if dependencies is None else [["--no-deps", package], dependencies]
+        for part in parts:
+            done = subprocess.run([*download, *part], capture_output=True, text=True, check=False)
+            if done.returncode:
+                reason = (done.stderr.strip() or "pip gives no reason").splitlines()[-1]
+                pytest.skip(f"{package} cannot be downloaded for this Python: {reason}")
+        files = sorted(Path(wheels).iterdir())
+        to_folder = [*pip, "install", "-q", "--no-deps", "--no-index", "--no-compile"]
+        done = subprocess.run(
+            [*to_folder, "--target", folder, *files], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+
+
+def python_path(folder: Path) -> dict[str, str]:
+    """Return environment variables with which Python finds what is installed in a folder."""
+    return os.environ | {"PYTHONPATH": str(folder)}
+
+
+def answer(program: Path, given: Any, environment: dict[str, str]) -> Any:
+    """Return what a program answers: it reads JSON from stdin and prints JSON."""
+    done = subprocess.run(
+        [sys.executable, program],
+        input=json.dumps(given),
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def answer_once(factory: pytest.TempPathFactory, package: str, program: Path, given: Any) -> Any:
+    """Return what a program answers where a package is installed; that is removed afterwards."""
+
+    def fill(folder: Path) -> None:
+        with tempfile.TemporaryDirectory() as installed:
+            install(Path(installed), package)
+            answers = answer(program, given, python_path(Path(installed)))
+        (folder / "answers.json").write_text(json.dumps(answers), encoding="utf-8")
+
+    file = once(factory, program.stem, fill) / "answers.json"
+    return json.loads(file.read_text(encoding="utf-8"))
