@@ -17,7 +17,7 @@ from typing import Any, get_type_hints
 
 import peewee
 import pytest
-from samples import signal, trade
+from samples import signal, trade, trade_values
 
 import botmemory
 from botmemory import (
@@ -36,7 +36,7 @@ from botmemory import (
     session_scope,
 )
 from botmemory.backends.sqlite.lock import FileLock
-from botmemory.repositories import positions, signals, trades
+from botmemory.repositories import cash_flows, positions, signals, trades
 
 pytestmark = pytest.mark.usefixtures("empty_folder")
 
@@ -487,6 +487,75 @@ def test_short_threads_leave_no_descriptor_open(path: Path, count: int) -> None:
         thread.join()
         most = max(most, descriptors())
     assert most <= before + 2
+
+
+def fail_in_a_scope() -> None:
+    with session_scope():
+        trade()
+        raise ValidationError("no")
+
+
+def fail_in_a_nested_scope() -> None:
+    with session_scope():
+        trade()
+        with session_scope():
+            trade(exchange="okx", exchange_trade_id="1")
+
+
+def fail_on_an_unreadable_row() -> None:
+    db.execute_sql("UPDATE trade SET timestamp = 'soon'")
+    trades.get_all()
+
+
+FAILURES = {
+    "a refused value": lambda: trade(price=-1),
+    "a duplicate": lambda: trade(exchange="okx", exchange_trade_id="1"),
+    "a duplicate among many": lambda: trades.create_many(
+        [trade_values(), trade_values(exchange="okx", exchange_trade_id="1")]
+    ),
+    "a duplicate of a cash flow": lambda: cash_flows.create(
+        kind="funding", currency="USDT", amount=1, exchange="okx", exchange_flow_id="1"
+    ),
+    "a missing signal": lambda: trade(signal=10**6),
+    "a constraint of Peewee's insert": lambda: Trade.insert(trade_values(signal=10**6)).execute(),
+    "a constraint of SQL": lambda: db.execute_sql("UPDATE trade SET price = -1"),
+    "SQL that is wrong": lambda: db.execute_sql("SELECT nothing"),
+    "a query that is wrong": lambda: list(Trade.raw("SELECT nothing")),
+    "an unreadable row": fail_on_an_unreadable_row,
+    "an error in a scope": fail_in_a_scope,
+    "an error in a nested scope": fail_in_a_nested_scope,
+}
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_an_error_in_a_thread_keeps_no_connection_open(path: Path, failure: str) -> None:
+    init_db(path)
+    trade(exchange="okx", exchange_trade_id="1")
+    cash_flows.create(kind="funding", currency="USDT", amount=1, exchange="okx",
+                      exchange_flow_id="1")  # fmt: skip
+
+    def connections() -> int:
+        return sum(isinstance(found, sqlite3.Connection) for found in gc.get_objects())
+
+    raised = []
+
+    def work() -> None:
+        try:
+            FAILURES[failure]()
+        except (BotMemoryError, peewee.PeeweeException) as error:
+            raised.append(type(error))
+
+    gc.collect()
+    before = connections()
+    gc.disable()
+    try:
+        for _ in range(2):
+            thread = threading.Thread(target=work)
+            thread.start()
+            thread.join()
+        assert (len(raised), connections()) == (2, before)
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize(

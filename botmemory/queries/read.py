@@ -171,7 +171,10 @@ def _translated_errors() -> Iterator[None]:
         translated: BotMemoryError | None = db.translated(error)
         if translated is None:
             raise
-        raise translated from error
+        try:
+            raise translated from error
+        finally:
+            del translated  # its traceback refers to this frame: neither would be freed
     except BotMemoryError:
         raise
     except ValueError as error:

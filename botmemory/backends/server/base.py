@@ -466,7 +466,10 @@ class ServerMixin(TransactionState):
             translated = self.lost_or_translated(error, local.conn, outcome)
             if translated is error:
                 raise
-            raise translated from error
+            try:
+                raise translated from error
+            finally:
+                del translated  # its traceback refers to this frame: neither would be freed
         except BaseException:
             # an interrupt may leave psycopg inside a COPY or a pipeline with its lock held, for
             # which the next statement of this thread would wait for ever

@@ -466,7 +466,10 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
             translated = self.translated(error)
             if translated is None:
                 raise
-            raise translated from error
+            try:
+                raise translated from error
+            finally:
+                del translated  # its traceback refers to this frame: neither would be freed
         except OverflowError as error:
             raise ValidationError(
                 f"{self.database}: a whole number of this query has more than 64 bits; no column "
