@@ -26,6 +26,20 @@ def refuse(field: str, value: object, problem: str) -> NoReturn:
     raise ValidationError(f"{field}: {show(value)} {problem}", field=name)
 
 
+def positive_numbers(name: str, numbers: Mapping[str, float]) -> dict[str, float]:
+    """Return numbers above 0 by text."""
+    if not isinstance(numbers, Mapping):
+        refuse(name, numbers, "is not a mapping of names to numbers")
+    checked = {}
+    for key, number in numbers.items():
+        if not isinstance(key, str):
+            refuse(name, key, "is not text")
+        checked[plain_text(key)] = to_finite(f"{name}[{key!r}]", number)
+        if checked[plain_text(key)] <= 0:
+            refuse(f"{name}[{key!r}]", number, "is not greater than 0")
+    return checked
+
+
 def to_utc(field: str, value: object) -> datetime:
     """Return a datetime as aware UTC; naive input is taken as UTC."""
     if not isinstance(value, datetime) or value != value:  # pandas' NaT is a datetime

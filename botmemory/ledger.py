@@ -14,8 +14,9 @@ from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal
 from fractions import Fraction
 from itertools import groupby
 from operator import mul
-from typing import Any
+from typing import Any, NamedTuple
 
+from .errors import ValidationError
 from .exact import to_fraction
 from .symbols import Instrument
 
@@ -31,6 +32,38 @@ _ROUNDING = 50  # what is below 2**-50 of a position is the rounding of a float
 # nothing of the caller's, whose defaults would fill what is left out
 _CONTEXT = Context(prec=100, Emin=MIN_EMIN, Emax=MAX_EMAX, traps=[])
 NO_FEE = ""  # in place of a currency
+
+
+class Closing(NamedTuple):
+    """A fill that closed the position.
+
+    Attributes:
+        place: Its index among the fills that were added.
+        quantity: How much of it closed the position; what is left of it opened another one.
+        pnl: What the position has earned since it was opened, for contracts of size 1.
+    """
+
+    place: int
+    quantity: int
+    pnl: int
+
+
+class Added(NamedTuple):
+    """What the fills of one call of `add` were, in the units that the ledger has after it.
+
+    Attributes:
+        quantities: The change of the position by each fill.
+        values: The value of each change, as it is added to the cost.
+        fees: The fee of each fill, 0 where it is in another currency, by currency.
+        fee_values: The value of each fee in the other currency of the pair; none if there are none.
+        closings: The fills that closed the position, in their order.
+    """
+
+    quantities: list[int]
+    values: list[int]
+    fees: dict[str | None, list[int]]
+    fee_values: list[int]
+    closings: list[Closing]
 
 
 class Ledger:
@@ -55,7 +88,8 @@ class Ledger:
         self._guard = _GUARD
         self._held = 0  # below 0 of a short position
         self._cost = 0  # the value of what is held
-        self._realized = {1.0: 0}  # by contract size
+        self._earned = 0  # realized since the position was opened
+        self._realized = {1.0: 0}  # by contract size, of positions that are closed
         self._fees: dict[str | None, int] = {}
         self._fee_value = 0  # of the fees in the other currency of the pair, at the fill's price
 
@@ -68,7 +102,7 @@ class Ledger:
 
     # --- adding fills -----------------------------------------------------------------------
 
-    def add(self, fills: Sequence[Fill]) -> None:
+    def add(self, fills: Sequence[Fill]) -> Added:
         """Add fills in their order, at least one."""
         columns: Any = ([fill[column] for fill in fills] for column in range(6))
         timestamps, changes, prices, fees, currencies, sizes = columns
@@ -76,28 +110,43 @@ class Ledger:
         self._use_quantity_digits(digits)
         price_units, digits = to_units(prices, self._price_digits)
         self._use_price_digits(digits)
+        paid: dict[str | None, list[int]] = {}
+        fee_values: list[int] = []
         if fees.count(None) < len(fees):
             fee_units, digits = to_units([fee or 0.0 for fee in fees], self._fee_digits)
             self._use_fee_digits(digits)
             # of a fill without a fee, a currency says nothing
             pairs = zip(fees, currencies, strict=True)
             currencies = [NO_FEE if fee is None else currency for fee, currency in pairs]
-            quantity_units = self._add_fees(fee_units, currencies, quantity_units, price_units)
+            paid = _by_currency(fee_units, currencies)
+            fee_values = self._add_fees(paid, price_units)
+            quantity_units = self._less_fees(quantity_units, paid)
         values = self._amounts(quantity_units, price_units)
         if self.instrument.is_inverse:
             values = [-value for value in values]
+        closings: list[Closing] = []
         start = 0
         for size, group in groupby(sizes):
             part = slice(start, start + sum(1 for _ in group))
             self._use_contract_size(size or 1.0)
-            self._add_fills(timestamps[part], quantity_units[part], values[part])
+            self._add_fills(start, timestamps[part], quantity_units[part], values[part], closings)
             start = part.stop
+        return Added(quantity_units, values, paid, fee_values, closings)
 
     def _add_fills(
-        self, timestamps: Sequence[Any], quantities: list[int], values: list[int]
+        self,
+        first: int,
+        timestamps: Sequence[Any],
+        quantities: list[int],
+        values: list[int],
+        closings: list[Closing],
     ) -> None:
-        held, cost, realized = self._held, self._cost, self._realized[self.contract_size]
-        for timestamp, change, value in zip(timestamps, quantities, values, strict=True):
+        held, cost, earned = self._held, self._cost, self._earned
+        realized = self._realized[self.contract_size]
+        indexes = range(first, first + len(timestamps))
+        for index, timestamp, change, value in zip(
+            indexes, timestamps, quantities, values, strict=True
+        ):
             if not held:
                 if change:
                     held, cost, self.opened_at = change, value, timestamp
@@ -107,50 +156,46 @@ class Ledger:
             else:
                 rest = held + change
                 if abs(rest) <= abs(held) >> _ROUNDING:  # it is closed
-                    realized -= cost + value
-                    held = cost = 0
+                    earned -= cost + value
+                    closings.append(Closing(index, change, earned))
+                    realized += earned
+                    held = cost = earned = 0
                 elif (rest > 0) is (held > 0):  # a part is closed
                     closed = cost * change // held
-                    realized += closed - value
+                    earned += closed - value
                     held, cost = rest, cost + closed
                 else:  # it is closed, and opened in the other direction
                     closing = value * -held // change
-                    realized -= cost + closing
-                    held, cost, self.opened_at = rest, value - closing, timestamp
+                    earned -= cost + closing
+                    closings.append(Closing(index, -held, earned))
+                    realized += earned
+                    held, cost, earned, self.opened_at = rest, value - closing, 0, timestamp
         if not held:
             self.opened_at = None
-        self._held, self._cost, self._realized[self.contract_size] = held, cost, realized
+        self._held, self._cost, self._earned = held, cost, earned
+        self._realized[self.contract_size] = realized
 
-    def _add_fees(
-        self,
-        fees: list[int],
-        currencies: list[str | None],
-        quantities: list[int],
-        prices: list[int],
-    ) -> list[int]:
-        """Add the fees, and return the quantities less those that were taken from them."""
+    def _add_fees(self, paid: dict[str | None, list[int]], prices: list[int]) -> list[int]:
+        """Add the fees, and return the values of those in the other currency of the pair."""
+        for currency, fees in paid.items():
+            self._fees[currency] = self._fees.get(currency, 0) + sum(fees)
         other_currency = self.instrument.other_currency
-        for currency in dict.fromkeys(currencies):  # in their order
-            if currency == NO_FEE:
-                continue
-            paid = fees
-            if currencies.count(currency) < len(fees):
-                paid = [
-                    fee if fee_currency == currency else 0
-                    for fee, fee_currency in zip(fees, currencies, strict=True)
-                ]
-            self._fees[currency] = self._fees.get(currency, 0) + sum(paid)
-            if currency is None or currency != other_currency:
-                continue
-            value = sum(self._amounts(paid, prices))  # first: it may change the unit of values
-            self._fee_value += value
-            if not self.instrument.is_derivative:
-                factor = 10 ** max(0, self._fee_digits - self._quantity_digits)
-                self._use_quantity_digits(max(self._quantity_digits, self._fee_digits))
-                per_fee = 10 ** (self._quantity_digits - self._fee_digits)
-                pairs = zip(quantities, paid, strict=True)
-                quantities = [quantity * factor - fee * per_fee for quantity, fee in pairs]
-        return quantities
+        if other_currency is None or other_currency not in paid:
+            return []
+        values = self._amounts(paid[other_currency], prices)  # it may change the unit of values
+        self._fee_value += sum(values)
+        return values
+
+    def _less_fees(self, quantities: list[int], paid: dict[str | None, list[int]]) -> list[int]:
+        """Return quantities less the fees that were taken from them."""
+        fees = paid.get(self.instrument.other_currency or NO_FEE)
+        if fees is None or self.instrument.is_derivative:
+            return quantities
+        factor = 10 ** max(0, self._fee_digits - self._quantity_digits)
+        self._use_quantity_digits(max(self._quantity_digits, self._fee_digits))
+        per_fee = 10 ** (self._quantity_digits - self._fee_digits)
+        pairs = zip(quantities, fees, strict=True)
+        return [quantity * factor - fee * per_fee for quantity, fee in pairs]
 
     def _amounts(self, quantities: list[int], prices: list[int]) -> list[int]:
         """Return quantity x price, or quantity / price of an inverse contract, for each fill."""
@@ -169,6 +214,29 @@ class Ledger:
     def add_funding(self, currency: str, amount: float) -> None:
         self.funding[currency] = self.funding.get(currency, Fraction(0)) + to_fraction(amount)
 
+    # --- what was added ---------------------------------------------------------------------
+
+    def amounts(self, quantity: int, value: int) -> tuple[Fraction, Fraction]:
+        """Return a quantity and a value of `Added` as numbers, for contracts of size 1."""
+        return Fraction(quantity, 10**self._quantity_digits), value / self._unit_of_values
+
+    def fee(self, fee: int) -> Fraction:
+        """Return a fee of `Added` as a number."""
+        return Fraction(fee, 10**self._fee_digits)
+
+    def fee_value(self, value: int) -> Fraction:
+        """Return the value of a fee of `Added` as a number."""
+        return _rounded(value) / self._unit_of_fee_values
+
+    def pnl(self, pnl: int) -> Fraction:
+        """Return the PnL of a `Closing` as a number, for contracts of size 1."""
+        return _rounded(pnl) / self._unit_of_values
+
+    @property
+    def pnl_of_open(self) -> Fraction:
+        """The PnL of what was closed of the open position, for contracts of size 1."""
+        return self.pnl(self._earned)
+
     # --- smaller units ----------------------------------------------------------------------
 
     def _use_quantity_digits(self, digits: int) -> None:
@@ -177,6 +245,7 @@ class Ledger:
             self._quantity_digits = digits
             self._held *= factor
             self._cost *= factor
+            self._earned *= factor
             self._realized = {size: pnl * factor for size, pnl in self._realized.items()}
 
     def _use_price_digits(self, digits: int) -> None:
@@ -195,6 +264,7 @@ class Ledger:
 
     def _multiply(self, factor: int) -> None:
         self._cost *= factor
+        self._earned *= factor
         self._realized = {size: pnl * factor for size, pnl in self._realized.items()}
         self._fee_value *= factor
 
@@ -202,10 +272,7 @@ class Ledger:
         if size == self.contract_size:
             return
         if self._held and self.problem is None:
-            self.problem = (
-                f"the fills of one position have the contract sizes {self.contract_size:.15g} and "
-                f"{size:.15g}; record the right one with all of them"
-            )
+            self.problem = different_sizes(self.contract_size, size)
         self.contract_size = size
         self._realized.setdefault(size, 0)
 
@@ -228,8 +295,10 @@ class Ledger:
     @property
     def gross_pnl(self) -> Fraction:
         """The PnL of all that was closed, without fees, unless there is a `problem`."""
-        amounts = (to_fraction(size) * _rounded(pnl) for size, pnl in self._realized.items())
-        return sum(amounts, Fraction(0)) / self._unit_of_values
+        total = to_fraction(self.contract_size) * _rounded(self._earned)
+        for size, pnl in self._realized.items():
+            total += to_fraction(size) * _rounded(pnl)
+        return total / self._unit_of_values
 
     @property
     def fees(self) -> dict[str | None, Fraction]:
@@ -249,11 +318,10 @@ class Ledger:
             currency: The currency of the PnL.
             rates: What one unit of another currency is worth, by `"BNB"` or `"BNB/USDT"`.
         """
-        unit = self._unit_of_values * Fraction(10**self._fee_digits, 10**self._quantity_digits)
         at_price = self.instrument.other_currency
         fees = {name: fee for name, fee in self.fees.items() if name is None or name != at_price}
         total, without_rate = in_currency(currency, fees, rates)
-        return total + _rounded(self._fee_value) / unit, without_rate
+        return total + self.fee_value(self._fee_value), without_rate
 
     def value(self, price: float) -> Fraction:
         """Return what the position is worth at a price."""
@@ -266,6 +334,10 @@ class Ledger:
         size, unit = to_fraction(self.contract_size), self._unit_of_values
         value = self.value(price) / size * (-1 if self.instrument.is_inverse else 1)
         return _rounded(value * unit - self._cost) / unit * size
+
+    @property
+    def _unit_of_fee_values(self) -> Fraction:
+        return self._unit_of_values * Fraction(10**self._fee_digits, 10**self._quantity_digits)
 
     @property
     def _unit_of_values(self) -> Fraction:
@@ -304,6 +376,18 @@ def to_units(numbers: list[float], digits: int) -> tuple[list[int], int]:
     ], digits
 
 
+def _by_currency(fees: list[int], currencies: list[str | None]) -> dict[str | None, list[int]]:
+    """Return the fees of each currency in the order of their appearance, 0 for the others."""
+    by_currency = {}
+    for currency in dict.fromkeys(currencies):
+        if currency != NO_FEE:
+            by_currency[currency] = fees
+            if currencies.count(currency) < len(fees):
+                pairs = zip(fees, currencies, strict=True)
+                by_currency[currency] = [fee if of == currency else 0 for fee, of in pairs]
+    return by_currency
+
+
 def in_currency(
     currency: str | None, amounts: Mapping[str | None, Fraction], rates: Mapping[str, float]
 ) -> tuple[Fraction, list[str]]:
@@ -325,3 +409,31 @@ def in_currency(
             else:
                 total += amount * to_fraction(rate)
     return total, without_rate
+
+
+def without_rate_text(currency: str | None, fee_currencies: list[str]) -> str:
+    """Return why amounts in other currencies have no value, and what to do."""
+    names = ", ".join(fee_currencies)
+    if currency is None:
+        return f"fees or funding are in {names}, and the symbol names no currency; pass quote="
+    example = f"{{{fee_currencies[0]!r}: its price in {currency}}}"
+    return f"fees or funding are in {names}; pass rates={example}"
+
+
+def different_sizes(first: float, second: float) -> str:
+    """Return why the PnL of a position with two contract sizes is not known, and what to do."""
+    return (
+        f"the fills of one position have the contract sizes {first:.15g} and {second:.15g}; record "
+        "the right one with all of them"
+    )
+
+
+def to_number(symbol: str, figure: Fraction) -> float:
+    """Return the nearest float, never -0.0; raise `ValidationError` if there is none."""
+    try:
+        return float(figure) + 0.0  # -0.0 becomes 0.0: a loss too small for a float
+    except OverflowError:
+        raise ValidationError(
+            f"{symbol}: its position or PnL is larger than a float can hold; correct the price or "
+            "the quantity of its trades"
+        ) from None

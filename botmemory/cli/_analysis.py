@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 import uuid
+from collections import deque
 from datetime import datetime, timedelta
 from typing import Any, get_args
 
 import click
 
-from ..analysis import attribution, performance
+from ..analysis import attribution, performance, round_trips
 from ..errors import NotFoundError, ValidationError
 from ..formats import amount, count, number
 from ..models import Trade
@@ -81,6 +82,53 @@ def show_performance(
         if index:
             click.echo()
         print_pairs({name: _format_field(name, value) for name, value in vars(summary).items()})
+
+
+@database_command("round-trips")
+@filter_options("symbol", "strategy", "exchange", "since", "until", "quote", "limit")
+@click.option("--open", "include_open", is_flag=True, help="Show those that are open, too.")
+@click.option(
+    "--rate",
+    "rates",
+    multiple=True,
+    metavar="BNB=PRICE",
+    callback=lambda _context, _parameter, values: dict(map(_rate, values)),
+    help="The price of another currency, for fees in it.",
+)
+@format_options
+def show_round_trips(
+    options: DatabaseOptions, output_format: str, limit: int, **arguments: Any
+) -> None:
+    """List the round trips that were closed last, newest first.
+
+    A round trip is a position from flat to flat. The net PnL is after fees and with funding.
+    """
+    with options.open(read_only=True):
+        latest = deque(round_trips.round_trips(**arguments), maxlen=limit)
+    columns = (
+        Column("closed_at", "closed (UTC)", timestamp),
+        Column("symbol", "symbol"),
+        Column("exchange", "exchange", optional=True),
+        Column("strategy", "strategy", optional=True),
+        Column("direction", "side"),
+        Column("quantity", "quantity", number, right=True),
+        Column("entry_price", "entry", number, right=True),
+        Column("exit_price", "exit", number, right=True),
+        Column("net_pnl", "net pnl", amounts=True, right=True),
+        Column("quote", "in"),
+    )
+    print_rows(reversed(latest), columns, output_format, empty="no round trips")
+    if output_format == "table":
+        for reason in dict.fromkeys(trip.unknown for trip in latest if trip.unknown):
+            click.echo(f"net pnl is not known: {reason}", err=True)
+
+
+def _rate(text: str) -> tuple[str, float]:
+    currency, _, price = text.partition("=")
+    try:
+        return currency, float(price)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is not a currency and its price: BNB=600") from None
 
 
 @database_command("explain")
@@ -176,7 +224,14 @@ def show_conversion(options: DatabaseOptions, output_format: str, **filters: Any
     print_rows(groups, columns, output_format, empty="no signals")
 
 
-ANALYSIS_COMMANDS = (show_pnl, show_performance, explain_trade, show_attribution, show_conversion)
+ANALYSIS_COMMANDS = (
+    show_pnl,
+    show_performance,
+    show_round_trips,
+    explain_trade,
+    show_attribution,
+    show_conversion,
+)
 
 
 def _find_trade(text: str) -> Trade:

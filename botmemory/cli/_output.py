@@ -125,7 +125,7 @@ def _plain(value: Any) -> Any:
     """Convert a value to one that JSON has: timestamps in ISO 8601, durations in seconds."""
     if isinstance(value, Mapping):
         return {"" if key is None else str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list):
+    if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     if isinstance(value, datetime):
         return value.isoformat()

@@ -14,9 +14,9 @@ from functools import partial
 from typing import Any
 
 from .._arguments import checked_call
-from .._values import plain_text, refuse, to_finite
+from .._values import plain_text, positive_numbers, refuse
 from ..errors import ValidationError
-from ..ledger import Ledger, in_currency
+from ..ledger import Ledger, in_currency, to_number, without_rate_text
 from ..models import Trade
 from ..queries import fills, read, write
 from ..symbols import quote_of
@@ -185,7 +185,7 @@ def value(
         ValidationError: An argument is invalid.
         StorageError: The database cannot be read.
     """
-    known_prices = _checked_numbers("prices", prices)
+    known_prices = positive_numbers("prices", prices)
     return _open_positions(strategy, exchange, by_strategy, _checked_rates(rates), known_prices)
 
 
@@ -245,11 +245,11 @@ def _position(
     without_rate |= funding_without_rate
     is_known, net_is_known = unknown is None, unknown is None and not without_rate
     if is_known and without_rate:
-        unknown = _without_rate(currency, sorted(without_rate))
+        unknown = without_rate_text(currency, sorted(without_rate))
     quantity = sum((ledger.quantity for ledger in held), Fraction(0))
     values = [ledger.value(price) for ledger in held] if price is not None else []
     unrealized = [ledger.unrealized_pnl(price) for ledger in held] if price is not None else []
-    number = partial(_number, symbol)
+    number = partial(to_number, symbol)
     return Position(
         symbol=symbol,
         quantity=number(quantity),
@@ -275,31 +275,13 @@ def _average_entry_price(symbol: str, held: Sequence[Ledger]) -> float | None:
         return None
     quantity = sum((ledger.quantity for ledger in held), Fraction(0))
     cost = sum((ledger.cost for ledger in held), Fraction(0))
-    return _number(symbol, -quantity / cost if held[0].instrument.is_inverse else cost / quantity)
-
-
-def _number(symbol: str, number: Fraction) -> float:
-    try:
-        return float(number) + 0.0  # -0.0 becomes 0.0: a loss too small for a float
-    except OverflowError:
-        raise ValidationError(
-            f"{symbol}: its position or PnL is larger than a float can hold; correct the price or "
-            "the quantity of its trades"
-        ) from None
+    return to_number(symbol, -quantity / cost if held[0].instrument.is_inverse else cost / quantity)
 
 
 def _timestamp(value: Any) -> datetime:
     field: Any = Trade.timestamp
     timestamp: datetime = field.python_value(value)
     return timestamp
-
-
-def _without_rate(currency: str | None, fee_currencies: list[str]) -> str:
-    names = ", ".join(fee_currencies)
-    if currency is None:
-        return f"fees or funding are in {names}, and the symbol names no currency; pass quote="
-    example = f"{{{fee_currencies[0]!r}: its price in {currency}}}"
-    return f"fees or funding are in {names}; pass rates={example}"
 
 
 def _currency(symbol: str, quote: str | None) -> str | None:
@@ -315,18 +297,4 @@ def _currency(symbol: str, quote: str | None) -> str | None:
 
 
 def _checked_rates(rates: Mapping[str, float] | None) -> dict[str, float]:
-    return {} if rates is None else _checked_numbers("rates", rates)
-
-
-def _checked_numbers(name: str, numbers: Mapping[str, float]) -> dict[str, float]:
-    """Return numbers above 0 by text."""
-    if not isinstance(numbers, Mapping):
-        refuse(name, numbers, "is not a mapping of names to numbers")
-    checked = {}
-    for key, number in numbers.items():
-        if not isinstance(key, str):
-            refuse(name, key, "is not text")
-        checked[plain_text(key)] = to_finite(f"{name}[{key!r}]", number)
-        if checked[plain_text(key)] <= 0:
-            refuse(f"{name}[{key!r}]", number, "is not greater than 0")
-    return checked
+    return {} if rates is None else positive_numbers("rates", rates)

@@ -204,12 +204,53 @@ class TestTables:
         code, _, err = run("--db", filled, "attribution", "rsi", "--ends", "a,b")
         assert (code, "'a,b' are not numbers" in err) == (2, True)
 
+    def test_round_trips(self, target: str, run: Run) -> None:
+        init_db(target)
+        for hour, (side, price) in enumerate((("buy", 100), ("sell", 110)) * 3):
+            fill = {"side": side, "price": price, "quantity": 2, "timestamp": at(hour)}
+            currency = "USDT" if hour < 4 else "BNB"
+            trades.create(symbol="ETH/USDT", **fill, fee=0.5, fee_currency=currency)
+        trades.create(symbol="ETH/USDT", side="sell", price=99, quantity=1, timestamp=at(9))
+        close_db()
+        code, out, err = run("--db", target, "round-trips", "--limit", "2")
+        last, before = (line.split() for line in out.splitlines()[2:])
+        assert last == ["2024-01-01", "05:00", "ETH/USDT", "long", "2", "100", "110", "USDT"]
+        assert before == [
+            "2024-01-01",
+            "03:00",
+            "ETH/USDT",
+            "long",
+            "2",
+            "100",
+            "110",
+            "19.00",
+            "USDT",
+        ]
+        assert (code, err) == (
+            0,
+            "net pnl is not known: fees or funding are in BNB; "
+            "pass rates={'BNB': its price in USDT}\n",
+        )
+        _, out, err = run("--db", target, "round-trips", "--rate", "BNB=4", "--open", "--json")
+        found = [(trip["closed_at"] is None, trip["net_pnl"]) for trip in json.loads(out)]
+        assert (found, err) == ([(True, 0.0), (False, 16.0), (False, 19.0), (False, 19.0)], "")
+        code, _, err = run("--db", target, "round-trips", "--rate", "BNB")
+        assert (code, "'BNB' is not a currency and its price: BNB=600" in err) == (2, True)
+
     def test_conversion(self, filled: str, run: Run) -> None:
         _, out, _ = run("--db", filled, "conversion", "--csv")
         assert out == "signal_value,signals,acted_on,rate,trades\n1,1,1,1.0,1\n-1,1,1,1.0,1\n"
 
     def test_an_empty_database(self, target: str, run: Run) -> None:
-        for command in ("trades", "signals", "positions", "pnl", "performance", "conversion"):
+        for command in (
+            "trades",
+            "signals",
+            "positions",
+            "pnl",
+            "performance",
+            "round-trips",
+            "conversion",
+        ):
             code, out, err = run("--db", target, command)
             assert (code, out) == (0, "")
             assert err.startswith(("no ", "nothing "))
@@ -375,7 +416,7 @@ class TestOtherCommands:
 
     def test_commands_that_read_create_and_change_nothing(self, path: Path, run: Run) -> None:
         commands = ("status", "trades", "signals", "positions", "pnl", "performance", "conversion")
-        for command in (*commands, "check", "explain abcd", "attribution rsi"):
+        for command in (*commands, "round-trips", "check", "explain abcd", "attribution rsi"):
             code, out, err = run("--db", path, *command.split())
             assert (code, out) == (2, "")
             assert f"{path}: there is no such database to read; check the path" in err

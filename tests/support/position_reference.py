@@ -165,6 +165,124 @@ def money(market: Market, fills: Sequence[Fill]) -> tuple[Fraction, Fraction]:
     return received + taken, received - paid
 
 
+@dataclass
+class Part:
+    """A fill of a round trip, or a share of one that closed it and opened the next."""
+
+    fill: Fill
+    change: Fraction
+    share: Fraction
+
+
+@dataclass
+class Trip:
+    """A round trip: what happened from flat to flat."""
+
+    market: Market
+    parts: list[Part]
+    is_closed: bool = False
+
+    def side(self, *, entries: bool) -> list[Part]:
+        is_long = self.parts[0].change > 0
+        return [
+            part for part in self.parts if part.change and (part.change > 0) == (is_long == entries)
+        ]
+
+    def price(self, *, entries: bool) -> Fraction | None:
+        parts = self.side(entries=entries)
+        if not parts:
+            return None
+        quantity = sum(abs(part.change) for part in parts)
+        if self.market.is_inverse:
+            return quantity / sum(abs(part.change) / number(part.fill.price) for part in parts)
+        return sum(abs(part.change) * number(part.fill.price) for part in parts) / quantity
+
+    @property
+    def gross(self) -> Fraction | None:
+        """The PnL of what was closed, each exit at the average price of the entries before it."""
+        sizes = {part.fill.contract_size or 1.0 for part in self.parts}
+        if len(sizes) > 1 or not self.market.is_known:
+            return None
+        worth, size = self.market.worth, number(sizes.pop())
+        if self.is_closed:  # money out less money in, whatever the method
+            return -size * sum(worth(part.change, number(part.fill.price)) for part in self.parts)
+        held = cost = gross = Fraction(0)
+        for part in self.parts:
+            value = worth(part.change, number(part.fill.price))
+            if held * part.change >= 0:
+                held, cost = held + part.change, cost + value
+            else:
+                closed = cost * part.change / held
+                gross += closed - value
+                held, cost = held + part.change, cost + closed
+        return gross * size
+
+    def fees(self) -> dict[str | None, Fraction]:
+        fees: dict[str | None, Fraction] = {}
+        for part in self.parts:
+            if part.fill.fee is not None:
+                paid = number(part.fill.fee) * part.share
+                fees[part.fill.fee_currency] = fees.get(part.fill.fee_currency, Fraction(0)) + paid
+        return fees
+
+    def net(self, rates: Mapping[str, float]) -> Fraction | None:
+        reference = Account(self.market)
+        reference.fees = [
+            (part.fill.fee_currency, number(part.fill.fee) * part.share, number(part.fill.price))
+            for part in self.parts
+            if part.fill.fee is not None
+        ]
+        paid, gross = reference.paid(self.market.currency, rates), self.gross
+        return None if paid is None or gross is None else gross - paid
+
+    def figures(self, rates: Mapping[str, float]) -> dict[str, Any]:
+        entered = sum((abs(part.change) for part in self.side(entries=True)), Fraction(0))
+        last = self.parts[-1].fill.timestamp
+        return {
+            "direction": "long" if self.parts[0].change > 0 else "short",
+            "quantity": to_float(entered),
+            "entry_price": to_float(self.price(entries=True)),
+            "exit_price": to_float(self.price(entries=False)),
+            "opened_at": self.parts[0].fill.timestamp,
+            "closed_at": last if self.is_closed else None,
+            "gross_pnl": to_float(self.gross),
+            "fees": {currency: to_float(fee) for currency, fee in self.fees().items()},
+            "net_pnl": to_float(self.net(rates)),
+            "fills": len(self.parts),
+        }
+
+
+def round_trips(market: Market, fills: Sequence[Fill]) -> list[Trip]:
+    """Return the round trips; the last one may be open."""
+    trips: list[Trip] = []
+    held = Fraction(0)
+    for fill in fills:
+        change = number(fill.quantity) * (1 if fill.side == "buy" else -1)
+        if fill.fee is not None and market.base is not None and fill.fee_currency == market.base:
+            change -= number(fill.fee)
+        rest = held + change
+        if held == 0:
+            if change:
+                trips.append(Trip(market, [Part(fill, change, Fraction(1))]))
+                held = change
+        elif (
+            change == 0
+            or held * change > 0
+            or (held * rest > 0 and abs(rest) > abs(held) * ROUNDING)
+        ):
+            trips[-1].parts.append(Part(fill, change, Fraction(1)))
+            held = rest
+        elif abs(rest) <= abs(held) * ROUNDING:
+            trips[-1].parts.append(Part(fill, change, Fraction(1)))
+            trips[-1].is_closed, held = True, Fraction(0)
+        else:
+            trips[-1].parts.append(Part(fill, -held, -held / change))
+            trips[-1].is_closed = True
+            trips.append(Trip(market, [Part(fill, rest, rest / change)]))
+            held = rest
+    return trips
+
+
 def figures(
     accounts: Sequence[Account],
     currency: str | None,

@@ -1,0 +1,317 @@
+"""Round trips: from flat to flat, with what each has earned."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from typing import Any
+
+import position_reference as reference
+import pytest
+from fill_strategies import contract_sizes, fills
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+from position_reference import MARKETS, Market
+from samples import at, signal, trade
+
+from botmemory import Trade, ValidationError
+from botmemory.analysis import round_trips as module
+from botmemory.analysis.round_trips import FILLS_PER_READ, RoundTrip, round_trips
+from botmemory.repositories import cash_flows, positions, trades
+
+pytestmark = pytest.mark.usefixtures("empty_database")
+
+RATES = {"BNB": 600.0, "BTC": 60_000.0, "ETH/BTC": 0.03, "USD": 1 / 3}
+PHASES = set(Phase) - {Phase.explain}
+
+
+def record(*made: tuple[str, float, float], symbol: str = "ETH/USDT", **values: Any) -> None:
+    """Record trades of side, price and quantity, an hour after one another."""
+    first = trades.get_trade_count()
+    for hour, (side, price, quantity) in enumerate(made, first):
+        fill = {"side": side, "price": price, "quantity": quantity, "timestamp": at(hour)}
+        trades.create(symbol=symbol, **fill, **values)
+
+
+def only(**arguments: Any) -> RoundTrip:
+    [trip] = round_trips(**arguments)
+    return trip
+
+
+# --- agreement with exact fractions ---------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Row:
+    """A recorded fill."""
+
+    market: Market
+    exchange: str | None
+    strategy: str | None
+    fill: reference.Fill
+
+    @property
+    def key(self) -> tuple[str, str | None, str | None]:
+        return self.market.symbol, self.exchange, self.strategy
+
+    def values(self) -> dict[str, Any]:
+        return dict(zip(("symbol", "exchange", "strategy"), self.key, strict=True)) | asdict(
+            self.fill
+        )
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[Row]:
+    """Return the fills of a bot in time order, often several at one time."""
+    markets = draw(st.lists(st.sampled_from(MARKETS), min_size=1, max_size=2, unique=True))
+    sizes = {market: draw(contract_sizes(market)) for market in markets}
+    rows, hour = [], 0
+    for _ in range(draw(st.integers(1, 12))):
+        hour += draw(st.sampled_from([0, 1, 1]))
+        market = draw(st.sampled_from(markets))
+        fill = draw(fills(market, sizes[market], timestamp=st.just(at(hour))))
+        rows.append(
+            Row(
+                market,
+                draw(st.sampled_from([None, "okx"])),
+                draw(st.sampled_from([None, "a"])),
+                fill,
+            )
+        )
+        if draw(st.booleans()):  # an order for what is held
+            held = reference.account(
+                market, [row.fill for row in rows if row.key == rows[-1].key]
+            ).quantity
+            if held:
+                closing = asdict(fill) | {
+                    "side": "sell" if held > 0 else "buy",
+                    "quantity": abs(float(held)),
+                    "fee": None,
+                }
+                rows.append(Row(market, *rows[-1].key[1:], reference.Fill(**closing)))
+    return rows
+
+
+def expected_trips(rows: list[Row]) -> list[dict[str, Any]]:
+    """Return the figures of the round trips: closed ones as they were closed, then open ones."""
+    by_key = defaultdict(list)
+    for row in rows:
+        by_key[row.key].append(row)
+    order = {id(row.fill): place for place, row in enumerate(rows)}
+    trips = []
+    for key, of_key in by_key.items():
+        for trip in reference.round_trips(of_key[0].market, [row.fill for row in of_key]):
+            ends = (
+                order[id(trip.parts[-1].fill)] if trip.is_closed else order[id(trip.parts[0].fill)]
+            )
+            names = dict(zip(("symbol", "exchange", "strategy"), key, strict=True))
+            trips.append((not trip.is_closed, ends, names | trip.figures(RATES)))
+    return [figures for _, _, figures in sorted(trips, key=lambda trip: trip[:2])]
+
+
+def text(figures: dict[str, Any]) -> dict[str, str]:
+    """Return figures in a form in which -0.0 is not 0.0."""
+    return {name: repr(figure) for name, figure in figures.items()}
+
+
+def check(rows: list[Row]) -> None:
+    Trade.delete().execute()
+    trades.create_many(row.values() for row in rows)
+    expected = expected_trips(rows)
+    found = list(round_trips(rates=RATES, include_open=True))
+    for number in (1, 3):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(module, "FILLS_PER_READ", number)
+            assert list(round_trips(rates=RATES, include_open=True)) == found
+    assert [
+        text({name: getattr(trip, name) for name in figures})
+        for trip, figures in zip(found, expected, strict=True)
+    ] == list(map(text, expected))
+    for trip in found:
+        assert (trip.unknown is None) == (trip.net_pnl is not None)
+    assert list(round_trips(rates=RATES)) == [trip for trip in found if trip.closed_at]
+
+
+@pytest.mark.timeout(600)  # when it fails, an example is looked for that is short
+@settings(max_examples=40, phases=PHASES)
+@given(histories())
+def test_every_round_trip_is_that_of_exact_fractions(rows: list[Row]) -> None:
+    check(rows)
+
+
+@pytest.mark.long
+@settings(max_examples=500, phases=PHASES)
+@given(histories())
+def test_every_round_trip_is_that_of_exact_fractions_in_many_histories(rows: list[Row]) -> None:
+    check(rows)
+
+
+# --- what belongs to a round trip -------------------------------------------------------------
+
+
+def test_nothing_traded_has_no_round_trips() -> None:
+    assert list(round_trips(include_open=True)) == []
+
+
+def test_partial_exits_are_one_round_trip() -> None:
+    record(("buy", 100, 9))
+    record(*[("sell", 101 + part, 1) for part in range(9)])
+    trip = only()
+    assert (trip.direction, trip.quantity, trip.fills) == ("long", 9.0, 10)
+    assert (trip.entry_price, trip.exit_price, trip.gross_pnl) == (100.0, 105.0, 45.0)
+    assert (trip.opened_at, trip.closed_at) == (at(0), at(9))
+    assert trip.holding_time == timedelta(hours=9)
+
+
+def test_a_flip_divides_its_fill_and_its_fee() -> None:
+    record(("buy", 100, 1), ("sell", 110, 4), ("buy", 105, 3), fee=0.4, fee_currency="USDT")
+    long, short = round_trips()
+    assert (long.direction, long.gross_pnl, long.fees) == ("long", 10.0, {"USDT": 0.5})
+    assert (short.direction, short.quantity, short.gross_pnl) == ("short", 3.0, 15.0)
+    assert (short.fees, long.closed_at, short.opened_at) == ({"USDT": 0.7}, at(1), at(1))
+    assert (long.fills, short.fills) == (2, 2)
+    assert positions.get("ETH/USDT").net_realized_pnl == long.net_pnl + short.net_pnl == 23.8
+
+
+def test_an_open_one_has_what_was_closed_of_it_so_far() -> None:
+    record(("buy", 100, 2), ("sell", 110, 0.5))
+    assert list(round_trips()) == []
+    trip = only(include_open=True)
+    assert (trip.closed_at, trip.holding_time, trip.exit_price) == (None, None, 110.0)
+    assert (trip.quantity, trip.gross_pnl) == (2.0, 5.0)
+    record(("buy", 1, 1), symbol="SOL/USDT")
+    opened = round_trips(include_open=True)
+    assert [(t.symbol, t.exit_price) for t in opened] == [("ETH/USDT", 110.0), ("SOL/USDT", None)]
+
+
+def test_signals_and_tags() -> None:
+    entry, exit_ = signal(), signal(signal_value=-1)
+    trade(side="buy", signal=entry, timestamp=at(0), trade_metadata={"tags": ["dip", "news"]})
+    trade(side="sell", signal=exit_, timestamp=at(1), trade_metadata={"tags": "dip", "note": 1})
+    trip = only()
+    assert (trip.entry_signal_id, trip.exit_signal_id) == (entry.id, exit_.id)
+    assert trip.tags == ("dip", "news")
+
+
+def test_exchanges_and_strategies_are_kept_apart() -> None:
+    for exchange, strategy in (("okx", "a"), ("okx", None), ("kraken", "a")):
+        record(("buy", 100, 1), ("sell", 101, 1), exchange=exchange, strategy=strategy)
+    record(("sell", 100, 1), exchange="kraken")
+    keys = [(trip.exchange, trip.strategy) for trip in round_trips(include_open=True)]
+    assert keys == [("okx", "a"), ("okx", None), ("kraken", "a"), ("kraken", None)]
+    assert [trip.exchange for trip in round_trips(strategy="a")] == ["okx", "kraken"]
+    assert only(strategy="").exchange == "okx"
+    assert only(exchange="kraken").strategy == "a"
+
+
+def test_the_range_is_that_of_their_ends() -> None:
+    record(*[("buy", 100, 1), ("sell", 101, 1)] * 3)
+    ends = [trip.closed_at for trip in round_trips(start_date=at(2), end_date=at(5))]
+    assert ends == [at(3), at(5)]
+    early = only(end_date=at(2), include_open=False)
+    assert early.closed_at == at(1)
+    assert [t.closed_at for t in round_trips(end_date=at(2), include_open=True)] == [at(1), None]
+    # it was opened before the start
+    assert only(start_date=at(3), end_date=at(3)).opened_at == at(2)
+
+
+def test_a_currency_may_be_asked_for() -> None:
+    for symbol in ("ETH/USDT", "ETH/BTC", "GOOG"):
+        record(("buy", 100, 1), ("sell", 101, 1), symbol=symbol)
+    assert [trip.quote for trip in round_trips()] == ["USDT", "BTC", None]
+    assert only(quote="BTC").symbol == "ETH/BTC"
+    assert only(quote="").symbol == "GOOG"
+    with pytest.raises(ValidationError, match="quote: no trade is in 'EUR'"):
+        round_trips(quote="EUR")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"symbol": ""}, "symbol: '' has 0 characters"),
+        ({"start_date": at(2), "end_date": at(1)}, "end_date: .* is before start_date"),
+        ({"rates": {"BNB": -1}}, r"rates\['BNB'\]: -1 is not greater than 0"),
+        ({"rates": 600}, "rates: 600 is not a mapping"),
+        ({"quote": 1}, "quote: 1 is not the name of a currency"),
+    ],
+)
+def test_an_invalid_argument_is_refused_at_the_call(arguments: Any, message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        round_trips(**arguments)
+
+
+def test_trades_may_be_recorded_in_the_loop() -> None:
+    record(*[("buy", 100, 1), ("sell", 101, 1)] * 5)
+    for number, _ in enumerate(round_trips()):
+        trade(symbol="SOL/USDT", timestamp=at(100 + number))
+    assert trades.get_trade_count("SOL/USDT") == 5
+
+
+def test_a_round_trip_may_be_longer_than_one_read() -> None:
+    trades.create_many(
+        {"symbol": "ETH/USDT", "side": side, "price": price, "quantity": 1, "timestamp": at(hour)}
+        for hour, (side, price) in enumerate(
+            [("buy", 100)] * FILLS_PER_READ + [("sell", 101)] * FILLS_PER_READ
+        )
+    )
+    trip = only()
+    assert (trip.fills, trip.quantity, trip.gross_pnl) == (2000, 1000.0, 1000.0)
+
+
+# --- funding ----------------------------------------------------------------------------------
+
+
+def pay(hour: float, amount: float, **values: Any) -> None:
+    flow = {"symbol": "ETH/USDT:USDT", "currency": "USDT", "timestamp": at(hour)} | values
+    cash_flows.create(kind="funding", amount=amount, **flow)
+
+
+def test_funding_belongs_to_the_round_trip_that_was_held_then() -> None:
+    record(*[("buy", 100, 1), ("sell", 101, 1)] * 2, symbol="ETH/USDT:USDT")
+    for hour, amount in ((-1, 64), (0.5, -1), (1, -2), (1.5, 32), (2.5, -4), (9, 16)):
+        pay(hour, amount)
+    first, second = round_trips()
+    assert (first.funding, first.net_pnl) == (-3.0, -2.0)
+    assert (second.funding, second.net_pnl) == (-4.0, -3.0)
+
+
+def test_funding_at_the_time_of_a_flip_belongs_to_the_one_it_closed() -> None:
+    record(("buy", 100, 1), ("sell", 101, 2), ("buy", 100, 1), symbol="ETH/USDT:USDT")
+    pay(1, -0.5)
+    assert [trip.funding for trip in round_trips()] == [-0.5, 0.0]
+
+
+def test_funding_without_a_strategy_belongs_to_the_only_one_that_held() -> None:
+    perpetual = {"symbol": "ETH/USDT:USDT"}
+    record(("buy", 100, 1), ("sell", 101, 1), strategy="a", **perpetual)
+    pay(0.5, -1)
+    pay(0.5, -2, strategy="a")
+    pay(0.5, -4, strategy="b")
+    pay(0.5, -8, exchange="okx")
+    assert only().funding == -3.0
+    assert only(strategy="a").funding == -3.0
+
+
+def test_funding_that_several_strategies_share_is_not_known() -> None:
+    for strategy in ("a", "b"):
+        for hour, (side, price) in enumerate((("buy", 100), ("sell", 101))):
+            trade(
+                symbol="ETH/USDT:USDT",
+                side=side,
+                price=price,
+                strategy=strategy,
+                timestamp=at(hour),
+            )
+    pay(0.5, -1)
+    for trip in round_trips():
+        assert (trip.gross_pnl is None, trip.funding, trip.net_pnl) == (False, None, None)
+        assert trip.unknown is not None
+        assert "record funding with its strategy" in trip.unknown
+
+
+def test_funding_in_another_currency_needs_its_rate() -> None:
+    record(("buy", 100, 1), ("sell", 101, 1), symbol="ETH/USDT:USDT")
+    pay(0.5, -0.5, currency="USDC")
+    assert (only().funding, only().net_pnl) == (None, None)
+    assert only(rates={"USDC": 2}).net_pnl == 0.0
