@@ -430,3 +430,18 @@ def test_invalid_arguments_are_rejected_before_a_fill_is_recorded() -> None:
 def test_an_empty_list(empty_database: Callable[[], object]) -> None:
     result = import_trades([], exchange="okx")
     assert (result.created, result.skipped, result.rejected) == (0, 0, [])
+
+
+@with_database
+@pytest.mark.parametrize("fees", [[], [{}], [{"cost": None, "currency": None}], None])
+def test_a_fee_counts_where_the_list_of_fees_has_none(fees: Any) -> None:
+    import_trades([fill(fees=fees, fee={"cost": 0.5, "currency": "USDT"})], exchange="binance")
+    [trade] = trades.get_all()
+    assert (trade.fee, trade.fee_currency) == (0.5, "USDT")
+
+
+@with_database
+def test_a_number_too_large_for_a_float_rejects_its_fill_alone() -> None:
+    rows = [fill(), fill(id="2", amount=10**400), fill(id="3", fee={"cost": 10**400})]
+    result = import_trades(rows, exchange="binance")
+    assert (result.created, [issue.index for issue in result.rejected]) == (1, [1, 2])

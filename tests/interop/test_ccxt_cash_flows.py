@@ -362,3 +362,47 @@ class TestEveryImport:
     ) -> None:
         with pytest.raises(ValidationError, match="exchange: "):
             imported([row()], exchange=exchange)
+
+
+# --- rows that belong together, and rows that come twice ----------------------------------------
+
+FUNDING_ENTRY = row(type="fee", direction="out", symbol="BTC/USDT:USDT", info={"type": "8"})
+
+
+@pytest.mark.parametrize("ledger_first", [False, True])
+def test_funding_of_ledger_and_history_has_its_symbol_in_any_order(ledger_first: bool) -> None:
+    def import_both(entry: dict[str, Any]) -> None:
+        steps = [
+            lambda: import_ledger([entry], exchange="okx"),
+            lambda: import_funding([row(symbol="BTC/USDT:USDT", amount=-1.5)], exchange="okx"),
+        ]
+        for step in steps if ledger_first else reversed(steps):
+            step()
+
+    import_both(FUNDING_ENTRY)
+    import_both(FUNDING_ENTRY | {"symbol": None})
+    [flow] = cash_flows.get_latest()
+    assert (flow.symbol, flow.amount) == ("BTC/USDT:USDT", -1.5)
+
+
+def test_funding_without_a_symbol_gets_it_from_a_later_import() -> None:
+    import_ledger([FUNDING_ENTRY | {"symbol": None}], exchange="okx")
+    assert [flow.symbol for flow in cash_flows.iterate()] == [None]
+    result = import_funding([row(symbol="BTC/USDT:USDT", amount=-1.5)], exchange="okx")
+    assert (result.created, result.skipped) == (0, 1)
+    assert [flow.symbol for flow in cash_flows.iterate()] == ["BTC/USDT:USDT"]
+
+
+@pytest.mark.parametrize("fee", [{"cost": 1, "currency": "X" * 30}, {"cost": float("inf")}])
+def test_a_row_whose_fee_is_refused_is_not_recorded(fee: dict[str, Any]) -> None:
+    rows = [row(type="withdrawal", status="ok", fee=fee), row(id="2", type="deposit", status="ok")]
+    result = import_deposits_withdrawals(rows, exchange="okx")
+    assert (result.created, result.rejected_count, result.rejected[0].index) == (1, 1, 0)
+    assert recorded() == [("deposit", "USDT", 1.5)]
+
+
+def test_a_number_too_large_for_a_float_rejects_its_row_alone() -> None:
+    rows = [row(id=str(number), symbol="BTC/USDT:USDT") for number in range(3)]
+    rows[1]["amount"] = 10**400
+    result = import_funding(rows, exchange="okx")
+    assert (result.created, [issue.index for issue in result.rejected]) == (2, [1])

@@ -186,10 +186,9 @@ def _import(
                 try:
                     if not isinstance(row, Mapping):
                         raise ValidationError(f"{show(row)} is not a row of ccxt")
-                    are_new = [
-                        cash_flows.get_or_create(exchange=exchange, strategy=strategy, **flow)[1]
-                        for flow in parse(row)
-                    ]
+                    flows = parse(row)
+                    with session_scope():  # a row and its fee, or neither
+                        are_new = [_record(exchange, strategy, flow) for flow in flows]
                 except ValidationError as error:
                     rejected.append(RowIssue(index, str(error), row))
                     continue
@@ -200,6 +199,14 @@ def _import(
     return ImportResult(
         counts[True], counts[False], rejected, rejected_count=len(rejected), left_out=left_out
     )
+
+
+def _record(exchange: str, strategy: str | None, flow: dict[str, Any]) -> bool:
+    """Record a flow, and return whether it is new; one that exists gets a symbol that it lacks."""
+    recorded, is_new = cash_flows.get_or_create(exchange=exchange, strategy=strategy, **flow)
+    if recorded.symbol is None and flow.get("symbol") is not None:
+        cash_flows.update(recorded, symbol=flow["symbol"])
+    return is_new
 
 
 def _funding(row: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -220,6 +227,8 @@ def _ledger_entry(row: Mapping[str, Any]) -> list[dict[str, Any]]:
     if direction in ("in", "out"):
         amount = -abs(amount) if direction == "out" else abs(amount)
     flow = _flow(row, kind, row.get("currency"), amount)
+    if kind == "funding":  # of the position in a symbol, where the exchange says which
+        flow["symbol"] = row.get("symbol")
     return [flow, *_fee_flows(row, flow)]
 
 

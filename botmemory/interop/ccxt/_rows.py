@@ -26,7 +26,7 @@ def number(row: Mapping[str, Any], name: str) -> float:
     value = row.get(name)
     # ccxt returns numbers as text if its `number` is str
     if isinstance(value, (str, Real, Decimal)) and not isinstance(value, bool):
-        with suppress(ValueError):
+        with suppress(ValueError, OverflowError):
             return float(value)
     raise ValidationError(f"{name}: {show(value)} is not a number")
 

@@ -264,8 +264,12 @@ def _fee(row: Mapping[str, Any]) -> tuple[float | None, str | None, str]:
     A rebate is below 0. A fee without a cost does not count.
     """
     sums: defaultdict[str | None, Decimal] = defaultdict(Decimal)
-    listed = row.get("fees") or [row.get("fee")]
-    for fee in listed if isinstance(listed, (list, tuple)) else [listed]:
+    listed = row.get("fees")
+    listed = listed if isinstance(listed, (list, tuple)) else [listed]
+    fees: list[Any] = [
+        fee for fee in listed if isinstance(fee, Mapping) and fee.get("cost") is not None
+    ]
+    for fee in fees or [row.get("fee")]:
         if isinstance(fee, Mapping) and fee.get("cost") is not None:
             currency = fee.get("currency") or None
             if currency is not None:
