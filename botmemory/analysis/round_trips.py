@@ -142,22 +142,27 @@ def _round_trips(
 ) -> Iterator[RoundTrip]:
     # those that were closed since the start may have been opened before
     start = filters.pop("start_date", None)
+    # the other strategies may have shared the funding
+    of_one_strategy = "strategy" in filters or "without_strategy" in filters
+    filters.pop("without_strategy", None)
+    strategy = filters.pop("strategy", None)
     trips = Trips(_funding(filters))
     rows = read.stream_values(Trade, filters, *COLUMNS)
     fills = (fill for fill in map(Fill.of, rows) if symbols is None or fill.key[0] in symbols)
     while batch := list(islice(fills, FILLS_PER_READ)):
         for trip in trips.add(batch):
-            if start is None or trip.last_at >= start:
+            in_range = start is None or trip.last_at >= start
+            if in_range and (not of_one_strategy or trip.key[2] == strategy):
                 yield _result(trip, rates)
-    if include_open:
-        yield from (_result(trip, rates) for trip in trips.open_trips())
+    for trip in trips.open_trips() if include_open else ():
+        if not of_one_strategy or trip.key[2] == strategy:
+            yield _result(trip, rates)
 
 
 def _funding(filters: dict[str, Any]) -> Iterator[Funding]:
     """Yield the payments of funding in time order, also those that name no strategy."""
     names = "symbol", "exchange", "strategy", "currency", "amount"
-    of_funding = {name: value for name, value in filters.items() if "strategy" not in name}
-    of_funding |= read.filters(CashFlow, kind="funding")
+    of_funding = filters | read.filters(CashFlow, kind="funding")
     for timestamp, _, symbol, *others in read.stream_values(CashFlow, of_funding, *names):
         if symbol is not None:
             yield Funding(timestamp, symbol, *others)

@@ -308,6 +308,9 @@ def test_funding_that_several_strategies_share_is_not_known() -> None:
         assert (trip.gross_pnl is None, trip.funding, trip.net_pnl) == (False, None, None)
         assert trip.unknown is not None
         assert "record funding with its strategy" in trip.unknown
+    # also where one of them is asked for
+    assert [trip.funding for trip in round_trips(strategy="a")] == [None]
+    assert list(round_trips(strategy="", include_open=True)) == []
 
 
 def test_funding_in_another_currency_needs_its_rate() -> None:
