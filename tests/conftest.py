@@ -64,15 +64,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Share all tests between workers, and run a choice of them in this process: it starts faster.
+    """Share the tests between workers; a choice of them runs in this process, as it starts faster.
 
-    Most tests wait for other processes, so that there are twice as many workers as processors.
+    Most tests wait for other processes, so that there are twice as many workers as processors;
+    the quick ones only compute.
     """
     option = config.option
-    chosen = (
-        config.args != config.getini("testpaths") or option.keyword or option.markexpr == "quick"
-    )
-    return 0 if chosen else min(8, 2 * (os.cpu_count() or 1))
+    processors = os.cpu_count() or 1
+    if config.args != config.getini("testpaths") or option.keyword:
+        return 0
+    return min(8, processors if option.markexpr == "quick" else 2 * processors)
 
 
 @pytest.fixture(scope="session", autouse=True)
