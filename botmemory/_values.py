@@ -120,8 +120,10 @@ def plain_text(text: str) -> str:
     return text if type(text) is str else str.__str__(text)
 
 
-def to_json(plain: object) -> str:
-    return json.dumps(plain, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+def to_json(plain: object, *, sort_keys: bool = False) -> str:
+    return json.dumps(
+        plain, ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=sort_keys
+    )
 
 
 def checked_key(key: object) -> str:

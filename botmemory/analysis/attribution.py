@@ -125,7 +125,10 @@ def explain(trade: Trade | uuid.UUID | str, *, price_key: str | None = None) -> 
     price = next(prices, None)
     slippage = None
     if price is not None:
-        slippage = trade.price - price if trade.side is OrderSide.BUY else price - trade.price
+        paid, expected = exact.to_decimal(trade.price), exact.to_decimal(price)
+        is_buy = trade.side is OrderSide.BUY
+        worse = exact.subtract(paid, expected) if is_buy else exact.subtract(expected, paid)
+        slippage = float(worse)
     return Explanation(
         trade=trade,
         signal=signal,

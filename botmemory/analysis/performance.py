@@ -1,9 +1,9 @@
 """Results, ratios, the equity curve and its drawdowns, from the recorded PnL.
 
 A trade with a `pnl` counts as closed. `pnl` is in the quote currency of the symbol (`BTC/USDT` in
-USDT, `BTC/USDT:USDT` in the currency after the colon) and is added up as it was recorded. PnL in
-different currencies is never added up: filter by a symbol, or by a currency with `quote=`. Times
-are UTC. A figure that is not defined is None.
+USDT), of a derivative in its settlement currency (`BTC/USD:BTC` in BTC), and is added up as it was
+recorded. PnL in different currencies is never added up: filter by a symbol, or by a currency with
+`quote=`. Times are UTC. A figure that is not defined is None.
 """
 
 from __future__ import annotations
@@ -274,9 +274,9 @@ _TIME_KEYS: dict[str, Callable[[datetime], tuple[Any, Any]] | None] = {
     "strategy": None,
     "exchange": None,
     "side": None,
-    "day": lambda hour: (hour.date(), f"{hour:%Y-%m-%d}"),
-    "week": lambda hour: (hour.isocalendar()[:2], f"{hour:%G-W%V}"),
-    "month": lambda hour: ((hour.year, hour.month), f"{hour:%Y-%m}"),
+    "day": lambda hour: (hour.date(), hour.date().isoformat()),
+    "week": lambda hour: (week := hour.isocalendar()[:2], "{:04}-W{:02}".format(*week)),
+    "month": lambda hour: ((hour.year, hour.month), f"{hour.year:04}-{hour.month:02}"),
     "hour": lambda hour: (hour.hour, hour.hour),
     "weekday": lambda hour: (hour.weekday(), _WEEKDAYS[hour.weekday()]),
 }

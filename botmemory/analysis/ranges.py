@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 from .. import exact
-from .._values import refuse, to_finite, to_json
+from .._values import refuse, to_exact, to_json
 from ..formats import number
 
 MAX_BINS = 1000
@@ -30,7 +30,7 @@ def checked_edges(bins: int | Sequence[float]) -> list[float]:
     if isinstance(bins, (bool, str, bytes)) or not isinstance(bins, Sequence) or not bins:
         problem = "is neither a number of ranges nor a list of their edges; pass 10 or [30, 70]"
         refuse("bins", bins, problem)
-    edges = [to_finite("bins", edge) for edge in bins]
+    edges = [_edge(Decimal(to_exact("bins", edge))) for edge in bins]
     if any(high <= low for low, high in pairwise(edges)):
         refuse("bins", bins, "is not in ascending order")
     return edges
@@ -52,8 +52,13 @@ def round_edges(numbers: list[float], bins: int) -> list[float]:
 
 
 def _edge(number: Decimal) -> float:
-    """Return the nearest float; the largest one for a number that is beyond it."""
-    return max(-sys.float_info.max, min(sys.float_info.max, float(number)))
+    """Return the nearest float; a whole number that none is equal to is an int.
+
+    The largest float stands for what is beyond it.
+    """
+    nearest = max(-sys.float_info.max, min(sys.float_info.max, float(number)))
+    is_whole = number == number.to_integral_value() and math.isfinite(float(number))
+    return int(number) if is_whole and nearest != number else nearest
 
 
 def bucket_of(value: Any, edges: list[float], *, closed: bool) -> tuple[int, Any]:
@@ -63,7 +68,9 @@ def bucket_of(value: Any, edges: list[float], *, closed: bool) -> tuple[int, Any
     `closed`: the last range includes its upper edge.
     """
     if not is_number(value):
-        return 1, (value if isinstance(value, str) else to_json(value), isinstance(value, bool))
+        # PostgreSQL has an order of its own for the keys of an object
+        category = value if isinstance(value, str) else to_json(value, sort_keys=True)
+        return 1, (category, isinstance(value, bool))
     index = bisect_right(edges, value)
     return 0, min(index, len(edges) - 1) if closed else index
 

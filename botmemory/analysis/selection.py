@@ -67,16 +67,35 @@ def select(
             f"{_listed(symbols_by_quote)}; pass one of them as quote=, or a symbol",
             field="quote",
         )
-    unknown = sorted(symbols_by_quote.get(None, ()))
-    if one_currency and len(unknown) > 1:
+    if one_currency:
+        _require_one_unknown(symbols_by_quote.get(None, ()))
+    currency = next(iter(symbols_by_quote)) if len(symbols_by_quote) == 1 else None
+    return Selection(filters, None, currency)
+
+
+def currencies(filters: dict[str, Any], quote: str | None) -> list[str]:
+    """Return the values of `quote` for each of which there is a result, in alphabetical order.
+
+    `filters` are arguments of `select`. Raises `ValidationError` where several symbols name no
+    currency, unless `quote` says which trades are asked for.
+    """
+    if quote is not None:
+        return [quote]
+    names = read.distinct(Trade, "symbol", read.filters(Trade, **filters))
+    _require_one_unknown({name for name in names if quote_of(name) is None})
+    return sorted({quote_of(name) or "" for name in names})
+
+
+def _require_one_unknown(symbols: Iterable[str]) -> None:
+    """Refuse to add up the PnL of several symbols that name no currency."""
+    unknown = sorted(symbols)
+    if len(unknown) > 1:
         examples = ", ".join(map(repr, unknown[:3])) + (", ..." if len(unknown) > 3 else "")
         raise ValidationError(
             f"quote: the symbols {examples} do not name a currency; pass quote='' if all of them "
             "have the same one, or a symbol",
             field="quote",
         )
-    currency = next(iter(symbols_by_quote)) if len(symbols_by_quote) == 1 else None
-    return Selection(filters, None, currency)
 
 
 def _listed(quotes: Iterable[str | None]) -> str:

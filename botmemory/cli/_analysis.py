@@ -12,6 +12,8 @@ from typing import Any, get_args
 import click
 
 from ..analysis import attribution, performance, round_trips
+from ..analysis.selection import currencies
+from ..database import db
 from ..errors import NotFoundError, ValidationError
 from ..formats import amount, count, number
 from ..models import Trade
@@ -72,9 +74,11 @@ def show_performance(
     options: DatabaseOptions, output_format: str, quote: str | None, **filters: Any
 ) -> None:
     """Show the performance for each quote currency."""
-    with options.open(read_only=True):
-        quotes = performance.quotes(**filters) if quote is None else [quote]
-        summaries = [performance.summarize(**filters, quote=currency) for currency in quotes]
+    with options.open(read_only=True), db.read_snapshot():
+        summaries = [
+            performance.summarize(**filters, quote=currency)
+            for currency in currencies(filters, quote)
+        ]
     if output_format != "table" or not summaries:
         print_rows(summaries, (), output_format, empty="no trades")
         return

@@ -114,7 +114,7 @@ def make_backup(options: DatabaseOptions, destination: Path) -> None:
 
 @database_command("report")
 @click.option("--out", type=PATH, default="report.html", show_default=True, metavar="FILE")
-@filter_options("symbol", "strategy", "exchange", "since", "until")
+@filter_options("symbol", "strategy", "exchange", "since", "until", "quote")
 def make_report(options: DatabaseOptions, out: Path, **filters: Any) -> None:
     """Write a report with charts as one HTML file.
 

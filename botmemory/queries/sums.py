@@ -7,9 +7,10 @@ large, the rows are read and added up here.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
 from itertools import chain
-from typing import Any
+from typing import Any, TypeVar
 
 import peewee
 from peewee import SQL, Case, Cast, Value, fn
@@ -19,6 +20,8 @@ from ..models import BaseModel
 from . import read
 from .compiled import Compiled, compiled
 from .write import require_open_database
+
+Answer = TypeVar("Answer")
 
 DECIMALS = 8
 ROWS_PER_READ = 1000
@@ -55,10 +58,7 @@ def parse_sum(text: str | None) -> Decimal | None:
 
 def fetch_sums(query: Any) -> list[Any] | None:
     """Run a Peewee query with whole sums; None if the rows must be read to know them."""
-    try:
-        return list(read.fetch(query))
-    except peewee.OperationalError:  # of SQLite, for a whole number of more than 64 bits
-        return None
+    return _unless_overflow(lambda: list(read.fetch(query)))
 
 
 @compiled
@@ -75,15 +75,22 @@ def total(model: type[BaseModel], name: str, filters: dict[str, Any], *where: An
         query = Compiled(read.select(model, conditions, whole_sum(field)))
     else:
         query = _whole_sum(model, name, tuple(filters))
-    try:
-        whole = parse_sum(read.scalar(query, filters))
-    except peewee.OperationalError:  # of SQLite, for a whole number of more than 64 bits
-        whole = None
+    whole = _unless_overflow(lambda: parse_sum(read.scalar(query, filters)))
     if whole is not None:
         return whole
     is_given = field.is_null(False)
     batches = read.batches(model, filters, ROWS_PER_READ, field, where=[*where, is_given])
     return exact.total(chain.from_iterable(chain.from_iterable(batches)))
+
+
+def _unless_overflow(ask: Callable[[], Answer]) -> Answer | None:
+    """Return an answer; None if SQLite met a sum of more than 64 bits."""
+    try:
+        return ask()
+    except peewee.OperationalError as error:
+        if "integer overflow" not in str(error):
+            raise
+        return None
 
 
 def _constant(number: float) -> Any:

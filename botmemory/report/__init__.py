@@ -32,6 +32,7 @@ def write_report(
     end_date: datetime | None = None,
     *,
     exchange: str | None = None,
+    quote: str | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> Path:
     """Write a report of all trades, or of those that match the filters.
@@ -47,6 +48,8 @@ def write_report(
         start_date: Only trades from this time on.
         end_date: Only trades up to this time, included.
         exchange: Only trades of this exchange; "" for those without one.
+        quote: Only trades with PnL in this currency, and its cash flows; "" for symbols that name
+            none.
         progress: Called with the number of finished parts and the number of all parts.
 
     Returns:
@@ -55,7 +58,7 @@ def write_report(
     Raises:
         ConfigError: The extra `report` is not installed.
         StorageError: The file cannot be written.
-        ValidationError: An argument is invalid.
+        ValidationError: An argument is invalid, or several symbols name no currency.
     """
     try:
         import jinja2
@@ -73,15 +76,15 @@ def write_report(
         "exchange": exchange,
     }
     with db.read_snapshot():
-        sections = list(report_sections(filters, progress))
-        cash_flows = cash_flow_totals(filters)
+        sections = list(report_sections(filters, quote, progress))
+        cash_flows = cash_flow_totals(filters, quote)
     template = jinja2.Environment(autoescape=True).from_string(
         resources.files(__name__).joinpath("template.html").read_text(encoding="utf-8")
     )
     label = db.config.label
     shown_filters = {
         name: plain_text(value) if isinstance(value, str) else value
-        for name, value in filters.items()
+        for name, value in {**filters, "quote": quote or None}.items()
         if value is not None
     }
     page = template.render(

@@ -17,7 +17,7 @@ from ..analysis import attribution, performance
 from ..analysis.attribution import PRICE_KEYS
 from ..analysis.performance import EquityPoint, Group, Performance
 from ..analysis.ranges import bucket_of, is_number, round_edges
-from ..analysis.selection import Selection, select
+from ..analysis.selection import Selection, currencies, select
 from ..models import CashFlow, Signal, Trade
 from ..queries import read
 from ..repositories import cash_flows, positions
@@ -60,8 +60,8 @@ class CashFlows:
     total: float
 
 
-def cash_flow_totals(filters: dict[str, Any]) -> list[CashFlows]:
-    """Return the cash flows in alphabetical order of currency and kind."""
+def cash_flow_totals(filters: dict[str, Any], quote: str | None) -> list[CashFlows]:
+    """Return the cash flows, of all currencies or one, in the order of currency and kind."""
     currency: Any = CashFlow.currency
     kind: Any = CashFlow.kind
     conditions = read.conditions(CashFlow, values := read.filters(CashFlow, **filters), values)
@@ -70,21 +70,22 @@ def cash_flow_totals(filters: dict[str, Any]) -> list[CashFlows]:
     return [
         CashFlows(name, of_kind, number, cash_flows.get_total(name, kind=of_kind, **filters))
         for name, of_kind, number in groups
+        if quote in (None, name)
     ]
 
 
 def report_sections(
-    filters: dict[str, Any], progress: Callable[[int, int], object] | None
+    filters: dict[str, Any], quote: str | None, progress: Callable[[int, int], object] | None
 ) -> Iterator[Section]:
-    """Yield a section for each currency, in alphabetical order."""
-    quotes = performance.quotes(**filters)
+    """Yield a section for each currency, or for the one that is given, in alphabetical order."""
+    quotes = currencies(filters, quote)
 
     def done(before: int, parts: int) -> None:
         if progress is not None:
             progress(before * PARTS + parts, len(quotes) * PARTS)
 
-    for number, quote in enumerate(quotes):
-        yield _section(number, quote, filters, partial(done, number))
+    for number, currency in enumerate(quotes):
+        yield _section(number, currency, filters, partial(done, number))
         done(number, PARTS)
 
 

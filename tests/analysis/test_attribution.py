@@ -49,6 +49,10 @@ class TestExplain:
         assert explain(act({"close": 200}, side="sell", price=201)).slippage == -1.0
         assert explain(act({"last": 200}, side="buy", price=199)).slippage == -1.0
 
+    def test_the_slippage_is_that_of_the_prices_as_they_print(self) -> None:
+        assert explain(act({"close": 0.1}, side="buy", price=0.3)).slippage == 0.2
+        assert explain(act({"close": 0.3}, side="sell", price=0.1)).slippage == 0.2
+
     def test_the_key_of_the_price(self) -> None:
         bought = act({"last": 5, "price": 4, "close": 3, "book": {"ask": 2}}, price=10)
         assert explain(bought).signal_price == 4.0
@@ -128,6 +132,30 @@ class TestPnlByMetadata:
             ("up", 2, 4.0),
         ]
         assert [bucket.category for bucket in buckets] == [None, "down", "true", True, "up"]
+
+    def test_objects_are_one_category_whatever_the_order_of_their_keys(self) -> None:
+        act({"state": {"b": 1, "a": 2}}, pnl=4)
+        act({"state": {"a": 2, "b": 1}}, pnl=1)
+        [bucket] = pnl_by_metadata("state")
+        assert (bucket.category, bucket.total_pnl) == ('{"a":2,"b":1}', 5.0)
+
+    @pytest.mark.parametrize("number", [2**53 + 1, -(2**60) - 1])
+    def test_whole_numbers_that_no_float_is_equal_to_have_exact_bounds(self, number: int) -> None:
+        for change in (0, 2, 4):
+            act({"block": number + change}, pnl=change)
+        [all_of_them] = pnl_by_metadata("block", 1)
+        assert all_of_them.low is not None
+        assert all_of_them.high is not None
+        assert all_of_them.low <= number < number + 4 <= all_of_them.high
+        below, above = pnl_by_metadata("block", [number + 2])
+        assert (below.high, below.total_pnl, above.low, above.total_pnl) == (
+            number + 2, 0.0, number + 2, 6.0,
+        )  # fmt: skip
+
+    def test_one_large_whole_number_is_its_own_range(self) -> None:
+        act({"block": 2**53 + 1}, pnl=1)
+        [bucket] = pnl_by_metadata("block")
+        assert (bucket.low, bucket.high) == (2**53 + 1, 2**53 + 1)
 
     def test_a_dotted_key_is_a_nested_one(self) -> None:
         act({"bands": {"lower": 5}}, 1)

@@ -258,6 +258,19 @@ class TestGroups:
             (1, 1),
         ]
 
+    @pytest.mark.parametrize(
+        ("dimension", "keys"),
+        [
+            ("day", ["0021-02-03", "2021-02-03"]),
+            ("week", ["0021-W05", "2021-W05"]),
+            ("month", ["0021-02", "2021-02"]),
+        ],
+    )
+    def test_years_have_four_digits(self, dimension: Any, keys: list[str]) -> None:
+        for year in (21, 2021):
+            earn(1, timestamp=datetime(year, 2, 3, tzinfo=UTC))
+        assert [group.key for group in by(dimension)] == keys
+
     def test_best_and_worst_of_several_hours(self) -> None:
         earn(None, 3, -4, 9, None)
         [day] = by("day")

@@ -190,6 +190,21 @@ class TestTables:
         assert code == 2
         assert "different currencies cannot be added up: 'EUR', 'USDT'" in err
 
+    def test_performance_does_not_add_up_symbols_without_a_currency(
+        self, filled: str, run: Run
+    ) -> None:
+        init_db(filled)
+        for symbol in ("BTCUSDT", "BTCJPY"):
+            trade(symbol=symbol, pnl=64)
+        close_db()
+        code, out, err = run("--db", filled, "performance")
+        assert (code, out) == (2, "")
+        assert "the symbols 'BTCJPY', 'BTCUSDT' do not name a currency" in err
+        _, out, _ = run("--db", filled, "performance", "--quote", "")
+        assert re.search(r"^total pnl +128.00$", out, re.MULTILINE)
+        _, out, _ = run("--db", filled, "performance", "--symbol", "BTCJPY")
+        assert re.search(r"^total pnl +64.00$", out, re.MULTILINE)
+
     def test_attribution(self, filled: str, run: Run) -> None:
         _, out, _ = run("--db", filled, "attribution", "rsi", "--ends", "30,70", "--json")
         assert [

@@ -148,6 +148,12 @@ def log(info: str, before: str, after: str) -> dict[str, Any]:
     }
 
 
+def change(kind: str, amount: str, **values: Any) -> dict[str, Any]:
+    answer = {"type": kind, "change": amount, "cashFlow": "0", "currency": "USDT", "funding": ""}
+    answer |= {"cashBalance": "5086.5", "transactionTime": "1672121182224", "fee": "0"}
+    return answer | {"id": "592324_XRPUSDT_161440249321", "symbol": "XRPUSDT"} | values
+
+
 def kraken(kind: str, amount: str, fee: str = "0.0000") -> dict[str, Any]:
     answer = {"refid": "TSJTGT-DT7WN-GPPQMJ", "time": 1520102320.555, "type": kind}
     return answer | {
@@ -209,6 +215,78 @@ class TestLedger:
         assert import_ledger([entry], exchange="kraken").created == 1
         assert recorded() == [("interest", "ETH", 0.0), ("fee", "ETH", -0.0013)]
 
+    @pytest.mark.parametrize(
+        ("exchange", "answer", "expected"),
+        [
+            ("okx", bill("1", "-2") | {"fee": "-0.1"}, ("transfer", "BTC", -2.0)),
+            ("bybit", change("INTEREST", "-0.3", fee="0.1"), ("interest", "USDT", -0.3)),
+            (
+                "kucoin",
+                {
+                    "id": "611a1e7c6a053300067a88d9",
+                    "currency": "USDT",
+                    "amount": "10.5",
+                    "fee": "0.5",
+                    "balance": "0",
+                    "accountType": "MAIN",
+                    "bizType": "Transfer",
+                    "direction": "out",
+                    "createdAt": 1629101692950,
+                },
+                ("transfer", "USDT", -10.5),
+            ),
+        ],
+    )
+    def test_a_fee_that_is_in_the_change_of_the_balance_counts_once(
+        self, exchange: str, answer: dict[str, Any], expected: tuple[str, str, float]
+    ) -> None:
+        import_ledger([entry_of(exchange, answer)], exchange="my account")
+        assert recorded() == [expected]
+
+    def test_bybit_settles_funding_apart_from_what_the_trades_of_a_session_earned(self) -> None:
+        entries = [
+            entry_of("bybit", change("SETTLEMENT", amount, funding=funding, id=amount))
+            for amount, funding in (("-0.25", "-0.25"), ("9.5", "-0.5"), ("7", "0"), ("6", ""))
+        ]
+        result = import_ledger(entries, exchange="bybit")
+        assert (result.rejected, result.left_out) == ([], 2)
+        assert recorded() == [("funding", "USDT", -0.25), ("funding", "USDT", -0.5)]
+
+    def test_two_types_of_an_exchange_may_have_one_id(self) -> None:
+        answers = [
+            income("FUNDING_FEE", "-0.13"),
+            income("SPECIAL_FUNDING_FEE", "-0.02"),
+            income("FUNDING_FEE", "-0.13", asset="BNB"),
+        ]
+        entries = [entry_of("binance", answer) for answer in answers]
+        for created, given in ((3, entries), (0, entries[::-1])):
+            result = import_ledger(given, exchange="binance")
+            assert (result.created, result.skipped) == (created, 3 - created)
+        assert sorted(recorded()) == [
+            ("funding", "BNB", -0.13), ("funding", "USDT", -0.13), ("funding", "USDT", -0.02),
+        ]  # fmt: skip
+
+    def test_one_amount_that_is_rounded_in_two_ways_is_one(self) -> None:
+        import_ledger([row(type="rebate", amount=0.123456789)], exchange="okx")
+        result = import_ledger([row(type="rebate", amount=0.12345678)], exchange="okx")
+        assert (result.created, result.skipped) == (0, 1)
+
+    def test_entries_of_gate_without_ids_are_told_apart_by_their_contracts(self) -> None:
+        answers = [
+            {"time": "1682294400", "change": "-0.5", "balance": "4.5", "text": text, "type": "fund"}
+            for text in ("ETH_USD:6086261", "BTC_USD:6086261")
+        ]
+        for created in (2, 0):
+            entries = [entry_of("gate", answer) | {"currency": "USDT"} for answer in answers]
+            result = import_ledger(entries, exchange="gate")
+            assert (result.created, result.skipped) == (created, 2 - created)
+
+    def test_an_id_may_be_zero(self) -> None:
+        rows = [row(id=number, type="rebate") for number in ("0", "00")]
+        import_ledger(rows, exchange="okx")
+        ids = [flow.exchange_flow_id for flow in cash_flows.iterate()]
+        assert ids == ["rebate:0", "rebate:00"]
+
     def test_funding_in_the_ledger_is_that_of_the_funding_history(self) -> None:
         market = market_of("ETH/USDT:USDT", "ETHUSDT")
         answer = income("FUNDING_FEE", "-0.13", symbol="ETHUSDT")
@@ -225,13 +303,29 @@ class TestLedger:
         ("exchange", "entry_type", "info", "kind"),
         [
             ("kucoin", "fee", {"bizType": "Refunded Fees"}, "rebate"),
-            ("kucoin", "fee", {"bizType": "KCS Pay Fees"}, None),
+            ("kucoin", "fee", {"bizType": "KCS Pay Fees"}, "fee"),
+            ("kucoin", "fee", {"businessType": "KCS_RETURNED_FEES"}, "rebate"),
+            ("kucoin", "fee", {"businessType": "DEDUCTION_FEES"}, "fee"),
+            ("kucoin", "fee", {"businessType": "FUNDING_FEE"}, "funding"),
+            ("bybit", "cashback", {"type": "FEE_REFUND"}, "rebate"),
+            ("bybit", "ADL", {"type": "ADL"}, None),
+            ("binance", "cashback", {"incomeType": "WELCOME_BONUS"}, "payout"),
+            ("xt", "fee", {"type": "FUND"}, "funding"),
+            ("xt", "auto-deleveraging", {"type": "ADL"}, None),
+            ("cryptocom", "rollback", {"journal_type": "ROLLBACK_WITHDRAW"}, None),
+            ("delta", "pnl", {}, None),
+            # a number says what it is at OKX alone
+            ("deepcoin", "fee", {"type": "8"}, None),
+            ("okx", "fee", {"type": "8", "balChg": "-1"}, "funding"),
+            # "fund" is a type of Gate and XT, and a part of other words elsewhere
+            ("bybit", "fee", {"type": "fund manager"}, None),
             ("bybit", "transaction", {"type": "TRANSFER_IN"}, "transfer"),
             ("bybit", "transaction", {"type": "INTEREST"}, "interest"),
             ("bybit", "transaction", {"type": "Deposit"}, None),
             ("bybit", "Prize", {"type": "BONUS"}, "payout"),
             ("bitget", "fee", {"businessType": "contract_settle_fee"}, "funding"),
             ("htx", "fee", {"transferType": "transact-fee"}, None),
+            ("htx", "fee", {"transferType": "fee-deduction"}, None),
             ("htx", "fee", {"transferType": "withdraw-fee"}, "fee"),
             ("htx", "credit", {"transferType": "interest"}, "interest"),
             ("cryptocom", "fee", {"journal_type": "LIQUIDATION_FEE"}, "fee"),
@@ -336,6 +430,8 @@ class TestEveryImport:
             ({"timestamp": None}, "timestamp: neither None nor datetime None is a time"),
             ({"amount": None}, "amount: None is not a number"),
             ({"amount": "much"}, "amount: 'much' is not a number"),
+            ({"amount": "1_000"}, "amount: '1_000' is not a number"),
+            ({"timestamp": True}, "timestamp: neither True nor datetime None is a time"),
             ({"currency": None, "code": None}, "currency: None is not allowed; pass a value"),
         ],
     )
@@ -366,7 +462,9 @@ class TestEveryImport:
 
 # --- rows that belong together, and rows that come twice ----------------------------------------
 
-FUNDING_ENTRY = row(type="fee", direction="out", symbol="BTC/USDT:USDT", info={"type": "8"})
+FUNDING_ENTRY = row(
+    type="fee", direction="out", symbol="BTC/USDT:USDT", info={"type": "8", "balChg": "-1.5"}
+)
 
 
 @pytest.mark.parametrize("ledger_first", [False, True])

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from samples import at, signal, trade, trade_values
 
-from botmemory import StorageError, close_db, init_db
+from botmemory import StorageError, ValidationError, close_db, init_db
 from botmemory._install import install_command
 from botmemory.cli._app import cli
 from botmemory.report import write_report
@@ -184,6 +184,23 @@ def test_each_currency_has_a_section(empty_database: Any, page: Path) -> None:
     assert "Win rate by the signal&#39;s regime" in text
     assert "Win rate by the signal&#39;s why" not in text  # too long to be a category
     assert "fees in EUR" in text
+
+
+def test_symbols_without_a_currency_are_added_up_only_on_request(
+    empty_database: Any, page: Path
+) -> None:
+    for symbol, pnl in (("BTCUSDT", 5), ("BTCJPY", 700), ("ETH/EUR", 1)):
+        trade(symbol=symbol, pnl=pnl)
+    for currency in ("USDT", "EUR"):
+        cash_flows.create(kind="funding", currency=currency, amount=-64)
+    with pytest.raises(ValidationError, match="symbols 'BTCJPY', 'BTCUSDT' do not name a currency"):
+        write_report(page)
+    assert not page.exists()
+    text = write_report(page, quote="").read_text()
+    assert ("+705.00" in text, "ETH/EUR" in text, "-64.00" in text) == (True, False, False)
+    text = write_report(page, quote="EUR").read_text()
+    assert ("BTCUSDT" in text, "ETH/EUR" in text, text.count("-64.00")) == (False, True, 1)
+    assert "+700.00" in write_report(page, "BTCJPY").read_text()
 
 
 def test_the_trades_are_filtered(empty_database: Any, page: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..._values import plain_text
 from ...errors import ValidationError, show
+from ...models import Trade
 
 ROWS_PER_TRANSACTION = 500
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -22,12 +23,20 @@ def require_rows(name: str, rows: object, what: str) -> None:
         raise ValidationError(f"{name}: {show(rows)} is not a list of {what}", field=name)
 
 
+def check_names(exchange: str, strategy: str | None) -> None:
+    """Refuse names that no row can have; trades and cash flows allow the same ones."""
+    for name, value in (("exchange", exchange), ("strategy", strategy)):
+        if value is not None or name == "exchange":
+            getattr(Trade, name).clean(value)
+
+
 def number(row: Mapping[str, Any], name: str) -> float:
     value = row.get(name)
     # ccxt returns numbers as text if its `number` is str
     if isinstance(value, (str, Real, Decimal)) and not isinstance(value, bool):
         with suppress(ValueError, OverflowError):
-            return float(value)
+            if not (isinstance(value, str) and "_" in value):  # 1_000, as Python writes it
+                return float(value)
     raise ValidationError(f"{name}: {show(value)} is not a number")
 
 
@@ -35,8 +44,8 @@ def timestamp(row: Mapping[str, Any]) -> datetime:
     """Return the time of a row from `timestamp` in milliseconds, or from `datetime`."""
     milliseconds, text = row.get("timestamp"), row.get("datetime")
     try:
-        if milliseconds is not None:
-            return EPOCH + timedelta(milliseconds=milliseconds)
+        if milliseconds is not None and not isinstance(milliseconds, bool):
+            return EPOCH + timedelta(milliseconds=float(milliseconds))
         if text:
             return datetime.fromisoformat(text)
     except (TypeError, ValueError, OverflowError):

@@ -21,7 +21,7 @@ from ...models import Trade
 from ...repositories import trades
 from .._result import ImportResult, RowIssue
 from ._contract_sizes import ContractSizes, is_derivative
-from ._rows import ROWS_PER_TRANSACTION, id_of, number, require_rows, timestamp
+from ._rows import ROWS_PER_TRANSACTION, check_names, id_of, number, require_rows, timestamp
 
 # keys without a column
 METADATA_KEYS = ("order", "type", "takerOrMaker", "cost", "info")
@@ -95,9 +95,7 @@ def import_trades(
         StorageError: The database cannot be written.
     """
     require_rows("unified_trades", unified_trades, "trades")
-    for name, value in (("exchange", exchange), ("strategy", strategy)):
-        if value is not None or name == "exchange":
-            getattr(Trade, name).clean(value)
+    check_names(exchange, strategy)
     sizes = ContractSizes(exchange, markets)
     counts: Counter[bool] = Counter()  # the fills that are new, and the others
     rejected: list[RowIssue] = []
