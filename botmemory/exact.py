@@ -1,6 +1,6 @@
 """Exact arithmetic with floats, each taken as the decimal that it prints as.
 
-0.1 + 0.2 - 0.3 is 0 so, and a sum is rounded once, to the nearest float. The caller's decimal
+So 0.1 + 0.2 - 0.3 is 0, and a sum is rounded once, to the nearest float. The caller's decimal
 context has no influence: its precision may be too small, and its traps may raise.
 """
 

@@ -18,7 +18,7 @@ QUOTE_DECIMALS = 2
 COIN_DECIMALS = 6
 FLOAT_ERROR = 1e-11  # relative, of a cost that was computed
 PRICE_ERROR = 1e-3  # relative, of a cost at an average price that was rounded
-MAX_ACCIDENT = 1e-3  # sizes that are expected to fit a cost by accident
+MAX_COINCIDENCE = 1e-3  # how many sizes may be expected to fit a cost by coincidence
 INVERSE_SIZES = {1.0, 10.0, 100.0, 1000.0}  # in the quote currency, on every exchange
 
 
@@ -119,21 +119,21 @@ def _estimates(symbol: str, price: float, amount: float, cost: object) -> list[t
 
 
 def _certain(symbol: str, estimates: list[tuple[float, float]]) -> float | None:
-    """Return the only size that a cost can stand for, if it is there by no accident."""
-    accidents = dict(_shortest(estimate, error) for estimate, error in estimates)
+    """Return the only size that a cost can stand for, if it hardly fits by coincidence."""
+    sizes = dict(_shortest(estimate, error) for estimate, error in estimates)
     if instrument_of(symbol).is_inverse:  # tells the two currencies of a cost apart
-        accidents = {size: accidents[size] for size in accidents.keys() & INVERSE_SIZES}
-    if len(accidents) != 1:
+        sizes = {size: sizes[size] for size in sizes.keys() & INVERSE_SIZES}
+    if len(sizes) != 1:
         return None
-    [(size, accident)] = accidents.items()
-    return size if accident < MAX_ACCIDENT else None
+    [(size, coincidences)] = sizes.items()
+    return size if coincidences < MAX_COINCIDENCE else None
 
 
 def _shortest(estimate: float, error: float) -> tuple[float, float]:
     """Return the decimal with the fewest digits within a relative error.
 
     Returns:
-        It, and how many decimals of so few digits are expected within the error by accident.
+        It, and how many decimals of so few digits are expected within the error by coincidence.
     """
     digits = 1
     while abs(float(decimal := f"{estimate:.{digits - 1}e}") - estimate) > error * estimate:
