@@ -15,6 +15,8 @@ from math import isinf
 from .errors import ValidationError
 
 __all__ = [
+    "DIVISION",
+    "WIDE",
     "ZERO",
     "add",
     "divide",
@@ -28,14 +30,24 @@ __all__ = [
 ]
 
 ZERO = Decimal(0)
-# a sum of floats has fewer than 800 digits: from 1e308 to the 17th digit of 1e-323
-_EXACT = Context(
-    prec=800, rounding=ROUND_HALF_EVEN, Emin=MIN_EMIN, Emax=MAX_EMAX, capitals=1, clamp=0,
-    flags=[], traps=[],
-)  # fmt: skip
 
-add, subtract, multiply, divide = _EXACT.add, _EXACT.subtract, _EXACT.multiply, _EXACT.divide
-scale = _EXACT.scaleb
+
+def _context(digits: int) -> Context:
+    """Return a context that takes nothing from the caller's defaults."""
+    return Context(
+        prec=digits, rounding=ROUND_HALF_EVEN, Emin=MIN_EMIN, Emax=MAX_EMAX, capitals=1, clamp=0,
+        flags=[], traps=[],
+    )  # fmt: skip
+
+
+# a sum of floats has fewer than 800 digits, from 1e308 to the 17th digit of 1e-323; one of products
+# of two floats has twice as many
+WIDE = _context(1600)
+# of a quotient, so many digits that no float depends on those that are missing
+DIVISION = _context(100)
+
+add, subtract, multiply, divide = WIDE.add, WIDE.subtract, WIDE.multiply, WIDE.divide
+scale = WIDE.scaleb
 
 
 def to_decimal(number: float) -> Decimal:

@@ -10,14 +10,15 @@ up, are no part of a figure: what was bought and sold at one price has earned 0.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal
+from decimal import Decimal
 from fractions import Fraction
 from itertools import groupby
+from math import inf, isinf
 from operator import mul
 from typing import Any, NamedTuple
 
 from .errors import ValidationError
-from .exact import to_fraction
+from .exact import DIVISION, WIDE, ZERO, add, multiply, to_decimal, to_fraction
 from .symbols import Instrument
 
 # timestamp, quantity (of a sale below 0), price, fee, fee currency, contract size
@@ -29,8 +30,6 @@ _LIMIT = 10**_FLOAT_DIGITS
 _GUARD = 192
 _ERROR_BITS = 96  # the lowest ones, enough for errors that smaller units have made larger
 _ROUNDING = 50  # what is below 2**-50 of a position is the rounding of a float
-# nothing of the caller's, whose defaults would fill what is left out
-_CONTEXT = Context(prec=100, Emin=MIN_EMIN, Emax=MAX_EMAX, traps=[])
 NO_FEE = ""  # in place of a currency
 
 
@@ -83,7 +82,7 @@ class Ledger:
         self.problem = instrument.problem
         self.opened_at: Any = None
         self.contract_size = 1.0
-        self.funding: dict[str | None, Fraction] = {}
+        self.funding: dict[str | None, Decimal] = {}
         self._quantity_digits = self._price_digits = self._fee_digits = _DIGITS
         self._guard = _GUARD
         self._held = 0  # below 0 of a short position
@@ -212,30 +211,42 @@ class Ledger:
         return [quantity * one // price for quantity, price in zip(quantities, prices, strict=True)]
 
     def add_funding(self, currency: str, amount: float) -> None:
-        self.funding[currency] = self.funding.get(currency, Fraction(0)) + to_fraction(amount)
+        self.funding[currency] = add(self.funding.get(currency, ZERO), to_decimal(amount))
 
     # --- what was added ---------------------------------------------------------------------
 
-    def amounts(self, quantity: int, value: int) -> tuple[Fraction, Fraction]:
-        """Return a quantity and a value of `Added` as numbers, for contracts of size 1."""
-        return Fraction(quantity, 10**self._quantity_digits), value / self._unit_of_values
+    def quantity_of(self, units: int) -> Decimal:
+        """Return a quantity of `Added` as a number."""
+        return Decimal(units).scaleb(-self._quantity_digits, WIDE)
 
-    def fee(self, fee: int) -> Fraction:
+    def value_of(self, units: int) -> Decimal:
+        """Return a value of `Added` as a number, for contracts of size 1."""
+        return self._number(units, self._digits_of_values)
+
+    def fee_of(self, units: int) -> Decimal:
         """Return a fee of `Added` as a number."""
-        return Fraction(fee, 10**self._fee_digits)
+        return Decimal(units).scaleb(-self._fee_digits, WIDE)
 
-    def fee_value(self, value: int) -> Fraction:
+    def fee_value_of(self, units: int) -> Decimal:
         """Return the value of a fee of `Added` as a number."""
-        return _rounded(value) / self._unit_of_fee_values
+        digits = self._digits_of_values - self._quantity_digits + self._fee_digits
+        return self._number(_rounded(units), digits)
 
-    def pnl(self, pnl: int) -> Fraction:
+    def pnl_of(self, units: int) -> Decimal:
         """Return the PnL of a `Closing` as a number, for contracts of size 1."""
-        return _rounded(pnl) / self._unit_of_values
+        return self._number(_rounded(units), self._digits_of_values)
 
     @property
-    def pnl_of_open(self) -> Fraction:
+    def pnl_of_open(self) -> Decimal:
         """The PnL of what was closed of the open position, for contracts of size 1."""
-        return self.pnl(self._earned)
+        return self.pnl_of(self._earned)
+
+    def _number(self, units: int, digits: int) -> Decimal:
+        """Return what units of 2 ** -guard * 10 ** -digits are."""
+        whole = units >> self._guard
+        if whole << self._guard == units:
+            return Decimal(whole).scaleb(-digits, WIDE)
+        return DIVISION.divide(Decimal(units), Decimal(10**digits << self._guard))
 
     # --- smaller units ----------------------------------------------------------------------
 
@@ -301,27 +312,14 @@ class Ledger:
         return total / self._unit_of_values
 
     @property
-    def fees(self) -> dict[str | None, Fraction]:
+    def fees(self) -> dict[str | None, Decimal]:
         """The sums of the fees by currency."""
-        unit = 10**self._fee_digits
-        return {currency: Fraction(fee, unit) for currency, fee in self._fees.items()}
+        return {currency: self.fee_of(fee) for currency, fee in self._fees.items()}
 
-    def fees_in_currency(
-        self, currency: str | None, rates: Mapping[str, float]
-    ) -> tuple[Fraction, list[str]]:
-        """Return the sum of the fees in the currency of the PnL, and the currencies without a rate.
-
-        A fee without a currency is in that of the PnL; one in the other currency of the pair is
-        valued at the price of its fill.
-
-        Args:
-            currency: The currency of the PnL.
-            rates: What one unit of another currency is worth, by `"BNB"` or `"BNB/USDT"`.
-        """
-        at_price = self.instrument.other_currency
-        fees = {name: fee for name, fee in self.fees.items() if name is None or name != at_price}
-        total, without_rate = in_currency(currency, fees, rates)
-        return total + self.fee_value(self._fee_value), without_rate
+    @property
+    def fee_value(self) -> Decimal:
+        """The value of the fees in the other currency of the pair, at the prices of their fills."""
+        return self.fee_value_of(self._fee_value)
 
     def value(self, price: float) -> Fraction:
         """Return what the position is worth at a price."""
@@ -333,24 +331,21 @@ class Ledger:
         """Return the PnL of closing the position at a price, unless there is a `problem`."""
         size, unit = to_fraction(self.contract_size), self._unit_of_values
         value = self.value(price) / size * (-1 if self.instrument.is_inverse else 1)
-        return _rounded(value * unit - self._cost) / unit * size
+        return _rounded(round(value * unit) - self._cost) / unit * size
 
     @property
-    def _unit_of_fee_values(self) -> Fraction:
-        return self._unit_of_values * Fraction(10**self._fee_digits, 10**self._quantity_digits)
+    def _digits_of_values(self) -> int:
+        return self._quantity_digits + (0 if self.instrument.is_inverse else self._price_digits)
 
     @property
     def _unit_of_values(self) -> Fraction:
         """How many units of values are one unit of the currency."""
-        digits = self._quantity_digits
-        if not self.instrument.is_inverse:
-            digits += self._price_digits
-        return Fraction(10**digits << self._guard)
+        return Fraction(10**self._digits_of_values << self._guard)
 
 
-def _rounded(value: int | Fraction) -> int:
+def _rounded(value: int) -> int:
     """Return a value without the errors of divisions."""
-    return round(Fraction(value) / (1 << _ERROR_BITS)) << _ERROR_BITS
+    return (value + (1 << (_ERROR_BITS - 1))) >> _ERROR_BITS << _ERROR_BITS
 
 
 def to_units(numbers: list[float], digits: int) -> tuple[list[int], int]:
@@ -366,7 +361,7 @@ def to_units(numbers: list[float], digits: int) -> tuple[list[int], int]:
     if "e" in text:
         decimals = [Decimal(repr(number)) for number in numbers]
         digits = max(digits, *(-int(decimal.as_tuple().exponent) for decimal in decimals))
-        return [int(decimal.scaleb(digits, _CONTEXT)) for decimal in decimals], digits
+        return [int(decimal.scaleb(digits, WIDE)) for decimal in decimals], digits
     decimal_places = [len(number) - number.index(".") - 1 for number in text.split(", ")]
     digits = max(digits, *decimal_places)
     factors = [10 ** (digits - places) for places in range(digits + 1)]
@@ -388,9 +383,35 @@ def _by_currency(fees: list[int], currencies: list[str | None]) -> dict[str | No
     return by_currency
 
 
+def fees_in_currency(
+    instrument: Instrument,
+    currency: str | None,
+    fees: Mapping[str | None, Decimal],
+    fee_value: Decimal,
+    rates: Mapping[str, float],
+) -> tuple[Decimal, list[str]]:
+    """Return the sum of fees in the currency of the PnL, and the currencies without a rate.
+
+    A fee without a currency is in that of the PnL; one in the other currency of the pair is valued
+    at the price of its fill.
+
+    Args:
+        instrument: What the symbol says.
+        currency: The currency of the PnL.
+        fees: The fees by currency.
+        fee_value: The value of those in the other currency of the pair.
+        rates: What one unit of another currency is worth, by `"BNB"` or `"BNB/USDT"`.
+    """
+    at_price = instrument.other_currency
+    if at_price is not None and at_price in fees:
+        fees = {name: fee for name, fee in fees.items() if name != at_price}
+    total, without_rate = in_currency(currency, fees, rates)
+    return add(total, fee_value), without_rate
+
+
 def in_currency(
-    currency: str | None, amounts: Mapping[str | None, Fraction], rates: Mapping[str, float]
-) -> tuple[Fraction, list[str]]:
+    currency: str | None, amounts: Mapping[str | None, Decimal], rates: Mapping[str, float]
+) -> tuple[Decimal, list[str]]:
     """Return the sum of amounts in one currency, and the currencies without a rate.
 
     Args:
@@ -398,16 +419,16 @@ def in_currency(
         amounts: The amounts by currency; None is that of the sum.
         rates: What one unit of another currency is worth, by `"BNB"` or `"BNB/USDT"`.
     """
-    total, without_rate = Fraction(0), []
+    total, without_rate = ZERO, []
     for name, amount in amounts.items():
         if name is None or name == currency:
-            total += amount
+            total = add(total, amount)
         elif amount:
             rate = rates.get(f"{name}/{currency}", rates.get(name))
             if rate is None:
                 without_rate.append(name)
             else:
-                total += amount * to_fraction(rate)
+                total = add(total, multiply(amount, to_decimal(rate)))
     return total, without_rate
 
 
@@ -428,12 +449,15 @@ def different_sizes(first: float, second: float) -> str:
     )
 
 
-def to_number(symbol: str, figure: Fraction) -> float:
+def to_number(symbol: str, figure: Fraction | Decimal) -> float:
     """Return the nearest float, never -0.0; raise `ValidationError` if there is none."""
     try:
-        return float(figure) + 0.0  # -0.0 becomes 0.0: a loss too small for a float
+        number = float(figure) + 0.0  # -0.0 becomes 0.0: a loss too small for a float
     except OverflowError:
+        number = inf
+    if isinf(number):
         raise ValidationError(
             f"{symbol}: its position or PnL is larger than a float can hold; correct the price or "
             "the quantity of its trades"
-        ) from None
+        )
+    return number

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from paths import ROOT
 from position_reference import MARKETS, Account, Fill, Market, money, to_float
 
-from botmemory.ledger import Ledger
+from botmemory.ledger import Ledger, fees_in_currency
 from botmemory.symbols import instrument_of
 
 SPOT, INVERSE = MARKETS[0], MARKETS[5]
@@ -45,6 +45,15 @@ def ledger(market: Market, *groups: list[Fill]) -> Ledger:
     return made
 
 
+def paid_fees(
+    made: Ledger, currency: str | None, rates: dict[str, float]
+) -> tuple[Fraction, list[str]]:
+    paid, without_rate = fees_in_currency(
+        made.instrument, currency, made.fees, made.fee_value, rates
+    )
+    return Fraction(paid), without_rate
+
+
 def figures(made: Ledger, price: float) -> dict[str, Any]:
     """Return what the ledger says, as floats."""
     currency = made.instrument.currency
@@ -61,7 +70,7 @@ def figures(made: Ledger, price: float) -> dict[str, Any]:
     for currency_of_fee, fee in made.fees.items():
         said[f"fees in {currency_of_fee}"] = to_float(fee)
     for rates in ({}, RATES):
-        paid, without_rate = made.fees_in_currency(currency, rates)
+        paid, without_rate = paid_fees(made, currency, rates)
         is_known = made.problem is None and not without_rate
         said[f"net with {rates}"] = to_float(gross - paid) if is_known else None
     if made.problem is None:
@@ -123,7 +132,7 @@ def check_history(market: Market, groups: list[list[Fill]], price: float) -> Non
         if not made.is_open and made.problem is None:
             gross, net = money(market, added)
             assert to_float(gross) == to_float(made.gross_pnl)
-            paid, without_rate = made.fees_in_currency(market.currency, {})
+            paid, without_rate = paid_fees(made, market.currency, {})
             assert without_rate or to_float(made.gross_pnl - paid) == to_float(net)
     if added:
         in_one_call = ledger(market, added)
@@ -179,19 +188,19 @@ def sold(quantity: float, price: float, **values: Any) -> Fill:
 
 def test_fees_in_the_quote_currency_of_an_inverse_contract_add_up_over_calls() -> None:
     made = ledger(INVERSE, [bought(1, 1, **USD)], [bought(1, 1000, **USD)])
-    assert made.fees_in_currency("BTC", {}) == (Fraction("1.001"), [])
+    assert paid_fees(made, "BTC", {}) == (Fraction("1.001"), [])
 
 
 def test_a_fee_of_an_option_is_counted_once() -> None:
     made = ledger(OPTION, [bought(1, 0.05, fee=0.0003, fee_currency="BTC")])
-    assert made.fees_in_currency("BTC", {}) == (Fraction("0.0003"), [])
+    assert paid_fees(made, "BTC", {}) == (Fraction("0.0003"), [])
 
 
 def test_a_fee_in_the_base_currency_is_not_valued_at_the_price_of_an_option() -> None:
     option = Market("BTC/USDT:USDT-250328-60000-C", "USDT")
     made = ledger(option, [bought(1, 1500, fee=0.001, fee_currency="BTC")])
-    assert made.fees_in_currency("USDT", {}) == (0, ["BTC"])
-    assert made.fees_in_currency("USDT", {"BTC": 60_000}) == (60, [])
+    assert paid_fees(made, "USDT", {}) == (0, ["BTC"])
+    assert paid_fees(made, "USDT", {"BTC": 60_000}) == (60, [])
 
 
 @pytest.mark.parametrize(
@@ -207,7 +216,7 @@ def test_a_fee_in_the_base_currency_is_not_valued_at_the_price_of_an_option() ->
 )
 def test_a_pnl_of_zero_is_zero(market: Market, fills: list[Fill]) -> None:
     made = ledger(market, fills)
-    paid, _ = made.fees_in_currency(market.currency, {})
+    paid, _ = paid_fees(made, market.currency, {})
     assert (made.gross_pnl, paid) == (0, 0)
 
 
@@ -263,7 +272,7 @@ def test_the_default_decimal_context_of_the_program_changes_nothing() -> None:
         for signal in default.traps:
             default.traps[signal] = True
         decimal.setcontext(default)
-        from botmemory.ledger import to_units
+        from botmemory.ledger import fees_in_currency, to_units
         print(to_units([1e-12, 1e20], 8))
         """
     done = subprocess.run(

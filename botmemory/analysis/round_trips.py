@@ -8,27 +8,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from fractions import Fraction
+from decimal import Decimal
 from functools import partial
-from itertools import islice
 from typing import Any, Literal
 
 from .._arguments import checked_call
-from .._values import positive_numbers
-from ..exact import to_fraction
-from ..ledger import in_currency, to_number, without_rate_text
-from ..models import CashFlow, Trade
-from ..queries import read
-from ._trips import COLUMNS, Fill, Funding, Trip, Trips
+from .._values import positive_numbers, to_json
+from ..exact import DIVISION
+from ..ledger import to_number
+from ..models import Trade
+from ..queries.trips import FIRST_OTHER, Row, Trip, read_trips, timestamp_of
 from .selection import select
 
 __all__ = ["RoundTrip", "round_trips"]
 
-FILLS_PER_READ = 1000
-SHARED_FUNDING = (
-    "several strategies held it when funding was paid that names none; record funding with its "
-    "strategy"
-)
+SIGNAL, METADATA = FIRST_OTHER, FIRST_OTHER + 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,86 +125,63 @@ def round_trips(
     """
     selection = select(symbol, strategy, start_date, end_date, exchange, quote, one_currency=False)
     known_rates = {} if rates is None else positive_numbers("rates", rates)
-    return _round_trips(selection.filters, selection.symbols, known_rates, bool(include_open))
+    read = read_trips(
+        selection.filters,
+        selection.symbols,
+        "signal",
+        "trade_metadata",
+        has_prices=True,
+        note=_add_tags,
+        include_open=bool(include_open),
+    )
+    return (_round_trip(trip, known_rates) for trip in read)
 
 
-def _round_trips(
-    filters: dict[str, Any],
-    symbols: frozenset[str] | None,
-    rates: Mapping[str, float],
-    include_open: bool,
-) -> Iterator[RoundTrip]:
-    # those that were closed since the start may have been opened before
-    start = filters.pop("start_date", None)
-    # the other strategies may have shared the funding
-    of_one_strategy = "strategy" in filters or "without_strategy" in filters
-    filters.pop("without_strategy", None)
-    strategy = filters.pop("strategy", None)
-    trips = Trips(_funding(filters))
-    rows = read.stream_values(Trade, filters, *COLUMNS)
-    fills = (fill for fill in map(Fill.of, rows) if symbols is None or fill.key[0] in symbols)
-    while batch := list(islice(fills, FILLS_PER_READ)):
-        for trip in trips.add(batch):
-            in_range = start is None or trip.last_at >= start
-            if in_range and (not of_one_strategy or trip.key[2] == strategy):
-                yield _result(trip, rates)
-    for trip in trips.open_trips() if include_open else ():
-        if not of_one_strategy or trip.key[2] == strategy:
-            yield _result(trip, rates)
+def _add_tags(tags: dict[str, None] | None, rows: list[Row]) -> dict[str, None]:
+    """Return the tags so far and those of more fills, in their order."""
+    tags = {} if tags is None else tags
+    field: Any = Trade.trade_metadata
+    for row in rows:
+        metadata = row[METADATA]
+        if metadata is not None and isinstance(values := field.python_value(metadata), Mapping):
+            listed = values.get("tags")
+            for tag in listed if isinstance(listed, list) else [listed] if listed else []:
+                tags[tag if isinstance(tag, str) else to_json(tag)] = None
+    return tags
 
 
-def _funding(filters: dict[str, Any]) -> Iterator[Funding]:
-    """Yield the payments of funding in time order, also those that name no strategy."""
-    names = "symbol", "exchange", "strategy", "currency", "amount"
-    of_funding = filters | read.filters(CashFlow, kind="funding")
-    for timestamp, _, symbol, *others in read.stream_values(CashFlow, of_funding, *names):
-        if symbol is not None:
-            yield Funding(timestamp, symbol, *others)
-
-
-def _result(trip: Trip, rates: Mapping[str, float]) -> RoundTrip:
+def _round_trip(trip: Trip, rates: Mapping[str, float]) -> RoundTrip:
     symbol, exchange, strategy = trip.key
-    instrument = trip.instrument
     number = partial(to_number, symbol)
-    other_fees = {name: fee for name, fee in trip.fees.items() if name != instrument.other_currency}
-    if None in trip.fees:  # of the currency of the PnL
-        other_fees[None] = trip.fees[None]
-    paid, without_rate = in_currency(instrument.currency, other_fees, rates)
-    funding, funding_without_rate = in_currency(instrument.currency, trip.funding, rates)
-    without_rate += [name for name in funding_without_rate if name not in without_rate]
-    gross = trip.pnl * to_fraction(trip.contract_size)
-    unknown = trip.problem
-    if unknown is None and without_rate:
-        unknown = without_rate_text(instrument.currency, sorted(without_rate))
-    if unknown is None and trip.shared_funding:
-        unknown = SHARED_FUNDING
-    has_funding = not (trip.shared_funding or funding_without_rate)
+    result = trip.result(rates)
+    opened_at = timestamp_of(trip.first)
+    closed_at = timestamp_of(trip.last) if trip.is_closed else None
     return RoundTrip(
         symbol=symbol,
         exchange=exchange,
         strategy=strategy,
         direction="long" if trip.is_long else "short",
-        quantity=number(abs(trip.entered)),
+        quantity=number(trip.entered.copy_abs()),
         entry_price=_price(trip, trip.entered, trip.entry_value),
         exit_price=_price(trip, trip.exited, trip.exit_value) if trip.exited else None,
-        opened_at=trip.opened_at,
-        closed_at=trip.closed_at,
-        holding_time=None if trip.closed_at is None else trip.closed_at - trip.opened_at,
-        gross_pnl=None if trip.problem else number(gross),
+        opened_at=opened_at,
+        closed_at=closed_at,
+        holding_time=None if closed_at is None else closed_at - opened_at,
+        gross_pnl=None if result.gross is None else number(result.gross),
         fees={currency: number(fee) for currency, fee in trip.fees.items()},
-        funding=number(funding) if has_funding else None,
-        net_pnl=number(gross - paid - trip.fee_value + funding) if unknown is None else None,
-        quote=instrument.currency,
+        funding=None if result.funding is None else number(result.funding),
+        net_pnl=None if result.net is None else number(result.net),
+        quote=trip.instrument.currency,
         fills=trip.fills,
         contract_size=trip.contract_size,
-        entry_signal_id=trip.entry_signal_id,
-        exit_signal_id=trip.exit_signal_id,
-        tags=tuple(trip.tags),
-        unknown=unknown,
+        entry_signal_id=trip.first[SIGNAL],
+        exit_signal_id=trip.last[SIGNAL],
+        tags=tuple(trip.notes or ()),
+        unknown=result.unknown,
     )
 
 
-def _price(trip: Trip, quantity: Fraction, value: Fraction) -> float:
+def _price(trip: Trip, quantity: Decimal, value: Decimal) -> float:
     """Return the average price of the entries or of the exits."""
-    price = quantity / value if trip.instrument.is_inverse else value / quantity
-    return to_number(trip.key[0], abs(price))
+    pair = (quantity, value) if trip.instrument.is_inverse else (value, quantity)
+    return to_number(trip.key[0], DIVISION.divide(*pair).copy_abs())

@@ -103,7 +103,7 @@ def _carried_on(cached: Ledgers, filters: dict[str, Any], by_strategy: bool) -> 
     # no filters: with an index for them all rows would be looked at
     row_number: Any = db.row_number
     key_fields = (getattr(Trade, name) for name in KEY)
-    query: Any = Trade.select(*_fill_columns(), *key_fields, Trade.id)
+    query: Any = Trade.select(*fill_columns(), *key_fields, Trade.id)
     batches = read.driver_rows(query.where(row_number > first), FILLS_PER_READ)
     wanted = {
         index: filters.get(name)
@@ -133,7 +133,7 @@ def _place(row: tuple[Any, ...]) -> tuple[Any, Any]:
     return row[0], row[-1]
 
 
-def _fill_columns() -> tuple[Any, ...]:
+def fill_columns() -> tuple[Any, ...]:
     """Return the columns of a `ledger.Fill`."""
     price, quantity = Trade.price, Trade.quantity
     change = Case(Trade.side, [("buy", quantity)], quantity * -1)
@@ -145,7 +145,7 @@ def _fills(filters: dict[str, Any], names: list[str]) -> Any:
 
     Those of one key are in the order in which they count.
     """
-    query: Any = Trade.select(*_fill_columns(), *(getattr(Trade, name) for name in names))
+    query: Any = Trade.select(*fill_columns(), *(getattr(Trade, name) for name in names))
     if conditions := read.conditions(Trade, filters, filters):
         query = query.where(*conditions)
     order = (Trade.timestamp, Trade.id)

@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any, TypeVar, cast
 
 import peewee
-from peewee import SQL, Tuple, fn
+from peewee import SQL, Tuple, Value, fn
 
 from .._values import plain_text, to_utc
 from ..backends.peewee_internals import peewee_errors
@@ -276,6 +276,29 @@ def batches(
     require_open_database(model)
     query = select(model, [*conditions(model, values, values), *where], *fields)
     return driver_rows(query, size)
+
+
+def ordered_batches(
+    model: type[BaseModel], where: Sequence[Any], size: int, *fields: Any
+) -> Iterator[list[tuple[Any, ...]]]:
+    """Yield rows in time order, as tuples of the driver's values; no lock is held in between.
+
+    `fields` has those by which rows are ordered, the timestamp and the key.
+    """
+    require_open_database(model)
+    order = _time_order(model)
+    query = select(model, where, *fields).order_by(*order)
+    if db.streams:
+        yield from driver_rows(query, size)
+        return
+    places = [next(n for n, field in enumerate(fields) if field is part) for part in order]
+    page = query
+    while rows := next(driver_rows(page.limit(size), size), []):
+        yield rows
+        if len(rows) < size:
+            return
+        last = (Value(rows[-1][place], converter=False) for place in places)
+        page = query.where(Tuple(*order) > Tuple(*last))
 
 
 def driver_rows(query: Any, size: int) -> Iterator[list[tuple[Any, ...]]]:

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from decimal import Decimal
 from fractions import Fraction
 from functools import partial
 from typing import Any
@@ -16,7 +17,8 @@ from typing import Any
 from .._arguments import checked_call
 from .._values import plain_text, positive_numbers, refuse
 from ..errors import ValidationError
-from ..ledger import Ledger, in_currency, to_number, without_rate_text
+from ..exact import ZERO, add, subtract
+from ..ledger import Ledger, fees_in_currency, in_currency, to_number, without_rate_text
 from ..models import Trade
 from ..queries import fills, read, write
 from ..symbols import quote_of
@@ -228,18 +230,20 @@ def _position(
             f"({', '.join(f'{size:.15g}' for size in sizes)}); pass one exchange",
             field="exchange",
         )
-    fees: defaultdict[str | None, Fraction] = defaultdict(Fraction)
-    paid, gross, funding = Fraction(0), Fraction(0), Fraction(0)
+    fees: defaultdict[str | None, Decimal] = defaultdict(Decimal)
+    paid, gross, funding = ZERO, Fraction(0), ZERO
     without_rate, funding_without_rate = set[str](), set[str]()
     unknown = next((ledger.problem for ledger in ledgers if ledger.problem), None)
     for ledger in ledgers:
         for fee_currency, fee in ledger.fees.items():
-            fees[fee_currency] += fee
-        of_ledger, more_without_rate = ledger.fees_in_currency(currency, rates)
-        paid += of_ledger
+            fees[fee_currency] = add(fees[fee_currency], fee)
+        of_ledger, more_without_rate = fees_in_currency(
+            ledger.instrument, currency, ledger.fees, ledger.fee_value, rates
+        )
+        paid = add(paid, of_ledger)
         without_rate.update(more_without_rate)
         of_ledger, more_without_rate = in_currency(currency, ledger.funding, rates)
-        funding += of_ledger
+        funding = add(funding, of_ledger)
         funding_without_rate.update(more_without_rate)
         gross += ledger.gross_pnl
     without_rate |= funding_without_rate
@@ -260,7 +264,9 @@ def _position(
         exchange=exchange,
         strategy=strategy,
         funding=None if funding_without_rate else number(funding),
-        net_realized_pnl=number(gross - paid + funding) if net_is_known else None,
+        net_realized_pnl=number(gross + Fraction(subtract(funding, paid)))
+        if net_is_known
+        else None,
         contract_size=sizes[0] if sizes else 1.0,
         price=price,
         value=number(sum(values, Fraction(0))) if price is not None and is_known else None,

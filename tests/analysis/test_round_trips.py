@@ -16,8 +16,8 @@ from position_reference import MARKETS, Market
 from samples import at, signal, trade
 
 from botmemory import Trade, ValidationError
-from botmemory.analysis import round_trips as module
-from botmemory.analysis.round_trips import FILLS_PER_READ, RoundTrip, round_trips
+from botmemory.analysis.round_trips import RoundTrip, round_trips
+from botmemory.queries import trips as module
 from botmemory.repositories import cash_flows, positions, trades
 
 pytestmark = pytest.mark.usefixtures("empty_database")
@@ -248,11 +248,12 @@ def test_trades_may_be_recorded_in_the_loop() -> None:
     assert trades.get_trade_count("SOL/USDT") == 5
 
 
-def test_a_round_trip_may_be_longer_than_one_read() -> None:
+def test_a_round_trip_may_be_longer_than_one_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FILLS_PER_READ", 1000)
     trades.create_many(
         {"symbol": "ETH/USDT", "side": side, "price": price, "quantity": 1, "timestamp": at(hour)}
         for hour, (side, price) in enumerate(
-            [("buy", 100)] * FILLS_PER_READ + [("sell", 101)] * FILLS_PER_READ
+            [("buy", 100)] * 1000 + [("sell", 101)] * 1000
         )
     )
     trip = only()
