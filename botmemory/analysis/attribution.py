@@ -9,25 +9,35 @@ from __future__ import annotations
 import sys
 import uuid
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from decimal import Decimal
+from functools import partial
+from operator import itemgetter
 from typing import Any, Literal
 
 from peewee import JOIN, fn
 
 from .. import exact
 from .._arguments import checked_call
-from .._values import checked_key, flatten, refuse, to_text
+from .._values import checked_key, flatten, positive_numbers, refuse, to_text
 from ..database import db
 from ..errors import NotFoundError
 from ..models import OrderSide, Signal, Trade
 from ..queries import read
-from ..repositories import trades
-from ._results import Result, Sums, result_fields
-from .ranges import bucket_bounds, bucket_of, checked_edges, is_number, round_edges
-from .selection import Selection, select
+from ..queries.trips import FEE, FEE_CURRENCY, FIRST_OTHER, Row, Trip, read_trips, timestamp_of
+from ..queries.trips import Result as TripResult
+from ..repositories import signals, trades
+from ._results import Result, Source, Sums, result_fields
+from .ranges import (
+    bucket_bounds,
+    bucket_of,
+    checked_edges,
+    is_number,
+    quantile_edges,
+    round_edges,
+)
+from .selection import Selection, choose_source, select
 
 __all__ = ["Bucket", "Conversion", "Explanation", "conversion", "explain", "pnl_by_metadata"]
 
@@ -38,7 +48,7 @@ PRICE_KEYS = ("price", "close", "last")  # where the metadata of a signal may ha
 class Explanation:
     """Why a trade was made, and what the delay cost.
 
-    All but `trade` is None or empty if the trade has no signal.
+    All but `trade` and `warning` is None or empty if the trade has no signal.
 
     Attributes:
         trade: The trade.
@@ -49,7 +59,10 @@ class Explanation:
         slippage: How much worse the price of the trade is than that of the signal, for one unit:
             trade price - signal price of a buy, signal price - trade price of a sell. Below 0 it is
             better (Perold, The Implementation Shortfall, 1988).
+            None for a signal of another symbol.
         slippage_bps: slippage / signal price, in basis points.
+        warning: What is wrong with the signal: it was deleted, it is of another symbol, or it is
+            later than the trade; None if nothing is.
     """
 
     trade: Trade
@@ -59,6 +72,7 @@ class Explanation:
     signal_price: float | None
     slippage: float | None
     slippage_bps: float | None
+    warning: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,20 +129,24 @@ def explain(trade: Trade | uuid.UUID | str, *, price_key: str | None = None) -> 
         if stored is None:
             raise NotFoundError(f"trade {trade} is not in {db.config.label}")
         trade = stored
-    signal = trade.signal
+    signal = None if trade.signal_id is None else signals.get_by_id(trade.signal_id)
     if signal is None:
-        return Explanation(trade, None, {}, None, None, None, None)
+        deleted = f"its signal {trade.signal_id} was deleted" if trade.signal_id else None
+        return Explanation(trade, None, {}, None, None, None, None, deleted)
     indicators = dict(flatten(signal.signal_metadata))
     keys = PRICE_KEYS if price_key is None else (to_text("price_key", price_key),)
     candidates = [indicators[key] for key in keys if is_number(indicators.get(key))]
     prices = (float(number) for number in candidates if 0 < number <= sys.float_info.max)
-    price = next(prices, None)
-    slippage = None
-    if price is not None:
+    price, slippage, warnings = next(prices, None), None, []
+    if signal.symbol != trade.symbol:
+        warnings.append(f"its signal is of {signal.symbol}, not of {trade.symbol}")
+    elif price is not None:
         paid, expected = exact.to_decimal(trade.price), exact.to_decimal(price)
         is_buy = trade.side is OrderSide.BUY
         worse = exact.subtract(paid, expected) if is_buy else exact.subtract(expected, paid)
         slippage = float(worse)
+    if signal.timestamp > trade.timestamp:
+        warnings.append(f"its signal is from {signal.timestamp}, after the trade")
     return Explanation(
         trade=trade,
         signal=signal,
@@ -137,6 +155,7 @@ def explain(trade: Trade | uuid.UUID | str, *, price_key: str | None = None) -> 
         signal_price=price,
         slippage=slippage,
         slippage_bps=slippage / price * 10_000 if price and slippage is not None else None,
+        warning="; ".join(warnings) or None,
     )
 
 
@@ -151,7 +170,10 @@ def pnl_by_metadata(
     *,
     exchange: str | None = None,
     quote: str | None = None,
-    signal_of: Literal["trade", "entry"] = "trade",
+    source: Source | None = None,
+    rates: Mapping[str, float] | None = None,
+    signal_of: Literal["exit", "entry"] = "exit",
+    quantiles: bool = False,
 ) -> list[Bucket]:
     """Return the result for each range or category of an indicator.
 
@@ -166,13 +188,17 @@ def pnl_by_metadata(
             categories.
         symbol: Only trades of this symbol.
         strategy: Only trades of this strategy; "" for those without one.
-        start_date: Only trades from this time on.
-        end_date: Only trades up to this time, included.
+        start_date: Only closed trades from this time on.
+        end_date: Only closed trades up to this time, included.
         exchange: Only trades of this exchange; "" for those without one.
         quote: Only trades with PnL in this currency; "" for symbols that name none.
-        signal_of: `trade` counts the PnL of a trade for its own signal. `entry` counts it for the
-            signal of the trade that opened the position of its symbol, strategy and exchange: use
-            it if trades that close have signals of their own.
+        source: `"recorded"` adds up the `pnl` of the trades, `"fills"` the net PnL of the round
+            trips; None takes what is recorded, if any trade has a `pnl`, and else the fills.
+        rates: What one unit of another currency is worth, for fees in a third currency.
+        signal_of: `exit` counts the PnL for the signal of the trade that has it, of a round trip
+            for that of its last fill. `entry` counts it for the signal of the fill that opened the
+            round trip: use it if trades that close have signals of their own, or none.
+        quantiles: Make ranges that have about as many closed trades each, instead of round ones.
 
     Returns:
         Those with trades: ranges in ascending order, then categories in alphabetical order.
@@ -181,27 +207,31 @@ def pnl_by_metadata(
         ValidationError: An argument is invalid, or the PnL is in different currencies.
     """
     key = checked_key(key)
-    if signal_of not in ("trade", "entry"):
-        refuse("signal_of", signal_of, "is unknown; use 'trade' or 'entry'")
+    if signal_of not in ("exit", "entry"):
+        refuse("signal_of", signal_of, "is unknown; use 'exit' or 'entry'")
     edges = checked_edges(bins)
+    if quantiles and edges:
+        refuse("bins", bins, "are edges; pass a number of ranges with quantiles=True")
+    known_rates = {} if rates is None else positive_numbers("rates", rates)
     with db.read_snapshot():
-        if signal_of == "trade":
-            selection = select(symbol, strategy, start_date, end_date, exchange, quote)
-            rows = list(_by_own_signal(key, selection))
+        selection = select(symbol, strategy, start_date, end_date, exchange, quote)
+        chosen = choose_source(selection, source)
+        if chosen == "fills":
+            rows = _round_trips(key, selection, known_rates, signal_of)
+        elif signal_of == "exit":
+            rows = _trades_by_own_signal(key, selection)
         else:
-            # a position may have been opened before start_date
-            selection = select(symbol, strategy, None, None, exchange, quote)
-            span = read.filters(Trade, None, None, start_date, end_date)
-            rows = list(_by_entry(key, selection, span))
-    numbers = [value for value, _ in rows if is_number(value)]
+            rows = _trades_by_entry(key, selection)
+        counted = list(rows)
+    numbers = [value for value, _ in counted if is_number(value)]
     if isinstance(bins, int) and numbers:
-        edges = round_edges(numbers, bins)
+        edges = quantile_edges(numbers, bins) if quantiles else round_edges(numbers, bins)
     sums: defaultdict[Any, Sums] = defaultdict(Sums)
-    for value, pnl in rows:
-        sums[bucket_of(value, edges, closed=isinstance(bins, int))].add(pnl)
+    for value, add in counted:
+        add(sums[bucket_of(value, edges, closed=isinstance(bins, int))])
     return [
-        Bucket(**bucket_bounds(bucket, edges), **result_fields(selection.quote, sums[bucket]))
-        for bucket in sorted(sums)
+        Bucket(**bucket_bounds(bucket, edges), **result_fields(selection.quote, chosen, in_bucket))
+        for bucket, in_bucket in sorted(sums.items(), key=itemgetter(0))
     ]
 
 
@@ -241,43 +271,75 @@ def conversion(
 
 # --- the value that each PnL counts for -------------------------------------------------------
 
+# the value of the indicator, and what adds the closed trade to sums
+Counted = Iterator[tuple[Any, Callable[[Sums], object]]]
+SIGNAL = FIRST_OTHER  # the column of a row of round trips
 
-def _by_own_signal(key: str, selection: Selection) -> Iterator[tuple[Any, float | None]]:
-    """Yield the value in the signal of each trade that has one, and the PnL of the trade."""
+
+def _trades_by_own_signal(key: str, selection: Selection) -> Counted:
+    """Yield the value in the signal of each trade that has one, and the trade."""
     expression, exists = _metadata_value(key)
-    query: Any = Trade.select(expression, Trade.pnl).join(Signal)
-    for value, pnl in read.stream_query(query.where(exists, *selection.conditions()).tuples()):
+    query: Any = Trade.select(expression, Trade.pnl, Trade.fee, Trade.fee_currency).join(Signal)
+    query = query.where(exists, *selection.conditions()).tuples()
+    for value, pnl, fee, currency in read.stream_query(query):
         if value is not None:
-            yield value, pnl
+            yield value, partial(_add_trade, pnl, fee, currency)
 
 
-def _by_entry(
-    key: str, selection: Selection, span: Mapping[str, datetime]
-) -> Iterator[tuple[Any, float | None]]:
-    """Yield the value in the signal of the entry, and the PnL, of each closed trade of a span."""
+def _add_trade(pnl: float | None, fee: float | None, currency: str | None, sums: Sums) -> None:
+    sums.add_trade(pnl)
+    if fee is not None:
+        sums.add_fee(exact.to_decimal(fee), currency)
+
+
+def _trades_by_entry(key: str, selection: Selection) -> Counted:
+    """Yield the value in the signal of the entry, and the trade, of each trade with a PnL.
+
+    A round trip may have been opened before the start, so that all are read.
+    """
+    values = _values_of_signals(key, selection)
+    filters, span = dict(selection.filters), {}
+    for name in ("start_date", "end_date"):
+        if name in filters:
+            span[name] = filters.pop(name)
+
+    def note(closing: list[Row] | None, rows: list[Row]) -> list[Row]:
+        # the first fill has closed nothing, or the round trip before
+        return rows[1:] if closing is None else closing + rows
+
+    trips = read_trips(filters, selection.symbols, "signal", "pnl", note=note, include_open=True)
+    for trip in trips:
+        value = values.get(trip.first[SIGNAL])
+        for row in trip.notes if value is not None else ():
+            time, pnl = timestamp_of(row), row[SIGNAL + 1]
+            inside = span.get("start_date", time) <= time <= span.get("end_date", time)
+            if pnl is not None and inside:
+                yield value, partial(_add_trade, pnl, row[FEE], row[FEE_CURRENCY])
+
+
+def _round_trips(
+    key: str, selection: Selection, rates: Mapping[str, float], signal_of: str
+) -> Counted:
+    """Yield the value in the signal of the entry or of the exit, and the round trip."""
+    values = _values_of_signals(key, selection)
+    for trip in read_trips(selection.filters, selection.symbols, "signal"):
+        row = trip.first if signal_of == "entry" else trip.last
+        value = values.get(row[SIGNAL])
+        if value is not None:
+            yield value, partial(_add_round_trip, trip, trip.result(rates))
+
+
+def _add_round_trip(trip: Trip, result: TripResult, sums: Sums) -> None:
+    sums.trades += trip.fills
+    sums.add_round_trip(trip, result)
+
+
+def _values_of_signals(key: str, selection: Selection) -> dict[int, Any]:
+    """Return the value in each signal of a trade, of any time, by the number of the signal."""
     expression, exists = _metadata_value(key)
     query: Any = Signal.select(Signal.id, expression).join(Trade, on=(Trade.signal == Signal.id))
-    query = query.where(exists, *selection.conditions())
-    values = {id_: value for id_, value in read.stream_query(query.tuples()) if value is not None}
-    quantities: defaultdict[Any, Decimal] = defaultdict(Decimal)
-    entry_signals: dict[Any, Any] = {}
-    fields = "symbol", "strategy", "exchange", "side", "quantity", "pnl", "signal"
-    rows = read.stream_values(Trade, selection.filters, *fields)
-    for timestamp, _, symbol, strategy, exchange, side, quantity, pnl, signal in rows:
-        if selection.symbols is not None and symbol not in selection.symbols:
-            continue
-        position = (symbol, strategy, exchange)
-        change = exact.add if side is OrderSide.BUY else exact.subtract
-        before = quantities[position]
-        after = change(before, exact.to_decimal(quantity))
-        inside = span.get("start_date", timestamp) <= timestamp <= span.get("end_date", timestamp)
-        if pnl is not None and before and inside and entry_signals[position] in values:
-            yield values[entry_signals[position]], pnl
-        if (
-            not before or (before > 0 > after) or (before < 0 < after)
-        ):  # the trade opens a position, or reverses it
-            entry_signals[position] = signal
-        quantities[position] = after
+    query = query.where(exists, *selection.at_any_time().conditions()).tuples()
+    return {id_: value for id_, value in read.stream_query(query) if value is not None}
 
 
 def _metadata_value(key: str) -> tuple[Any, Any]:

@@ -1,90 +1,124 @@
-"""Results, ratios, the equity curve and its drawdowns, from the recorded PnL.
+"""Results, ratios, the equity curve and its drawdowns, from what is recorded or from the fills.
 
-A trade with a `pnl` counts as closed. `pnl` is in the quote currency of the symbol (`BTC/USDT` in
-USDT), of a derivative in its settlement currency (`BTC/USD:BTC` in BTC), and is added up as it was
-recorded. PnL in different currencies is never added up: filter by a symbol, or by a currency with
-`quote=`. Times are UTC. A figure that is not defined is None.
+A closed trade is a trade with a `pnl`, which counts as it was recorded, or a round trip, of which
+the net PnL counts. PnL is in the quote currency of the symbol (`BTC/USDT` in USDT), of a derivative
+in its settlement currency (`BTC/USD:BTC` in BTC). PnL in different currencies is never added up:
+filter by a symbol, or by a currency with `quote=`. Times are UTC unless a time zone is given. A
+figure that is not known or not defined is None.
 """
 
 from __future__ import annotations
 
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 from decimal import Decimal
-from typing import Any, Literal
+from functools import partial
+from typing import Any, Literal, NamedTuple
 
 from peewee import SQL, Case, fn
 
 from .. import exact
 from .._arguments import checked_call
-from .._values import plain_text, refuse
+from .._values import checked_key, positive_numbers, refuse
 from ..database import db
 from ..exact import to_float
 from ..models import OrderSide, Trade
 from ..queries import read
 from ..queries.sums import fetch_sums, parse_sum, whole_sum
+from ..queries.trips import FIRST_OTHER, ID, Row, Trip, read_trips, timestamp_of
 from ..symbols import quote_of
-from ._results import Result, Sums, result_fields
-from .selection import Selection, select
+from ._curve import Curve, Drawdown
+from ._dimensions import (
+    TIME,
+    Dimension,
+    Grouping,
+    Place,
+    checked_dimensions,
+    checked_time_zone,
+    direction_of,
+    has_array_under,
+    places_of,
+    values_under,
+)
+from ._results import Result, Source, Sums, result_fields
+from .selection import Selection, choose_source, count_trades, select
 
 __all__ = [
     "Dimension",
+    "Drawdown",
     "EquityPoint",
     "Group",
     "Performance",
     "Result",
+    "Source",
     "by",
+    "drawdowns",
     "equity_curve",
     "quotes",
     "summarize",
 ]
 
-Dimension = Literal[
-    "symbol", "strategy", "exchange", "side", "day", "week", "month", "hour", "weekday"
-]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Group(Result):
-    """The result of the trades that have one dimension in common.
+    """The result of the closed trades that have something in common.
+
+    `trades` is the number of trades in the group, with fills that of the round trips in it.
 
     Attributes:
-        key: The symbol, the strategy or the exchange (None for trades without one), the side
-            (`buy`), the day (`2024-01-31`), the ISO week (`2024-W05`), the month (`2024-01`), the
-            hour of the day (0 to 23) or the weekday (`Monday`).
+        key: The symbol, the strategy or the exchange (None for trades without one), the direction
+            (`long`), the side (`buy`), the day (`2024-01-31`), the ISO week (`2024-W05`), the month
+            (`2024-01`), the hour of the day (0 to 23), the weekday (`Monday`), or the value in the
+            metadata; of two dimensions a tuple of both.
     """
 
-    key: str | int | None
+    key: Any
 
 
 @dataclass(frozen=True, kw_only=True)
 class Performance(Result):
-    """A result with its fees, and with what depends on the order of the trades.
+    """A result with what depends on the order of the closed trades.
 
     Attributes:
+        sqn: The system quality number: sqrt(n) x average / standard deviation of the PnL of a
+            sample of n closed trades (Tharp, Definitive Guide to Position Sizing); None for fewer
+            than two or if all are equal.
+        recovery_factor: total PnL / maximum drawdown; None without a drawdown.
+        longest_winning_streak: The largest number of wins in a row.
         longest_losing_streak: The largest number of losses in a row.
+        average_holding_time: The average holding time of the round trips; None for recorded PnL.
+        average_holding_time_of_wins: That of those with a PnL above 0.
+        average_holding_time_of_losses: That of those with a PnL below 0.
         max_drawdown: The largest fall of the cumulative PnL below its highest value so far, which
-            is 0 before the first trade; 0 or above (Magdon-Ismail and Atiya, Maximum Drawdown,
-            2004).
-        max_drawdown_start: The time of the trade with that highest value, or of the first trade;
-            None without a drawdown.
-        max_drawdown_end: The time of the first trade that reached that value again; None if none
-            did.
+            is 0 before the first closed trade; 0 or above (Magdon-Ismail and Atiya, Maximum
+            Drawdown, 2004).
+        max_drawdown_start: The time of the closed trade with that highest value, or of the first
+            one; None without a drawdown.
+        max_drawdown_end: The time of the first closed trade that reached that value again; None if
+            none did.
         max_drawdown_duration: The time from the start to the end, or to the last closed trade; None
             without a drawdown.
-        fees: The sum of `fee` of all trades, closed or not, by `fee_currency` (None for fees
-            without one).
+        current_drawdown: How far the cumulative PnL is below its highest value at the end.
+        longest_drawdown: The longest time that a drawdown lasted, as its duration is counted; None
+            without a drawdown.
     """
 
-    longest_losing_streak: int
-    max_drawdown: float
+    sqn: float | None
+    recovery_factor: float | None
+    longest_winning_streak: int | None
+    longest_losing_streak: int | None
+    average_holding_time: timedelta | None
+    average_holding_time_of_wins: timedelta | None
+    average_holding_time_of_losses: timedelta | None
+    max_drawdown: float | None
     max_drawdown_start: datetime | None
     max_drawdown_end: datetime | None
     max_drawdown_duration: timedelta | None
-    fees: dict[str | None, float]
+    current_drawdown: float | None
+    longest_drawdown: timedelta | None
 
 
 @dataclass(frozen=True)
@@ -92,9 +126,9 @@ class EquityPoint:
     """A closed trade on the equity curve.
 
     Attributes:
-        timestamp: The time of the trade.
-        trade_id: The id of the trade.
-        pnl: Its PnL.
+        timestamp: The time of the trade, of a round trip that of its last fill.
+        trade_id: The id of that trade.
+        pnl: The PnL of the closed trade.
         equity: The sum of the PnL up to this trade, included.
         drawdown: How far `equity` is below its highest value so far; 0 or above.
     """
@@ -115,6 +149,8 @@ def summarize(
     *,
     exchange: str | None = None,
     quote: str | None = None,
+    source: Source | None = None,
+    rates: Mapping[str, float] | None = None,
 ) -> Performance:
     """Return the performance of all trades, or of those that match the filters.
 
@@ -125,26 +161,34 @@ def summarize(
     Args:
         symbol: Only trades of this symbol.
         strategy: Only trades of this strategy; "" for those without one.
-        start_date: Only trades from this time on.
-        end_date: Only trades up to this time, included.
+        start_date: Only closed trades from this time on.
+        end_date: Only closed trades up to this time, included.
         exchange: Only trades of this exchange; "" for those without one.
         quote: Only trades with PnL in this currency; "" for symbols that name none.
+        source: `"recorded"` adds up the `pnl` of the trades, `"fills"` the net PnL of the round
+            trips; None takes what is recorded, if any trade has a `pnl`, and else the fills.
+        rates: What one unit of another currency is worth, for fees in a third currency:
+            `{"BNB": 600}`. Of use with fills alone.
 
     Raises:
         ValidationError: An argument is invalid, or the PnL is in different currencies.
     """
-    sums, curve, fees = Sums(), _Curve(), _Fees()
+    known_rates = {} if rates is None else positive_numbers("rates", rates)
+    sums, curve, holding_times = Sums(), Curve(), _HoldingTimes()
     with db.read_snapshot():
         selection = select(symbol, strategy, start_date, end_date, exchange, quote)
-        for timestamp, _, pnl, fee, currency in _trades(selection, "fee", "fee_currency"):
-            if fee is not None:
-                fees.add(fee, currency)
-            amount = sums.add(pnl)
-            if amount is not None:
-                curve.add(timestamp, amount)
-    return Performance(
-        **result_fields(selection.quote, sums), **curve.fields(), fees=fees.by_currency()
-    )
+        chosen = choose_source(selection, source)
+        for closed in _closed_trades(selection, chosen, known_rates, sums):
+            if closed.pnl is not None:
+                curve.add(closed.timestamp, closed.pnl)
+                holding_times.add(closed, closed.pnl)
+        if chosen == "fills":
+            sums.trades, sums.with_pnl = count_trades(selection)
+    fields = result_fields(selection.quote, chosen, sums)
+    of_curve: dict[str, Any] = curve.fields() | holding_times.fields()
+    if fields["total_pnl"] is None:
+        of_curve = dict.fromkeys(of_curve)
+    return Performance(**fields, **of_curve)
 
 
 @checked_call
@@ -156,6 +200,8 @@ def equity_curve(
     *,
     exchange: str | None = None,
     quote: str | None = None,
+    source: Source | None = None,
+    rates: Mapping[str, float] | None = None,
 ) -> list[EquityPoint]:
     """Return the closed trades, each with the sum of the PnL so far.
 
@@ -164,31 +210,38 @@ def equity_curve(
     Args:
         symbol: Only trades of this symbol.
         strategy: Only trades of this strategy; "" for those without one.
-        start_date: Only trades from this time on.
-        end_date: Only trades up to this time, included.
+        start_date: Only closed trades from this time on.
+        end_date: Only closed trades up to this time, included.
         exchange: Only trades of this exchange; "" for those without one.
         quote: Only trades with PnL in this currency; "" for symbols that name none.
+        source: `"recorded"` adds up the `pnl` of the trades, `"fills"` the net PnL of the round
+            trips; None takes what is recorded, if any trade has a `pnl`, and else the fills.
+        rates: What one unit of another currency is worth, for fees in a third currency:
+            `{"BNB": 600}`. Of use with fills alone.
 
     Returns:
         One point for each closed trade, in time order.
 
     Raises:
-        ValidationError: An argument is invalid, or the PnL is in different currencies.
+        ValidationError: An argument is invalid, the PnL is in different currencies, or that of a
+            round trip is not known.
     """
-    points, curve = [], _Curve()
+    known_rates = {} if rates is None else positive_numbers("rates", rates)
+    points, curve = [], Curve()
     with db.read_snapshot():
         selection = select(symbol, strategy, start_date, end_date, exchange, quote)
-        for timestamp, trade_id, pnl in _trades(selection):
-            if pnl is not None:
-                drawdown = curve.add(timestamp, exact.to_decimal(pnl))
-                sums = to_float("pnl", curve.equity), to_float("pnl", drawdown)
-                points.append(EquityPoint(timestamp, trade_id, pnl, *sums))
+        chosen = choose_source(selection, source)
+        for closed in _closed_trades(selection, chosen, known_rates, Sums()):
+            pnl = _known(closed)
+            drawdown = curve.add(closed.timestamp, pnl)
+            amounts = (to_float("pnl", amount) for amount in (pnl, curve.equity, drawdown))
+            points.append(EquityPoint(closed.timestamp, _id(closed.trade_id), *amounts))
     return points
 
 
 @checked_call
-def by(
-    dimension: Dimension,
+def drawdowns(
+    limit: int = 5,
     symbol: str | None = None,
     strategy: str | None = None,
     start_date: datetime | None = None,
@@ -196,48 +249,117 @@ def by(
     *,
     exchange: str | None = None,
     quote: str | None = None,
-) -> list[Group]:
-    """Return the result for each symbol, strategy, exchange, side or span of time.
+    source: Source | None = None,
+    rates: Mapping[str, float] | None = None,
+) -> list[Drawdown]:
+    """Return the largest drawdowns of the cumulative PnL, the largest first.
 
     Each figure is defined in the guide [Accounting](../accounting.md).
 
     Args:
-        dimension: What the trades of a group have in common. Days and hours are UTC.
+        limit: How many, at least 1.
         symbol: Only trades of this symbol.
         strategy: Only trades of this strategy; "" for those without one.
-        start_date: Only trades from this time on.
-        end_date: Only trades up to this time, included.
+        start_date: Only closed trades from this time on.
+        end_date: Only closed trades up to this time, included.
         exchange: Only trades of this exchange; "" for those without one.
         quote: Only trades with PnL in this currency; "" for symbols that name none.
+        source: `"recorded"` adds up the `pnl` of the trades, `"fills"` the net PnL of the round
+            trips; None takes what is recorded, if any trade has a `pnl`, and else the fills.
+        rates: What one unit of another currency is worth, for fees in a third currency:
+            `{"BNB": 600}`. Of use with fills alone.
+
+    Raises:
+        ValidationError: An argument is invalid, the PnL is in different currencies, or that of a
+            round trip is not known.
+    """
+    if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
+        refuse("limit", limit, "is not a number of drawdowns, at least 1")
+    known_rates = {} if rates is None else positive_numbers("rates", rates)
+    curve = Curve(limit)
+    with db.read_snapshot():
+        selection = select(symbol, strategy, start_date, end_date, exchange, quote)
+        chosen = choose_source(selection, source)
+        for closed in _closed_trades(selection, chosen, known_rates, Sums()):
+            curve.add(closed.timestamp, _known(closed))
+    return curve.drawdowns()
+
+
+@checked_call
+def by(
+    dimension: Dimension | tuple[Dimension, Dimension] | str,
+    symbol: str | None = None,
+    strategy: str | None = None,
+    start_date: datetime | None = None,
+    end_date: datetime | None = None,
+    *,
+    exchange: str | None = None,
+    quote: str | None = None,
+    source: Source | None = None,
+    rates: Mapping[str, float] | None = None,
+    tz: str | tzinfo | None = None,
+    of: Literal["trade_metadata"] | None = None,
+) -> list[Group]:
+    """Return the result for each symbol, strategy, exchange, direction, side or span of time.
+
+    Each figure is defined in the guide [Accounting](../accounting.md).
+
+    With `of="trade_metadata"` the groups are those of a value in the metadata of the trades, such
+    as an exit reason; each element of an array, such as tags, is a group. Trades without it are
+    left out. Of a round trip it is the value in the last of its fills that has one, and all
+    elements of arrays.
+
+    Args:
+        dimension: What the trades of a group have in common, or a tuple of two dimensions; or the
+            key of the metadata, where a dot separates the keys of nested objects. Time is that of
+            the close, the side of a round trip that of its entry, and the direction that of the
+            position that was closed, or opened by a trade without a `pnl`.
+        symbol: Only trades of this symbol.
+        strategy: Only trades of this strategy; "" for those without one.
+        start_date: Only closed trades from this time on.
+        end_date: Only closed trades up to this time, included.
+        exchange: Only trades of this exchange; "" for those without one.
+        quote: Only trades with PnL in this currency; "" for symbols that name none.
+        source: `"recorded"` adds up the `pnl` of the trades, `"fills"` the net PnL of the round
+            trips; None takes what is recorded, if any trade has a `pnl`, and else the fills.
+        rates: What one unit of another currency is worth, for fees in a third currency:
+            `{"BNB": 600}`. Of use with fills alone.
+        tz: The time zone of days and hours, such as `"Europe/Berlin"`; None for UTC.
+        of: `"trade_metadata"` if `dimension` is a key of it.
 
     Returns:
         Groups with trades: in alphabetical order (None last), in time order, or from Monday on.
+        Values of metadata: numbers, False, True, text.
 
     Raises:
         ValidationError: An argument is invalid, or the PnL of a group is in different currencies.
     """
-    name = plain_text(dimension) if isinstance(dimension, str) else None
-    if name not in _TIME_KEYS:
-        refuse("dimension", dimension, f"is unknown; use {', '.join(_TIME_KEYS)}")
-    by_symbol = name == "symbol"
-    time_key = _TIME_KEYS[name]
-    column: Any = db.hour_of(Trade.timestamp) if time_key else getattr(Trade, name)
-    filters = symbol, strategy, start_date, end_date, exchange, quote
+    known_rates = {} if rates is None else positive_numbers("rates", rates)
+    time_zone = checked_time_zone(tz)
+    if of is None:
+        grouping = Grouping(checked_dimensions(dimension), time_zone)
+    elif of == "trade_metadata":
+        grouping = Grouping((), key=checked_key(dimension))
+    else:
+        refuse("of", of, "is unknown; use 'trade_metadata'")
+    names = grouping.names
+    by_symbol = names.index("symbol") if "symbol" in names else None
     with db.read_snapshot():
-        selection = select(*filters, one_currency=not by_symbol)
-        values: dict[Any, Sums] | None = _sums_in_database(column, selection)
-        if values is None:
-            values = _sums_here(column, selection, Trade.timestamp if time_key else column)
-    groups: defaultdict[Any, Sums] = defaultdict(Sums)
-    for value, sums in values.items():
-        groups[time_key(value) if time_key else (value is None, value)].merge(sums)
-    return [
-        Group(
-            key=str(key) if isinstance(key, OrderSide) else key,
-            **result_fields(quote_of(key) if by_symbol else selection.quote, groups[order, key]),
+        selection = select(
+            symbol, strategy, start_date, end_date, exchange, quote, one_currency=by_symbol is None
         )
-        for order, key in sorted(groups)
-    ]
+        chosen = choose_source(selection, source)
+        if chosen == "fills":
+            groups = _groups_of_round_trips(grouping, selection, known_rates)
+        else:
+            groups = _groups_of_trades(grouping, selection)
+    results = []
+    for places in sorted(groups):
+        quote_of_group = (
+            quote_of(places[by_symbol][1]) if by_symbol is not None else selection.quote
+        )
+        results.append(_group(places, quote_of_group, chosen, groups[places]))
+    return results
 
 
 @checked_call
@@ -265,29 +387,125 @@ def quotes(
     return sorted({quote_of(name) or "" for name in read.distinct(Trade, "symbol", filters)})
 
 
-ROWS_PER_READ = 1000
-_WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-# for each dimension the order and the key of the group of an hour, as the database groups by hours;
-# None for a dimension that is a column
-_TIME_KEYS: dict[str, Callable[[datetime], tuple[Any, Any]] | None] = {
-    "symbol": None,
-    "strategy": None,
-    "exchange": None,
-    "side": None,
-    "day": lambda hour: (hour.date(), hour.date().isoformat()),
-    "week": lambda hour: (week := hour.isocalendar()[:2], "{:04}-W{:02}".format(*week)),
-    "month": lambda hour: ((hour.year, hour.month), f"{hour.year:04}-{hour.month:02}"),
-    "hour": lambda hour: (hour.hour, hour.hour),
-    "weekday": lambda hour: (hour.weekday(), _WEEKDAYS[hour.weekday()]),
-}
+# --- closed trades in time order ----------------------------------------------------------------
 
 
-def _sums_in_database(column: Any, selection: Selection) -> dict[Any, Sums] | None:
-    """Return the sums of trades for each value of a column; None if they must be read."""
-    pnl: Any = Trade.pnl
-    key = column.alias("key")
+class _Closed(NamedTuple):
+    """A closed trade; its id is one of a trade, or as the driver returns it."""
+
+    timestamp: datetime
+    trade_id: Any
+    pnl: Decimal | None
+    unknown: str | None = None
+    opened_at: datetime | None = None
+
+
+def _closed_trades(
+    selection: Selection, source: Source, rates: Mapping[str, float], sums: Sums
+) -> Iterator[_Closed]:
+    """Yield the closed trades in time order, and add them to sums."""
+    if source == "fills":
+        for trip in read_trips(selection.filters, selection.symbols):
+            result = trip.result(rates)
+            sums.add_round_trip(trip, result)
+            opened, closed = timestamp_of(trip.first), timestamp_of(trip.last)
+            yield _Closed(closed, trip.last[ID], result.net, result.unknown, opened)
+        return
+    for timestamp, trade_id, pnl, fee, currency in _trades(selection, "pnl", "fee", "fee_currency"):
+        amount = sums.add_trade(pnl)
+        if fee is not None:
+            sums.add_fee(exact.to_decimal(fee), currency)
+        if amount is not None:
+            yield _Closed(timestamp, trade_id, amount)
+
+
+def _known(closed: _Closed) -> Decimal:
+    """Return the PnL of a closed trade; refuse one that is not known."""
+    if closed.pnl is None:
+        refuse(
+            "rates",
+            {},
+            f"is not enough for the trade closed at {closed.timestamp}: {closed.unknown}",
+        )
+    return closed.pnl
+
+
+def _id(value: Any) -> uuid.UUID:
+    field: Any = Trade.id
+    trade_id: uuid.UUID = field.python_value(value)
+    return trade_id
+
+
+def _trades(selection: Selection, *fields: str) -> Iterator[tuple[Any, ...]]:
+    """Yield the timestamp, the id and the named fields of trades in time order."""
+    rows = read.stream_values(Trade, selection.filters, "symbol", *fields)
+    symbols = selection.symbols
+    for timestamp, trade_id, symbol, *values in rows:
+        if symbols is None or symbol in symbols:
+            yield timestamp, trade_id, *values
+
+
+class _HoldingTimes:
+    """The holding times of round trips."""
+
+    def __init__(self) -> None:
+        self._times = {name: [0, timedelta(0)] for name in ("", "_of_wins", "_of_losses")}
+
+    def add(self, closed: _Closed, pnl: Decimal) -> None:
+        if closed.opened_at is None:
+            return
+        held = closed.timestamp - closed.opened_at
+        names = ("", "_of_wins" if pnl > 0 else "_of_losses") if pnl else ("",)
+        for name in names:
+            times: Any = self._times[name]
+            times[0] += 1
+            times[1] += held
+
+    def fields(self) -> dict[str, timedelta | None]:
+        """Return the fields of a `Performance` about holding times."""
+        times: Any = self._times.items()
+        return {
+            f"average_holding_time{name}": total / number if number else None
+            for name, (number, total) in times
+        }
+
+
+# --- groups -------------------------------------------------------------------------------------
+
+Groups = dict[tuple[Place, ...], Sums]
+
+
+def _group(places: tuple[Place, ...], quote: str | None, source: Source, sums: Sums) -> Group:
+    keys = tuple(key for _, key in places)
+    return Group(key=keys[0] if len(keys) == 1 else keys, **result_fields(quote, source, sums))
+
+
+def _groups_of_trades(grouping: Grouping, selection: Selection) -> Groups:
+    """Return the sums of trades for each group."""
+    groups = None if grouping.key else _groups_in_database(grouping, selection)
+    if groups is not None:
+        return groups
+    groups = defaultdict(Sums)
+    fields = ("pnl", "fee", "fee_currency", "side", *grouping.fields)
+    for timestamp, _, pnl, fee, currency, side, *values in _trades(selection, *fields):
+        if grouping.key:
+            all_places = places_of(values_under(values[0], grouping.key))
+        else:
+            named = dict(zip(grouping.fields, values, strict=True))
+            named |= {TIME: timestamp, "direction": direction_of(side, pnl)}
+            all_places = {grouping.place(named)}
+        for places in all_places:
+            groups[places].add_trade(pnl)
+            if fee is not None:
+                groups[places].add_fee(exact.to_decimal(fee), currency)
+    return groups
+
+
+def _groups_in_database(grouping: Grouping, selection: Selection) -> Groups | None:
+    """Return the sums of trades for each group; None if the trades must be read."""
+    pnl, fee = Trade.pnl, Trade.fee
+    keys = [column.alias(f"key{n}") for n, column in enumerate(grouping.expressions())]
     columns = (
-        key,
         fn.COUNT(SQL("*")),
         fn.COUNT(pnl),
         fn.COUNT(Case(None, [(pnl > 0, 1)])),
@@ -297,89 +515,93 @@ def _sums_in_database(column: Any, selection: Selection) -> dict[Any, Sums] | No
         whole_sum(pnl, unless=pnl <= 0),
         whole_sum(pnl, unless=pnl >= 0),
     )
-    query = read.select(Trade, selection.conditions(), *columns).group_by(key)
+    conditions = selection.conditions()
+    query = read.select(Trade, conditions, *keys, *columns).group_by(*keys)
     rows = fetch_sums(query.tuples())
-    if rows is None:
+    has_fee = [*conditions, fee.is_null(False)]
+    query = read.select(Trade, has_fee, *keys, Trade.fee_currency, whole_sum(fee))
+    fee_rows = fetch_sums(query.group_by(*keys, Trade.fee_currency).tuples())
+    if rows is None or fee_rows is None:
         return None
-    groups = {}
-    for value, trades, closed, wins, losses, best, worst, profit_text, loss_text in rows:
+    groups: Groups = defaultdict(Sums)
+    for row in rows:
+        places = grouping.place_in_database(row[: len(keys)])
+        trades, closed, wins, losses, best, worst, profit_text, loss_text = row[len(keys) :]
         profit, loss = parse_sum(profit_text), parse_sum(loss_text)
-        if profit is None or loss is None:
+        if places is None or profit is None or loss is None:
             return None
-        groups[value] = Sums(trades, closed, wins, losses, best, worst, profit, loss)
+        best, worst = (None if pnl is None else exact.to_decimal(pnl) for pnl in (best, worst))
+        sums = Sums(trades, closed, closed, wins, losses, best, worst, profit, loss)
+        groups[places].merge(sums)
+    for *values, currency, fee_text in fee_rows:
+        places, total = grouping.place_in_database(values), parse_sum(fee_text)
+        if places is None or total is None:
+            return None
+        groups[places].add_fee(total, currency)
     return groups
 
 
-def _sums_here(column: Any, selection: Selection, field: Any) -> dict[Any, Sums]:
-    """Return the sums of trades for each value of a column, from the trades.
-
-    `field` is the one that the column is made from, which converts its values.
-    """
-    groups: defaultdict[Any, Sums] = defaultdict(Sums)
-    fields = column.alias("key"), Trade.pnl
-    for batch in read.batches(Trade, {}, ROWS_PER_READ, *fields, where=selection.conditions()):
-        for value, pnl in batch:
-            groups[value].add(pnl)
-    return {field.python_value(value): sums for value, sums in groups.items()}
+PNL, METADATA = FIRST_OTHER, FIRST_OTHER + 1
 
 
-def _trades(selection: Selection, *fields: str) -> Iterator[tuple[Any, ...]]:
-    """Yield the timestamp, the id, the PnL and the named fields of trades in time order."""
-    rows = read.stream_values(Trade, selection.filters, "symbol", "pnl", *fields)
-    symbols = selection.symbols
-    for timestamp, trade_id, symbol, *values in rows:
-        if symbols is None or symbol in symbols:
-            yield timestamp, trade_id, *values
-
-
-class _Fees:
-    """The exact sum of fees for each currency."""
+class _Notes:
+    """What a group of round trips takes from their fills."""
 
     def __init__(self) -> None:
-        self._sums: defaultdict[str | None, Decimal] = defaultdict(Decimal)
+        self.with_pnl = 0
+        self.values: list[Any] = []
+        self._has_elements = False
 
-    def add(self, fee: float, currency: str | None) -> None:
-        self._sums[currency] = exact.add(self._sums[currency], exact.to_decimal(fee))
+    def add(self, rows: list[Row], key: str | None) -> None:
+        field: Any = Trade.trade_metadata
+        for row in rows:
+            self.with_pnl += row[PNL] is not None
+            if key is not None and row[METADATA] is not None:
+                metadata = field.python_value(row[METADATA])
+                if values := values_under(metadata, key):
+                    self._add_values(values, are_elements=has_array_under(metadata, key))
 
-    def by_currency(self) -> dict[str | None, float]:
-        currencies = sorted(self._sums, key=lambda currency: currency or "")
-        return {currency: to_float("fee", self._sums[currency]) for currency in currencies}
+    def _add_values(self, values: list[Any], *, are_elements: bool) -> None:
+        """Take the values of a later fill, or add its elements to those so far."""
+        if are_elements and self._has_elements:
+            values = self.values + values
+        self.values, self._has_elements = values, are_elements
 
 
-class _Curve:
-    """The cumulative PnL of closed trades in time order, and its largest drawdown."""
+def _note(key: str | None, notes: _Notes | None, rows: list[Row]) -> _Notes:
+    notes = notes or _Notes()
+    notes.add(rows, key)
+    return notes
 
-    def __init__(self) -> None:
-        self.equity = self._peak = self._max_drawdown = exact.ZERO
-        self._streak = self._longest_streak = 0
-        self._peak_time: datetime | None = None
-        self._start: datetime | None = None
-        self._end: datetime | None = None
-        self._duration: timedelta | None = None
 
-    def add(self, timestamp: datetime, pnl: Decimal) -> Decimal:
-        """Add a trade, and return how far the cumulative PnL is below its peak."""
-        self._streak = self._streak + 1 if pnl < 0 else 0
-        self._longest_streak = max(self._longest_streak, self._streak)
-        self.equity = exact.add(self.equity, pnl)
-        self._peak = max(self._peak, self.equity)
-        self._peak_time = self._peak_time or timestamp
-        drawdown = exact.subtract(self._peak, self.equity)
-        if drawdown > self._max_drawdown:
-            self._max_drawdown, self._start, self._end = drawdown, self._peak_time, None
-        if self._start is not None and self._end is None:  # it is in the largest drawdown so far
-            self._duration = timestamp - self._start
-            self._end = None if drawdown else timestamp
-        if not drawdown:
-            self._peak_time = timestamp
-        return drawdown
+def _groups_of_round_trips(
+    grouping: Grouping, selection: Selection, rates: Mapping[str, float]
+) -> Groups:
+    """Return the sums of round trips for each group."""
+    groups: Groups = defaultdict(Sums)
+    others = ("pnl", "trade_metadata") if grouping.key else ("pnl",)
+    filters, symbols = selection.filters, selection.symbols
+    for trip in read_trips(filters, symbols, *others, note=partial(_note, grouping.key)):
+        result = trip.result(rates)
+        if grouping.key:
+            all_places = places_of(trip.notes.values)
+        else:
+            all_places = {grouping.place(_dimensions_of(trip))}
+        for places in all_places:
+            sums = groups[places]
+            sums.trades += trip.fills
+            sums.with_pnl += trip.notes.with_pnl
+            sums.add_round_trip(trip, result)
+    return groups
 
-    def fields(self) -> dict[str, Any]:
-        """Return the fields of a `Performance` that depend on the order of the trades."""
-        return {
-            "longest_losing_streak": self._longest_streak,
-            "max_drawdown": to_float("pnl", self._max_drawdown),
-            "max_drawdown_start": self._start,
-            "max_drawdown_end": self._end,
-            "max_drawdown_duration": self._duration,
-        }
+
+def _dimensions_of(trip: Trip) -> dict[str, Any]:
+    symbol, exchange, strategy = trip.key
+    return {
+        "symbol": symbol,
+        "exchange": exchange,
+        "strategy": strategy,
+        "direction": "long" if trip.is_long else "short",
+        "side": OrderSide.BUY if trip.is_long else OrderSide.SELL,
+        TIME: timestamp_of(trip.last),
+    }

@@ -51,6 +51,13 @@ def round_edges(numbers: list[float], bins: int) -> list[float]:
     return [_edge(low), _edge(high)]  # one range, around a round number
 
 
+def quantile_edges(numbers: list[float], bins: int) -> list[float]:
+    """Return the edges of at most `bins` ranges with about as many of the numbers each."""
+    ordered = sorted(numbers)
+    places = (len(ordered) * part // bins for part in range(bins))
+    return sorted({*(ordered[place] for place in places), ordered[-1]})
+
+
 def _edge(number: Decimal) -> float:
     """Return the nearest float; a whole number that none is equal to is an int.
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
+
+from peewee import SQL, fn
 
 from .._values import plain_text, refuse
 from ..errors import ValidationError, show
 from ..models import Trade
 from ..queries import read
 from ..symbols import quote_of
+from ._results import Source
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,12 @@ class Selection:
             field: Any = Trade.symbol
             conditions.append(field.in_(sorted(self.symbols)))
         return conditions
+
+    def at_any_time(self) -> Selection:
+        """Return the selection without its dates."""
+        dates = ("start_date", "end_date")
+        filters = {name: value for name, value in self.filters.items() if name not in dates}
+        return replace(self, filters=filters)
 
 
 def select(
@@ -73,16 +82,19 @@ def select(
     return Selection(filters, None, currency)
 
 
-def currencies(filters: dict[str, Any], quote: str | None) -> list[str]:
+def currencies(
+    filters: dict[str, Any], quote: str | None, *, of_symbols: bool = False
+) -> list[str]:
     """Return the values of `quote` for each of which there is a result, in alphabetical order.
 
     `filters` are arguments of `select`. Raises `ValidationError` where several symbols name no
-    currency, unless `quote` says which trades are asked for.
+    currency, unless `quote` says which trades are asked for, or each symbol has its own result.
     """
     if quote is not None:
         return [quote]
     names = read.distinct(Trade, "symbol", read.filters(Trade, **filters))
-    _require_one_unknown({name for name in names if quote_of(name) is None})
+    if not of_symbols:
+        _require_one_unknown({name for name in names if quote_of(name) is None})
     return sorted({quote_of(name) or "" for name in names})
 
 
@@ -101,3 +113,22 @@ def _require_one_unknown(symbols: Iterable[str]) -> None:
 def _listed(quotes: Iterable[str | None]) -> str:
     """Return currencies for a message; '' stands for symbols that name none."""
     return ", ".join(repr(quote) for quote in sorted(quote or "" for quote in quotes))
+
+
+def choose_source(selection: Selection, source: Source | None) -> Source:
+    """Return the source of the PnL: where it is left out, `recorded` if any trade has a PnL."""
+    if source is not None:
+        text = plain_text(source) if isinstance(source, str) else source
+        if text not in ("recorded", "fills"):
+            refuse("source", source, "is unknown; use 'recorded' or 'fills'")
+        return text  # type: ignore[return-value]
+    pnl: Any = Trade.pnl
+    query: Any = Trade.select(SQL("1")).where(*selection.conditions(), pnl.is_null(False)).limit(1)
+    return "recorded" if read.fetch(query.tuples()) else "fills"
+
+
+def count_trades(selection: Selection) -> tuple[int, int]:
+    """Return the number of trades, and of those with a PnL."""
+    counts = fn.COUNT(SQL("*")), fn.COUNT(Trade.pnl)
+    [(trades, with_pnl)] = read.fetch(read.select(Trade, selection.conditions(), *counts).tuples())
+    return trades, with_pnl

@@ -24,6 +24,7 @@ from ._options import DatabaseOptions, database_command, filter_options, format_
 from ._output import (
     Column,
     duration,
+    named_as_options,
     percent,
     print_json,
     print_pairs,
@@ -31,44 +32,104 @@ from ._output import (
     timestamp,
 )
 
-RESULT_COLUMNS = (
+COUNT_COLUMNS = (
     Column("trades", "trades", count, right=True),
     Column("closed_trades", "closed", count, right=True),
     Column("win_rate", "win rate", percent, right=True),
-    Column("total_pnl", "pnl", amounts=True, right=True),
-    Column("profit_factor", "factor", amounts=True, right=True),
-    Column("best", "best", amounts=True, right=True),
-    Column("worst", "worst", amounts=True, right=True),
 )
+RESULT_COLUMNS = {
+    "recorded": (
+        *COUNT_COLUMNS,
+        Column("total_pnl", "pnl", amounts=True, right=True),
+        Column("profit_factor", "factor", amounts=True, right=True),
+        Column("best", "best", amounts=True, right=True),
+        Column("worst", "worst", amounts=True, right=True),
+    ),
+    "fills": (
+        *COUNT_COLUMNS,
+        Column("profit_factor", "factor", amounts=True, right=True),
+        Column("gross_pnl", "gross", amounts=True, right=True),
+        Column("fees", "fees", format_fees, right=True),
+        Column("net_pnl", "net", amounts=True, right=True),
+    ),
+}
+FILTERS = ("symbol", "strategy", "exchange", "since", "until", "quote", "source", "rates")
 
 
 @database_command("pnl")
 @click.option(
     "--by",
-    "dimension",
-    type=click.Choice(get_args(performance.Dimension)),
+    "dimensions",
     default="symbol",
     show_default=True,
+    metavar="NAME[,NAME]",
+    help=f"One or two of {', '.join(get_args(performance.Dimension))}.",
 )
-@filter_options("symbol", "strategy", "exchange", "since", "until", "quote")
+@click.option("--metadata", metavar="KEY", help="By the value of a key of the trades' metadata.")
+@click.option("--tz", metavar="ZONE", help="Time zone of days and hours, such as Europe/Berlin.")
+@filter_options(*FILTERS)
 @format_options
 def show_pnl(
-    options: DatabaseOptions, output_format: str, dimension: performance.Dimension, **filters: Any
+    options: DatabaseOptions,
+    output_format: str,
+    dimensions: str,
+    metadata: str | None,
+    quote: str | None,
+    **arguments: Any,
 ) -> None:
-    """Show the results by symbol or something else."""
-    with options.open(read_only=True):
-        groups = performance.by(dimension, **filters)
-    columns = (
-        Column("key", dimension, right=dimension == "hour"),
-        Column("quote", "in", optional=True),
-        *RESULT_COLUMNS,
-    )
-    rows = [{"key": group.key, **vars(group)} for group in groups]
-    print_rows(rows, columns, output_format, empty="no trades")
+    """Show the results by symbol or something else.
+
+    Each currency has a table and a total of its own.
+    """
+    names = tuple(dimensions.split(",")) if metadata is None else (metadata,)
+    dimension: Any = names[0] if len(names) == 1 else names
+    of: Any = None if metadata is None else "trade_metadata"
+    filters = {name: value for name, value in arguments.items() if name != "tz"}
+    blocks: list[tuple[list[performance.Group], performance.Performance | None]] = []
+    with options.open(read_only=True), db.read_snapshot():
+        for currency in currencies(_of_trades(filters), quote, of_symbols="symbol" in names):
+            groups = performance.by(dimension, **arguments, quote=currency, of=of)
+            can_add_up = currency or quote is not None or len({group.key for group in groups}) == 1
+            total = performance.summarize(**filters, quote=currency) if can_add_up else None
+            if groups:
+                blocks.append((groups, total))
+    if output_format != "table" or not blocks:
+        all_groups = [group for groups, _ in blocks for group in groups]
+        rows = [{"key": group.key, **vars(group)} for group in all_groups]
+        print_rows(rows, (), output_format, empty="no trades")
+        return
+    for index, (groups, total) in enumerate(blocks):
+        if index:
+            click.echo()
+        columns = [Column(f"key {name}", name, right=name == "hour") for name in names]
+        columns += [Column("quote", "in", optional=True), *RESULT_COLUMNS[groups[0].source]]
+        rows = [_keys(names, group.key) | vars(group) for group in groups]
+        if total is not None:
+            rows.append(_keys(names, ("total", "")[: len(names)]) | vars(total))
+        print_rows(rows, columns, output_format, empty="no trades")
+        if total is not None:
+            print_source(total)
+
+
+def _keys(names: tuple[str, ...], key: Any) -> dict[str, Any]:
+    """Return the keys of a group by column."""
+    keys = key if isinstance(key, tuple) else (key,)
+    return {f"key {name}": each for name, each in zip(names, keys, strict=True)}
+
+
+def print_source(result: performance.Result) -> None:
+    """Print where a result comes from, and why figures are missing."""
+    if result.source == "fills":
+        click.echo(f"net PnL of {count(result.closed_trades)} round trips, from the fills")
+    else:
+        with_pnl, trades = count(result.trades_with_pnl), count(result.trades)
+        click.echo(f"as recorded: {with_pnl} of {trades} trades have a PnL")
+    if result.unknown:
+        click.echo(f"not known: {named_as_options(result.unknown)}")
 
 
 @database_command("performance")
-@filter_options("symbol", "strategy", "exchange", "since", "until", "quote")
+@filter_options(*FILTERS)
 @format_options
 def show_performance(
     options: DatabaseOptions, output_format: str, quote: str | None, **filters: Any
@@ -77,7 +138,7 @@ def show_performance(
     with options.open(read_only=True), db.read_snapshot():
         summaries = [
             performance.summarize(**filters, quote=currency)
-            for currency in currencies(filters, quote)
+            for currency in currencies(_of_trades(filters), quote)
         ]
     if output_format != "table" or not summaries:
         print_rows(summaries, (), output_format, empty="no trades")
@@ -85,20 +146,20 @@ def show_performance(
     for index, summary in enumerate(summaries):
         if index:
             click.echo()
-        print_pairs({name: _format_field(name, value) for name, value in vars(summary).items()})
+        pairs = {name: _format_field(name, value) for name, value in vars(summary).items()}
+        del pairs["source"], pairs["unknown"]
+        print_pairs(pairs)
+        print_source(summary)
+
+
+def _of_trades(filters: dict[str, Any]) -> dict[str, Any]:
+    """Return the filters that say which trades are meant."""
+    return {name: value for name, value in filters.items() if name not in ("source", "rates")}
 
 
 @database_command("round-trips")
-@filter_options("symbol", "strategy", "exchange", "since", "until", "quote", "limit")
+@filter_options("symbol", "strategy", "exchange", "since", "until", "quote", "rates", "limit")
 @click.option("--open", "include_open", is_flag=True, help="Show those that are open, too.")
-@click.option(
-    "--rate",
-    "rates",
-    multiple=True,
-    metavar="BNB=PRICE",
-    callback=lambda _context, _parameter, values: dict(map(_rate, values)),
-    help="The price of another currency, for fees in it.",
-)
 @format_options
 def show_round_trips(
     options: DatabaseOptions, output_format: str, limit: int, **arguments: Any
@@ -124,15 +185,7 @@ def show_round_trips(
     print_rows(reversed(latest), columns, output_format, empty="no round trips")
     if output_format == "table":
         for reason in dict.fromkeys(trip.unknown for trip in latest if trip.unknown):
-            click.echo(f"net pnl is not known: {reason}", err=True)
-
-
-def _rate(text: str) -> tuple[str, float]:
-    currency, _, price = text.partition("=")
-    try:
-        return currency, float(price)
-    except ValueError:
-        raise click.BadParameter(f"{text!r} is not a currency and its price: BNB=600") from None
+            click.echo(f"net pnl is not known: {named_as_options(reason)}", err=True)
 
 
 @database_command("explain")
@@ -158,7 +211,7 @@ def explain_trade(options: DatabaseOptions, id: str, price_key: str | None, as_j
         "id": trade["id"],
         "strategy": trade["strategy"],
         "pnl": None if trade["pnl"] is None else amount(trade["pnl"]),
-        "signal": "none",
+        "signal": explanation.warning or "none",
     }
     if signal is not None:
         pairs["signal"] = f"{signal['signal_value']:+d}, number {signal['id']}"
@@ -168,6 +221,7 @@ def explain_trade(options: DatabaseOptions, id: str, price_key: str | None, as_j
             pairs["slippage"] = (
                 f"{number(explanation.slippage)} ({explanation.slippage_bps:z,.1f} bps)"
             )
+        pairs["warning"] = explanation.warning
         pairs |= {
             f"  {name}": number(value) if isinstance(value, float) else json.dumps(value)
             for name, value in explanation.indicators.items()
@@ -180,8 +234,9 @@ def explain_trade(options: DatabaseOptions, id: str, price_key: str | None, as_j
     "--bins", type=int, default=10, show_default=True, metavar="N", help="The number of ranges."
 )
 @click.option("--ends", metavar="A,B,...", help="The bounds of the ranges, instead of --bins.")
+@click.option("--quantiles", is_flag=True, help="Ranges with about as many trades each.")
 @click.option("--entry", is_flag=True, help="Use the signal of the entry, not of the exit.")
-@filter_options("symbol", "strategy", "exchange", "since", "until", "quote")
+@filter_options(*FILTERS)
 @format_options
 @click.argument("key")
 def show_attribution(
@@ -201,12 +256,13 @@ def show_attribution(
         ranges: Any = bins if ends is None else [float(end) for end in ends.split(",")]
     except ValueError:
         raise click.BadParameter(f"{ends!r} are not numbers such as 30,70") from None
-    signal_of: Any = "entry" if entry else "trade"
+    signal_of: Any = "entry" if entry else "exit"
     with options.open(read_only=True):
         groups = attribution.pnl_by_metadata(key, ranges, **filters, signal_of=signal_of)
+    source = groups[0].source if groups else "recorded"
     columns = (
         Column("label", key, right=all(group.category is None for group in groups)),
-        *RESULT_COLUMNS,
+        *RESULT_COLUMNS[source],
     )
     print_rows(groups, columns, output_format, empty=f"no trade has a signal with {key}")
 

@@ -33,7 +33,7 @@ from ._options import (
     format_options,
     json_option,
 )
-from ._output import print_json, print_pairs, print_rows, progress
+from ._output import named_as_options, print_json, print_pairs, print_rows, progress
 from ._transfer import TRANSFER_COMMANDS
 
 EPILOG = """\b
@@ -114,7 +114,7 @@ def make_backup(options: DatabaseOptions, destination: Path) -> None:
 
 @database_command("report")
 @click.option("--out", type=PATH, default="report.html", show_default=True, metavar="FILE")
-@filter_options("symbol", "strategy", "exchange", "since", "until", "quote")
+@filter_options("symbol", "strategy", "exchange", "since", "until", "quote", "source", "rates")
 def make_report(options: DatabaseOptions, out: Path, **filters: Any) -> None:
     """Write a report with charts as one HTML file.
 
@@ -150,7 +150,7 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except BotMemoryError as error:
-            click.echo(f"error: {error}", err=True)
+            click.echo(f"error: {named_as_options(str(error))}", err=True)
             sys.exit(2)
 
 

@@ -6,13 +6,14 @@ import dataclasses
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, time
+from datetime import UTC, datetime, time, timedelta
 from functools import partial, wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
+from ..analysis.performance import Source
 from ..bootstrap import init_db
 from ..config import Config
 from ..database import close_db
@@ -20,6 +21,7 @@ from ..models import CASH_FLOW_KINDS
 
 Command = Callable[..., Any]
 
+UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 PATH = click.Path(path_type=Path)
 
 
@@ -103,10 +105,26 @@ def filter_options(*names: str) -> Callable[[Command], Command]:
         ),
         "kind": click.option("--kind", type=click.Choice(CASH_FLOW_KINDS), help="Only this kind."),
         "currency": click.option("--currency", metavar="CURRENCY", help="Only this currency."),
-        "since": date("--since", "start_date", help="From this date or time on (UTC)."),
+        "since": date(
+            "--since", "start_date", help="From this date or time (UTC) on, or since 30d."
+        ),
         "until": date("--until", "end_date", help="Up to and including this date or time (UTC)."),
         "quote": click.option(
             "--quote", metavar="CURRENCY", help="Only symbols with this quote currency."
+        ),
+        "source": click.option(
+            "--source",
+            type=click.Choice(get_args(Source)),
+            help="Where the PnL comes from: what is recorded with the trades, or their fills. "
+            "Without it what is recorded, if any trade has a PnL.",
+        ),
+        "rates": click.option(
+            "--rate",
+            "rates",
+            multiple=True,
+            metavar="BNB=PRICE",
+            callback=lambda _context, _parameter, values: dict(map(_rate, values)),
+            help="The price of another currency, for fees in it.",
         ),
         "limit": click.option(
             "--limit", type=click.IntRange(min=0), default=20, show_default=True, metavar="N"
@@ -121,15 +139,26 @@ def filter_options(*names: str) -> Callable[[Command], Command]:
     return add
 
 
+def _rate(text: str) -> tuple[str, float]:
+    currency, _, price = text.partition("=")
+    try:
+        return currency, float(price)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is not a currency and its price: BNB=600") from None
+
+
 def _timestamp(context: click.Context, parameter: click.Parameter, text: str | None) -> Any:
     """Return a UTC timestamp; a date alone is its first instant, or its last for --until."""
     if text is None:
         return None
     try:
+        if ago := re.fullmatch(r"(\d+)([hdw])", text):
+            return datetime.now(UTC) - int(ago[1]) * UNITS[ago[2]]
         timestamp = datetime.fromisoformat(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise click.BadParameter(
-            f"{text!r} is not a date such as 2024-01-31 or 2024-01-31T09:30"
+            f"{text!r} is not a date such as 2024-01-31 or 2024-01-31T09:30, nor a time ago such "
+            "as 12h, 30d or 4w"
         ) from None
     if re.fullmatch(r"\d{4}-?\d\d-?\d\d", text) and parameter.name == "end_date":
         timestamp = datetime.combine(timestamp, time.max)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import re
 import sys
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -51,6 +52,12 @@ def print_rows(
         _print_table(rows, columns)
     else:
         print(empty, file=sys.stderr)
+
+
+def named_as_options(message: str) -> str:
+    """Return a message with the options of the command line in place of arguments."""
+    message = re.sub(r"rates=\{'([^']+)': its price in [^}]*\}", r"--rate \1=PRICE", message)
+    return re.sub(r"\b(quote|source)=", r"--\1 ", message).replace(" ,", ",")
 
 
 def print_json(value: Any) -> None:
@@ -139,8 +146,10 @@ def timestamp(value: datetime) -> str:
 
 
 def duration(value: timedelta) -> str:
-    """Format a duration, from two days on in days."""
-    return f"{value.days:,} days" if abs(value) >= timedelta(days=2) else str(value)
+    """Format a duration in seconds, from two days on in days."""
+    if abs(value) >= timedelta(days=2):
+        return f"{value.days:,} days"
+    return str(timedelta(seconds=round(value.total_seconds())))
 
 
 def percent(value: float) -> str:

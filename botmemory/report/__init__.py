@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
@@ -11,6 +11,7 @@ from pathlib import Path
 from .._arguments import checked_call
 from .._values import plain_text
 from .._version import __version__
+from ..analysis.performance import Source
 from ..atomic_write import replacing
 from ..backends.sqlite.errors import translate_errors
 from ..config import absolute_path
@@ -33,6 +34,8 @@ def write_report(
     *,
     exchange: str | None = None,
     quote: str | None = None,
+    source: Source | None = None,
+    rates: Mapping[str, float] | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> Path:
     """Write a report of all trades, or of those that match the filters.
@@ -50,6 +53,11 @@ def write_report(
         exchange: Only trades of this exchange; "" for those without one.
         quote: Only trades with PnL in this currency, and its cash flows; "" for symbols that name
             none.
+        source: `"recorded"` adds up the `pnl` of the trades, `"fills"` the net PnL of the round
+            trips; None takes what is recorded, if any trade of a currency has a `pnl`, and else the
+            fills.
+        rates: What one unit of another currency is worth, for fees in a third currency:
+            `{"BNB": 600}`.
         progress: Called with the number of finished parts and the number of all parts.
 
     Returns:
@@ -75,8 +83,9 @@ def write_report(
         "end_date": end_date,
         "exchange": exchange,
     }
+    pnl = {"source": source, "rates": rates}
     with db.read_snapshot():
-        sections = list(report_sections(filters, quote, progress))
+        sections = list(report_sections(filters, quote, pnl, progress))
         cash_flows = cash_flow_totals(filters, quote)
     template = jinja2.Environment(autoescape=True).from_string(
         resources.files(__name__).joinpath("template.html").read_text(encoding="utf-8")

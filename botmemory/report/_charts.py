@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import Any
+from typing import Any, TypeVar
 
 from .._values import to_json
 from ..analysis.attribution import Bucket
@@ -23,6 +23,8 @@ _HOVER = "%{{x|%Y-%m-%d %H:%M}}<br>%{{y:,.{}f}}<extra></extra>"
 FULL_BARS = 4  # bars that fill a chart; fewer have the same width
 
 Figure = dict[str, Any]
+Earning = TypeVar("Earning", bound=Result)
+Earned = Sequence[tuple[Earning, float]]  # results, each with its PnL
 
 
 @dataclass(frozen=True)
@@ -79,32 +81,33 @@ def downsampling_note(kept: int, total: int) -> str:
     return f"{drawn}: the highest and lowest of each part are kept."
 
 
-def by_symbol(groups: Sequence[Group]) -> Figure:
+def by_symbol(groups: Earned[Group]) -> Figure:
     """Return bars of the PnL of each symbol."""
-    return _pnl_bars(groups, [escape(str(group.key)) for group in groups], {"type": "category"})
+    keys = [escape(str(group.key)) for group, _ in groups]
+    return _pnl_bars(groups, keys, {"type": "category"})
 
 
-def by_month(groups: Sequence[Group]) -> Figure:
+def by_month(groups: Earned[Group]) -> Figure:
     """Return bars of the PnL of each month; months without trades are empty."""
-    return _pnl_bars(groups, [f"{group.key}-01" for group in groups], {"type": "date"})
+    return _pnl_bars(groups, [f"{group.key}-01" for group, _ in groups], {"type": "date"})
 
 
-def by_hour(groups: Sequence[Group]) -> Figure:
+def by_hour(groups: Earned[Group]) -> Figure:
     """Return bars of the PnL of each hour of the day."""
     axis = {"range": [-0.6, 23.6], "dtick": 3}
-    return _pnl_bars(groups, [group.key for group in groups], axis)
+    return _pnl_bars(groups, [group.key for group, _ in groups], axis)
 
 
-def _pnl_bars(groups: Sequence[Group], x_values: Sequence[Any], axis: Figure) -> Figure:
-    pnl = [group.total_pnl for group in groups]
-    texts = [f"{escape(str(group.key))}<br>{_result_text(group)}" for group in groups]
+def _pnl_bars(groups: Earned[Group], x_values: Sequence[Any], axis: Figure) -> Figure:
+    pnl = [pnl for _, pnl in groups]
+    texts = [f"{escape(str(group.key))}<br>{_result_text(group, pnl)}" for group, pnl in groups]
     return _bars(x_values, pnl, pnl, texts, {"xaxis": axis})
 
 
-def _result_text(result: Result) -> str:
+def _result_text(result: Result, pnl: float) -> str:
     rate = "no" if result.win_rate is None else f"{result.win_rate:.0%}"
-    pnl = amount(result.total_pnl, sign="+")
-    return f"{count(result.closed_trades)} closed trades<br>{rate} wins<br>PnL {pnl}"
+    closed = count(result.closed_trades)
+    return f"{closed} closed trades<br>{rate} wins<br>PnL {amount(pnl, sign='+')}"
 
 
 def histogram(buckets: Sequence[tuple[float, float, int]]) -> Figure:
@@ -120,16 +123,16 @@ def histogram(buckets: Sequence[tuple[float, float, int]]) -> Figure:
     return figure
 
 
-def win_rates(buckets: Sequence[Bucket]) -> Figure:
+def win_rates(buckets: Earned[Bucket]) -> Figure:
     """Return bars of the win rate in each range of an indicator, coloured by its PnL."""
-    labels = [escape(bucket.label) for bucket in buckets]
-    texts = [f"{escape(bucket.label)}<br>{_result_text(bucket)}" for bucket in buckets]
-    rates = [100 * (bucket.win_rate or 0.0) for bucket in buckets]
+    labels = [escape(bucket.label) for bucket, _ in buckets]
+    texts = [f"{escape(bucket.label)}<br>{_result_text(bucket, pnl)}" for bucket, pnl in buckets]
+    rates = [100 * (bucket.win_rate or 0.0) for bucket, _ in buckets]
     axes = {
         "xaxis": {"type": "category"},
         "yaxis": {"range": [0, 100], "ticksuffix": " %"},
     }
-    return _bars(labels, rates, [bucket.total_pnl for bucket in buckets], texts, axes)
+    return _bars(labels, rates, [pnl for _, pnl in buckets], texts, axes)
 
 
 def prices(trades: Iterable[Trade]) -> Figure:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from heapq import heappop, heappush
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 from peewee import JOIN, fn
 
 from .._values import flatten
 from ..analysis import attribution, performance
 from ..analysis.attribution import PRICE_KEYS
-from ..analysis.performance import EquityPoint, Group, Performance
+from ..analysis.performance import EquityPoint, Group, Performance, Result
 from ..analysis.ranges import bucket_of, is_number, round_edges
+from ..analysis.round_trips import RoundTrip, round_trips
 from ..analysis.selection import Selection, currencies, select
 from ..models import CashFlow, Signal, Trade
 from ..queries import read
@@ -25,6 +27,8 @@ from ..repositories.positions import Position
 from ..symbols import quote_of
 from . import _charts
 from ._charts import Chart
+
+Earning = TypeVar("Earning", bound=Result)
 
 MAX_PRICE_CHARTS = 12
 MAX_SYMBOL_BARS = 24
@@ -47,6 +51,8 @@ class Section:
     charts: list[Chart]
     best: list[Trade]
     worst: list[Trade]
+    best_trips: list[RoundTrip]
+    worst_trips: list[RoundTrip]
     hidden_symbols: int
 
 
@@ -75,9 +81,15 @@ def cash_flow_totals(filters: dict[str, Any], quote: str | None) -> list[CashFlo
 
 
 def report_sections(
-    filters: dict[str, Any], quote: str | None, progress: Callable[[int, int], object] | None
+    filters: dict[str, Any],
+    quote: str | None,
+    pnl: dict[str, Any],
+    progress: Callable[[int, int], object] | None,
 ) -> Iterator[Section]:
-    """Yield a section for each currency, or for the one that is given, in alphabetical order."""
+    """Yield a section for each currency, or for the one that is given, in alphabetical order.
+
+    `pnl` has the source and the rates of `performance`.
+    """
     quotes = currencies(filters, quote)
 
     def done(before: int, parts: int) -> None:
@@ -85,17 +97,20 @@ def report_sections(
             progress(before * PARTS + parts, len(quotes) * PARTS)
 
     for number, currency in enumerate(quotes):
-        yield _section(number, currency, filters, partial(done, number))
+        yield _section(number, currency, filters, pnl, partial(done, number))
         done(number, PARTS)
 
 
 def _section(
-    number: int, quote: str, filters: dict[str, Any], done: Callable[[int], None]
+    number: int,
+    quote: str,
+    filters: dict[str, Any],
+    pnl: dict[str, Any],
+    done: Callable[[int], None],
 ) -> Section:
-    filters_with_quote = {**filters, "quote": quote}
-    selection = select(**filters_with_quote)
-    points = performance.equity_curve(**filters_with_quote)
-    symbols = performance.by("symbol", **filters_with_quote)
+    selection = select(**filters, quote=quote)
+    summary = performance.summarize(**filters, quote=quote, **pnl)
+    arguments = {**filters, **pnl, "quote": quote, "source": summary.source}
     charts: list[Chart] = []
 
     def add(title: str, figure: dict[str, Any], note: str = "", *, wide: bool = False) -> None:
@@ -103,22 +118,21 @@ def _section(
         done(len(charts))
 
     done(0)
-    if points:
+    if summary.closed_trades and summary.total_pnl is not None:
+        points = performance.equity_curve(**arguments)
         add("Equity curve and drawdown", *_charts.equity(points), wide=True)
-        largest = sorted(symbols, key=lambda group: -abs(group.total_pnl))[:MAX_SYMBOL_BARS]
-        largest.sort(key=lambda group: -group.total_pnl)
-        add("PnL by symbol", _charts.by_symbol(largest))
-        add("PnL by month", _charts.by_month(performance.by("month", **filters_with_quote)))
-        add(
-            "PnL by hour of the day (UTC)",
-            _charts.by_hour(performance.by("hour", **filters_with_quote)),
-        )
+        largest = sorted(_earned(performance.by("symbol", **arguments)), key=lambda g: -abs(g[1]))
+        shown = sorted(largest[:MAX_SYMBOL_BARS], key=lambda group: -group[1])
+        add("PnL by symbol", _charts.by_symbol(shown))
+        add("PnL by month", _charts.by_month(_earned(performance.by("month", **arguments))))
+        hours = _earned(performance.by("hour", **arguments))
+        add("PnL by hour of the day (UTC)", _charts.by_hour(hours))
         add("PnL per trade", _charts.histogram(_histogram(points)))
         for key in _keys(selection):
-            buckets = attribution.pnl_by_metadata(key, 10, **filters_with_quote)
-            closed = [bucket for bucket in buckets if bucket.closed_trades]
-            if closed:
-                add(f"Win rate by the signal's {key}", _charts.win_rates(closed[:30]))
+            buckets = attribution.pnl_by_metadata(key, 10, **arguments)
+            if earned := _earned(buckets):
+                add(f"Win rate by the signal's {key}", _charts.win_rates(earned[:30]))
+    symbols = performance.by("symbol", **filters, quote=quote, source="recorded")
     drawn = sorted(symbols, key=lambda group: -group.trades)[:MAX_PRICE_CHARTS]
     for group in drawn:
         add(f"{group.key}: trades and signals", *_prices(group, filters, len(drawn)), wide=True)
@@ -128,16 +142,42 @@ def _section(
         for position in positions.get_all(filters["strategy"], exchange=filters["exchange"])
         if quote_of(position.symbol) == selection.quote and symbol in (None, position.symbol)
     ]
-    pnl: Any = Trade.pnl
+    recorded: Any = Trade.pnl
+    is_recorded = summary.source == "recorded"
+    best_trips, worst_trips = ([], []) if is_recorded else _best_and_worst(filters, quote, pnl)
     return Section(
         quote=quote,
-        summary=performance.summarize(**filters_with_quote),
+        summary=summary,
         positions=open_positions,
         charts=charts,
-        best=_first_trades(selection, pnl > 0, pnl.desc()),
-        worst=_first_trades(selection, pnl < 0, pnl.asc()),
+        best=_first_trades(selection, recorded > 0, recorded.desc()) if is_recorded else [],
+        worst=_first_trades(selection, recorded < 0, recorded.asc()) if is_recorded else [],
+        best_trips=best_trips,
+        worst_trips=worst_trips,
         hidden_symbols=len(symbols) - len(drawn),
     )
+
+
+def _earned(results: Iterable[Earning]) -> list[tuple[Earning, float]]:
+    """Return the results with a known PnL, and that."""
+    return [(result, result.total_pnl) for result in results if result.total_pnl is not None]
+
+
+def _best_and_worst(
+    filters: dict[str, Any], quote: str, pnl: dict[str, Any]
+) -> tuple[list[RoundTrip], list[RoundTrip]]:
+    """Return the round trips that earned most, and those that lost most."""
+    best: list[tuple[float, int, RoundTrip]] = []
+    worst: list[tuple[float, int, RoundTrip]] = []
+    trips = round_trips(**filters, quote=quote, rates=pnl["rates"])
+    for number, trip in enumerate(trips):
+        if trip.net_pnl:
+            heap, amount = (best, trip.net_pnl) if trip.net_pnl > 0 else (worst, -trip.net_pnl)
+            heappush(heap, (amount, -number, trip))  # of equal ones the first
+            if len(heap) > TRADES_PER_TABLE:
+                heappop(heap)
+    in_order = ([trip for *_, trip in sorted(heap, reverse=True)] for heap in (best, worst))
+    return next(in_order), next(in_order)
 
 
 def _first_trades(selection: Selection, condition: Any, order: Any) -> list[Trade]:
@@ -160,9 +200,8 @@ def _histogram(points: list[EquityPoint]) -> list[tuple[float, float, int]]:
 
 def _keys(selection: Selection) -> list[str]:
     """Return the most frequent keys in the signals of the latest trades, in alphabetical order."""
-    pnl: Any = Trade.pnl
     query: Any = Trade.select(Signal.signal_metadata).join(Signal)
-    query = query.where(pnl.is_null(False), *selection.conditions())
+    query = query.where(*selection.conditions())
     latest = query.order_by(Trade.timestamp.desc(), Trade.id.desc()).limit(TRADES_FOR_KEYS)
     counts: Counter[str] = Counter()
     for (metadata,) in read.fetch(latest.tuples()):

@@ -86,7 +86,7 @@ class TestPnlByMetadata:
         assert figures(buckets) == [
             ("20 to 30", 2, 4.0),
             ("30 to 40", 1, 2.0),
-            ("50 to 60", 1, 0.0),
+            ("50 to 60", 1, None),  # nothing was closed
             ("70 to 80", 1, -4.0),
             ("80 to 90", 1, 8.0),
         ]
@@ -225,8 +225,8 @@ class TestPnlByMetadata:
         for key in ("", ".", "a..b", 5):
             with pytest.raises(ValidationError, match="is not a key of the metadata"):
                 pnl_by_metadata(key)  # type: ignore[arg-type]
-        with pytest.raises(ValidationError, match="signal_of: 'exit' is unknown"):
-            pnl_by_metadata("rsi", signal_of="exit")  # type: ignore[arg-type]
+        with pytest.raises(ValidationError, match="signal_of: 'trade' is unknown"):
+            pnl_by_metadata("rsi", signal_of="trade")  # type: ignore[arg-type]
 
     @given(st.lists(st.floats(-1e9, 1e9), min_size=1, max_size=40, unique=True), st.integers(1, 20))
     def test_every_number_is_in_one_range(self, numbers: list[float], bins: int) -> None:

@@ -252,9 +252,7 @@ def test_a_round_trip_may_be_longer_than_one_read(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(module, "FILLS_PER_READ", 1000)
     trades.create_many(
         {"symbol": "ETH/USDT", "side": side, "price": price, "quantity": 1, "timestamp": at(hour)}
-        for hour, (side, price) in enumerate(
-            [("buy", 100)] * 1000 + [("sell", 101)] * 1000
-        )
+        for hour, (side, price) in enumerate([("buy", 100)] * 1000 + [("sell", 101)] * 1000)
     )
     trip = only()
     assert (trip.fills, trip.quantity, trip.gross_pnl) == (2000, 1000.0, 1000.0)

@@ -62,7 +62,7 @@ def test_every_sum_is_the_nearest_float(empty_database: Any, numbers: Any) -> No
         assert (result.gross_profit, result.gross_loss) == (expected(profit), expected(loss))
         for group in month:
             assert (group.gross_profit, group.gross_loss) == (expected(profit), expected(loss))
-            assert group.average_pnl == result.average_pnl
+            assert group.expectancy == result.expectancy
 
     check()
 

@@ -171,7 +171,7 @@ class TestTables:
         ]
         _, out, _ = run("--db", filled, "pnl", "--by", "day", "--json")
         assert [(group["key"], group["total_pnl"]) for group in json.loads(out)] == [
-            ("2024-01-01", 0.0),
+            ("2024-01-01", None),  # nothing was closed
             ("2024-01-02", 4.0),
         ]
 
@@ -186,9 +186,18 @@ class TestTables:
         assert re.search(r"^fees +0.5 USDT$", second, re.MULTILINE)
         _, out, _ = run("--db", filled, "performance", "--json", "--quote", "USDT")
         assert [summary["win_rate"] for summary in json.loads(out)] == [1.0]
-        code, _, err = run("--db", filled, "pnl", "--by", "day")
+        code, out, _ = run("--db", filled, "pnl", "--by", "day")
+        blocks = [block.splitlines() for block in out.split("\n\n")]
+        assert (code, len(blocks)) == (0, 2)
+        for lines, total in zip(blocks, ("-3.00", "4.00"), strict=True):
+            assert lines[-2].split()[0] == "total"
+            assert lines[-2].split()[5] == total
+        assert [lines[-1] for lines in blocks] == [
+            "as recorded: 1 of 1 trades have a PnL", "as recorded: 1 of 2 trades have a PnL",
+        ]  # fmt: skip
+        code, _, err = run("--db", filled, "attribution", "rsi")
         assert code == 2
-        assert "different currencies cannot be added up: 'EUR', 'USDT'" in err
+        assert "added up: 'EUR', 'USDT'; pass one of them as --quote, or a symbol" in err
 
     def test_performance_does_not_add_up_symbols_without_a_currency(
         self, filled: str, run: Run
@@ -210,7 +219,7 @@ class TestTables:
         assert [
             (group["label"], group["trades"], group["total_pnl"]) for group in json.loads(out)
         ] == [
-            ("below 30", 1, 0.0),
+            ("below 30", 1, None),
             ("70 or more", 1, 4.0),
         ]
         _, out, _ = run("--db", filled, "attribution", "why")
@@ -243,8 +252,7 @@ class TestTables:
         ]
         assert (code, err) == (
             0,
-            "net pnl is not known: fees or funding are in BNB; "
-            "pass rates={'BNB': its price in USDT}\n",
+            "net pnl is not known: fees or funding are in BNB; pass --rate BNB=PRICE\n",
         )
         _, out, err = run("--db", target, "round-trips", "--rate", "BNB=4", "--open", "--json")
         found = [(trip["closed_at"] is None, trip["net_pnl"]) for trip in json.loads(out)]
