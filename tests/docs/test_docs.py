@@ -24,7 +24,7 @@ from paths import FREQTRADE_BOT, ROOT, TESTS
 from recipes import PAGES, Block, blocks, code_of
 
 from botmemory import init_db
-from botmemory.analysis import attribution, performance, round_trips
+from botmemory.analysis import attribution, excursions, performance, round_trips
 from botmemory.repositories import cash_flows, positions, trades
 
 GUARANTEES = (ROOT / "docs" / "guarantees.md").read_text(encoding="utf-8")
@@ -175,6 +175,7 @@ def test_every_guarantee_names_a_test_that_exists() -> None:
         *(trades.get_total_pnl, cash_flows.get_total, attribution.pnl_by_metadata),
         *(performance.Result, performance.summarize, performance.equity_curve, performance.by),
         *(round_trips.RoundTrip, round_trips.round_trips),
+        *(excursions.Excursion, excursions.excursions),
     ],
 )
 def test_what_shows_a_number_names_the_guide_that_defines_it(shows_numbers: Any) -> None:

@@ -12,7 +12,7 @@ from recipes import blocks
 
 import botmemory
 from botmemory import BotMemoryError, Config
-from botmemory.analysis import attribution, performance
+from botmemory.analysis import attribution, excursions, performance, round_trips
 from botmemory.interop import ccxt, files, frames, freqtrade
 from botmemory.repositories import cash_flows, positions, records, signals, trades
 from botmemory.upkeep import backup, check, copy
@@ -41,6 +41,8 @@ def test_it_is_short_and_has_one_command_that_runs_the_tests() -> None:
         positions,
         records,
         performance,
+        round_trips,
+        excursions,
         attribution,
         ccxt,
         freqtrade,
