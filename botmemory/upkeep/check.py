@@ -18,6 +18,7 @@ from ..models import MODELS, BaseModel, CashFlow, Signal, Trade, clean_field
 from ..queries import read, write
 from ..schema.drift import checks, drift
 from ..schema.versions import require_current
+from ._recorded_pnl import recorded_pnl_findings
 
 __all__ = ["Finding", "check"]
 
@@ -28,7 +29,8 @@ def check(*, full: bool = False) -> list[Finding]:
     """Check the open database without changing it.
 
     It checks the file (damage, journal, disk, file system; not on a server), the schema, and the
-    rows (violated constraints, duplicates, trades before their signal).
+    rows (violated constraints, duplicates, trades before their signal, recorded PnL that does not
+    follow from the fills).
 
     Args:
         full: Also compare every index with its table, and validate every value of every row. That
@@ -48,6 +50,8 @@ def check(*, full: bool = False) -> list[Finding]:
     if not any(finding.severity == "error" for finding in findings):
         violations = list(_violations(database))
         findings += [*violations, *_duplicates(), *_trades_before_signal(), *_orphans(database)]
+        if not violations:
+            findings += recorded_pnl_findings()
         if full and not violations:
             findings += _invalid_values()
     findings += database.findings()

@@ -152,7 +152,8 @@ def test_a_dump_restores_everything(
     init_db(url)
     because = signal(timestamp=at(0), signal_metadata={"rsi": 1e16, "ü": [None, True]})
     for number in range(100):
-        trade(timestamp=at(number), price=0.1 + number / 3, signal=because, pnl=-0.1)
+        values = {"price": 0.1 + number / 3, "pnl": -0.1, "fee": 0.1, "fee_currency": "USDT"}
+        trade(timestamp=at(number), signal=because, **values)
     before = [row.__data__ for row in trades.iterate()]
     close_db()
     new = new_database()
