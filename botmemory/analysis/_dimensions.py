@@ -50,7 +50,7 @@ def checked_time_zone(tz: object) -> tzinfo:
     if isinstance(tz, str):
         try:
             return ZoneInfo(plain_text(tz))
-        except (ValueError, OSError):  # not found, a folder, or not a name
+        except (KeyError, ValueError, OSError):  # not found, not a name, a folder
             pass
     refuse("tz", tz, "is not a time zone; use a name such as 'Europe/Berlin' or a tzinfo")
 
