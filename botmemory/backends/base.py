@@ -199,6 +199,9 @@ class Backend(Protocol):
     ) -> peewee.Expression:
         """Return the condition on a value in a JSON column; only numbers compare as numbers.
 
+        Where the value is an array, one element must meet the condition, if there is any. Arrays in
+        the array are not searched.
+
         Args:
             field: The JSON column.
             keys: The path to the value: the keys of nested objects.

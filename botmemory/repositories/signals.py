@@ -10,10 +10,8 @@ from datetime import datetime
 from typing import Any, Required, SupportsFloat, TypedDict, Unpack
 
 from .._arguments import checked_call
-from .._values import checked_key, plain_json, to_exact
-from ..database import db
 from ..models import Signal
-from ..queries import read, write
+from ..queries import metadata, read, write
 
 __all__ = [
     "NewSignal",
@@ -218,6 +216,10 @@ def get_by_metadata(
 ) -> list[Signal]:
     """Return the signals whose metadata has a key, newest first, filtered by its value.
 
+    Where the value is a list, a signal matches if an element of the list does: `equals="late"`
+    finds `{"tags": ["breakout", "late"]}`. The element must be within both bounds. Lists inside the
+    list are not searched.
+
     Args:
         key: The key; a dotted one is the key of a nested object: `"bands.upper"`.
         equals: The value: text, a number, True or False. Values of another JSON type are not equal:
@@ -232,12 +234,16 @@ def get_by_metadata(
     Raises:
         ValidationError: An argument is invalid, such as an empty key or a list in `equals`.
     """
-    path = checked_key(key).split(".")
-    lower = None if minimum is None else to_exact("minimum", minimum)
-    upper = None if maximum is None else to_exact("maximum", maximum)
-    match = db.json_match(Signal.signal_metadata, path, _to_json_scalar(equals), lower, upper)
-    query = read.select_where(Signal, read.filters(Signal, symbol, strategy), match)
-    return read.fetch(query.limit(read.checked_limit(limit)))
+    return metadata.newest_first(
+        Signal,
+        "signal_metadata",
+        key,
+        read.filters(Signal, symbol, strategy),
+        limit,
+        equals=equals,
+        minimum=minimum,
+        maximum=maximum,
+    )
 
 
 @checked_call
@@ -307,13 +313,3 @@ def delete(signal: Signal) -> None:
         NotFoundError: The signal is not in the database.
     """
     write.delete(Signal, signal)
-
-
-def _to_json_scalar(value: Any) -> str | int | float | bool | None:
-    """Return `equals` as text, a number or a bool."""
-    if value is None:
-        return None
-    plain = plain_json(value, "equals", 0)
-    if isinstance(plain, (str, bool)):
-        return plain
-    return to_exact("equals", value if plain is None else plain)

@@ -18,7 +18,7 @@ from ..database import db
 from ..errors import DuplicateError, ValidationError
 from ..exact import to_float
 from ..models import OrderSide, Signal, Trade
-from ..queries import read, sums, write
+from ..queries import metadata, read, sums, write
 from ..symbols import quote_of
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "get_all",
     "get_by_date_range",
     "get_by_id",
+    "get_by_metadata",
     "get_by_symbol",
     "get_latest",
     "get_or_create",
@@ -325,6 +326,51 @@ def get_by_date_range(
     write.required("end_date", end_date)
     filters = read.filters(Trade, symbol, strategy, start_date, end_date, exchange)
     return read.oldest_first(Trade, filters)
+
+
+@checked_call
+def get_by_metadata(
+    key: str,
+    *,
+    equals: Any = None,
+    minimum: SupportsFloat | None = None,
+    maximum: SupportsFloat | None = None,
+    symbol: str | None = None,
+    limit: int | None = None,
+    strategy: str | None = None,
+    exchange: str | None = None,
+) -> list[Trade]:
+    """Return the trades whose metadata has a key, newest first, filtered by its value.
+
+    Where the value is a list, a trade matches if an element of the list does: `equals="late"`
+    finds `{"tags": ["breakout", "late"]}`. The element must be within both bounds. Lists inside the
+    list are not searched.
+
+    Args:
+        key: The key; a dotted one is the key of a nested object: `"setup.rating"`.
+        equals: The value: text, a number, True or False. Values of another JSON type are not equal:
+            20 matches 20.0, but neither "20" nor True. A datetime, a UUID or a member of an Enum
+            matches the text or number that was recorded for it. None for any value.
+        minimum: The lower bound, included; only numbers match; None for no bound.
+        maximum: The upper bound, included; only numbers match; None for no bound.
+        symbol: Only the trades of this symbol; None for every symbol.
+        limit: The maximum number of rows; None for all.
+        strategy: Only the trades of this strategy; "" for those without one; None for all.
+        exchange: Only the trades of this exchange; "" for those without one; None for all.
+
+    Raises:
+        ValidationError: An argument is invalid, such as an empty key or a list in `equals`.
+    """
+    return metadata.newest_first(
+        Trade,
+        "trade_metadata",
+        key,
+        read.filters(Trade, symbol, strategy, exchange=exchange),
+        limit,
+        equals=equals,
+        minimum=minimum,
+        maximum=maximum,
+    )
 
 
 @checked_call

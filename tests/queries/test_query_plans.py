@@ -45,6 +45,7 @@ QUERIES = [
     (signals, "get_by_signal_value", (1, "BTC/USDT"), {}),
     (signals, "get_by_signal_value", (1,), {"limit": 10}),
     (signals, "get_by_metadata", ("rsi",), {"maximum": 30, "symbol": "BTC/USDT"}),
+    (trades, "get_by_metadata", ("tags",), {"equals": "late", "symbol": "BTC/USDT"}),
     (signals, "get_by_id", (1,), {}),
     (cash_flows, "get_by_id", (1,), {}),
     (cash_flows, "get_or_create", (), FLOW | cash_flow_values()),
@@ -70,6 +71,8 @@ QUERIES = [
 OF_TABLE = {
     f'SELECT MAX(rowid) FROM "{table}" AS "t1"': ["SEARCH t1"] for table in ("trade", "cash_flow")
 }
+# the steps that read the elements of an array in a row that was found
+OF_ELEMENTS = ("CORRELATED SCALAR SUBQUERY", "SCAN element VIRTUAL TABLE")
 
 
 @pytest.fixture
@@ -117,6 +120,7 @@ def test_every_query_uses_an_index_in_its_order(
         if sql in OF_TABLE:
             assert plan == OF_TABLE[sql]
             continue
+        plan = [step for step in plan if not step.startswith(OF_ELEMENTS)]
         assert all("INDEX" in step or "PRIMARY KEY" in step for step in plan), (sql, plan)
         assert not any("TEMP B-TREE" in step for step in plan), (sql, plan)
         if "WHERE" in sql and "LIMIT" not in sql:

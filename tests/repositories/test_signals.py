@@ -4,27 +4,13 @@ from __future__ import annotations
 
 import random
 from datetime import UTC, datetime, timedelta
-from operator import eq, ge, le
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from samples import at, signal, trade
 
 from botmemory import NotFoundError, Signal, ValidationError
 from botmemory.repositories import signals, trades
 
-NUMBERS = st.one_of(
-    st.integers(),
-    st.floats(allow_nan=False, allow_infinity=False),
-    st.builds(
-        lambda sign, base, rest: sign * base + rest,
-        st.sampled_from((1, -1)),
-        st.sampled_from((2**53, 2**63, 2**64, 10**20, 10**400)),
-        st.integers(-2, 2),
-    ),
-    st.sampled_from((2.0**53, 2.0**63, -(2.0**63), 1e20)),
-)
 pytestmark = pytest.mark.usefixtures("empty_database")
 
 
@@ -148,93 +134,6 @@ def test_deleting_a_signal_keeps_its_trades() -> None:
     assert stored.signal is None
     with pytest.raises(NotFoundError):
         signals.delete(deleted)
-
-
-class TestByMetadata:
-    @pytest.fixture(autouse=True)
-    def _signals(self, empty_database: object) -> None:
-        for hour, value in enumerate([9, 10, 100.5, "10", "high", True, None, [1], {"x": 1}]):
-            signal(timestamp=at(hour), signal_metadata={"value": value, "inner": {"value": value}})
-        signal(timestamp=at(20), signal_metadata=None)
-        signal(timestamp=at(21), signal_metadata={"other": 1})
-        signal(timestamp=at(22), signal_metadata=5)
-
-    @pytest.mark.parametrize("key", ["value", "inner.value"])
-    @pytest.mark.parametrize(
-        ("arguments", "expected"),
-        [
-            ({"equals": 10}, [10]),
-            ({"equals": 10.0}, [10]),
-            ({"equals": 100.5}, [100.5]),
-            ({"equals": "10"}, ["10"]),
-            ({"equals": "high"}, ["high"]),
-            ({"equals": True}, [True]),
-            ({"equals": False}, []),
-            ({"equals": 1}, []),
-            ({"minimum": 10}, [100.5, 10]),
-            ({"maximum": 10}, [10, 9]),
-            ({"minimum": 9.5, "maximum": 10}, [10]),
-            ({"minimum": -1e308}, [100.5, 10, 9]),
-            ({}, [{"x": 1}, [1], None, True, "high", "10", 100.5, 10, 9]),
-        ],
-    )
-    def test_values_compare_by_their_json_type(self, key: str, arguments, expected) -> None:
-        assert [
-            s.signal_metadata["value"] for s in signals.get_by_metadata(key, **arguments)
-        ] == expected
-
-    def test_it_filters_and_limits(self) -> None:
-        newer = signal(timestamp=at(30), symbol="ETH/USDT", signal_metadata={"value": 10})
-        assert signals.get_by_metadata("value", equals=10, limit=1) == [newer]
-        assert signals.get_by_metadata("value", equals=10, symbol="ETH/USDT") == [newer]
-
-    def test_a_missing_key_finds_nothing(self) -> None:
-        assert signals.get_by_metadata("absent") == []
-        assert signals.get_by_metadata("value.deeper.still", equals=1) == []
-
-    @pytest.mark.parametrize("text", ["it's; --", "\\", "ü"])
-    def test_keys_and_values_are_data_and_never_sql(self, text: str) -> None:
-        quoted = signal(timestamp=at(40), signal_metadata={text: text})
-        assert signals.get_by_metadata(text, equals=text) == [quoted]
-
-    @pytest.mark.parametrize("key", ["", ".", "a..b", None, 5])
-    def test_an_invalid_key_is_refused(self, key) -> None:
-        with pytest.raises(ValidationError, match="key: "):
-            signals.get_by_metadata(key)
-
-    def test_a_double_quote_in_a_key(self, empty_database) -> None:
-        quoted = signal(timestamp=at(40), signal_metadata={'say "rsi"': 3})
-        if empty_database.config.backend == "sqlite":  # which has no way to write such a path
-            with pytest.raises(ValidationError, match="key: .*double quote"):
-                signals.get_by_metadata('say "rsi"')
-        else:
-            assert signals.get_by_metadata('say "rsi"', equals=3) == [quoted]
-
-    def test_a_number_is_no_index_into_a_list(self) -> None:
-        signal(timestamp=at(40), signal_metadata={"levels": [7, 8]})
-        assert signals.get_by_metadata("levels.0", equals=7) == []
-
-    def test_numbers_beyond_a_double_are_compared(self) -> None:
-        huge = signal(timestamp=at(40), signal_metadata={"volume": 10**400})
-        assert signals.get_by_metadata("volume", minimum=1e308) == [huge]
-        assert signals.get_by_metadata("volume", maximum=1e308) == []
-
-    @given(st.lists(NUMBERS, max_size=4), NUMBERS)
-    def test_numbers_of_any_size_are_compared_exactly(
-        self, values: list[int | float], bound: int | float
-    ) -> None:
-        Signal.delete().execute()
-        for value in {value: value for value in [*values, bound]}.values():
-            signal(timestamp=at(1), signal_metadata={"order": value})
-        for name, compare in (("equals", eq), ("minimum", ge), ("maximum", le)):
-            found = signals.get_by_metadata("order", **{name: bound})
-            numbers = sorted(row.signal_metadata["order"] for row in found)
-            assert numbers == sorted(v for v in {*values, bound} if compare(v, bound)), name
-
-    @pytest.mark.parametrize("arguments", [{"minimum": "a"}, {"maximum": True}, {"equals": []}])
-    def test_an_invalid_value_is_refused(self, arguments) -> None:
-        with pytest.raises(ValidationError, match=next(iter(arguments))):
-            signals.get_by_metadata("value", **arguments)
 
 
 def test_signals_saved_by_peewee_itself_are_the_same() -> None:

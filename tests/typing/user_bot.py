@@ -76,6 +76,7 @@ def ask(trade: Trade, signal: Signal) -> Position:
     assert_type(trades.iterate(), Iterator[Trade])
     assert_type(trades.get_total_pnl(), float)
     assert_type(signals.get_by_metadata("rsi", maximum=30), list[Signal])
+    assert_type(trades.get_by_metadata("tags", equals="late", exchange="okx"), list[Trade])
     assert_type(positions.get_all(), list[Position])
     assert_type(positions.get("X").average_entry_price, float | None)
     for _ in get_db():

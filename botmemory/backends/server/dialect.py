@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 import peewee
-from peewee import Case, Cast, Expression, Field, Value, fn
+from peewee import SQL, Case, Cast, Entity, Expression, Field, Select, Value, fn
 
 from ..._values import double_bound
 
@@ -50,8 +50,35 @@ def json_match(
     parent: Any = field
     for name in names[:-1]:
         parent = Expression(parent, "->", name)
-    kind = fn.jsonb_typeof(Expression(parent, "->", names[-1]))
+    value = Expression(parent, "->", names[-1])
+    kind = fn.jsonb_typeof(value)
+    if equals is None and minimum is None and maximum is None:
+        return kind.is_null(False)
     text = Expression(parent, "->>", names[-1])
+    is_match = _scalar_match(kind, text, equals, minimum, maximum)
+    # jsonb_array_elements raises on another value, and the order of AND is not guaranteed
+    array = Case(None, [(kind == "array", value)], Cast(Value("[]", converter=False), "jsonb"))
+    elements = Select(columns=[fn.jsonb_array_elements(array).alias("value")]).alias("element")
+    element = Entity("element", "value")
+    text = Expression(element, "#>>", Cast(Value("{}", converter=False), "text[]"))
+    element_matches = _scalar_match(fn.jsonb_typeof(element), text, equals, minimum, maximum)
+    exists = fn.EXISTS(Select([elements], [SQL("1")]).where(element_matches))
+    # without the type, queries that find no array take up to twice as long
+    return is_match | ((kind == "array") & exists)
+
+
+def _scalar_match(
+    kind: Any, text: Any, equals: Any, minimum: float | None, maximum: float | None
+) -> Expression:
+    """Return the condition on one JSON value that is neither an array nor an object.
+
+    Args:
+        kind: Its type, as `jsonb_typeof` names it.
+        text: The value as text, without the quotes of JSON.
+        equals: As for `json_match`.
+        minimum: As for `json_match`.
+        maximum: As for `json_match`.
+    """
 
     def matches(compare: Callable[[Any, Any], Any], bound: int | float) -> Any:
         exact = Value(Decimal(bound), converter=False)
@@ -64,7 +91,7 @@ def json_match(
         )
         return Case(None, [(kind == "number", is_match)])
 
-    condition = kind.is_null(False)
+    condition: Expression = kind.is_null(False)
     if minimum is not None:
         condition &= matches(operator.ge, minimum)
     if maximum is not None:

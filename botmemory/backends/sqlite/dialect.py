@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import peewee
-from peewee import Case, Expression, Field, Value, fn
+from peewee import SQL, Case, Entity, Expression, Field, Select, Value, fn
 
 from ..._values import double_bound
 from ...errors import ValidationError, show
@@ -31,7 +31,38 @@ def json_match(
     names = [key.replace("\\", "\\\\") for key in keys]
     path = Value("".join(["$", *(f'."{name}"' for name in names)]), converter=False)
     kind = fn.json_type(field, path)
-    value = fn.json_extract(field, path)
+    if equals is None and minimum is None and maximum is None:
+        return kind.is_null(False)
+    digits = Expression(field, "->", path)
+    is_match = _scalar_match(kind, fn.json_extract(field, path), digits, equals, minimum, maximum)
+    # fullkey is the path of an element, in which the keys are quoted as in `path`
+    digits = Expression(field, "->", Entity("element", "fullkey"))
+    element_matches = _scalar_match(
+        Entity("element", "type"), Entity("element", "value"), digits, equals, minimum, maximum
+    )
+    elements = Select([fn.json_each(field, path).alias("element")], [SQL("1")])
+    exists = fn.EXISTS(elements.where(element_matches))
+    return is_match | ((kind == "array") & exists)
+
+
+def _scalar_match(
+    kind: Any,
+    value: Any,
+    digits: Any,
+    equals: Any,
+    minimum: float | None,
+    maximum: float | None,
+) -> Expression:
+    """Return the condition on one JSON value that is neither an array nor an object.
+
+    Args:
+        kind: Its type, as `json_type` names it.
+        value: The value as SQLite reads it.
+        digits: The value as JSON text.
+        equals: As for `json_match`.
+        minimum: As for `json_match`.
+        maximum: As for `json_match`.
+    """
 
     def matches(compare: Compare, bound: int | float) -> Any:
         if -(2**63) < bound < 2**63:
@@ -39,10 +70,10 @@ def json_match(
             return compare(number, Value(bound, converter=False))
         # SQLite reads an integer of more than 64 bits as a double, so its digits are compared
         double = Value(double_bound(bound, compare), converter=False)
-        is_match = _compare_digits(compare, Expression(field, "->", path), int(bound))
+        is_match = _compare_digits(compare, digits, int(bound))
         return ((kind == "real") & compare(value, double)) | ((kind == "integer") & is_match)
 
-    condition = kind.is_null(False)
+    condition: Expression = kind.is_null(False)
     if minimum is not None:
         condition &= matches(operator.ge, minimum)
     if maximum is not None:
