@@ -5,23 +5,30 @@ Each figure is defined in the guide "Accounting" (`docs/accounting.md`).
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
+from itertools import islice
 from typing import Any, Literal
 
 from .._arguments import checked_call
-from .._values import positive_numbers, to_json
-from ..exact import DIVISION
+from .._values import checked_key, positive_numbers, to_json
+from ..exact import DIVISION, to_fraction
 from ..ledger import to_number
-from ..models import Trade
+from ..models import Signal, Trade
+from ..queries import read
 from ..queries.trips import FIRST_OTHER, Row, Trip, read_trips, timestamp_of
+from ..symbols import instrument_of
+from ._dimensions import values_under
+from .ranges import is_number
 from .selection import select
 
 __all__ = ["RoundTrip", "round_trips"]
 
+SIGNALS_PER_READ = 500
 SIGNAL, METADATA = FIRST_OTHER, FIRST_OTHER + 1
 
 
@@ -58,6 +65,10 @@ class RoundTrip:
         exit_signal_id: The id of the signal of the last exit, or None.
         tags: The texts under `tags` in the metadata of its trades, each once, in their order.
         unknown: Why a figure is None; None if each one is known.
+        r_multiple: net PnL / the initial risk, which is what the stop in the metadata of the entry
+            signal would have lost: the PnL of its quantity from the entry price to the stop (Tharp,
+            Trade Your Way to Financial Freedom). None without `stop_key`, without a stop on the
+            losing side of the entry price, or if the net PnL is not known.
     """
 
     symbol: str
@@ -81,6 +92,7 @@ class RoundTrip:
     exit_signal_id: int | None
     tags: tuple[str, ...]
     unknown: str | None
+    r_multiple: float | None = None
 
 
 @checked_call
@@ -94,6 +106,7 @@ def round_trips(
     quote: str | None = None,
     rates: Mapping[str, float] | None = None,
     include_open: bool = False,
+    stop_key: str | None = None,
 ) -> Iterator[RoundTrip]:
     """Yield the round trips of all trades, or of those that match the filters.
 
@@ -114,6 +127,8 @@ def round_trips(
         rates: What one unit of another currency is worth, for fees in a third currency:
             `{"BNB": 600}`, or `{"BNB/USDT": 600, "BNB/BTC": 0.01}` in several.
         include_open: Yield those that are still open, too, after the others.
+        stop_key: The key of the stop price in the metadata of the entry signals, for `r_multiple`;
+            a dot separates nested keys.
 
     Returns:
         In the order in which they were closed; those that are open in the order in which they were
@@ -125,7 +140,7 @@ def round_trips(
     """
     selection = select(symbol, strategy, start_date, end_date, exchange, quote, one_currency=False)
     known_rates = {} if rates is None else positive_numbers("rates", rates)
-    read = read_trips(
+    found = read_trips(
         selection.filters,
         selection.symbols,
         "signal",
@@ -134,7 +149,8 @@ def round_trips(
         note=_add_tags,
         include_open=bool(include_open),
     )
-    return (_round_trip(trip, known_rates) for trip in read)
+    trips = (_round_trip(trip, known_rates) for trip in found)
+    return trips if stop_key is None else _with_r_multiples(trips, checked_key(stop_key))
 
 
 def _add_tags(tags: dict[str, None] | None, rows: list[Row]) -> dict[str, None]:
@@ -185,3 +201,30 @@ def _price(trip: Trip, quantity: Decimal, value: Decimal) -> float:
     """Return the average price of the entries or of the exits."""
     pair = (quantity, value) if trip.instrument.is_inverse else (value, quantity)
     return to_number(trip.key[0], DIVISION.divide(*pair).copy_abs())
+
+
+# --- R multiples --------------------------------------------------------------------------------
+
+
+def _with_r_multiples(trips: Iterator[RoundTrip], stop_key: str) -> Iterator[RoundTrip]:
+    """Yield round trips with their R multiples, reading the signals of many at a time."""
+    while batch := list(islice(trips, SIGNALS_PER_READ)):
+        ids = [trip.entry_signal_id for trip in batch if trip.entry_signal_id is not None]
+        query: Any = Signal.select(Signal.id, Signal.signal_metadata)
+        rows = read.fetch(query.where(Signal.id.in_(ids)).tuples()) if ids else []
+        stops = {signal_id: values_under(metadata, stop_key) for signal_id, metadata in rows}
+        for trip in batch:
+            stop = next(iter(stops.get(trip.entry_signal_id, ())), None)
+            yield replace(trip, r_multiple=_r_multiple(trip, stop))
+
+
+def _r_multiple(trip: RoundTrip, stop: Any) -> float | None:
+    """Return the net PnL as a multiple of what the stop would have lost."""
+    if trip.net_pnl is None or not is_number(stop) or not 0 < stop <= sys.float_info.max:
+        return None
+    entry, at_stop = to_fraction(trip.entry_price), to_fraction(float(stop))
+    if instrument_of(trip.symbol).is_inverse:
+        entry, at_stop = -1 / entry, -1 / at_stop
+    each = entry - at_stop if trip.direction == "long" else at_stop - entry
+    risk = each * to_fraction(trip.quantity) * to_fraction(trip.contract_size)
+    return to_number(trip.symbol, to_fraction(trip.net_pnl) / risk) if risk > 0 else None

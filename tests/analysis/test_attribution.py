@@ -13,6 +13,8 @@ from samples import at, signal, trade
 
 from botmemory import NotFoundError, Signal, Trade, ValidationError
 from botmemory.analysis.attribution import Bucket, conversion, explain, pnl_by_metadata
+from botmemory.analysis.ranges import quantile_edges
+from botmemory.repositories import signals
 
 pytestmark = pytest.mark.usefixtures("empty_database")
 
@@ -70,6 +72,30 @@ class TestExplain:
         reason = explain(bought)
         assert (reason.trade, reason.signal, reason.indicators) == (bought, None, {})
         assert (reason.delay, reason.slippage) == (None, None)
+
+    def test_a_signal_of_another_symbol_gives_no_slippage(self) -> None:
+        other = signal(symbol="ETH/USDT", signal_metadata={"close": 3000})
+        reason = explain(trade(signal=other, timestamp=other.timestamp))
+        assert (reason.signal, reason.signal_price) == (other, 3000.0)
+        assert (reason.slippage, reason.slippage_bps) == (None, None)
+        assert reason.warning == "its signal is of ETH/USDT, not of BTC/USDT"
+
+    def test_a_signal_after_its_trade_is_named(self) -> None:
+        late = signal(timestamp=at(2), signal_metadata={"close": 99})
+        reason = explain(trade(signal=late, timestamp=at(1)))
+        assert (reason.delay, reason.slippage) == (timedelta(hours=-1), 1.0)
+        assert reason.warning == "its signal is from 2024-01-01 02:00:00+00:00, after the trade"
+
+    def test_a_deleted_signal_is_named(self) -> None:
+        bought = act({"close": 99})
+        number = bought.signal_id
+        Trade.update(signal=None).execute()
+        signals.delete(bought.signal)
+        for trade_in_memory in (bought, bought.id):
+            reason = explain(trade_in_memory)
+            assert (reason.signal, reason.indicators, reason.slippage) == (None, {}, None)
+        assert explain(bought).warning == f"its signal {number} was deleted"
+        assert explain(bought.id).warning is None
 
     def test_a_trade_that_does_not_exist(self) -> None:
         with pytest.raises(NotFoundError, match="trade .* is not in"):
@@ -209,6 +235,68 @@ class TestPnlByMetadata:
         assert figures(by_entry) == [("below 50", 1, 3.0), ("50 or more", 1, 5.0)]
         of_one = pnl_by_metadata("rsi", [50], exchange="kraken", signal_of="entry")
         assert figures(of_one) == [("50 or more", 1, 5.0)]
+
+    def test_the_entry_is_the_first_fill_that_left_something(self) -> None:
+        fee = {"fee": 1, "fee_currency": "BTC"}  # takes all of what was bought
+        act({"rsi": 25}, timestamp=at(0), **fee)
+        act({"rsi": 80}, timestamp=at(1))
+        trade(pnl=3, side="sell", timestamp=at(2))
+        assert figures(pnl_by_metadata("rsi", [50], signal_of="entry")) == [("50 or more", 1, 3.0)]
+
+    def test_round_trips_by_the_signal_of_their_entry_or_exit(self) -> None:
+        for rsi, price in ((25, 103), (75, 90), (35, 101)):
+            act({"rsi": rsi, "trend": "up"}, fee=0.5, fee_currency="USDT")
+            act({"rsi": rsi + 10}, side="sell", price=price)
+        by_entry = pnl_by_metadata("rsi", [50], signal_of="entry")
+        assert figures(by_entry) == [("below 50", 4, 3.0), ("50 or more", 2, -10.5)]
+        assert [bucket.source for bucket in by_entry] == ["fills", "fills"]
+        assert (by_entry[0].fees, by_entry[0].gross_pnl, by_entry[0].wins) == (
+            {"USDT": 1.0},
+            4.0,
+            2,
+        )
+        assert figures(pnl_by_metadata("rsi", [40])) == [
+            ("below 40", 2, 2.5),
+            ("40 or more", 4, -10.0),
+        ]
+        assert figures(pnl_by_metadata("trend")) == []
+        assert figures(pnl_by_metadata("trend", signal_of="entry")) == [("up", 6, -7.5)]
+        later = pnl_by_metadata("rsi", [50], source="recorded")
+        assert [bucket.total_pnl for bucket in later] == [None, None]
+
+    def test_entry_signals_from_before_the_span_count(self) -> None:
+        act({"rsi": 25}, timestamp=at(0))
+        trade(side="sell", price=103, timestamp=at(5))
+        found = pnl_by_metadata("rsi", [50], start_date=at(3), signal_of="entry")
+        assert figures(found) == [("below 50", 2, 3.0)]
+
+    def test_a_fee_without_a_rate_is_named(self) -> None:
+        act({"rsi": 25}, fee=0.01, fee_currency="BNB")
+        trade(side="sell", price=103)
+        [bucket] = pnl_by_metadata("rsi", [50], signal_of="entry")
+        assert (bucket.total_pnl, bucket.gross_pnl) == (None, 3.0)
+        assert "fees or funding are in BNB" in str(bucket.unknown)
+        [bucket] = pnl_by_metadata("rsi", [50], signal_of="entry", rates={"BNB": 100})
+        assert bucket.total_pnl == 2.0
+
+    def test_quantiles_have_about_as_many_trades_each(self) -> None:
+        for number in (*range(10), 1000, 2000):
+            act({"x": number}, 1)
+        buckets = pnl_by_metadata("x", 4, quantiles=True)
+        assert [(b.low, b.high, b.trades) for b in buckets] == [
+            (0.0, 3.0, 3), (3.0, 6.0, 3), (6.0, 9.0, 3), (9.0, 2000.0, 3),
+        ]  # fmt: skip
+
+    @given(st.lists(st.integers(0, 5), min_size=1, max_size=40), st.integers(1, 6))
+    def test_quantiles_of_equal_numbers(self, numbers: list[int], bins: int) -> None:
+        edges = quantile_edges(numbers, bins)
+        assert edges == sorted(set(edges))
+        assert (edges[0], edges[-1]) == (min(numbers), max(numbers))
+        assert len(edges) <= bins + 1
+
+    def test_edges_are_no_quantiles(self) -> None:
+        with pytest.raises(ValidationError, match="bins: .* are edges; pass a number of ranges"):
+            pnl_by_metadata("x", [1, 2], quantiles=True)
 
     def test_without_trades(self) -> None:
         assert pnl_by_metadata("rsi") == pnl_by_metadata("rsi", [5]) == []

@@ -262,3 +262,70 @@ def test_funding_in_another_currency_needs_its_rate() -> None:
     pay(0.5, -0.5, currency="USDC")
     assert (only().funding, only().net_pnl) == (None, None)
     assert only(rates={"USDC": 2}).net_pnl == 0.0
+
+
+# --- R multiples ------------------------------------------------------------------------------
+
+
+def with_stop(stop: Any, *fills: tuple[str, float, float], **values: Any) -> None:
+    """Record fills of which the first has a signal with a stop in its metadata."""
+    (side, price, quantity), *others = fills
+    entry = signal(signal_metadata={"risk": {"stop": stop}})
+    record((side, price, quantity), signal=entry, **values)
+    record(*others, **values)
+
+
+@pytest.mark.parametrize(
+    ("fills", "values", "stop", "expected"),
+    [
+        ([("buy", 100, 2), ("sell", 110, 2)], {}, 95, 2.0),
+        ([("buy", 100, 2), ("sell", 95, 2)], {}, 95.0, -1.0),
+        ([("sell", 100, 2), ("buy", 97, 2)], {}, 106, 0.5),
+        ([("buy", 100, 1), ("buy", 110, 1), ("sell", 120, 2)], {}, 95, 1.5),  # entry price 105
+        ([("buy", 100, 2), ("sell", 110, 2)], {"fee": 1, "fee_currency": "USDT"}, 95, 1.8),
+        (
+            [("buy", 100, 5), ("sell", 110, 5)],
+            {"symbol": "ETH/USDT:USDT", "contract_size": 0.1},
+            90,
+            1.0,
+        ),
+        (
+            [("buy", 40_000, 4), ("sell", 50_000, 4)],  # 1/40000 - 1/50000 to 1/32000 - 1/40000
+            {"symbol": "BTC/USD:BTC", "contract_size": 100},
+            32_000,
+            0.8,
+        ),
+    ],
+)
+def test_the_r_multiple_is_the_net_pnl_by_what_the_stop_risked(
+    fills: Any, values: dict[str, Any], stop: float, expected: float
+) -> None:
+    with_stop(stop, *fills, **values)
+    assert only(stop_key="risk.stop").r_multiple == expected
+    assert only().r_multiple is None
+
+
+@pytest.mark.parametrize(
+    "stop", [None, 100, 101, 0, -5, "95", True, [], {}, 10**400, float(2**1023)]
+)
+def test_a_stop_that_risks_nothing_has_no_r_multiple(stop: Any) -> None:
+    with_stop(stop, ("buy", 100, 2), ("sell", 110, 2))
+    assert only(stop_key="risk.stop").r_multiple is None
+    assert only(stop_key="stop").r_multiple is None
+
+
+def test_r_multiples_of_many_round_trips_and_of_those_without_a_signal() -> None:
+    for number in range(7):
+        with_stop(90, ("buy", 100, 1), ("sell", 100 + number, 1))
+    record(("buy", 100, 1), ("sell", 101, 1), ("buy", 100, 1))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("botmemory.analysis.round_trips.SIGNALS_PER_READ", 3)
+        multiples = [
+            trip.r_multiple for trip in round_trips(stop_key="risk.stop", include_open=True)
+        ]
+    assert multiples == [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, None, None]
+
+
+def test_an_invalid_key_of_the_stop_is_refused_by_the_call() -> None:
+    with pytest.raises(ValidationError, match="is not a key of the metadata"):
+        round_trips(stop_key="a..b")
