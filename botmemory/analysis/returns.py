@@ -47,7 +47,7 @@ class Returns:
         days: The number of days, from the first one to the last.
         total_return: The compounded return of all days.
         cagr: The compound annual growth rate, (1 + total return) ^ (365 / days) - 1; None if the
-            capital was lost.
+            capital was lost, or if it is larger than a float can hold.
         volatility: The standard deviation of the daily returns, of a sample, x sqrt(365); None for
             fewer than two days.
         sharpe: average / standard deviation of the daily returns x sqrt(365), without a risk-free
@@ -55,9 +55,9 @@ class Returns:
         sortino: average daily return / downside deviation x sqrt(365), where the downside deviation
             is the root of the average of the squared returns below 0, over all days (Sortino and
             Price, 1994); None without a return below 0.
-        calmar: cagr / maximum drawdown (Young, 1991); None without a drawdown.
-        max_drawdown: The largest fall of the compounded capital below its highest value at the end
-            of a day or at the start, as a part of that value.
+        calmar: cagr / relative drawdown (Young, 1991); None without a drawdown.
+        relative_drawdown: The largest fall of the compounded capital below its highest value at the
+            end of a day or at the start, as a part of that value.
         best_day: The highest return of a day.
         worst_day: The lowest return of a day.
     """
@@ -72,7 +72,7 @@ class Returns:
     sharpe: float | None
     sortino: float | None
     calmar: float | None
-    max_drawdown: float
+    relative_drawdown: float
     best_day: float
     worst_day: float
 
@@ -272,7 +272,10 @@ def _summary(of: _Days) -> Returns:
     variance = fsum((value - average) ** 2 for value in returns) / (days - 1) if days > 1 else 0.0
     downside = sqrt(fsum(value**2 for value in returns if value < 0) / days)
     deviation, per_year = sqrt(variance), sqrt(DAYS_PER_YEAR)
-    cagr = growth[-1] ** (DAYS_PER_YEAR / days) - 1 if growth[-1] > 0 else None
+    try:
+        cagr = growth[-1] ** (DAYS_PER_YEAR / days) - 1 if growth[-1] > 0 else None
+    except OverflowError:  # of a few days
+        cagr = None
     return Returns(
         quote=of.quote,
         source=of.source,
@@ -284,7 +287,7 @@ def _summary(of: _Days) -> Returns:
         sharpe=average / deviation * per_year if deviation else None,
         sortino=average / downside * per_year if downside else None,
         calmar=cagr / max_drawdown if cagr is not None and max_drawdown else None,
-        max_drawdown=max_drawdown,
+        relative_drawdown=max_drawdown,
         best_day=max(returns),
         worst_day=min(returns),
     )

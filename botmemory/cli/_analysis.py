@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 import click
 
-from ..analysis import attribution, performance, round_trips
+from ..analysis import attribution, performance, returns, round_trips
 from ..analysis.selection import currencies
 from ..database import db
 from ..errors import NotFoundError, ValidationError
@@ -129,27 +129,68 @@ def print_source(result: performance.Result) -> None:
 
 
 @database_command("performance")
+@click.option(
+    "--capital",
+    metavar="AMOUNT",
+    callback=lambda _context, _parameter, text: None if text is None else _capital(text),
+    help="The capital at the start, for returns in percent; or the word deposits, for those that "
+    "are recorded.",
+)
+@click.option("--tz", metavar="ZONE", help="Time zone of the days of returns.")
 @filter_options(*FILTERS)
 @format_options
 def show_performance(
-    options: DatabaseOptions, output_format: str, quote: str | None, **filters: Any
+    options: DatabaseOptions,
+    output_format: str,
+    quote: str | None,
+    capital: tuple[float | None] | None,
+    tz: str | None,
+    **filters: Any,
 ) -> None:
     """Show the performance for each quote currency."""
     with options.open(read_only=True), db.read_snapshot():
-        summaries = [
-            performance.summarize(**filters, quote=currency)
-            for currency in currencies(_of_trades(filters), quote)
-        ]
+        chosen = currencies(_of_trades(filters), quote)
+        if capital is not None and capital[0] is not None and len(chosen) > 1:
+            raise click.UsageError(
+                f"--capital: the PnL is in {', '.join(chosen)}; pass one of them as --quote"
+            )
+        summaries = [performance.summarize(**filters, quote=currency) for currency in chosen]
+        on_capital: list[dict[str, Any]] = [{} for _ in chosen]
+        if capital is not None:
+            arguments: Any = {**filters, "capital": capital[0], "tz": tz}
+            found = [returns.summarize(**arguments, quote=currency) for currency in chosen]
+            on_capital = [vars(result) if result else {} for result in found]
+    results = [vars(s) | more for s, more in zip(summaries, on_capital, strict=True)]
     if output_format != "table" or not summaries:
-        print_rows(summaries, (), output_format, empty="no trades")
+        print_rows(results, (), output_format, empty="no trades")
         return
-    for index, summary in enumerate(summaries):
+    for index, (summary, more) in enumerate(zip(summaries, on_capital, strict=True)):
         if index:
             click.echo()
-        pairs = {name: _format_field(name, value) for name, value in vars(summary).items()}
-        del pairs["source"], pairs["unknown"]
+        shown = {name: value for name, value in vars(summary).items() if name not in IN_WORDS}
+        pairs = {name: _format_field(name, value) for name, value in shown.items()}
+        pairs |= {
+            name: percent(value)
+            if name in PERCENTAGES and value is not None
+            else _format_field(name, value)
+            for name, value in more.items()
+            if name not in (*shown, *IN_WORDS)
+        }
         print_pairs(pairs)
         print_source(summary)
+
+
+IN_WORDS = ("source", "unknown")  # in a line of their own
+# of a capital
+PERCENTAGES = ("total_return", "cagr", "volatility", "relative_drawdown", "best_day", "worst_day")
+
+
+def _capital(text: str) -> tuple[float | None]:
+    """Return the argument `capital`, which is None for the recorded deposits."""
+    try:
+        return (None if text == "deposits" else float(text),)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is neither an amount nor 'deposits'") from None
 
 
 def _of_trades(filters: dict[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import cli_reference
@@ -25,7 +26,7 @@ from samples import at, cash_flow, signal, trade
 from botmemory import close_db, init_db
 from botmemory.cli import main
 from botmemory.cli._app import cli
-from botmemory.repositories import trades
+from botmemory.repositories import cash_flows, trades
 
 COMMAND = [sys.executable, "-c", "from botmemory.cli import main; main()"]
 
@@ -213,6 +214,58 @@ class TestTables:
         assert re.search(r"^total pnl +128.00$", out, re.MULTILINE)
         _, out, _ = run("--db", filled, "performance", "--symbol", "BTCJPY")
         assert re.search(r"^total pnl +64.00$", out, re.MULTILINE)
+
+    def test_performance_on_a_capital(self, filled: str, run: Run) -> None:
+        _, out, _ = run("--db", filled, "performance", "--capital", "1000")
+        assert re.search(r"^total return +0.4%$", out, re.MULTILINE)
+        _, out, _ = run("--db", filled, "performance", "--capital", "1000", "--json", "--tz", "UTC")
+        assert json.loads(out)[0]["total_return"] == pytest.approx(0.004)
+        code, _, err = run("--db", filled, "performance", "--capital", "deposits")
+        assert (code, "capital: it is 0.00 USDT on" in err) == (2, True)
+        init_db(filled)
+        cash_flows.create(kind="deposit", currency="USDT", amount=100, timestamp=at(0))
+        trade(symbol="ETH/EUR", pnl=-3)
+        close_db()
+        arguments = ("--capital", "deposits", "--quote", "USDT")
+        _, out, _ = run("--db", filled, "performance", *arguments)
+        assert re.search(r"^capital +100.00$", out, re.MULTILINE)
+        code, _, err = run("--db", filled, "performance", "--capital", "1000")
+        assert (code, "the PnL is in EUR, USDT; pass one of them as --quote" in err) == (2, True)
+        code, _, err = run("--db", filled, "performance", "--capital", "much")
+        assert (code, "'much' is neither an amount nor 'deposits'" in err) == (2, True)
+
+    def test_results_of_fills(self, target: str, run: Run) -> None:
+        init_db(target)
+        now = datetime.now(UTC)
+        for days, side, price in (
+            (40, "buy", 100),
+            (3, "sell", 90),
+            (2, "sell", 95),
+            (1, "buy", 90),
+        ):
+            trade(
+                side=side, price=price, timestamp=now - timedelta(days=days), fee=0.25,
+                fee_currency="USDT", trade_metadata={"tags": ["a", side]},
+            )  # fmt: skip
+        close_db()
+        _, out, _ = run("--db", target, "pnl", "--by", "direction,month", "--tz", "Asia/Tokyo")
+        long, short, total = (line.split() for line in out.splitlines()[2:5])
+        assert (long[0], long[-1]) == ("long", "-10.50")
+        assert (short[0], short[-1]) == ("short", "4.50")
+        assert (total[0], total[-1]) == ("total", "-6.00")
+        assert out.splitlines()[5] == "net PnL of 2 round trips, from the fills"
+        _, out, _ = run("--db", target, "pnl", "--since", "2d", "--metadata", "tags", "--json")
+        found = [(group["key"], group["net_pnl"]) for group in json.loads(out)]
+        assert found == [("a", 4.5), ("buy", 4.5), ("sell", 4.5)]
+        _, out, _ = run("--db", target, "performance", "--source", "recorded")
+        assert "total pnl" not in out
+        assert out.splitlines()[-2:] == [
+            "as recorded: 0 of 4 trades have a PnL",
+            "not known: no trade has a pnl; --source 'fills' computes what was earned",
+        ]
+        for option, value in (("--since", "2x"), ("--since", "99999999999d"), ("--tz", "Berlin")):
+            code, _, err = run("--db", target, "pnl", option, value)
+            assert (code, value in err) == (2, True)
 
     def test_attribution(self, filled: str, run: Run) -> None:
         _, out, _ = run("--db", filled, "attribution", "rsi", "--ends", "30,70", "--json")
