@@ -14,13 +14,16 @@ import csv
 import os
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
 
-from botmemory import OrderSide, Signal, Trade, close_db, init_db, session_scope
+from botmemory import OrderSide, close_db, init_db, session_scope
+from botmemory.analysis.performance import summarize
+from botmemory.analysis.round_trips import round_trips
 from botmemory.repositories import positions, signals, trades
 
 PRICES = Path(__file__).parent / "data" / "goog_daily.csv"
@@ -111,8 +114,8 @@ def describe_position() -> str:
     )
 
 
-def describe_signal(trade: Trade) -> str:
-    signal: Signal | None = trade.signal
+def describe_signal(signal_id: int | None) -> str:
+    signal = None if signal_id is None else signals.get_by_id(signal_id)
     if signal is None:
         return "no signal"
     averages = signal.signal_metadata
@@ -121,17 +124,20 @@ def describe_signal(trade: Trade) -> str:
 
 
 def report(file: str) -> None:
+    result = summarize(SYMBOL, source="fills")
     print(f"\nThe result in {file}")
-    print(f"  trades     {trades.get_trade_count()}")
-    print(f"  signals    {signals.get_signal_count()}")
-    print(f"  total PnL  {trades.get_total_pnl():,.2f} USD")
-    print(f"  position   {describe_position()}")
-    print("\nThe last trades and their signals")
-    for trade in trades.get_latest(SYMBOL, limit=5):
-        pnl = "" if trade.pnl is None else f"{trade.pnl:+,.2f}"
+    print(f"  trades        {result.trades}")
+    print(f"  signals       {signals.get_signal_count()}")
+    print(f"  round trips   {result.closed_trades}, of which {result.wins} won")
+    print(f"  PnL           {trades.get_total_pnl():,.2f} USD as the bot recorded it")
+    print(f"                {result.net_pnl or 0:,.2f} USD by its round trips")
+    print(f"  position      {describe_position()}")
+    print("\nThe last round trips and why they were entered")
+    for trip in deque(round_trips(SYMBOL), maxlen=5):
         print(
-            f"  {trade.timestamp:%Y-%m-%d}  {trade.side:4}  {trade.quantity:3g} at "
-            f"{trade.price:7.2f}  {pnl:>10}  {describe_signal(trade)}"
+            f"  {trip.closed_at:%Y-%m-%d}  {trip.direction:5} {trip.quantity:g}  "
+            f"{trip.entry_price:7.2f} to {trip.exit_price:7.2f}  {trip.net_pnl:+9,.2f}  "
+            f"{describe_signal(trip.entry_signal_id)}"
         )
 
 

@@ -89,7 +89,8 @@ def show_pnl(
     with options.open(read_only=True), db.read_snapshot():
         for currency in currencies(_of_trades(filters), quote, of_symbols="symbol" in names):
             groups = performance.by(dimension, **arguments, quote=currency, of=of)
-            can_add_up = currency or quote is not None or len({group.key for group in groups}) == 1
+            # of symbols that name no currency, only one has a total
+            can_add_up = currency or quote is not None or "symbol" not in names or len(groups) == 1
             total = performance.summarize(**filters, quote=currency) if can_add_up else None
             if groups:
                 blocks.append((groups, total))

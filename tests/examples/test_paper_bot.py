@@ -13,7 +13,9 @@ import pytest
 from paths import ROOT
 
 from botmemory import close_db, init_db
+from botmemory.analysis.performance import equity_curve, summarize
 from botmemory.repositories import positions, signals, trades
+from botmemory.upkeep.check import check
 
 EXAMPLE = ROOT / "examples" / "paper_bot.py"
 PRICES = EXAMPLE.parent / "data" / "goog_daily.csv"
@@ -108,3 +110,20 @@ def test_its_trades_agree_with_the_prices(paper_run: tuple[Path, str]) -> None:
     )
     assert trades.get_total_pnl() == pytest.approx(position.realized_pnl)
     assert signals.get_signal_count() == 40
+
+
+def test_the_recorded_pnl_is_that_of_the_round_trips(paper_run: tuple[Path, str]) -> None:
+    init_db(paper_run[0], read_only=True)
+    try:
+        recorded, fills = (summarize(source=source) for source in ("recorded", "fills"))
+        assert recorded.total_pnl == fills.net_pnl == trades.get_total_pnl() == 2123.0
+        assert (recorded.wins, recorded.losses) == (fills.wins, fills.losses)
+        assert recorded.max_drawdown == fills.max_drawdown
+        assert [point.equity for point in equity_curve(source="recorded")] == [
+            point.equity for point in equity_curve(source="fills")
+        ]
+        assert not [finding for finding in check() if "PnL" in finding.what]
+    finally:
+        close_db()
+    assert "2,123.00 USD as the bot recorded it" in paper_run[1]
+    assert "2,123.00 USD by its round trips" in paper_run[1]
