@@ -128,7 +128,8 @@ class Sums:
         for currency, fee in trip.fees.items():
             self.add_fee(fee, currency)
         self.gross = _sum_of_known(self.gross, result.gross)
-        self.funding = _sum_of_known(self.funding, result.funding)
+        if result.funding is not exact.ZERO:
+            self.funding = _sum_of_known(self.funding, result.funding)
         if result.net is None:
             self.closed += 1
             self.unknown = self.unknown or result.unknown

@@ -183,7 +183,8 @@ def summarize(
                 curve.add(closed.timestamp, closed.pnl)
                 holding_times.add(closed, closed.pnl)
         if chosen == "fills":
-            sums.trades, sums.with_pnl = count_trades(selection)
+            # without a source, none has a PnL
+            sums.trades, sums.with_pnl = count_trades(selection, with_pnl=source is not None)
     fields = result_fields(selection.quote, chosen, sums)
     of_curve: dict[str, Any] = curve.fields() | holding_times.fields()
     if fields["total_pnl"] is None:
@@ -408,8 +409,9 @@ def _closed_trades(
         for trip in read_trips(selection.filters, selection.symbols):
             result = trip.result(rates)
             sums.add_round_trip(trip, result)
-            opened, closed = timestamp_of(trip.first), timestamp_of(trip.last)
-            yield _Closed(closed, trip.last[ID], result.net, result.unknown, opened)
+            last = trip.last
+            opened_at, closed_at = timestamp_of(trip.first), timestamp_of(last)
+            yield _Closed(closed_at, last[ID], result.net, result.unknown, opened_at)
         return
     for timestamp, trade_id, pnl, fee, currency in _trades(selection, "pnl", "fee", "fee_currency"):
         amount = sums.add_trade(pnl)

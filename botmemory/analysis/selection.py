@@ -127,8 +127,8 @@ def choose_source(selection: Selection, source: Source | None) -> Source:
     return "recorded" if read.fetch(query.tuples()) else "fills"
 
 
-def count_trades(selection: Selection) -> tuple[int, int]:
-    """Return the number of trades, and of those with a PnL."""
-    counts = fn.COUNT(SQL("*")), fn.COUNT(Trade.pnl)
-    [(trades, with_pnl)] = read.fetch(read.select(Trade, selection.conditions(), *counts).tuples())
-    return trades, with_pnl
+def count_trades(selection: Selection, *, with_pnl: bool) -> tuple[int, int]:
+    """Return the number of trades, and of those with a PnL if that is asked for."""
+    counts = [fn.COUNT(SQL("*")), fn.COUNT(Trade.pnl if with_pnl else SQL("NULL"))]
+    [(trades, closed)] = read.fetch(read.select(Trade, selection.conditions(), *counts).tuples())
+    return trades, closed

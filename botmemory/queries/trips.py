@@ -15,6 +15,7 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 from ..exact import DIVISION, ZERO, add, multiply, subtract, to_decimal
+from ..fields import UtcDateTimeField
 from ..ledger import (
     Added,
     Ledger,
@@ -87,7 +88,7 @@ class Trip:
         pnl: The PnL for contracts of size 1, of an open one that of what was closed so far.
         fees: The fees by currency.
         fee_value: The value of those in the other currency of the pair.
-        funding: The funding by currency.
+        funding: The funding by currency; it is replaced, not changed.
         has_shared_funding: Whether it is not known which strategy a payment of funding belongs to.
         entered: The quantity of the entries, below 0 of a short one. It and the next three are
             added up only if prices are asked for.
@@ -97,27 +98,22 @@ class Trip:
         notes: What the caller has taken from the rows.
     """
 
-    __slots__ = (
-        *("key", "instrument", "is_long", "first", "last", "is_closed", "fills", "contract_size"),
-        *("problem", "pnl", "fees", "fee_value", "funding", "has_shared_funding"),
-        *("entered", "entry_value", "exited", "exit_value", "notes"),
-    )
+    is_closed = False
+    has_shared_funding = False
+    pnl = fee_value = ZERO
+    entered = entry_value = exited = exit_value = ZERO
+    funding: Mapping[str | None, Decimal] = {}
+    notes: Any = None
 
     def __init__(self, first: Row, ledger: Ledger, *, is_long: bool) -> None:
         self.key: Key = first[SYMBOL:ID]
         self.instrument = ledger.instrument
         self.is_long = is_long
         self.first = self.last = first
-        self.is_closed = False
         self.fills = 0
         self.contract_size: float = first[SIZE] or 1.0
         self.problem = self.instrument.problem
-        self.pnl = self.fee_value = ZERO
         self.fees: dict[str | None, Decimal] = {}
-        self.funding: dict[str | None, Decimal] = {}
-        self.has_shared_funding = False
-        self.entered = self.entry_value = self.exited = self.exit_value = ZERO
-        self.notes: Any = None
 
     def had(self, payment: Funding) -> bool:
         """Whether a payment was made while it was held."""
@@ -132,14 +128,16 @@ class Trip:
             rates: What one unit of another currency is worth, by `"BNB"` or `"BNB/USDT"`.
         """
         currency = self.instrument.currency
-        paid, without_rate = fees_in_currency(
-            self.instrument, currency, self.fees, self.fee_value, rates
-        )
         unknown, gross = self.problem, self.pnl
         if self.contract_size != 1.0:
             gross = multiply(gross, to_decimal(self.contract_size))
-        if not (unknown or self.funding or self.has_shared_funding or without_rate):
-            return Result(gross, ZERO, subtract(gross, paid), None)
+        is_plain = unknown is None and not self.funding and not self.has_shared_funding
+        if is_plain and (not self.fees or (len(self.fees) == 1 and currency in self.fees)):
+            net = subtract(gross, self.fees[currency]) if self.fees else gross
+            return Result(gross, ZERO, net, None)
+        paid, without_rate = fees_in_currency(
+            self.instrument, currency, self.fees, self.fee_value, rates
+        )
         funding, funding_without_rate = in_currency(currency, self.funding, rates)
         without_rate += [name for name in funding_without_rate if name not in without_rate]
         if unknown is None and without_rate:
@@ -164,13 +162,15 @@ class Part:
         }
         self.fee_value_sums = list(accumulate(added.fee_values, initial=0))
         self.has_one_fee = len(added.fees) == 1 and all(row[FEE] is not None for row in rows)
-        self.has_one_size = len({row[SIZE] or 1.0 for row in rows}) == 1
+        self.size = rows[0][SIZE] or 1.0
+        self.has_one_size = all((row[SIZE] or 1.0) == self.size for row in rows)
 
     def add_to(self, trip: Trip, start: int, stop: int) -> None:
         """Add whole fills to a round trip."""
         trip.fills += stop - start
         trip.last = self.rows[stop - 1]
-        self._check_sizes(trip, start, stop)
+        if not self.has_one_size or trip.contract_size != self.size:
+            self._check_sizes(trip, start, stop)
         for currency in self._fee_currencies(start, stop):
             sums = self.fee_sums[currency]
             fee = self.ledger.fee_of(sums[stop] - sums[start])
@@ -218,8 +218,6 @@ class Part:
 
     def _check_sizes(self, trip: Trip, start: int, stop: int) -> None:
         """Note that the PnL is not known if the fills have different contract sizes."""
-        if self.has_one_size:
-            stop = start + 1
         for row in self.rows[start:stop]:
             size = row[SIZE] or 1.0
             if size != trip.contract_size and trip.problem is None:
@@ -262,10 +260,11 @@ class Trips:
         by_key: defaultdict[Key, list[Row]] = defaultdict(list)
         for row in rows:
             by_key[key_of(row)].append(row)
-        closed: list[Trip] = []
+        closings: list[tuple[Any, Any, Trip]] = []  # with the time and the id of the last fill
         for key, of_key in by_key.items():
-            self._add_to(key, of_key, closed)
-        closed.sort(key=lambda trip: place_of(trip.last))
+            self._add_to(key, of_key, closings)
+        closings.sort()
+        closed = [trip for _, _, trip in closings]
         self._add_funding(closed, rows[-1][TIMESTAMP])
         return closed
 
@@ -274,8 +273,8 @@ class Trips:
         self._add_funding([], None)
         return sorted(self._open.values(), key=lambda trip: place_of(trip.first))
 
-    def _add_to(self, key: Key, rows: list[Row], closed: list[Trip]) -> None:
-        """Add fills of one key, and the round trips that they close to `closed`."""
+    def _add_to(self, key: Key, rows: list[Row], closings: list[tuple[Any, Any, Trip]]) -> None:
+        """Add fills of one key, and the round trips that they close to `closings`."""
         ledger = self._ledgers.get(key)
         if ledger is None:
             ledger = self._ledgers[key] = Ledger(instrument_of(key[0]))
@@ -294,19 +293,22 @@ class Trips:
             if not whole:
                 part.add_share_to(trip, place, quantity)
             trip.pnl, trip.is_closed = ledger.pnl_of(pnl), True
-            self._take_notes(trip, rows[start : place + 1])
-            closed.append(trip)
+            if self._note is not None:
+                trip.notes = self._note(trip.notes, rows[start : place + 1])
+            closings.append((rows[place][TIMESTAMP], rows[place][ID], trip))
             trip, start = None, place + 1
             if not whole:
                 trip = Trip(rows[place], ledger, is_long=quantity > 0)
                 part.add_share_to(trip, place, quantities[place] - quantity)
-                self._take_notes(trip, rows[place : place + 1])
+                if self._note is not None:
+                    trip.notes = self._note(None, rows[place : place + 1])
         if trip is None and any(quantities[start:]):
             trip, start = self._opened(part, start)
         if trip is not None:
             if start < len(rows):
                 part.add_to(trip, start, len(rows))
-                self._take_notes(trip, rows[start:])
+                if self._note is not None:
+                    trip.notes = self._note(trip.notes, rows[start:])
             trip.pnl = ledger.pnl_of_open
             self._open[key] = trip
 
@@ -319,10 +321,6 @@ class Trips:
         while not quantities[place]:
             place += 1
         return Trip(part.rows[place], part.ledger, is_long=quantities[place] > 0), place
-
-    def _take_notes(self, trip: Trip, rows: list[Row]) -> None:
-        if self._note is not None:
-            trip.notes = self._note(trip.notes, rows)
 
     def _add_funding(self, closed: list[Trip], until: Any) -> None:
         """Add payments up to a time to the round trips that were held then."""
@@ -337,7 +335,8 @@ class Trips:
             for trip in trips:
                 if len(trips) == 1:
                     so_far = trip.funding.get(payment.currency, ZERO)
-                    trip.funding[payment.currency] = add(so_far, to_decimal(payment.amount))
+                    amount = add(so_far, to_decimal(payment.amount))
+                    trip.funding = {**trip.funding, payment.currency: amount}
                 else:
                     trip.has_shared_funding = True
 
@@ -388,21 +387,25 @@ def read_trips(
     if not trips.payments.is_empty:
         filters = all_strategies
 
-    def is_asked_for(trip: Trip) -> bool:
-        in_range = start is None or not trip.is_closed or timestamp_of(trip.last) >= start
-        return in_range and (not is_one_strategy or trip.key[2] == wanted)
+    def asked_for(found: list[Trip]) -> Iterable[Trip]:
+        if is_one_strategy:
+            found = [trip for trip in found if trip.key[2] == wanted]
+        if start is None:
+            return found
+        return [t for t in found if not t.is_closed or timestamp_of(t.last) >= start]
 
     for rows in _fills(filters, symbols, others):
-        yield from filter(is_asked_for, trips.add(rows))
+        yield from asked_for(trips.add(rows))
     if include_open:
-        yield from filter(is_asked_for, trips.open_trips())
+        yield from asked_for(trips.open_trips())
 
 
 def timestamp_of(row: Row) -> datetime:
     """Return the time of a fill."""
-    field: Any = Trade.timestamp
-    timestamp: datetime = field.from_driver(row[TIMESTAMP])
-    return timestamp
+    return _from_driver(row[TIMESTAMP])
+
+
+_from_driver: Callable[[Any], datetime] = UtcDateTimeField().from_driver
 
 
 def _fills(
