@@ -23,7 +23,7 @@ import sqlalchemy
 
 import botmemory
 
-from . import growth, positions
+from . import growth, positions, results
 from .imports import import_seconds
 from .ours import Botmemory
 from .peers import NaivePeewee, SqlAlchemy
@@ -163,6 +163,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         growing_database(Path(temporary), sizes, rounds, arguments.chart)
     positions.report(existing, rounds)
+    results.report(max(sizes[:-1]) if arguments.quick else 1_000_000, min(rounds, 3))
     imports(rounds * 3)
 
 
