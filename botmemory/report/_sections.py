@@ -128,10 +128,13 @@ def _section(
         hours = _earned(performance.by("hour", **arguments))
         add("PnL by hour of the day (UTC)", _charts.by_hour(hours))
         add("PnL per trade", _charts.histogram(_histogram(points)))
+        # a round trip is explained by why it was entered, a recorded PnL by the signal of its trade
+        signal_of: Any = "exit" if summary.source == "recorded" else "entry"
+        which = "signal" if summary.source == "recorded" else "entry signal"
         for key in _keys(selection):
-            buckets = attribution.pnl_by_metadata(key, 10, **arguments)
+            buckets = attribution.pnl_by_metadata(key, 10, **arguments, signal_of=signal_of)
             if earned := _earned(buckets):
-                add(f"Win rate by the signal's {key}", _charts.win_rates(earned[:30]))
+                add(f"Win rate by the {which}'s {key}", _charts.win_rates(earned[:30]))
     symbols = performance.by("symbol", **filters, quote=quote, source="recorded")
     drawn = sorted(symbols, key=lambda group: -group.trades)[:MAX_PRICE_CHARTS]
     for group in drawn:

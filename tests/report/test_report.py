@@ -39,7 +39,7 @@ def page(tmp_path: Path) -> Path:
 def paper_page(paper_run: tuple[Path, str], page: Path) -> Path:
     """The report of the paper bot."""
     init_db(paper_run[0], read_only=True)
-    return write_report(page)
+    return write_report(page, source="fills")
 
 
 def text_of(dom: str) -> str:
@@ -60,9 +60,9 @@ class TestInABrowser:
             "30.8%",
             "Equity curve and drawdown",
             "PnL by month",
-            "Win rate by the signal's fast",
+            "Win rate by the entry signal's fast",
             "GOOG: trades and signals",
-            "Best trades",
+            "Best round trips",
             "Open positions",
         ):
             assert expected in text, expected
@@ -184,6 +184,51 @@ def test_each_currency_has_a_section(empty_database: Any, page: Path) -> None:
     assert "Win rate by the signal&#39;s regime" in text
     assert "Win rate by the signal&#39;s why" not in text  # too long to be a category
     assert "fees in EUR" in text
+
+
+def record_round_trips(**values: Any) -> None:
+    for day, price in enumerate((110, 95, 100)):
+        because = signal(signal_metadata={"rsi": 20 + day})
+        for hours, side, paid in ((0, "buy", 100), (5, "sell", price)):
+            fill = {"side": side, "price": paid, "timestamp": at(24 * day + hours)}
+            trade(signal=because if side == "buy" else None, **fill | values)
+
+
+def test_without_recorded_pnl_it_is_that_of_the_round_trips(
+    empty_database: Any, page: Path
+) -> None:
+    record_round_trips(fee=0.25, fee_currency="USDT")
+    cash_flows.create(
+        kind="funding", currency="USDT", amount=-0.5, symbol="BTC/USDT", timestamp=at(1)
+    )
+    text = write_report(page).read_text()
+    assert "From the fills: a closed trade is a round trip from flat to flat" in text
+    for shown in (
+        "+3.00",  # net: 10 - 5 less fees and funding
+        "+5.00",  # gross
+        "-0.50",
+        "6 / 3",
+        "33.3%",
+        "Best round trips",
+        "Worst round trips",
+        "Win rate by the entry signal&#39;s rsi",
+        "PnL by month",
+    ):
+        assert shown in text, shown
+    assert "Best trades" not in text
+    assert text.count("<td>long</td>") == 3
+    recorded = write_report(page, source="recorded").read_text()
+    assert "As recorded: 0 of 6 trades have a PnL" in recorded
+    assert "Not known: no trade has a pnl" in recorded
+
+
+def test_a_pnl_that_is_not_known_is_named_and_never_0(empty_database: Any, page: Path) -> None:
+    record_round_trips(fee=0.25, fee_currency="BNB")
+    text = write_report(page).read_text()
+    assert "Not known: fees or funding are in BNB; pass rates=" in text
+    assert '<dt>net PnL</dt><dd class="">none</dd>' in text
+    assert "Equity curve" not in text
+    assert "Equity curve" in write_report(page, rates={"BNB": 1}).read_text()
 
 
 def test_symbols_without_a_currency_are_added_up_only_on_request(
