@@ -48,9 +48,8 @@ RESULT_COLUMNS = {
     "fills": (
         *COUNT_COLUMNS,
         Column("profit_factor", "factor", amounts=True, right=True),
-        Column("gross_pnl", "gross", amounts=True, right=True),
-        Column("fees", "fees", format_fees, right=True),
-        Column("net_pnl", "net", amounts=True, right=True),
+        Column("shown_fees", "fees", right=True),
+        Column("net_pnl", "net pnl", amounts=True, right=True),
     ),
 }
 FILTERS = ("symbol", "strategy", "exchange", "since", "until", "quote", "source", "rates")
@@ -103,10 +102,12 @@ def show_pnl(
         if index:
             click.echo()
         columns = [Column(f"key {name}", name, right=name == "hour") for name in names]
-        columns += [Column("quote", "in", optional=True), *RESULT_COLUMNS[groups[0].source]]
-        rows = [_keys(names, group.key) | vars(group) for group in groups]
+        if total is None:  # of symbols that name no currency
+            columns.append(Column("quote", "in", optional=True))
+        columns += RESULT_COLUMNS[groups[0].source]
+        rows = [_keys(names, group.key) | _shown(group) for group in groups]
         if total is not None:
-            rows.append(_keys(names, ("total", "")[: len(names)]) | vars(total))
+            rows.append(_keys(names, ("total", "")[: len(names)]) | _shown(total))
         print_rows(rows, columns, output_format, empty="no trades")
         if total is not None:
             print_source(total)
@@ -118,13 +119,21 @@ def _keys(names: tuple[str, ...], key: Any) -> dict[str, Any]:
     return {f"key {name}": each for name, each in zip(names, keys, strict=True)}
 
 
+def _shown(result: performance.Result) -> dict[str, Any]:
+    """Return the fields of a result, with its fees as text, without the currency of the PnL."""
+    is_plain = result.fees.keys() <= {result.quote}
+    fees = amount(sum(result.fees.values())) if is_plain else format_fees(result.fees)
+    return {**vars(result), "shown_fees": fees}
+
+
 def print_source(result: performance.Result) -> None:
     """Print where a result comes from, and why figures are missing."""
+    where = f"in {result.quote}, " if result.quote else ""
     if result.source == "fills":
-        click.echo(f"net PnL of {count(result.closed_trades)} round trips, from the fills")
+        click.echo(f"{where}net PnL of {count(result.closed_trades)} round trips, from the fills")
     else:
         with_pnl, trades = count(result.trades_with_pnl), count(result.trades)
-        click.echo(f"as recorded: {with_pnl} of {trades} trades have a PnL")
+        click.echo(f"{where}as recorded: {with_pnl} of {trades} trades have a PnL")
     if result.unknown:
         click.echo(f"not known: {named_as_options(result.unknown)}")
 
@@ -306,7 +315,8 @@ def show_attribution(
         Column("label", key, right=all(group.category is None for group in groups)),
         *RESULT_COLUMNS[source],
     )
-    print_rows(groups, columns, output_format, empty=f"no trade has a signal with {key}")
+    rows: list[Any] = [_shown(group) for group in groups] if output_format == "table" else groups
+    print_rows(rows, columns, output_format, empty=f"no trade has a signal with {key}")
 
 
 @database_command("conversion")

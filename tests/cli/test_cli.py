@@ -162,7 +162,6 @@ class TestTables:
         _, out, _ = run("--db", filled, "pnl")
         assert out.splitlines()[2].split() == [
             "BTC/USDT",
-            "USDT",
             "2",
             "1",
             "100.0%",
@@ -192,10 +191,11 @@ class TestTables:
         assert (code, len(blocks)) == (0, 2)
         for lines, total in zip(blocks, ("-3.00", "4.00"), strict=True):
             assert lines[-2].split()[0] == "total"
-            assert lines[-2].split()[5] == total
+            assert lines[-2].split()[4] == total
         assert [lines[-1] for lines in blocks] == [
-            "as recorded: 1 of 1 trades have a PnL", "as recorded: 1 of 2 trades have a PnL",
-        ]  # fmt: skip
+            "in EUR, as recorded: 1 of 1 trades have a PnL",
+            "in USDT, as recorded: 1 of 2 trades have a PnL",
+        ]
         code, _, err = run("--db", filled, "attribution", "rsi")
         assert code == 2
         assert "added up: 'EUR', 'USDT'; pass one of them as --quote, or a symbol" in err
@@ -253,14 +253,14 @@ class TestTables:
         assert (long[0], long[-1]) == ("long", "-10.50")
         assert (short[0], short[-1]) == ("short", "4.50")
         assert (total[0], total[-1]) == ("total", "-6.00")
-        assert out.splitlines()[5] == "net PnL of 2 round trips, from the fills"
+        assert out.splitlines()[5] == "in USDT, net PnL of 2 round trips, from the fills"
         _, out, _ = run("--db", target, "pnl", "--since", "2d", "--metadata", "tags", "--json")
         found = [(group["key"], group["net_pnl"]) for group in json.loads(out)]
         assert found == [("a", 4.5), ("buy", 4.5), ("sell", 4.5)]
         _, out, _ = run("--db", target, "performance", "--source", "recorded")
         assert "total pnl" not in out
         assert out.splitlines()[-2:] == [
-            "as recorded: 0 of 4 trades have a PnL",
+            "in USDT, as recorded: 0 of 4 trades have a PnL",
             "not known: no trade has a pnl; --source 'fills' computes what was earned",
         ]
         for option, value in (("--since", "2x"), ("--since", "99999999999d"), ("--tz", "Berlin")):
