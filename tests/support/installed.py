@@ -15,10 +15,10 @@ import pytest
 from once import once
 
 FREQTRADE = "freqtrade==2026.9"
-# the dependencies of its database module that these tests do not have already
+# the dependencies of its database and its metrics that these tests do not have already
 FREQTRADE_NEEDS = (
     *("sqlalchemy", "pydantic", "cachetools", "python-rapidjson", "humanize", "orjson", "joblib"),
-    *("questionary", "schedule", "jsonschema"),
+    *("questionary", "schedule", "jsonschema", "scipy"),
 )
 
 
@@ -76,12 +76,26 @@ def answer(program: Path, given: Any, environment: dict[str, str]) -> Any:
     return json.loads(done.stdout)
 
 
-def answer_once(factory: pytest.TempPathFactory, package: str, program: Path, given: Any) -> Any:
-    """Return what a program answers where a package is installed; that is removed afterwards."""
+def answer_once(
+    factory: pytest.TempPathFactory,
+    package: str,
+    program: Path,
+    given: Any,
+    dependencies: Sequence[str] | None = None,
+) -> Any:
+    """Return what a program answers where a package is installed; that is removed afterwards.
+
+    Args:
+        factory: That of the test.
+        package: As for `install`.
+        program: The file of the program.
+        given: What it reads from stdin.
+        dependencies: As for `install`.
+    """
 
     def fill(folder: Path) -> None:
         with tempfile.TemporaryDirectory() as installed:
-            install(Path(installed), package)
+            install(Path(installed), package, dependencies)
             answers = answer(program, given, python_path(Path(installed)))
         (folder / "answers.json").write_text(json.dumps(answers), encoding="utf-8")
 
