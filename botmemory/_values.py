@@ -40,6 +40,11 @@ def positive_numbers(name: str, numbers: Mapping[str, float]) -> dict[str, float
     return checked
 
 
+def checked_rates(rates: Mapping[str, float] | None) -> dict[str, float]:
+    """Return what one unit of other currencies is worth, by their names."""
+    return {} if rates is None else positive_numbers("rates", rates)
+
+
 def to_utc(field: str, value: object) -> datetime:
     """Return a datetime as aware UTC; naive input is taken as UTC."""
     if not isinstance(value, datetime) or value != value:  # pandas' NaT is a datetime

@@ -23,6 +23,7 @@ __all__ = [
     "multiply",
     "scale",
     "subtract",
+    "sum_of",
     "to_decimal",
     "to_float",
     "to_fraction",
@@ -63,6 +64,11 @@ def to_fraction(number: float) -> Fraction:
 def total(numbers: Iterable[float]) -> Decimal:
     """Return the exact sum of floats."""
     return reduce(add, map(Decimal, map(repr, numbers)), ZERO)
+
+
+def sum_of(numbers: Iterable[Decimal]) -> Decimal:
+    """Return the exact sum of decimals."""
+    return reduce(add, numbers, ZERO)
 
 
 def to_float(field: str, exact: Decimal) -> float:

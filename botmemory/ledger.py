@@ -155,7 +155,7 @@ class Ledger:
             else:
                 rest = held + change
                 if abs(rest) <= abs(held) >> _ROUNDING:  # it is closed
-                    earned -= cost + value
+                    earned = _rounded(earned - cost - value)
                     closings.append(Closing(index, change, earned))
                     realized += earned
                     held = cost = earned = 0
@@ -165,7 +165,7 @@ class Ledger:
                     held, cost = rest, cost + closed
                 else:  # it is closed, and opened in the other direction
                     closing = value * -held // change
-                    earned -= cost + closing
+                    earned = _rounded(earned - cost - closing)
                     closings.append(Closing(index, -held, earned))
                     realized += earned
                     held, cost, earned, self.opened_at = rest, value - closing, 0, timestamp
@@ -436,9 +436,13 @@ def without_rate_text(currency: str | None, fee_currencies: list[str]) -> str:
     """Return why amounts in other currencies have no value, and what to do."""
     names = ", ".join(fee_currencies)
     if currency is None:
-        return f"fees or funding are in {names}, and the symbol names no currency; pass quote="
-    example = f"{{{fee_currencies[0]!r}: its price in {currency}}}"
-    return f"fees or funding are in {names}; pass rates={example}"
+        rates = ", ".join(f"{name!r}: 1" for name in fee_currencies)
+        return (
+            f"fees or funding are in {names}, and the symbol names no currency; pass "
+            f"rates={{{rates}}} if that is the currency of its price"
+        )
+    rates = ", ".join(f"{name!r}: its price in {currency}" for name in fee_currencies)
+    return f"fees or funding are in {names}; pass rates={{{rates}}}"
 
 
 def different_sizes(first: float, second: float) -> str:

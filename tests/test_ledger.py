@@ -191,6 +191,13 @@ def test_fees_in_the_quote_currency_of_an_inverse_contract_add_up_over_calls() -
     assert paid_fees(made, "BTC", {}) == (Fraction("1.001"), [])
 
 
+def test_what_was_bought_and_sold_at_one_price_has_earned_nothing_whatever_comes_later() -> None:
+    made = ledger(INVERSE, [bought(7, 3), sold(3, 3), sold(4, 3)])
+    assert made.gross_pnl == 0
+    made.add([columns(bought(1e-40, 3))])
+    assert made.gross_pnl == 0
+
+
 def test_a_fee_of_an_option_is_counted_once() -> None:
     made = ledger(OPTION, [bought(1, 0.05, fee=0.0003, fee_currency="BTC")])
     assert paid_fees(made, "BTC", {}) == (Fraction("0.0003"), [])

@@ -10,6 +10,7 @@ from typing import Any
 
 from .. import exact
 from ..exact import to_float
+from ._results import factor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,17 +81,17 @@ class Curve:
             self._peak_time = timestamp
         if self.equity < self._peak:
             drawdown = exact.subtract(self._peak, self.equity)
-            self._go_on(timestamp, self._peak_time, drawdown)
+            self._extend_fall(timestamp, self._peak_time, drawdown)
             return drawdown
         if self._fall is not None:
-            self._go_on(timestamp, self._peak_time, exact.ZERO)
+            self._extend_fall(timestamp, self._peak_time, exact.ZERO)
             self._fall.end = timestamp
             self._keep(self._fall)
             self._fall = None
         self._peak, self._peak_time = self.equity, timestamp
         return exact.ZERO
 
-    def _go_on(self, timestamp: datetime, peak_time: datetime, drawdown: Decimal) -> None:
+    def _extend_fall(self, timestamp: datetime, peak_time: datetime, drawdown: Decimal) -> None:
         fall, duration = self._fall, timestamp - peak_time
         if fall is None:
             self._fall = _Fall(drawdown, peak_time, timestamp, duration)
@@ -130,7 +131,7 @@ class Curve:
         max_drawdown = largest.amount if largest else 0.0
         return {
             "sqn": self._system_quality(),
-            "recovery_factor": float(self.equity) / max_drawdown if max_drawdown else None,
+            "recovery_factor": factor(self.equity, exact.to_decimal(max_drawdown)),
             "longest_winning_streak": self.longest_winning_streak,
             "longest_losing_streak": self.longest_losing_streak,
             "max_drawdown": max_drawdown,
@@ -149,4 +150,4 @@ class Curve:
         if not spread:
             return None
         squared = exact.DIVISION.divide(exact.multiply(squared_sum, Decimal(number - 1)), spread)
-        return float(exact.DIVISION.sqrt(squared).copy_sign(self.equity)) + 0.0
+        return factor(exact.DIVISION.sqrt(squared).copy_sign(self.equity), Decimal(1))

@@ -36,8 +36,10 @@ def checked_dimensions(dimension: object) -> tuple[Dimension, ...]:
     """Return the names of one or two dimensions."""
     given = dimension if isinstance(dimension, (tuple, list)) else (dimension,)
     names = tuple(plain_text(name) if isinstance(name, str) else None for name in given)
-    if not 1 <= len(names) <= 2 or len(set(names)) < len(names) or not {*names} <= {*NAMES}:
+    if not {*names} <= {*NAMES}:
         refuse("dimension", dimension, f"is unknown; use one or two of {', '.join(NAMES)}")
+    if not 1 <= len(names) <= 2 or len(set(names)) < len(names):
+        refuse("dimension", dimension, "is not one dimension, or a tuple of two different ones")
     return names  # type: ignore[return-value]
 
 
@@ -45,13 +47,14 @@ def checked_time_zone(tz: object) -> tzinfo:
     """Return a time zone from its name in the IANA database; UTC for None."""
     if tz is None:
         return UTC
-    if isinstance(tz, tzinfo):
-        return tz
-    if isinstance(tz, str):
-        try:
-            return ZoneInfo(plain_text(tz))
-        except (KeyError, ValueError, OSError):  # not found, not a name, a folder
-            pass
+    try:
+        zone = ZoneInfo(plain_text(tz)) if isinstance(tz, str) else tz
+        if isinstance(zone, tzinfo) and datetime.now(zone).utcoffset() is not None:
+            return zone
+    except (KeyError, ValueError, OSError):  # not found, not a name, a folder
+        pass
+    except (NotImplementedError, TypeError):  # a tzinfo of the caller's own
+        pass
     refuse("tz", tz, "is not a time zone; use a name such as 'Europe/Berlin' or a tzinfo")
 
 
@@ -87,16 +90,25 @@ class Grouping:
             None if an hour in UTC is in two hours of the time zone.
         """
         named = dict(zip(self._columns, values, strict=True))
-        if TIME in named and named[TIME].astimezone(self._time_zone).utcoffset() % HOUR:
-            return None
+        if TIME in named:
+            first, last = (self._local(named[TIME] + part) for part in (timedelta(0), REST_OF_HOUR))
+            if first.utcoffset() != last.utcoffset() or first.hour != last.hour:
+                return None
         return self.place(named)
+
+    def _local(self, timestamp: datetime) -> datetime:
+        """Return a time in the time zone."""
+        try:
+            return timestamp.astimezone(self._time_zone)
+        except OverflowError:
+            refuse("tz", self._time_zone, f"has {timestamp} outside of the years 1 to 9999")
 
     def place(self, values: Mapping[str, Any]) -> tuple[Place, ...]:
         """Return the order and the key of a group, a pair for each dimension."""
         places = []
         for name in self.names:
             if name in TIME_KEYS:
-                places.append(TIME_KEYS[name](values[TIME].astimezone(self._time_zone)))
+                places.append(TIME_KEYS[name](self._local(values[TIME])))
             else:
                 value = values[name]
                 key = value.value if isinstance(value, OrderSide) else value
@@ -104,7 +116,7 @@ class Grouping:
         return tuple(places)
 
 
-HOUR = timedelta(hours=1)
+REST_OF_HOUR = timedelta(hours=1) - timedelta(microseconds=1)
 
 
 def direction_of(side: OrderSide, pnl: float | None) -> str:
@@ -153,5 +165,7 @@ def _place_of(value: Any) -> Place:
         return (1, value), value
     if isinstance(value, (int, float)):
         return (0, value), value
-    key = value if isinstance(value, str) else to_json(value, sort_keys=True)
-    return (2, key), key
+    if isinstance(value, str):
+        return (2, value), value
+    key = to_json(value, sort_keys=True)
+    return (3, key), key

@@ -113,9 +113,13 @@ class Sums:
         if self.worst is None or pnl < self.worst:
             self.worst = pnl
 
-    def add_trade(self, pnl: float | None) -> Decimal | None:
+    def add_trade(
+        self, pnl: float | None, fee: float | None, currency: str | None
+    ) -> Decimal | None:
         """Add a trade, and return its recorded PnL as a decimal."""
         self.trades += 1
+        if fee is not None:
+            self.add_fee(exact.to_decimal(fee), currency)
         if pnl is None:
             return None
         self.with_pnl += 1
@@ -153,11 +157,11 @@ class Sums:
         self.gross = _sum_of_known(self.gross, other.gross)
         self.funding = _sum_of_known(self.funding, other.funding)
         self.unknown = self.unknown or other.unknown
-        self.best = max(known(self.best, other.best), default=None)
-        self.worst = min(known(self.worst, other.worst), default=None)
+        self.best = max(_given(self.best, other.best), default=None)
+        self.worst = min(_given(self.worst, other.worst), default=None)
 
 
-def known(*amounts: Decimal | None) -> Iterable[Decimal]:
+def _given(*amounts: Decimal | None) -> Iterable[Decimal]:
     return [amount for amount in amounts if amount is not None]
 
 
@@ -218,7 +222,7 @@ FIGURES_OF_PNL = (
 )
 NOTHING_CLOSED: dict[Source, str] = {
     "recorded": "no trade has a pnl; source='fills' computes what was earned",
-    "fills": "no position was closed",
+    "fills": "no round trip was closed",
 }
 
 

@@ -6,6 +6,7 @@ currencies is never added up: see `botmemory.analysis.performance`.
 
 from __future__ import annotations
 
+import math
 import sys
 import uuid
 from collections import defaultdict
@@ -20,7 +21,7 @@ from peewee import JOIN, fn
 
 from .. import exact
 from .._arguments import checked_call
-from .._values import checked_key, flatten, positive_numbers, refuse, to_text
+from .._values import checked_key, checked_rates, flatten, refuse, to_text
 from ..database import db
 from ..errors import NotFoundError
 from ..models import OrderSide, Signal, Trade
@@ -154,9 +155,15 @@ def explain(trade: Trade | uuid.UUID | str, *, price_key: str | None = None) -> 
         delay=trade.timestamp - signal.timestamp,
         signal_price=price,
         slippage=slippage,
-        slippage_bps=slippage / price * 10_000 if price and slippage is not None else None,
+        slippage_bps=_basis_points(slippage, price),
         warning="; ".join(warnings) or None,
     )
+
+
+def _basis_points(slippage: float | None, price: float | None) -> float | None:
+    """Return a slippage as a part of the price; None if it is larger than a float can hold."""
+    points = slippage / price * 10_000 if price and slippage is not None else math.inf
+    return points if math.isfinite(points) else None
 
 
 @checked_call
@@ -212,7 +219,7 @@ def pnl_by_metadata(
     edges = checked_edges(bins)
     if quantiles and edges:
         refuse("bins", bins, "are edges; pass a number of ranges with quantiles=True")
-    known_rates = {} if rates is None else positive_numbers("rates", rates)
+    known_rates = checked_rates(rates)
     with db.read_snapshot():
         selection = select(symbol, strategy, start_date, end_date, exchange, quote)
         chosen = choose_source(selection, source)
@@ -273,7 +280,7 @@ def conversion(
 
 # the value of the indicator, and what adds the closed trade to sums
 Counted = Iterator[tuple[Any, Callable[[Sums], object]]]
-SIGNAL = FIRST_OTHER  # the column of a row of round trips
+SIGNAL, PNL = FIRST_OTHER, FIRST_OTHER + 1  # columns of a row of round trips
 
 
 def _trades_by_own_signal(key: str, selection: Selection) -> Counted:
@@ -281,15 +288,13 @@ def _trades_by_own_signal(key: str, selection: Selection) -> Counted:
     expression, exists = _metadata_value(key)
     query: Any = Trade.select(expression, Trade.pnl, Trade.fee, Trade.fee_currency).join(Signal)
     query = query.where(exists, *selection.conditions()).tuples()
-    for value, pnl, fee, currency in read.stream_query(query):
+    for value, *of_trade in read.stream_query(query):
         if value is not None:
-            yield value, partial(_add_trade, pnl, fee, currency)
+            yield value, partial(_add_trade, *of_trade)
 
 
 def _add_trade(pnl: float | None, fee: float | None, currency: str | None, sums: Sums) -> None:
-    sums.add_trade(pnl)
-    if fee is not None:
-        sums.add_fee(exact.to_decimal(fee), currency)
+    sums.add_trade(pnl, fee, currency)
 
 
 def _trades_by_entry(key: str, selection: Selection) -> Counted:
@@ -303,18 +308,22 @@ def _trades_by_entry(key: str, selection: Selection) -> Counted:
         if name in filters:
             span[name] = filters.pop(name)
 
-    def note(closing: list[Row] | None, rows: list[Row]) -> list[Row]:
+    def with_pnl(closing: list[Row] | None, rows: list[Row]) -> list[Row]:
         # the first fill has closed nothing, or the round trip before
-        return rows[1:] if closing is None else closing + rows
+        later = rows[1:] if closing is None else rows
+        closing = closing or []
+        closing += [row for row in later if row[PNL] is not None]
+        return closing
 
-    trips = read_trips(filters, selection.symbols, "signal", "pnl", note=note, include_open=True)
+    trips = read_trips(
+        filters, selection.symbols, "signal", "pnl", note=with_pnl, include_open=True
+    )
     for trip in trips:
         value = values.get(trip.first[SIGNAL])
         for row in trip.notes if value is not None else ():
-            time, pnl = timestamp_of(row), row[SIGNAL + 1]
-            inside = span.get("start_date", time) <= time <= span.get("end_date", time)
-            if pnl is not None and inside:
-                yield value, partial(_add_trade, pnl, row[FEE], row[FEE_CURRENCY])
+            time = timestamp_of(row)
+            if span.get("start_date", time) <= time <= span.get("end_date", time):
+                yield value, partial(_add_trade, row[PNL], row[FEE], row[FEE_CURRENCY])
 
 
 def _round_trips(
@@ -322,15 +331,21 @@ def _round_trips(
 ) -> Counted:
     """Yield the value in the signal of the entry or of the exit, and the round trip."""
     values = _values_of_signals(key, selection)
-    for trip in read_trips(selection.filters, selection.symbols, "signal"):
+    filters, symbols = selection.filters, selection.symbols
+    for trip in read_trips(filters, symbols, "signal", "pnl", note=_count_pnl):
         row = trip.first if signal_of == "entry" else trip.last
         value = values.get(row[SIGNAL])
         if value is not None:
             yield value, partial(_add_round_trip, trip, trip.result(rates))
 
 
+def _count_pnl(count: int | None, rows: list[Row]) -> int:
+    return (count or 0) + sum(row[PNL] is not None for row in rows)
+
+
 def _add_round_trip(trip: Trip, result: TripResult, sums: Sums) -> None:
     sums.trades += trip.fills
+    sums.with_pnl += trip.notes
     sums.add_round_trip(trip, result)
 
 

@@ -22,8 +22,9 @@ from peewee import SQL, Case, fn
 
 from .. import exact
 from .._arguments import checked_call
-from .._values import checked_key, positive_numbers, refuse
+from .._values import checked_key, checked_rates, refuse
 from ..database import db
+from ..errors import ValidationError
 from ..exact import to_float
 from ..models import OrderSide, Trade
 from ..queries import read
@@ -173,23 +174,24 @@ def summarize(
     Raises:
         ValidationError: An argument is invalid, or the PnL is in different currencies.
     """
-    known_rates = {} if rates is None else positive_numbers("rates", rates)
+    known_rates = checked_rates(rates)
     sums, curve, holding_times = Sums(), Curve(), _HoldingTimes()
     with db.read_snapshot():
         selection = select(symbol, strategy, start_date, end_date, exchange, quote)
         chosen = choose_source(selection, source)
         for closed in _closed_trades(selection, chosen, known_rates, sums):
+            holding_times.add(closed)
             if closed.pnl is not None:
                 curve.add(closed.timestamp, closed.pnl)
-                holding_times.add(closed, closed.pnl)
         if chosen == "fills":
             # without a source, none has a PnL
             sums.trades, sums.with_pnl = count_trades(selection, with_pnl=source is not None)
     fields = result_fields(selection.quote, chosen, sums)
-    of_curve: dict[str, Any] = curve.fields() | holding_times.fields()
+    of_curve: dict[str, Any] = curve.fields()
     if fields["total_pnl"] is None:
         of_curve = dict.fromkeys(of_curve)
-    return Performance(**fields, **of_curve)
+    of_times: dict[str, Any] = holding_times.fields(is_known=fields["total_pnl"] is not None)
+    return Performance(**fields, **of_curve, **of_times)
 
 
 @checked_call
@@ -227,7 +229,7 @@ def equity_curve(
         ValidationError: An argument is invalid, the PnL is in different currencies, or that of a
             round trip is not known.
     """
-    known_rates = {} if rates is None else positive_numbers("rates", rates)
+    known_rates = checked_rates(rates)
     points, curve = [], Curve()
     with db.read_snapshot():
         selection = select(symbol, strategy, start_date, end_date, exchange, quote)
@@ -242,12 +244,12 @@ def equity_curve(
 
 @checked_call
 def drawdowns(
-    limit: int = 5,
     symbol: str | None = None,
     strategy: str | None = None,
     start_date: datetime | None = None,
     end_date: datetime | None = None,
     *,
+    limit: int = 5,
     exchange: str | None = None,
     quote: str | None = None,
     source: Source | None = None,
@@ -258,11 +260,11 @@ def drawdowns(
     Each figure is defined in the guide [Accounting](../accounting.md).
 
     Args:
-        limit: How many, at least 1.
         symbol: Only trades of this symbol.
         strategy: Only trades of this strategy; "" for those without one.
         start_date: Only closed trades from this time on.
         end_date: Only closed trades up to this time, included.
+        limit: How many, at least 1.
         exchange: Only trades of this exchange; "" for those without one.
         quote: Only trades with PnL in this currency; "" for symbols that name none.
         source: `"recorded"` adds up the `pnl` of the trades, `"fills"` the net PnL of the round
@@ -276,7 +278,7 @@ def drawdowns(
     """
     if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
         refuse("limit", limit, "is not a number of drawdowns, at least 1")
-    known_rates = {} if rates is None else positive_numbers("rates", rates)
+    known_rates = checked_rates(rates)
     curve = Curve(limit)
     with db.read_snapshot():
         selection = select(symbol, strategy, start_date, end_date, exchange, quote)
@@ -335,7 +337,7 @@ def by(
     Raises:
         ValidationError: An argument is invalid, or the PnL of a group is in different currencies.
     """
-    known_rates = {} if rates is None else positive_numbers("rates", rates)
+    known_rates = checked_rates(rates)
     time_zone = checked_time_zone(tz)
     if of is None:
         grouping = Grouping(checked_dimensions(dimension), time_zone)
@@ -397,6 +399,7 @@ class _Closed(NamedTuple):
     timestamp: datetime
     trade_id: Any
     pnl: Decimal | None
+    symbol: str = ""
     unknown: str | None = None
     opened_at: datetime | None = None
 
@@ -411,12 +414,11 @@ def _closed_trades(
             sums.add_round_trip(trip, result)
             last = trip.last
             opened_at, closed_at = timestamp_of(trip.first), timestamp_of(last)
-            yield _Closed(closed_at, last[ID], result.net, result.unknown, opened_at)
+            of_trip = trip.key[0], result.unknown, opened_at
+            yield _Closed(closed_at, last[ID], result.net, *of_trip)
         return
     for timestamp, trade_id, pnl, fee, currency in _trades(selection, "pnl", "fee", "fee_currency"):
-        amount = sums.add_trade(pnl)
-        if fee is not None:
-            sums.add_fee(exact.to_decimal(fee), currency)
+        amount = sums.add_trade(pnl, fee, currency)
         if amount is not None:
             yield _Closed(timestamp, trade_id, amount)
 
@@ -424,10 +426,9 @@ def _closed_trades(
 def _known(closed: _Closed) -> Decimal:
     """Return the PnL of a closed trade; refuse one that is not known."""
     if closed.pnl is None:
-        refuse(
-            "rates",
-            {},
-            f"is not enough for the trade closed at {closed.timestamp}: {closed.unknown}",
+        raise ValidationError(
+            f"the PnL of the round trip of {closed.symbol} closed at {closed.timestamp} is not "
+            f"known: {closed.unknown}"
         )
     return closed.pnl
 
@@ -453,21 +454,26 @@ class _HoldingTimes:
     def __init__(self) -> None:
         self._times = {name: [0, timedelta(0)] for name in ("", "_of_wins", "_of_losses")}
 
-    def add(self, closed: _Closed, pnl: Decimal) -> None:
+    def add(self, closed: _Closed) -> None:
         if closed.opened_at is None:
             return
         held = closed.timestamp - closed.opened_at
-        names = ("", "_of_wins" if pnl > 0 else "_of_losses") if pnl else ("",)
+        names = ("", "_of_wins" if closed.pnl > 0 else "_of_losses") if closed.pnl else ("",)
         for name in names:
             times: Any = self._times[name]
             times[0] += 1
             times[1] += held
 
-    def fields(self) -> dict[str, timedelta | None]:
-        """Return the fields of a `Performance` about holding times."""
+    def fields(self, *, is_known: bool) -> dict[str, timedelta | None]:
+        """Return the fields of a `Performance` about holding times.
+
+        Those of wins and of losses are None unless the PnL of each round trip is known.
+        """
         times: Any = self._times.items()
         return {
-            f"average_holding_time{name}": total / number if number else None
+            f"average_holding_time{name}": total / number
+            if number and is_known >= bool(name)
+            else None
             for name, (number, total) in times
         }
 
@@ -497,9 +503,7 @@ def _groups_of_trades(grouping: Grouping, selection: Selection) -> Groups:
             named |= {TIME: timestamp, "direction": direction_of(side, pnl)}
             all_places = {grouping.place(named)}
         for places in all_places:
-            groups[places].add_trade(pnl)
-            if fee is not None:
-                groups[places].add_fee(exact.to_decimal(fee), currency)
+            groups[places].add_trade(pnl, fee, currency)
     return groups
 
 
@@ -551,7 +555,7 @@ class _Notes:
 
     def __init__(self) -> None:
         self.with_pnl = 0
-        self.values: list[Any] = []
+        self.places: set[tuple[Place, ...]] = set()
         self._has_elements = False
 
     def add(self, rows: list[Row], key: str | None) -> None:
@@ -560,14 +564,16 @@ class _Notes:
             self.with_pnl += row[PNL] is not None
             if key is not None and row[METADATA] is not None:
                 metadata = field.python_value(row[METADATA])
-                if values := values_under(metadata, key):
-                    self._add_values(values, are_elements=has_array_under(metadata, key))
+                if places := places_of(values_under(metadata, key)):
+                    self._add_places(places, are_elements=has_array_under(metadata, key))
 
-    def _add_values(self, values: list[Any], *, are_elements: bool) -> None:
-        """Take the values of a later fill, or add its elements to those so far."""
+    def _add_places(self, places: set[tuple[Place, ...]], *, are_elements: bool) -> None:
+        """Take the value of a later fill, or add its elements to those so far."""
         if are_elements and self._has_elements:
-            values = self.values + values
-        self.values, self._has_elements = values, are_elements
+            self.places |= places
+        else:
+            self.places = places
+        self._has_elements = are_elements
 
 
 def _note(key: str | None, notes: _Notes | None, rows: list[Row]) -> _Notes:
@@ -585,14 +591,12 @@ def _groups_of_round_trips(
     filters, symbols = selection.filters, selection.symbols
     for trip in read_trips(filters, symbols, *others, note=partial(_note, grouping.key)):
         result = trip.result(rates)
-        if grouping.key:
-            all_places = places_of(trip.notes.values)
-        else:
-            all_places = {grouping.place(_dimensions_of(trip))}
+        notes = trip.notes
+        all_places = notes.places if grouping.key else {grouping.place(_dimensions_of(trip))}
         for places in all_places:
             sums = groups[places]
             sums.trades += trip.fills
-            sums.with_pnl += trip.notes.with_pnl
+            sums.with_pnl += notes.with_pnl
             sums.add_round_trip(trip, result)
     return groups
 

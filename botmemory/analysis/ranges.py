@@ -30,7 +30,7 @@ def checked_edges(bins: int | Sequence[float]) -> list[float]:
     if isinstance(bins, (bool, str, bytes)) or not isinstance(bins, Sequence) or not bins:
         problem = "is neither a number of ranges nor a list of their edges; pass 10 or [30, 70]"
         refuse("bins", bins, problem)
-    edges = [_edge(Decimal(to_exact("bins", edge))) for edge in bins]
+    edges = [_edge(Decimal(repr(to_exact("bins", edge)))) for edge in bins]
     if any(high <= low for low, high in pairwise(edges)):
         refuse("bins", bins, "is not in ascending order")
     return edges
@@ -52,10 +52,14 @@ def round_edges(numbers: list[float], bins: int) -> list[float]:
 
 
 def quantile_edges(numbers: list[float], bins: int) -> list[float]:
-    """Return the edges of at most `bins` ranges with about as many of the numbers each."""
+    """Return the edges of at most `bins` ranges with about as many of the numbers each.
+
+    The last range is one number if many are equal to the largest.
+    """
     ordered = sorted(numbers)
     places = (len(ordered) * part // bins for part in range(bins))
-    return sorted({*(ordered[place] for place in places), ordered[-1]})
+    edges = [*sorted({ordered[place] for place in places}), ordered[-1]]
+    return [_edge(Decimal(repr(edge))) for edge in edges]
 
 
 def _edge(number: Decimal) -> float:

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta, tzinfo
 from decimal import Decimal
 from itertools import accumulate
-from math import fsum, sqrt
-from operator import mul
+from math import isfinite
 from typing import Any, NamedTuple, SupportsFloat
 
 from .. import exact
@@ -20,17 +19,22 @@ from .._arguments import checked_call
 from .._values import refuse, to_finite, to_utc
 from ..database import db
 from ..errors import ValidationError
-from ..exact import DIVISION, ZERO, add
+from ..exact import DIVISION, ZERO, add, multiply, subtract
 from ..formats import amount
 from ..models import CashFlow
 from ..queries import read
 from . import performance
 from ._dimensions import checked_time_zone
-from ._results import Source
+from ._results import Source, factor
+
+divide = DIVISION.divide
 
 __all__ = ["Returns", "daily", "summarize"]
 
-DAYS_PER_YEAR = 365  # markets that never close
+YEAR = Decimal(365)  # days; crypto markets never close
+PER_YEAR = DIVISION.sqrt(YEAR)
+ONE = Decimal(1)
+ROUNDING = Decimal("1e-12")  # of the average, up to which returns differ by rounding alone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +50,8 @@ class Returns:
         capital: The capital at the start of the first day, with what was deposited on it.
         days: The number of days, from the first one to the last.
         total_return: The compounded return of all days.
-        cagr: The compound annual growth rate, (1 + total return) ^ (365 / days) - 1; None if the
-            capital was lost, or if it is larger than a float can hold.
+        cagr: The compound annual growth rate, (1 + total return) ^ (365 / days) - 1; None if
+            more than the capital was lost, or if it is larger than a float can hold.
         volatility: The standard deviation of the daily returns, of a sample, x sqrt(365); None for
             fewer than two days.
         sharpe: average / standard deviation of the daily returns x sqrt(365), without a risk-free
@@ -95,8 +99,9 @@ def daily(
 
     Each figure is defined in the guide [Accounting](../accounting.md).
 
-    The return is the PnL that was closed on the day / the capital at its start, with all PnL before
-    and with what was deposited and withdrawn up to the end of the day.
+    The return is the PnL that was closed on the day / the capital at its start, with all PnL
+    before, with what was deposited up to the end of the day, and without what was withdrawn before
+    it. It is 0.0 where nothing was closed.
 
     Args:
         symbol: Only trades of this symbol.
@@ -126,7 +131,8 @@ def daily(
         "symbol": symbol, "strategy": strategy, "start_date": start_date, "end_date": end_date,
         "exchange": exchange, "quote": quote, "source": source, "rates": rates,
     }  # fmt: skip
-    return _days(arguments, capital, tz).returns
+    days = _days(arguments, capital, tz).returns
+    return {day: _float(value) for day, value in days.items()}
 
 
 @checked_call
@@ -174,12 +180,12 @@ def summarize(
 
 
 class _Days(NamedTuple):
-    """The return of each day, and what they are returns of."""
+    """The return of each day, and what they are returns of; the amounts have 100 digits."""
 
     quote: str | None
     source: Source
-    capital: float
-    returns: dict[datetime, float]
+    capital: Decimal
+    returns: dict[datetime, Decimal]
 
 
 def _days(
@@ -193,34 +199,56 @@ def _days(
         tz: As for `daily`.
     """
     time_zone = checked_time_zone(tz)
-    given = None if capital is None else _checked_capital(capital)
+    equity = None if capital is None else _checked_capital(capital)
+    flows: list[_Flow] = []
     with db.read_snapshot():
-        groups = performance.by("day", **arguments, tz=time_zone)
-        closed = [group for group in groups if group.closed_trades]
-        if not closed:
-            return _Days(None, "recorded", 0.0, {})
-        quote = closed[0].quote
-        flows = _deposits(quote, arguments["exchange"], time_zone) if given is None else {}
+        quote, source, pnls = _pnl_of_days(arguments, time_zone)
+        if not pnls:
+            return _Days(None, "recorded", ZERO, {})
+        if equity is None:
+            flows = _deposits(quote, arguments["exchange"], time_zone)
+            equity = ZERO
+            if arguments["start_date"] is not None:  # what was earned before it is there, too
+                earlier = arguments | {"start_date": None, "source": source}
+                equity = _total(_pnl_of_days(earlier, time_zone)[2], minus=_total(pnls))
+    first, last = _first_and_last(min(pnls), max(pnls), arguments, time_zone)
+    equity = add(equity, exact.sum_of(flow.amount for flow in flows if flow.day < first))
+    by_day: defaultdict[date, list[Decimal]] = defaultdict(list)
+    for flow in flows:
+        by_day[flow.day].append(flow.amount)
+    start, returns = ZERO, {}
+    for number in range((last - first).days + 1):
+        day = first + timedelta(days=number)
+        pnl = pnls.get(day, ZERO)
+        # what is deposited is there the whole day, and so is what is withdrawn
+        equity = add(equity, exact.sum_of(flow for flow in by_day[day] if flow > 0))
+        start = equity if number == 0 else start
+        if pnl and equity <= 0:
+            raise ValidationError(_no_capital(quote, day, equity), field="capital")
+        returns[datetime.combine(day, time())] = DIVISION.divide(pnl, equity) if pnl else ZERO
+        withdrawn = exact.sum_of(flow for flow in by_day[day] if flow < 0)
+        equity = add(add(equity, pnl), withdrawn)
+    return _Days(quote, source, start, returns)
+
+
+def _pnl_of_days(
+    arguments: dict[str, Any], time_zone: tzinfo
+) -> tuple[str | None, Source, dict[date, Decimal]]:
+    """Return the currency, the source, and the PnL of each day with closed trades."""
+    groups = performance.by("day", **arguments, tz=time_zone)
+    closed = [group for group in groups if group.closed_trades]
     pnls: dict[date, Decimal] = {}
     for group in closed:
         if group.total_pnl is None:
-            raise ValidationError(
-                f"rates: the PnL of {group.key} is not known: {group.unknown}", field="rates"
-            )
+            raise ValidationError(f"the PnL of {group.key} is not known: {group.unknown}")
         pnls[date.fromisoformat(group.key)] = exact.to_decimal(group.total_pnl)
-    first, last = _first_and_last(min(pnls), max(pnls), arguments, time_zone)
-    equity = given or ZERO
-    for day in [day for day in flows if day <= first]:
-        equity = add(equity, flows.pop(day))
-    capital_at_start, returns = float(equity), {}
-    for number in range((last - first).days + 1):
-        day = first + timedelta(days=number)
-        equity, pnl = add(equity, flows.get(day, ZERO)), pnls.get(day, ZERO)
-        if equity <= 0:
-            raise ValidationError(_no_capital(quote, day, equity), field="capital")
-        returns[datetime.combine(day, time())] = float(DIVISION.divide(pnl, equity)) + 0.0
-        equity = add(equity, pnl)
-    return _Days(quote, closed[0].source, capital_at_start, returns)
+    if not closed:
+        return None, "recorded", pnls
+    return closed[0].quote, closed[0].source, pnls
+
+
+def _total(pnls: dict[date, Decimal], minus: Decimal = ZERO) -> Decimal:
+    return subtract(exact.sum_of(pnls.values()), minus)
 
 
 def _checked_capital(capital: SupportsFloat) -> Decimal:
@@ -230,14 +258,20 @@ def _checked_capital(capital: SupportsFloat) -> Decimal:
     return exact.to_decimal(number)
 
 
-def _deposits(currency: str | None, exchange: str | None, tz: tzinfo) -> dict[date, Decimal]:
-    """Return what was deposited less what was withdrawn on each day, in one currency."""
-    flows: defaultdict[date, Decimal] = defaultdict(Decimal)
+class _Flow(NamedTuple):
+    """A deposit, or below 0 a withdrawal."""
+
+    day: date
+    amount: Decimal
+
+
+def _deposits(currency: str | None, exchange: str | None, tz: tzinfo) -> list[_Flow]:
+    """Return the deposits and withdrawals in a currency."""
+    flows = []
     for kind in ("deposit", "withdrawal") if currency is not None else ():
         filters = read.filters(CashFlow, exchange=exchange, kind=kind, currency=currency)
         for timestamp, _, flow in read.stream_values(CashFlow, filters, "amount"):
-            day = timestamp.astimezone(tz).date()
-            flows[day] = add(flows[day], exact.to_decimal(flow))
+            flows.append(_Flow(timestamp.astimezone(tz).date(), exact.to_decimal(flow)))
     return flows
 
 
@@ -256,38 +290,64 @@ def _first_and_last(
 
 def _no_capital(currency: str | None, day: date, equity: Decimal) -> str:
     """Return why a day has no return, and what to do."""
+    where = f" {currency}" if currency else ""
     return (
-        f"capital: it is {amount(float(equity))} {currency or ''} on {day}, of which there is no "
-        "return; pass what it was at the start, or record all deposits as cash flows"
+        f"capital: it is {amount(float(equity))}{where} on {day}, on which something was earned or "
+        "lost; pass what it was at the start, or record all deposits as cash flows"
     )
 
 
 def _summary(of: _Days) -> Returns:
-    returns = list(of.returns.values())
-    days = len(returns)
-    growth = list(accumulate((1 + value for value in returns), mul, initial=1.0))
+    returns, days = list(of.returns.values()), len(of.returns)
+    growth = list(accumulate((add(value, ONE) for value in returns), _times, initial=ONE))
     peaks = accumulate(growth, max)
-    max_drawdown = max(1 - value / peak for value, peak in zip(growth, peaks, strict=True))
-    average = fsum(returns) / days
-    variance = fsum((value - average) ** 2 for value in returns) / (days - 1) if days > 1 else 0.0
-    downside = sqrt(fsum(value**2 for value in returns if value < 0) / days)
-    deviation, per_year = sqrt(variance), sqrt(DAYS_PER_YEAR)
-    try:
-        cagr = growth[-1] ** (DAYS_PER_YEAR / days) - 1 if growth[-1] > 0 else None
-    except OverflowError:  # of a few days
-        cagr = None
+    falls = [subtract(ONE, divide(value, peak)) for value, peak in zip(growth, peaks, strict=True)]
+    drawdown = max(falls)
+    average = divide(exact.sum_of(returns), Decimal(days))
+    squares = exact.sum_of(
+        multiply(change, change) for change in (subtract(r, average) for r in returns)
+    )
+    variance = divide(squares, Decimal(days - 1)) if days > 1 else ZERO
+    deviation = _without_rounding(DIVISION.sqrt(variance), average)
+    losses = exact.sum_of(multiply(value, value) for value in returns if value < 0)
+    downside = DIVISION.sqrt(divide(losses, Decimal(days)))
+    cagr = None
+    if growth[-1] >= 0:
+        cagr = subtract(DIVISION.power(growth[-1], divide(YEAR, Decimal(days))), ONE)
     return Returns(
         quote=of.quote,
         source=of.source,
-        capital=of.capital,
+        capital=float(of.capital),
         days=days,
-        total_return=growth[-1] - 1,
-        cagr=cagr,
-        volatility=deviation * per_year if days > 1 else None,
-        sharpe=average / deviation * per_year if deviation else None,
-        sortino=average / downside * per_year if downside else None,
-        calmar=cagr / max_drawdown if cagr is not None and max_drawdown else None,
-        relative_drawdown=max_drawdown,
-        best_day=max(returns),
-        worst_day=min(returns),
+        total_return=_float(subtract(growth[-1], ONE)),
+        cagr=None if cagr is None else factor(cagr, ONE),
+        volatility=factor(multiply(deviation, PER_YEAR), ONE) if days > 1 else None,
+        sharpe=factor(multiply(average, PER_YEAR), deviation),
+        sortino=factor(multiply(average, PER_YEAR), downside),
+        calmar=None if cagr is None else factor(cagr, drawdown),
+        relative_drawdown=_float(drawdown),
+        best_day=_float(max(returns)),
+        worst_day=_float(min(returns)),
     )
+
+
+def _times(left: Decimal, right: Decimal) -> Decimal:
+    return DIVISION.multiply(left, right)
+
+
+def _without_rounding(deviation: Decimal, average: Decimal) -> Decimal:
+    """Return a deviation; 0 if it is that of returns that are equal but for their rounding."""
+    smallest = multiply(average.copy_abs(), ROUNDING)
+    return deviation if deviation > smallest else ZERO
+
+
+def _float(part: Decimal) -> float:
+    """Return the nearest float; refuse a return that is larger than a float can hold."""
+    number = float(part) + 0.0
+    if not isfinite(number):
+        raise ValidationError(
+            f"capital: a return of {part:.3e} is larger than a float can hold; pass the capital at "
+            "the start",
+            field="capital",
+        )
+    return number

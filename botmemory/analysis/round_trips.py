@@ -15,7 +15,7 @@ from itertools import islice
 from typing import Any, Literal
 
 from .._arguments import checked_call
-from .._values import checked_key, positive_numbers, to_json
+from .._values import checked_key, checked_rates, to_json
 from ..exact import DIVISION, to_fraction
 from ..ledger import to_number
 from ..models import Signal, Trade
@@ -63,7 +63,8 @@ class RoundTrip:
         contract_size: How much one contract is; 1.0 on spot.
         entry_signal_id: The id of the signal of the first entry, or None.
         exit_signal_id: The id of the signal of the last exit, or None.
-        tags: The texts under `tags` in the metadata of its trades, each once, in their order.
+        tags: What is under `tags` in the metadata of its trades, each once, in their order; what is
+            no text as JSON.
         unknown: Why a figure is None; None if each one is known.
         r_multiple: net PnL / the initial risk, which is what the stop in the metadata of the entry
             signal would have lost: the PnL of its quantity from the entry price to the stop (Tharp,
@@ -139,7 +140,7 @@ def round_trips(
         StorageError: The database cannot be read.
     """
     selection = select(symbol, strategy, start_date, end_date, exchange, quote, one_currency=False)
-    known_rates = {} if rates is None else positive_numbers("rates", rates)
+    known_rates = checked_rates(rates)
     found = read_trips(
         selection.filters,
         selection.symbols,
@@ -158,11 +159,9 @@ def _add_tags(tags: dict[str, None] | None, rows: list[Row]) -> dict[str, None]:
     tags = {} if tags is None else tags
     field: Any = Trade.trade_metadata
     for row in rows:
-        metadata = row[METADATA]
-        if metadata is not None and isinstance(values := field.python_value(metadata), Mapping):
-            listed = values.get("tags")
-            for tag in listed if isinstance(listed, list) else [listed] if listed else []:
-                tags[tag if isinstance(tag, str) else to_json(tag)] = None
+        if row[METADATA] is not None:
+            for tag in values_under(field.python_value(row[METADATA]), "tags"):
+                tags[tag if isinstance(tag, str) else to_json(tag, sort_keys=True)] = None
     return tags
 
 
@@ -227,4 +226,6 @@ def _r_multiple(trip: RoundTrip, stop: Any) -> float | None:
         entry, at_stop = -1 / entry, -1 / at_stop
     each = entry - at_stop if trip.direction == "long" else at_stop - entry
     risk = each * to_fraction(trip.quantity) * to_fraction(trip.contract_size)
-    return to_number(trip.symbol, to_fraction(trip.net_pnl) / risk) if risk > 0 else None
+    multiple = to_fraction(trip.net_pnl) / risk if risk > 0 else None
+    is_float = multiple is not None and abs(multiple) <= sys.float_info.max
+    return float(multiple) + 0.0 if multiple is not None and is_float else None

@@ -6,6 +6,7 @@ import json
 import re
 import uuid
 from collections import deque
+from dataclasses import fields
 from datetime import datetime, timedelta
 from typing import Any, get_args
 
@@ -32,23 +33,24 @@ from ._output import (
     timestamp,
 )
 
-COUNT_COLUMNS = (
-    Column("trades", "trades", count, right=True),
+CLOSED_COLUMNS = (
     Column("closed_trades", "closed", count, right=True),
     Column("win_rate", "win rate", percent, right=True),
 )
 RESULT_COLUMNS = {
     "recorded": (
-        *COUNT_COLUMNS,
+        Column("trades", "trades", count, right=True, importance=4),
+        *CLOSED_COLUMNS,
         Column("total_pnl", "pnl", amounts=True, right=True),
-        Column("profit_factor", "factor", amounts=True, right=True),
-        Column("best", "best", amounts=True, right=True),
-        Column("worst", "worst", amounts=True, right=True),
+        Column("profit_factor", "factor", amounts=True, right=True, importance=3),
+        Column("best", "best", amounts=True, right=True, importance=2),
+        Column("worst", "worst", amounts=True, right=True, importance=1),
     ),
     "fills": (
-        *COUNT_COLUMNS,
-        Column("profit_factor", "factor", amounts=True, right=True),
-        Column("shown_fees", "fees", right=True),
+        *CLOSED_COLUMNS,
+        Column("profit_factor", "factor", amounts=True, right=True, importance=2),
+        Column("gross_pnl", "gross", amounts=True, right=True, importance=1),
+        Column("shown_fees", "fees", right=True, importance=3),
         Column("net_pnl", "net pnl", amounts=True, right=True),
     ),
 }
@@ -59,10 +61,8 @@ FILTERS = ("symbol", "strategy", "exchange", "since", "until", "quote", "source"
 @click.option(
     "--by",
     "dimensions",
-    default="symbol",
-    show_default=True,
     metavar="NAME[,NAME]",
-    help=f"One or two of {', '.join(get_args(performance.Dimension))}.",
+    help=f"One or two of {', '.join(get_args(performance.Dimension))}.  [default: symbol]",
 )
 @click.option("--metadata", metavar="KEY", help="By the value of a key of the trades' metadata.")
 @click.option("--tz", metavar="ZONE", help="Time zone of days and hours, such as Europe/Berlin.")
@@ -71,7 +71,7 @@ FILTERS = ("symbol", "strategy", "exchange", "since", "until", "quote", "source"
 def show_pnl(
     options: DatabaseOptions,
     output_format: str,
-    dimensions: str,
+    dimensions: str | None,
     metadata: str | None,
     quote: str | None,
     **arguments: Any,
@@ -80,29 +80,36 @@ def show_pnl(
 
     Each currency has a table and a total of its own.
     """
-    names = tuple(dimensions.split(",")) if metadata is None else (metadata,)
+    if dimensions is not None and metadata is not None:
+        raise click.UsageError("--by and --metadata exclude each other")
+    names = tuple((dimensions or "symbol").split(",")) if metadata is None else (metadata,)
     dimension: Any = names[0] if len(names) == 1 else names
     of: Any = None if metadata is None else "trade_metadata"
     filters = {name: value for name, value in arguments.items() if name != "tz"}
     blocks: list[tuple[list[performance.Group], performance.Performance | None]] = []
     with options.open(read_only=True), db.read_snapshot():
-        for currency in currencies(_of_trades(filters), quote, of_symbols="symbol" in names):
+        found = currencies(_of_trades(filters), quote, of_symbols="symbol" in names)
+        for currency in found:
             groups = performance.by(dimension, **arguments, quote=currency, of=of)
-            # of symbols that name no currency, only one has a total
-            can_add_up = currency or quote is not None or "symbol" not in names or len(groups) == 1
-            total = performance.summarize(**filters, quote=currency) if can_add_up else None
+            # of symbols that name no currency, only one has a total; a trade may have several tags
+            has_total = currency or quote is not None or "symbol" not in names or len(groups) == 1
+            has_total = has_total and metadata is None
+            total = performance.summarize(**filters, quote=currency) if has_total else None
             if groups:
                 blocks.append((groups, total))
     if output_format != "table" or not blocks:
         all_groups = [group for groups, _ in blocks for group in groups]
         rows = [{"key": group.key, **vars(group)} for group in all_groups]
-        print_rows(rows, (), output_format, empty="no trades")
+        empty = "no trades"
+        if found:
+            empty = f"no closed trade has {metadata}" if metadata else "nothing was closed"
+        print_rows(rows, (), output_format, empty=empty)
         return
     for index, (groups, total) in enumerate(blocks):
         if index:
             click.echo()
         columns = [Column(f"key {name}", name, right=name == "hour") for name in names]
-        if total is None:  # of symbols that name no currency
+        if total is None:
             columns.append(Column("quote", "in", optional=True))
         columns += RESULT_COLUMNS[groups[0].source]
         rows = [_keys(names, group.key) | _shown(group) for group in groups]
@@ -115,7 +122,7 @@ def show_pnl(
 
 def _keys(names: tuple[str, ...], key: Any) -> dict[str, Any]:
     """Return the keys of a group by column."""
-    keys = key if isinstance(key, tuple) else (key,)
+    keys = key if isinstance(key, tuple) else (json.dumps(key) if isinstance(key, bool) else key,)
     return {f"key {name}": each for name, each in zip(names, keys, strict=True)}
 
 
@@ -130,7 +137,8 @@ def print_source(result: performance.Result) -> None:
     """Print where a result comes from, and why figures are missing."""
     where = f"in {result.quote}, " if result.quote else ""
     if result.source == "fills":
-        click.echo(f"{where}net PnL of {count(result.closed_trades)} round trips, from the fills")
+        trips = "round trip" if result.closed_trades == 1 else "round trips"
+        click.echo(f"{where}net PnL of {count(result.closed_trades)} {trips}, from the fills")
     else:
         with_pnl, trades = count(result.trades_with_pnl), count(result.trades)
         click.echo(f"{where}as recorded: {with_pnl} of {trades} trades have a PnL")
@@ -158,6 +166,8 @@ def show_performance(
     **filters: Any,
 ) -> None:
     """Show the performance for each quote currency."""
+    if tz is not None and capital is None:
+        raise click.UsageError("--tz is that of the days of returns; pass --capital, too")
     with options.open(read_only=True), db.read_snapshot():
         chosen = currencies(_of_trades(filters), quote)
         if capital is not None and capital[0] is not None and len(chosen) > 1:
@@ -169,8 +179,9 @@ def show_performance(
         if capital is not None:
             arguments: Any = {**filters, "capital": capital[0], "tz": tz}
             found = [returns.summarize(**arguments, quote=currency) for currency in chosen]
-            on_capital = [vars(result) if result else {} for result in found]
-    results = [vars(s) | more for s, more in zip(summaries, on_capital, strict=True)]
+            empty = dict.fromkeys(field.name for field in fields(returns.Returns))
+            on_capital = [empty if result is None else vars(result) for result in found]
+    results = [more | vars(s) for s, more in zip(summaries, on_capital, strict=True)]
     if output_format != "table" or not summaries:
         print_rows(results, (), output_format, empty="no trades")
         return
@@ -224,12 +235,12 @@ def show_round_trips(
     columns = (
         Column("closed_at", "closed (UTC)", timestamp),
         Column("symbol", "symbol"),
-        Column("exchange", "exchange", optional=True),
-        Column("strategy", "strategy", optional=True),
-        Column("direction", "side"),
-        Column("quantity", "quantity", number, right=True),
-        Column("entry_price", "entry", number, right=True),
-        Column("exit_price", "exit", number, right=True),
+        Column("exchange", "exchange", optional=True, importance=2),
+        Column("strategy", "strategy", optional=True, importance=1),
+        Column("direction", "direction"),
+        Column("quantity", "quantity", number, right=True, importance=3),
+        Column("entry_price", "entry", number, right=True, importance=5),
+        Column("exit_price", "exit", number, right=True, importance=4),
         Column("net_pnl", "net pnl", amounts=True, right=True),
         Column("quote", "in"),
     )
@@ -281,9 +292,7 @@ def explain_trade(options: DatabaseOptions, id: str, price_key: str | None, as_j
 
 
 @database_command("attribution")
-@click.option(
-    "--bins", type=int, default=10, show_default=True, metavar="N", help="The number of ranges."
-)
+@click.option("--bins", type=int, metavar="N", help="The largest number of ranges.  [default: 10]")
 @click.option("--ends", metavar="A,B,...", help="The bounds of the ranges, instead of --bins.")
 @click.option("--quantiles", is_flag=True, help="Ranges with about as many trades each.")
 @click.option("--entry", is_flag=True, help="Use the signal of the entry, not of the exit.")
@@ -294,7 +303,7 @@ def show_attribution(
     options: DatabaseOptions,
     output_format: str,
     key: str,
-    bins: int,
+    bins: int | None,
     ends: str | None,
     entry: bool,
     **filters: Any,
@@ -303,8 +312,14 @@ def show_attribution(
 
     KEY is a key of the signals' metadata; a dot separates the keys of nested objects.
     """
+    if bins is not None and ends is not None:
+        raise click.UsageError("--bins and --ends exclude each other")
     try:
-        ranges: Any = bins if ends is None else [float(end) for end in ends.split(",")]
+        ranges: Any = (
+            (10 if bins is None else bins)
+            if ends is None
+            else [float(end) for end in ends.split(",")]
+        )
     except ValueError:
         raise click.BadParameter(f"{ends!r} are not numbers such as 30,70") from None
     signal_of: Any = "entry" if entry else "exit"

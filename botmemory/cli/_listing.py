@@ -33,11 +33,11 @@ def show_trades(options: DatabaseOptions, output_format: str, limit: int, **filt
         Column("timestamp", "when (UTC)", timestamp),
         Column("symbol", "symbol"),
         Column("side", "side"),
-        Column("quantity", "quantity", number, right=True),
+        Column("quantity", "quantity", number, right=True, importance=2),
         Column("price", "price", number, right=True),
         Column("pnl", "pnl", amounts=True, right=True),
         Column("id", "id", lambda value: str(value)[:SHORT_ID]),
-        Column("strategy", "strategy", optional=True),
+        Column("strategy", "strategy", optional=True, importance=1),
     )
     print_rows(rows, columns, output_format, empty="no trades")
 
@@ -116,8 +116,8 @@ def show_positions(
         Column("quantity", "quantity", number, right=True),
         Column("average_entry_price", "entry price", number, right=True),
         Column("realized_pnl", "realized", amounts=True, right=True),
-        Column("fees", "fees", format_fees, right=True),
-        Column("opened_at", "since (UTC)", timestamp),
+        Column("fees", "fees", format_fees, right=True, importance=1),
+        Column("opened_at", "since (UTC)", timestamp, importance=2),
     )
     print_rows(rows, columns, output_format, empty="no open positions")
 

@@ -142,9 +142,11 @@ def filter_options(*names: str) -> Callable[[Command], Command]:
 def _rate(text: str) -> tuple[str, float]:
     currency, _, price = text.partition("=")
     try:
-        return currency, float(price)
+        if currency:
+            return currency, float(price)
     except ValueError:
-        raise click.BadParameter(f"{text!r} is not a currency and its price: BNB=600") from None
+        pass
+    raise click.BadParameter(f"{text!r} is not a currency and its price: BNB=600")
 
 
 def _timestamp(context: click.Context, parameter: click.Parameter, text: str | None) -> Any:

@@ -24,7 +24,8 @@ from ..formats import amount, places
 
 PIPED_WIDTH = 1_000_000  # a pipe gets every line whole
 GAP = 2  # between columns
-MIN_WIDTH = 4  # of a column that may be truncated
+MIN_WIDTH = 8  # of a column that is shortened
+ALWAYS = 9  # the importance of a column that is never left out
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +37,13 @@ class Column:
     formatter: Callable[[Any], str] = str
     amounts: bool = False
     right: bool = False
-    optional: bool = False  # omitted if empty, truncated if the terminal is too narrow
+    optional: bool = False  # omitted if empty, and the first to be shortened
+    importance: int = ALWAYS  # a lower one is left out where the terminal is too narrow
+
+    @property
+    def is_text(self) -> bool:
+        """Whether its values may be shortened."""
+        return self.formatter is str and not self.amounts and not self.right
 
 
 def print_rows(
@@ -61,7 +68,7 @@ def named_as_options(message: str) -> str:
 
 
 def print_json(value: Any) -> None:
-    print(json.dumps(_plain(value), indent=2))
+    print(json.dumps(_plain(value), indent=2, allow_nan=False))
 
 
 def print_pairs(pairs: Mapping[str, Any]) -> None:
@@ -74,6 +81,11 @@ def print_pairs(pairs: Mapping[str, Any]) -> None:
 
 
 def _print_table(rows: Sequence[Mapping[str, Any]], all_columns: Iterable[Column]) -> None:
+    """Print a table whose numbers are whole.
+
+    Where the terminal is too narrow, optional text is shortened first, then other text, then the
+    columns of the lowest importance are left out.
+    """
     terminal = _console()
     columns = [
         column
@@ -81,27 +93,42 @@ def _print_table(rows: Sequence[Mapping[str, Any]], all_columns: Iterable[Column
         if not column.optional or any(row[column.field] is not None for row in rows)
     ]
     columns = [_with_places(column, rows) if column.amounts else column for column in columns]
+    widths = _widths(columns, rows, terminal.width)
+    while sum(widths) + GAP * (len(widths) - 1) > terminal.width:
+        least = min(columns, key=lambda column: column.importance)
+        if least.importance == ALWAYS:
+            break
+        columns.remove(least)
+        widths = _widths(columns, rows, terminal.width)
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    widths = [max(len(c.title), *(len(_cell(c, row[c.field])) for row in rows)) for c in columns]
-    # the optional columns share the width that the others leave
-    optional = [index for index, column in enumerate(columns) if column.optional]
-    available = terminal.width - GAP * (len(columns) - 1)
-    while optional:
-        others = sum(width for index, width in enumerate(widths) if index not in optional)
-        share = max(MIN_WIDTH, (available - others) // len(optional))
-        first = optional.pop(0)
-        widths[first] = min(widths[first], share)
     for column, width in zip(columns, widths, strict=True):
         table.add_column(
             column.title,
             justify="right" if column.right else "left",
-            width=width if column.optional else None,
-            no_wrap=column.optional,
-            overflow="ellipsis" if column.optional else "fold",
+            width=width,
+            no_wrap=True,
+            overflow="ellipsis",
         )
     for row in rows:
         table.add_row(*(_cell(column, row[column.field]) for column in columns))
-    terminal.print(table)
+    # longer lines than the terminal's rather than broken numbers
+    _console(max(terminal.width, sum(widths) + GAP * len(widths))).print(table)
+
+
+def _widths(
+    columns: Sequence[Column], rows: Sequence[Mapping[str, Any]], available: int
+) -> list[int]:
+    """Return the widths of columns, of which those with text are narrower if they must."""
+    widths = [max(len(c.title), *(len(_cell(c, row[c.field])) for row in rows)) for c in columns]
+    optional = [index for index, column in enumerate(columns) if column.optional]
+    texts = [index for index, c in enumerate(columns) if c.is_text and not c.optional]
+    for shrinking in (optional, texts):
+        while shrinking and sum(widths) + GAP * (len(widths) - 1) > available:
+            widest = max(shrinking, key=lambda index: widths[index])
+            if widths[widest] <= MIN_WIDTH:
+                break
+            widths[widest] -= 1
+    return widths
 
 
 def _with_places(column: Column, rows: Sequence[Mapping[str, Any]]) -> Column:
@@ -114,18 +141,20 @@ def _cell(column: Column, value: Any) -> Text:
     return Text("" if value is None else column.formatter(value))
 
 
-def _console() -> Console:
-    return Console(width=None if sys.stdout.isatty() else PIPED_WIDTH, highlight=False)
+def _console(width: int | None = None) -> Console:
+    """Return a console of some width, of the terminal's, or for a pipe."""
+    return Console(width=width if width or sys.stdout.isatty() else PIPED_WIDTH, highlight=False)
 
 
 def _write_csv(rows: Sequence[Mapping[str, Any]]) -> None:
     if not rows:
         return
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(rows[0])
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    writer.writerow(names)
     for row in rows:
-        values = [_plain(value) for value in row.values()]
-        writer.writerow(json.dumps(v) if isinstance(v, (dict, list)) else v for v in values)
+        values = [_plain(row.get(name)) for name in names]
+        writer.writerow(json.dumps(v) if isinstance(v, (bool, dict, list)) else v for v in values)
 
 
 def _plain(value: Any) -> Any:
@@ -153,7 +182,7 @@ def duration(value: timedelta) -> str:
 
 
 def percent(value: float) -> str:
-    return f"{value:.1%}"
+    return f"{value:,.1%}" if abs(value) < 1e6 else f"{100 * value:.3g}%"
 
 
 @contextmanager

@@ -6,7 +6,7 @@ the driver returns them: few of them are asked for.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from decimal import Decimal
@@ -114,12 +114,6 @@ class Trip:
         self.contract_size: float = first[SIZE] or 1.0
         self.problem = self.instrument.problem
         self.fees: dict[str | None, Decimal] = {}
-
-    def had(self, payment: Funding) -> bool:
-        """Whether a payment was made while it was held."""
-        is_mine = payment.strategy in (None, self.key[2])
-        has_ended = self.is_closed and self.last[TIMESTAMP] < payment.timestamp
-        return is_mine and self.first[TIMESTAMP] < payment.timestamp and not has_ended
 
     def result(self, rates: Mapping[str, float]) -> Result:
         """Return what it has earned.
@@ -324,21 +318,32 @@ class Trips:
 
     def _add_funding(self, closed: list[Trip], until: Any) -> None:
         """Add payments up to a time to the round trips that were held then."""
-        payments = list(self.payments.until(until))
-        if not payments:
-            return
+        later: dict[tuple[str, str | None], deque[Trip]] | None = None  # not opened at the payment
         held: defaultdict[tuple[str, str | None], list[Trip]] = defaultdict(list)
-        for trip in [*closed, *self._open.values()]:
-            held[trip.key[:2]].append(trip)
-        for payment in payments:
-            trips = [trip for trip in held[payment.symbol, payment.exchange] if trip.had(payment)]
-            for trip in trips:
-                if len(trips) == 1:
+        for payment in self.payments.until(until):
+            if later is None:
+                later = _by_market([*closed, *self._open.values()])
+            market, time = (payment.symbol, payment.exchange), payment.timestamp
+            trips, waiting = held[market], later.get(market, ())
+            while waiting and waiting[0].first[TIMESTAMP] < time:
+                trips.append(waiting.popleft())
+            trips[:] = [t for t in trips if not t.is_closed or t.last[TIMESTAMP] >= time]
+            of_strategy = [t for t in trips if payment.strategy in (None, t.key[2])]
+            for trip in of_strategy:
+                if len(of_strategy) == 1:
                     so_far = trip.funding.get(payment.currency, ZERO)
                     amount = add(so_far, to_decimal(payment.amount))
                     trip.funding = {**trip.funding, payment.currency: amount}
                 else:
                     trip.has_shared_funding = True
+
+
+def _by_market(trips: list[Trip]) -> dict[tuple[str, str | None], deque[Trip]]:
+    """Return round trips by symbol and exchange, in the order in which they were opened."""
+    found: defaultdict[tuple[str, str | None], deque[Trip]] = defaultdict(deque)
+    for trip in sorted(trips, key=lambda trip: place_of(trip.first)):
+        found[trip.key[:2]].append(trip)
+    return found
 
 
 class Lookahead:

@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 from .._arguments import checked_call
-from .._values import plain_text, positive_numbers, refuse
+from .._values import checked_rates, plain_text, positive_numbers, refuse
 from ..errors import ValidationError
 from ..exact import ZERO, add, subtract
 from ..ledger import Ledger, fees_in_currency, in_currency, to_number, without_rate_text
@@ -112,7 +112,7 @@ def get(
         StorageError: The database cannot be read.
     """
     filters = read.filters(Trade, write.required("symbol", symbol), strategy, exchange=exchange)
-    known_rates, currency = _checked_rates(rates), _currency(filters["symbol"], quote)
+    known_rates, currency = checked_rates(rates), _currency(filters["symbol"], quote)
     ledgers = fills.ledgers(filters)
     # not with rates, which may be others in each call
     position: Position | None = None if known_rates else ledgers.results.get(currency)
@@ -156,7 +156,7 @@ def get_all(
         ValidationError: An argument is invalid.
         StorageError: The database cannot be read.
     """
-    return _open_positions(strategy, exchange, by_strategy, _checked_rates(rates), {})
+    return _open_positions(strategy, exchange, by_strategy, checked_rates(rates), {})
 
 
 @checked_call
@@ -188,7 +188,7 @@ def value(
         StorageError: The database cannot be read.
     """
     known_prices = positive_numbers("prices", prices)
-    return _open_positions(strategy, exchange, by_strategy, _checked_rates(rates), known_prices)
+    return _open_positions(strategy, exchange, by_strategy, checked_rates(rates), known_prices)
 
 
 def _open_positions(
@@ -300,7 +300,3 @@ def _currency(symbol: str, quote: str | None) -> str | None:
     if currency is not None and currency != plain_text(quote):
         refuse("quote", quote, f"is not the currency of {symbol}, which is {currency}")
     return plain_text(quote)
-
-
-def _checked_rates(rates: Mapping[str, float] | None) -> dict[str, float]:
-    return {} if rates is None else positive_numbers("rates", rates)

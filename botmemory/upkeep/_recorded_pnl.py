@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
-from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 from .. import exact
 from ..backends.finding import Finding
+from ..database import db
 from ..exact import ZERO
 from ..formats import amount
 from ..ledger import Ledger, fees_in_currency, in_currency
@@ -54,30 +54,30 @@ def recorded_pnl_findings() -> Iterator[Finding]:
     Whether fees and funding are in it is the bot's choice, and so is whether each strategy has a
     position of its own.
     """
-    recorded = _recorded()
-    if not recorded:
-        return
-    shared = fills.ledgers({}).by_key
+    with db.read_snapshot():
+        recorded = _recorded()
+        shared = fills.ledgers({}).by_key if recorded else {}
+        apart = fills.ledgers({}, by_strategy=True).by_key if recorded else {}
     by_strategy: defaultdict[Place, list[Ledger]] = defaultdict(list)
-    for (symbol, exchange, _), ledger in fills.ledgers({}, by_strategy=True).by_key.items():
+    for (symbol, exchange, _), ledger in apart.items():
         by_strategy[symbol, exchange].append(ledger)
     different = []
     for (symbol, exchange), of_place in recorded.items():
-        ledger = shared[symbol, exchange, None]
-        ranges = [_range([ledger]), _range(by_strategy[symbol, exchange])]
-        known = [each for each in ranges if each is not None]
+        ways = [[shared[symbol, exchange, None]], by_strategy[symbol, exchange]]
+        known = [bounds for bounds in map(_bounds, ways) if bounds is not None]
         total, rounding = Fraction(of_place.total), of_place.rounding
-        if known and not any(low - rounding <= total <= high + rounding for low, high in known):
+        if known and not any(bounds.have(total, rounding) for bounds in known):
             where = f"{symbol} on {exchange}" if exchange else symbol
-            gross = amount(float(ledger.gross_pnl))
-            different.append(f"{where} (recorded {amount(float(total))}, gross {gross} by fills)")
+            gross = _text(known[0].gross)
+            different.append(f"{where} (recorded {_text(total)}, gross {gross} by fills)")
     if different:
         names = ", ".join(different[:SHOWN]) + (", ..." if len(different) > SHOWN else "")
         yield Finding(
             "warning",
             f"the recorded PnL does not follow from the fills, gross or net of fees: {names}",
-            "trades may be missing, or recorded twice, or their PnL be computed in another way; "
-            "performance.summarize(source='fills') has what the fills earned",
+            "trades may be missing or recorded twice, or have no PnL, or the bot computes it by "
+            "another method than average cost; performance.summarize(source='fills') has what the "
+            "fills earned",
         )
 
 
@@ -91,27 +91,45 @@ def _recorded() -> dict[Place, Recorded]:
     return recorded
 
 
-def _range(ledgers: list[Ledger]) -> tuple[Fraction, Fraction] | None:
-    """Return between what the PnL of ledgers is, gross or net; None if it is not known.
+class Bounds(NamedTuple):
+    """Between what the PnL of fills is, with or without fees and funding."""
+
+    gross: Fraction
+    low: Fraction | None  # None if a fee has no known value
+    high: Fraction
+
+    def have(self, total: Fraction, rounding: Fraction) -> bool:
+        above = self.low is None or self.low - rounding <= total
+        return above and total <= self.high + rounding
+
+
+def _bounds(ledgers: list[Ledger]) -> Bounds | None:
+    """Return the bounds of the PnL of ledgers; None if it is not known.
 
     The PnL of a part that was closed of an open position may not be recorded yet.
     """
-    none = low = high = Fraction(0)
+    gross = low = high = Fraction(0)
+    has_low = True
     for ledger in ledgers:
         currency = ledger.instrument.currency
         fees, without_rate = fees_in_currency(
             ledger.instrument, currency, ledger.fees, ledger.fee_value, {}
         )
         funding, funding_without_rate = in_currency(currency, ledger.funding, {})
-        if ledger.problem or without_rate or funding_without_rate:
+        has_rebate = any(ledger.fees[name] < 0 for name in without_rate)
+        if ledger.problem or has_rebate or funding_without_rate:
             return None
-        gross = ledger.gross_pnl
+        has_low = has_low and not without_rate
         part = Fraction(ledger.pnl_of_open) * Fraction(repr(ledger.contract_size))
-        sums = [
-            gross - open_part - paid + received
-            for open_part, paid, received in product(
-                (none, part), (none, Fraction(fees)), (none, Fraction(funding))
-            )
-        ]
-        low, high = low + min(sums), high + max(sums)
-    return low, high
+        changes = [(Fraction(0), Fraction(change)) for change in (-part, -fees, funding)]
+        low += ledger.gross_pnl + sum(map(min, changes))
+        high += ledger.gross_pnl + sum(map(max, changes))
+        gross += ledger.gross_pnl
+    return Bounds(gross, low if has_low else None, high)
+
+
+def _text(total: Fraction) -> str:
+    try:
+        return amount(float(total))
+    except OverflowError:  # of absurd rows
+        return f"{total.numerator // total.denominator:,}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import decimal
 import uuid
 from datetime import timedelta
 from typing import Any
@@ -85,6 +86,9 @@ class TestExplain:
         reason = explain(trade(signal=late, timestamp=at(1)))
         assert (reason.delay, reason.slippage) == (timedelta(hours=-1), 1.0)
         assert reason.warning == "its signal is from 2024-01-01 02:00:00+00:00, after the trade"
+
+    def test_a_slippage_that_no_float_can_hold_in_basis_points(self) -> None:
+        assert explain(act({"close": 1e-300}, price=1e9)).slippage_bps is None
 
     def test_a_deleted_signal_is_named(self) -> None:
         bought = act({"close": 99})
@@ -250,6 +254,7 @@ class TestPnlByMetadata:
         by_entry = pnl_by_metadata("rsi", [50], signal_of="entry")
         assert figures(by_entry) == [("below 50", 4, 3.0), ("50 or more", 2, -10.5)]
         assert [bucket.source for bucket in by_entry] == ["fills", "fills"]
+        assert [bucket.trades_with_pnl for bucket in by_entry] == [0, 0]
         assert (by_entry[0].fees, by_entry[0].gross_pnl, by_entry[0].wins) == (
             {"USDT": 1.0},
             4.0,
@@ -263,6 +268,12 @@ class TestPnlByMetadata:
         assert figures(pnl_by_metadata("trend", signal_of="entry")) == [("up", 6, -7.5)]
         later = pnl_by_metadata("rsi", [50], source="recorded")
         assert [bucket.total_pnl for bucket in later] == [None, None]
+
+    def test_trades_with_a_pnl_are_counted_in_round_trips(self) -> None:
+        act({"rsi": 25})
+        trade(side="sell", price=103, pnl=5)
+        [bucket] = pnl_by_metadata("rsi", [50], source="fills", signal_of="entry")
+        assert (bucket.trades, bucket.trades_with_pnl, bucket.total_pnl) == (2, 1, 3.0)
 
     def test_entry_signals_from_before_the_span_count(self) -> None:
         act({"rsi": 25}, timestamp=at(0))
@@ -287,12 +298,26 @@ class TestPnlByMetadata:
             (0.0, 3.0, 3), (3.0, 6.0, 3), (6.0, 9.0, 3), (9.0, 2000.0, 3),
         ]  # fmt: skip
 
+    def test_quantiles_of_equal_numbers(self) -> None:
+        for number in (1, 2, 3, 4, 5, 5, 5, 5, 5, 5):
+            act({"x": number, "same": 7, "large": 10**400}, 1)
+        buckets = pnl_by_metadata("x", 2, quantiles=True)
+        assert figures(buckets) == [("1 to 5", 4, 4.0), ("5", 6, 6.0)]
+        assert figures(pnl_by_metadata("same", 3, quantiles=True)) == [("7", 10, 10.0)]
+        assert [b.trades for b in pnl_by_metadata("large", 3, quantiles=True)] == [10]
+
     @given(st.lists(st.integers(0, 5), min_size=1, max_size=40), st.integers(1, 6))
-    def test_quantiles_of_equal_numbers(self, numbers: list[int], bins: int) -> None:
-        edges = quantile_edges(numbers, bins)
-        assert edges == sorted(set(edges))
-        assert (edges[0], edges[-1]) == (min(numbers), max(numbers))
-        assert len(edges) <= bins + 1
+    def test_edges_of_quantiles(self, numbers: list[int], bins: int) -> None:
+        *starts, last = quantile_edges(numbers, bins)
+        assert starts == sorted(set(starts))
+        assert (starts[0], last) == (min(numbers), max(numbers))
+        assert len(starts) <= bins
+
+    def test_edges_do_not_depend_on_the_decimal_context(self) -> None:
+        act({"rsi": 30.5}, 1)
+        with decimal.localcontext() as context:
+            context.prec, context.traps[decimal.FloatOperation] = 3, True
+            assert [b.low for b in pnl_by_metadata("rsi", [30.5, 70.123456])] == [30.5]
 
     def test_edges_are_no_quantiles(self) -> None:
         with pytest.raises(ValidationError, match="bins: .* are edges; pass a number of ranges"):

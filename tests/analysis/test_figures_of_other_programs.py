@@ -142,7 +142,7 @@ def record_fills(past: Iterable[History]) -> None:
 # --- backtrader: round trips --------------------------------------------------------------------
 
 
-def test_backtrader(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_round_trips_of_backtrader(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Its broker executes the fills, and its trades go from flat to flat as round trips do.
 
     Not compared: the price of a trade, which is that of what is left of it, and not of all entries.
@@ -298,7 +298,7 @@ def compare_balances(strategy: str, past: ClosedTrades, theirs: dict[str, Any]) 
         assert ours.sharpe == equal(theirs["sharpe"] * of_sample, rel)
 
 
-def test_freqtrade(freqtrade: dict[str, str]) -> None:
+def test_results_of_freqtrade(freqtrade: dict[str, str]) -> None:
     past = [closed_trades(number) for number in range(HISTORIES)]
     asked = [
         {
@@ -318,7 +318,7 @@ def test_freqtrade(freqtrade: dict[str, str]) -> None:
         compare_balances(str(number), each, theirs)
 
 
-def test_freqtrade_from_fills(freqtrade: dict[str, str]) -> None:
+def test_results_of_freqtrade_from_fills(freqtrade: dict[str, str]) -> None:
     """Its own trades are made of the same fills; it rounds the profit of each exit to 1e-8."""
     past = histories([BITCOIN], Rules(sides=("buy",), flips=False), count=60)
     past += histories([BITCOIN_CONTRACT], Rules(sides=("sell",), flips=False), count=60)
@@ -373,7 +373,7 @@ def compare_returns(past: Sequence[ClosedTrades], answers: list[dict[str, float]
                 assert not math.isfinite(expected), where
 
 
-def test_quantstats(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_returns_of_quantstats(tmp_path_factory: pytest.TempPathFactory) -> None:
     """With 365 periods of a year, its definitions are ours; `daily` is taken as it is.
 
     Returns without a loss and with one above 100 % are not in the histories: it takes them for
@@ -387,7 +387,7 @@ def test_quantstats(tmp_path_factory: pytest.TempPathFactory) -> None:
     compare_returns(past, answer_once(tmp_path_factory, "quantstats==0.0.86", program, asked))
 
 
-def test_empyrical(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_returns_of_empyrical(tmp_path_factory: pytest.TempPathFactory) -> None:
     """With 365 periods of a year, its definitions are ours.
 
     Of a single day it has no Sortino ratio, which is defined here if the return is below 0.

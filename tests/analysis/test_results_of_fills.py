@@ -134,7 +134,7 @@ def check(rows: list[Row]) -> None:
 
 def check_curve(trips: list[Closed], arguments: Any, *, is_known: bool) -> None:
     if trips and not is_known:
-        with pytest.raises(ValidationError, match="rates: "):
+        with pytest.raises(ValidationError, match="the PnL of the round trip of .* is not known: "):
             equity_curve(**arguments)
         return
     equities = list(accumulate(trip.net or Fraction(0) for trip in trips))
@@ -145,7 +145,7 @@ def check_curve(trips: list[Closed], arguments: Any, *, is_known: bool) -> None:
     assert [point.drawdown for point in points] == list(map(to_float, falls))
     assert [point.timestamp for point in points] == [trip.closed_at for trip in trips]
     episodes = [max(fall) for is_down, fall in groupby_sign(falls) if is_down]
-    found = [fall.amount for fall in drawdowns(100, **arguments)]
+    found = [fall.amount for fall in drawdowns(limit=100, **arguments)]
     assert found == sorted(map(to_float, episodes), reverse=True)
     if trips:
         assert summarize(**arguments).max_drawdown == to_float(max(falls))
@@ -212,7 +212,7 @@ def test_what_is_not_known_is_never_shown_as_0(source: Any) -> None:
         assert getattr(result, name) is None, name
     assert result.unknown == {
         "recorded": "no trade has a pnl; source='fills' computes what was earned",
-    }.get(source, "no position was closed")
+    }.get(source, "no round trip was closed")
     assert equity_curve(source=source) == drawdowns(source=source) == []
 
 
@@ -229,10 +229,30 @@ def test_a_fee_in_a_third_currency_needs_its_rate() -> None:
     assert result.total_pnl is result.net_pnl is result.wins is result.max_drawdown is None
     assert result.unknown == "fees or funding are in BNB; pass rates={'BNB': its price in USDT}"
     assert summarize(rates={"BNB": 600}).net_pnl == 8.0
-    with pytest.raises(ValidationError, match="rates: .* closed at .*fees or funding are in BNB"):
-        equity_curve()
-    with pytest.raises(ValidationError, match="rates: "):
-        drawdowns()
+    for function in (equity_curve, drawdowns):
+        with pytest.raises(
+            ValidationError, match="ETH/USDT closed at .* not known: fees or funding"
+        ):
+            function()  # type: ignore[operator]
+    assert result.average_holding_time == at(1) - at(0)
+    assert result.average_holding_time_of_wins is None
+
+
+def test_stock_bots_name_the_currency_of_their_fees_by_its_rate() -> None:
+    record(("buy", 100, 2), ("sell", 110, 2), symbol="AAPL", fee=1, fee_currency="USD")
+    assert "pass rates={'USD': 1} if that is the currency of its price" in str(summarize().unknown)
+    assert summarize(rates={"USD": 1}).net_pnl == 18.0
+    assert next(round_trips(rates={"USD": 1})).net_pnl == 18.0
+    positions_of = positions.get("AAPL", rates={"USD": 1}), positions.get("AAPL", quote="USD")
+    assert [held.net_realized_pnl for held in positions_of] == [18.0, 18.0]
+
+
+def test_all_missing_rates_are_named() -> None:
+    record(("buy", 100, 2), fee=1, fee_currency="BNB")
+    record(("sell", 110, 2), fee=1, fee_currency="XRP")
+    assert str(summarize().unknown).endswith(
+        "pass rates={'BNB': its price in USDT, 'XRP': its price in USDT}"
+    )
 
 
 def test_funding_is_in_the_result() -> None:
@@ -255,6 +275,27 @@ def test_a_result_is_that_of_the_position_that_is_flat_again() -> None:
 
 def sum_of_trips() -> float:
     return float(sum(Fraction(repr(trip.net_pnl)) for trip in round_trips()))
+
+
+def test_figures_that_no_float_can_hold_are_none() -> None:
+    trade(pnl=-1e-300, timestamp=at(0))
+    trade(pnl=1e300, timestamp=at(1))
+    result = summarize()
+    assert (result.recovery_factor, result.max_drawdown) == (None, 1e-300)
+
+
+def test_many_payments_of_funding_count_for_the_round_trip_that_was_held() -> None:
+    for number in range(40):
+        strategy = "ab"[number % 2]
+        record(("buy", 100, 1), ("sell", 101, 1), symbol="ETH/USDT:USDT", strategy=strategy)
+    cash_flows.create_many(
+        {"kind": "funding", "currency": "USDT", "amount": -0.001, "symbol": "ETH/USDT:USDT",
+         "timestamp": at(number / 10 + 0.05)}
+        for number in range(800)
+    )  # fmt: skip
+    trips = list(round_trips())
+    assert [trip.funding for trip in trips] == [-0.01] * 40
+    assert summarize().funding == -0.4
 
 
 def test_closed_trades_of_a_span_are_those_that_were_closed_in_it() -> None:
@@ -313,6 +354,29 @@ def test_days_and_hours_are_those_of_the_time_zone(
     assert (day.key, at_hour.key, day.total_pnl) == (key, hour, 1.0)
 
 
+def test_a_clock_that_changes_within_an_hour_of_utc() -> None:
+    trade(timestamp=dt.datetime(2010, 11, 7, 3, 30, tzinfo=dt.UTC), pnl=1)
+    [day] = by("day", tz="America/Goose_Bay")  # set back from 0:01 to 23:01 at 3:01 UTC
+    assert day.key == "2010-11-06"
+
+
+def test_a_time_outside_of_the_years_of_a_time_zone_is_named() -> None:
+    trade(timestamp=dt.datetime(1, 1, 1, 0, 30, tzinfo=dt.UTC), pnl=1)
+    with pytest.raises(ValidationError, match="tz: .* has 0001-01-01 .* outside of the years 1 to"):
+        by("day", tz="America/New_York")
+
+
+class NoZone(dt.tzinfo):
+    def utcoffset(self, _: dt.datetime | None) -> None:
+        return None
+
+
+@pytest.mark.parametrize("zone", [dt.tzinfo(), NoZone()])
+def test_a_tzinfo_without_an_offset_is_refused(zone: dt.tzinfo) -> None:
+    with pytest.raises(ValidationError, match="tz: "):
+        by("day", tz=zone)
+
+
 @pytest.mark.parametrize("zone", ["Europe/Berln", "", "/etc", "../UTC", 5, "\0"])
 def test_an_unknown_time_zone_is_refused(zone: Any) -> None:
     with pytest.raises(ValidationError, match="tz: .* is not a time zone; use a name such as"):
@@ -357,9 +421,11 @@ def test_each_element_of_an_array_is_a_group(source: Any) -> None:
 def test_values_of_any_type_are_groups_in_an_order() -> None:
     for value in ("b", 2, True, 1.5, {"y": 1, "x": 2}, {"x": 2, "y": 1}, False, "a", 2.0):
         trade(pnl=1, trade_metadata={"key": value})
+    trade(pnl=1, trade_metadata={"key": '{"x":2,"y":1}'})
     groups = by("key", of="trade_metadata")
     assert [(group.key, group.trades) for group in groups] == [
-        (1.5, 1), (2, 2), (False, 1), (True, 1), ("a", 1), ("b", 1), ('{"x":2,"y":1}', 2),
+        (1.5, 1), (2, 2), (False, 1), (True, 1), ("a", 1), ("b", 1), ('{"x":2,"y":1}', 1),
+        ('{"x":2,"y":1}', 2),
     ]  # fmt: skip
 
 

@@ -90,7 +90,7 @@ class TestCapital:
         deposit(600, -100)
         deposit(400, 1)  # on the first day
         deposit(1000, 24 * 1.9)
-        deposit(-500, 24 * 3)
+        deposit(-500, 24 * 2.5)  # is there until the end of its day
         deposit(999, 0, currency="BNB")
         cash_flows.create(kind="payout", currency="USDT", amount=999, timestamp=at(0))
         earn(100, 210, None, 181, None)
@@ -110,7 +110,7 @@ class TestCapital:
 
     def test_without_a_capital_the_error_says_what_to_do(self) -> None:
         earn(10)
-        with pytest.raises(ValidationError, match="capital: it is 0.00 USDT on 2024-01-01, of wh"):
+        with pytest.raises(ValidationError, match="capital: it is 0.00 USDT on 2024-01-01, on wh"):
             returns.daily()
         deposit(100, 24)  # too late
         with pytest.raises(ValidationError, match="record all deposits as cash flows"):
@@ -121,6 +121,40 @@ class TestCapital:
         with pytest.raises(ValidationError, match="capital: it is -20.00 USDT on 2024-01-03"):
             returns.daily(capital=100)
 
+    def test_what_was_earned_before_the_start_is_a_part_of_the_capital(self) -> None:
+        deposit(1000, 0)
+        earn(None, 1000, None, 100, -210)
+        assert returns.daily()[day(3)] == 0.05
+        assert returns.daily(start_date=at(24 * 2)) == {day(2): 0.0, day(3): 0.05, day(4): -0.1}
+        summary = returns.summarize(start_date=at(24 * 3))
+        assert summary is not None
+        assert summary.capital == 2000.0
+        noon = returns.daily(start_date=at(24 * 3 + 12))  # the trade of the day was before
+        assert noon == {day(3): 0.0, day(4): -0.1}
+
+    def test_a_withdrawal_counts_from_the_next_day(self) -> None:
+        deposit(1000, 0)
+        deposit(-1090, 24 + 20)  # in the evening, after the trade
+        earn(None, 100, 1)
+        assert returns.daily() == {day(1): 0.1, day(2): 0.1}
+
+    def test_a_day_without_trades_needs_no_capital(self) -> None:
+        deposit(1000, 24 * 2)
+        deposit(-1100, 24 * 3 + 23)
+        deposit(500, 24 * 6)
+        earn(None, None, None, 100, None, None, 50)
+        assert returns.daily(start_date=at(0)) == {
+            **{day(number): 0.0 for number in range(6)}, day(3): 0.1, day(6): 0.1,
+        }  # fmt: skip
+
+    def test_a_return_that_no_float_can_hold_is_named(self) -> None:
+        earn(1e200, -1e200)
+        with pytest.raises(ValidationError, match="capital: .* larger than a float can hold"):
+            returns.summarize(capital=1e-200)
+        summary = returns.summarize(capital=1)
+        assert summary is not None
+        assert summary.best_day == 1e200
+
     @pytest.mark.parametrize("capital", [0, -1, math.nan, math.inf, "100", True, [1]])
     def test_an_invalid_capital_is_refused(self, capital: Any) -> None:
         with pytest.raises(ValidationError, match="capital: "):
@@ -129,9 +163,7 @@ class TestCapital:
     def test_a_pnl_that_is_not_known_is_named(self) -> None:
         trade(price=100, timestamp=at(0), fee=0.1, fee_currency="BNB")
         trade(price=112, side="sell", timestamp=at(50))
-        with pytest.raises(
-            ValidationError, match="rates: the PnL of 2024-01-03 is not known: fees"
-        ):
+        with pytest.raises(ValidationError, match="the PnL of 2024-01-03 is not known: fees"):
             returns.daily(capital=1000)
         assert returns.daily(capital=1000, rates={"BNB": 20}) == {day(2): 0.01}
 
@@ -155,6 +187,16 @@ class TestFigures:
         assert summary.calmar == pytest.approx(summary.cagr / 0.05, rel=1e-12)  # type: ignore[operator]
         assert (summary.quote, summary.source, summary.capital) == ("USDT", "recorded", 1000.0)
 
+    @pytest.mark.parametrize("pnls", [(100, 110, 121), (-100, -90, -81), (0, 0, 0)])
+    def test_equal_returns_have_no_sharpe_ratio(self, pnls: tuple[int, ...]) -> None:
+        earn(*pnls)
+        summary = returns.summarize(capital=1000)
+        assert summary is not None
+        assert (summary.volatility, summary.sharpe) == (0.0, None)
+        growth = 1 + sum(pnls) / 1000
+        assert summary.total_return == pytest.approx(growth - 1, rel=1e-15)
+        assert summary.relative_drawdown == pytest.approx(max(0, 1 - growth), rel=1e-15)
+
     def test_what_is_not_defined_is_none(self) -> None:
         earn(10)
         summary = returns.summarize(capital=1000)
@@ -168,7 +210,7 @@ class TestFigures:
         earn(-100)
         lost = returns.summarize(capital=100)
         assert lost is not None
-        assert (lost.total_return, lost.cagr, lost.calmar) == (-1.0, None, None)
+        assert (lost.total_return, lost.cagr, lost.calmar) == (-1.0, -1.0, -1.0)
 
     @given(st.lists(st.none() | st.integers(-50, 60), min_size=1, max_size=25))
     def test_against_a_second_implementation(self, pnls: list[int | None]) -> None:

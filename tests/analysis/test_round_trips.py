@@ -326,6 +326,17 @@ def test_r_multiples_of_many_round_trips_and_of_those_without_a_signal() -> None
     assert multiples == [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, None, None]
 
 
+def test_an_r_multiple_that_no_float_can_hold_is_none() -> None:
+    with_stop(100 - 1e-10, ("buy", 100, 1), ("sell", 1e300, 1))
+    assert only(stop_key="risk.stop").r_multiple is None
+
+
+def test_tags_are_the_same_on_every_database() -> None:
+    tags = ["a", {"b": 1, "a": [True]}, None, 0, False, 1.5]
+    record(("buy", 100, 1), ("sell", 101, 1), trade_metadata={"tags": tags})
+    assert only().tags == ("a", '{"a":[true],"b":1}', "0", "false", "1.5")
+
+
 def test_an_invalid_key_of_the_stop_is_refused_by_the_call() -> None:
     with pytest.raises(ValidationError, match="is not a key of the metadata"):
         round_trips(stop_key="a..b")

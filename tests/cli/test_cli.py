@@ -15,17 +15,20 @@ import sys
 from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import cli_reference
 import pytest
 from click.testing import CliRunner
 from paths import ROOT
+from rich.console import Console
 from samples import at, cash_flow, signal, trade
 
 from botmemory import close_db, init_db
 from botmemory.cli import main
 from botmemory.cli._app import cli
+from botmemory.cli._output import Column, print_rows
 from botmemory.repositories import cash_flows, trades
 
 COMMAND = [sys.executable, "-c", "from botmemory.cli import main; main()"]
@@ -651,3 +654,97 @@ def test_the_reference_matches_the_help() -> None:
     reference = page.partition(cli_reference.MARK)[2]
     assert reference.strip() == cli_reference.reference().strip(), "run cli_reference.py"
     assert max(map(len, reference.splitlines())) <= 80
+
+
+# --- tables on a narrow terminal --------------------------------------------------------------
+
+
+def printed(columns: list[Column], rows: list[dict[str, object]], width: int) -> list[str]:
+    with pytest.MonkeyPatch.context() as patch:
+        out = io.StringIO()
+        console = partial(Console, file=out, highlight=False)
+        patch.setattr(
+            "botmemory.cli._output._console", lambda wanted=None: console(width=wanted or width)
+        )
+        print_rows(rows, columns, "table", empty="")
+    return [line.rstrip() for line in out.getvalue().splitlines()]
+
+
+TABLE = [
+    Column("name", "name", optional=True),
+    Column("symbol", "symbol"),
+    Column("much", "much", amounts=True, right=True),
+    Column("more", "more", amounts=True, right=True, importance=2),
+    Column("least", "least", amounts=True, right=True, importance=1),
+]
+ROW: dict[str, object] = {
+    "name": "mean-reversion",
+    "symbol": "1000000MOG/USDT:USDT",
+    "much": 2_345_678.9,
+    "more": -1_000_000.25,
+    "least": 0.00001234,
+}
+
+
+@pytest.mark.parametrize(
+    ("width", "expected"),
+    [
+        (90, "mean-reversion 1000000MOG/USDT:USDT 2,345,678.90 -1,000,000.25 0.0000123"),
+        (73, "mean-rever… 1000000MOG/USDT:USDT 2,345,678.90 -1,000,000.25 0.0000123"),
+        (62, "mean-re… 1000000MOG/… 2,345,678.90 -1,000,000.25 0.0000123"),
+        (52, "mean-re… 1000000MOG/U… 2,345,678.90 -1,000,000.25"),
+        (36, "mean-re… 1000000MOG/… 2,345,678.90"),
+        (20, "mean-re… 1000000… 2,345,678.90"),
+    ],
+)
+def test_numbers_are_whole_at_every_width(width: int, expected: str) -> None:
+    *_, row = printed(TABLE, [ROW], width)
+    assert row.split() == expected.split()
+
+
+def test_numbers_are_json(filled: str, run: Run) -> None:
+    init_db(filled)
+    trade(pnl=1e300)
+    trade(pnl=-1e-300)
+    close_db()
+    for command in (("performance",), ("pnl",), ("pnl", "--by", "day,symbol")):
+        _, out, _ = run("--db", filled, *command, "--json")
+        json.loads(out, parse_constant=pytest.fail)
+
+
+def test_a_csv_has_the_same_columns_in_each_row(filled: str, run: Run) -> None:
+    init_db(filled)
+    trade(symbol="ETH/EUR")
+    cash_flows.create(kind="deposit", currency="USDT", amount=100, timestamp=at(0))
+    close_db()
+    _, out, _ = run("--db", filled, "performance", "--capital", "deposits", "--csv")
+    header, *rows = csv.reader(io.StringIO(out))
+    assert "total_return" in header
+    assert [len(row) for row in rows] == [len(header)] * 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("performance", "--tz", "UTC"), "pass --capital, too"),
+        (("pnl", "--by", "day", "--metadata", "x"), "--by and --metadata exclude each other"),
+        (("attribution", "x", "--bins", "3", "--ends", "1,2"), "--bins and --ends exclude each"),
+        (("performance", "--rate", "=5"), "'=5' is not a currency and its price"),
+        (("performance", "--rate", "BNB"), "'BNB' is not a currency and its price"),
+    ],
+)
+def test_options_are_never_ignored(
+    arguments: tuple[str, ...], message: str, filled: str, run: Run
+) -> None:
+    code, _, err = run("--db", filled, *arguments)
+    assert (code, message in err) == (2, True)
+
+
+def test_what_is_empty_is_named(target: str, run: Run) -> None:
+    init_db(target)
+    trade()
+    close_db()
+    assert run("--db", target, "pnl")[2] == "nothing was closed\n"
+    assert run("--db", target, "pnl", "--metadata", "x")[2] == "no closed trade has x\n"
+    _, out, _ = run("--db", target, "performance")
+    assert out.splitlines()[-1] == "not known: no round trip was closed"

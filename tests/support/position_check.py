@@ -141,7 +141,7 @@ def _combined(key: Key, ledgers: list[Ledger]) -> Figures:
     fees: defaultdict[str | None, Fraction] = defaultdict(Fraction)
     for ledger in ledgers:
         for currency, fee in ledger.fees.items():
-            fees[currency] += fee
+            fees[currency] += Fraction(fee)
     problem = any(ledger.problem for ledger in ledgers)
     timestamp: Any = Trade.timestamp
     return (
@@ -151,5 +151,5 @@ def _combined(key: Key, ledgers: list[Ledger]) -> Figures:
         None if problem else float(sum((ledger.gross_pnl for ledger in ledgers), Fraction(0))),
         min((timestamp.python_value(ledger.opened_at) for ledger in held), default=None),
         {currency: float(fee) for currency, fee in fees.items()},
-        float(sum((sum(ledger.funding.values()) for ledger in ledgers), Fraction(0))),
+        float(sum(Fraction(paid) for ledger in ledgers for paid in ledger.funding.values())),
     )

@@ -79,8 +79,21 @@ def test_a_part_of_an_open_position_may_be_recorded_or_not() -> None:
     assert findings() == []
 
 
-def test_what_is_not_known_is_not_compared() -> None:
+def test_fees_in_a_third_currency_bound_it_from_above() -> None:
     record(("buy", 100, 2, None), ("sell", 110, 2, 5), fee=0.01, fee_currency="BNB")
+    assert findings() == []
+    record(("buy", 100, 2, None), ("sell", 110, 2, 5000), symbol="X/USDT", fee=0.01,
+           fee_currency="BNB")  # fmt: skip
+    assert "X/USDT (recorded 5,000.00, gross 20.00 by fills)" in findings()[0].what
+
+
+def test_absurd_pnl_is_a_finding_and_no_crash() -> None:
+    record(("sell", 1, 1, 1e308), ("sell", 1, 1, 1e308))
+    assert "recorded 200,000,000," in findings()[0].what
+
+
+def test_what_is_not_known_is_not_compared() -> None:
+    record(("buy", 100, 2, None), ("sell", 110, 2, 5), fee=-0.01, fee_currency="BNB")
     record(("buy", 100, 2, None), ("sell", 110, 2, 5), symbol="ETH/USD:BTC")
     record(("buy", 100, 2, None), ("sell", 110, 2, None), symbol="XRP/USDT")
     assert findings() == []
