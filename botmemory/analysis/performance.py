@@ -10,42 +10,26 @@ figure that is not known or not defined is None.
 from __future__ import annotations
 
 import uuid
-from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 from decimal import Decimal
-from functools import partial
 from typing import Any, Literal, NamedTuple
 
-from peewee import SQL, Case, fn
-
-from .. import exact
 from .._arguments import checked_call
 from .._values import checked_key, checked_rates, refuse
 from ..database import db
 from ..errors import ValidationError
 from ..exact import to_float
-from ..models import OrderSide, Trade
+from ..models import Trade
 from ..queries import read
-from ..queries.sums import fetch_sums, parse_sum, whole_sum
-from ..queries.trips import FIRST_OTHER, ID, Row, Trip, read_trips, timestamp_of
+from ..queries.trips import ID, read_trips, timestamp_of
 from ..symbols import quote_of
 from ._curve import Curve, Drawdown
-from ._dimensions import (
-    TIME,
-    Dimension,
-    Grouping,
-    Place,
-    checked_dimensions,
-    checked_time_zone,
-    direction_of,
-    has_array_under,
-    places_of,
-    values_under,
-)
+from ._dimensions import Dimension, Grouping, checked_dimensions, checked_time_zone
+from ._groups import groups_of_round_trips, groups_of_trades
 from ._results import Result, Source, Sums, result_fields
-from .selection import Selection, choose_source, count_trades, select
+from .selection import Selection, choose_source, count_trades, select, trades_of
 
 __all__ = [
     "Dimension",
@@ -353,15 +337,17 @@ def by(
         )
         chosen = choose_source(selection, source)
         if chosen == "fills":
-            groups = _groups_of_round_trips(grouping, selection, known_rates)
+            groups = groups_of_round_trips(grouping, selection, known_rates)
         else:
-            groups = _groups_of_trades(grouping, selection)
+            groups = groups_of_trades(grouping, selection)
     results = []
     for places in sorted(groups):
         quote_of_group = (
             quote_of(places[by_symbol][1]) if by_symbol is not None else selection.quote
         )
-        results.append(_group(places, quote_of_group, chosen, groups[places]))
+        keys = tuple(key for _, key in places)
+        fields = result_fields(quote_of_group, chosen, groups[places])
+        results.append(Group(key=keys[0] if len(keys) == 1 else keys, **fields))
     return results
 
 
@@ -417,7 +403,9 @@ def _closed_trades(
             of_trip = trip.key[0], result.unknown, opened_at
             yield _Closed(closed_at, last[ID], result.net, *of_trip)
         return
-    for timestamp, trade_id, pnl, fee, currency in _trades(selection, "pnl", "fee", "fee_currency"):
+    for timestamp, trade_id, pnl, fee, currency in trades_of(
+        selection, "pnl", "fee", "fee_currency"
+    ):
         amount = sums.add_trade(pnl, fee, currency)
         if amount is not None:
             yield _Closed(timestamp, trade_id, amount)
@@ -439,20 +427,13 @@ def _id(value: Any) -> uuid.UUID:
     return trade_id
 
 
-def _trades(selection: Selection, *fields: str) -> Iterator[tuple[Any, ...]]:
-    """Yield the timestamp, the id and the named fields of trades in time order."""
-    rows = read.stream_values(Trade, selection.filters, "symbol", *fields)
-    symbols = selection.symbols
-    for timestamp, trade_id, symbol, *values in rows:
-        if symbols is None or symbol in symbols:
-            yield timestamp, trade_id, *values
-
-
 class _HoldingTimes:
     """The holding times of round trips."""
 
     def __init__(self) -> None:
-        self._times = {name: [0, timedelta(0)] for name in ("", "_of_wins", "_of_losses")}
+        self._times: dict[str, Any] = {
+            name: [0, timedelta(0)] for name in ("", "_of_wins", "_of_losses")
+        }
 
     def add(self, closed: _Closed) -> None:
         if closed.opened_at is None:
@@ -460,7 +441,7 @@ class _HoldingTimes:
         held = closed.timestamp - closed.opened_at
         names = ("", "_of_wins" if closed.pnl > 0 else "_of_losses") if closed.pnl else ("",)
         for name in names:
-            times: Any = self._times[name]
+            times = self._times[name]
             times[0] += 1
             times[1] += held
 
@@ -469,145 +450,8 @@ class _HoldingTimes:
 
         Those of wins and of losses are None unless the PnL of each round trip is known.
         """
-        times: Any = self._times.items()
-        return {
-            f"average_holding_time{name}": total / number
-            if number and is_known >= bool(name)
-            else None
-            for name, (number, total) in times
-        }
-
-
-# --- groups -------------------------------------------------------------------------------------
-
-Groups = dict[tuple[Place, ...], Sums]
-
-
-def _group(places: tuple[Place, ...], quote: str | None, source: Source, sums: Sums) -> Group:
-    keys = tuple(key for _, key in places)
-    return Group(key=keys[0] if len(keys) == 1 else keys, **result_fields(quote, source, sums))
-
-
-def _groups_of_trades(grouping: Grouping, selection: Selection) -> Groups:
-    """Return the sums of trades for each group."""
-    groups = None if grouping.key else _groups_in_database(grouping, selection)
-    if groups is not None:
-        return groups
-    groups = defaultdict(Sums)
-    fields = ("pnl", "fee", "fee_currency", "side", *grouping.fields)
-    for timestamp, _, pnl, fee, currency, side, *values in _trades(selection, *fields):
-        if grouping.key:
-            all_places = places_of(values_under(values[0], grouping.key))
-        else:
-            named = dict(zip(grouping.fields, values, strict=True))
-            named |= {TIME: timestamp, "direction": direction_of(side, pnl)}
-            all_places = {grouping.place(named)}
-        for places in all_places:
-            groups[places].add_trade(pnl, fee, currency)
-    return groups
-
-
-def _groups_in_database(grouping: Grouping, selection: Selection) -> Groups | None:
-    """Return the sums of trades for each group; None if the trades must be read."""
-    pnl, fee = Trade.pnl, Trade.fee
-    keys = [column.alias(f"key{n}") for n, column in enumerate(grouping.expressions())]
-    columns = (
-        fn.COUNT(SQL("*")),
-        fn.COUNT(pnl),
-        fn.COUNT(Case(None, [(pnl > 0, 1)])),
-        fn.COUNT(Case(None, [(pnl < 0, 1)])),
-        fn.MAX(pnl),
-        fn.MIN(pnl),
-        whole_sum(pnl, unless=pnl <= 0),
-        whole_sum(pnl, unless=pnl >= 0),
-    )
-    conditions = selection.conditions()
-    query = read.select(Trade, conditions, *keys, *columns).group_by(*keys)
-    rows = fetch_sums(query.tuples())
-    has_fee = [*conditions, fee.is_null(False)]
-    query = read.select(Trade, has_fee, *keys, Trade.fee_currency, whole_sum(fee))
-    fee_rows = fetch_sums(query.group_by(*keys, Trade.fee_currency).tuples())
-    if rows is None or fee_rows is None:
-        return None
-    groups: Groups = defaultdict(Sums)
-    for row in rows:
-        places = grouping.place_in_database(row[: len(keys)])
-        trades, closed, wins, losses, best, worst, profit_text, loss_text = row[len(keys) :]
-        profit, loss = parse_sum(profit_text), parse_sum(loss_text)
-        if places is None or profit is None or loss is None:
-            return None
-        best, worst = (None if pnl is None else exact.to_decimal(pnl) for pnl in (best, worst))
-        sums = Sums(trades, closed, closed, wins, losses, best, worst, profit, loss)
-        groups[places].merge(sums)
-    for *values, currency, fee_text in fee_rows:
-        places, total = grouping.place_in_database(values), parse_sum(fee_text)
-        if places is None or total is None:
-            return None
-        groups[places].add_fee(total, currency)
-    return groups
-
-
-PNL, METADATA = FIRST_OTHER, FIRST_OTHER + 1
-
-
-class _Notes:
-    """What a group of round trips takes from their fills."""
-
-    def __init__(self) -> None:
-        self.with_pnl = 0
-        self.places: set[tuple[Place, ...]] = set()
-        self._has_elements = False
-
-    def add(self, rows: list[Row], key: str | None) -> None:
-        field: Any = Trade.trade_metadata
-        for row in rows:
-            self.with_pnl += row[PNL] is not None
-            if key is not None and row[METADATA] is not None:
-                metadata = field.python_value(row[METADATA])
-                if places := places_of(values_under(metadata, key)):
-                    self._add_places(places, are_elements=has_array_under(metadata, key))
-
-    def _add_places(self, places: set[tuple[Place, ...]], *, are_elements: bool) -> None:
-        """Take the value of a later fill, or add its elements to those so far."""
-        if are_elements and self._has_elements:
-            self.places |= places
-        else:
-            self.places = places
-        self._has_elements = are_elements
-
-
-def _note(key: str | None, notes: _Notes | None, rows: list[Row]) -> _Notes:
-    notes = notes or _Notes()
-    notes.add(rows, key)
-    return notes
-
-
-def _groups_of_round_trips(
-    grouping: Grouping, selection: Selection, rates: Mapping[str, float]
-) -> Groups:
-    """Return the sums of round trips for each group."""
-    groups: Groups = defaultdict(Sums)
-    others = ("pnl", "trade_metadata") if grouping.key else ("pnl",)
-    filters, symbols = selection.filters, selection.symbols
-    for trip in read_trips(filters, symbols, *others, note=partial(_note, grouping.key)):
-        result = trip.result(rates)
-        notes = trip.notes
-        all_places = notes.places if grouping.key else {grouping.place(_dimensions_of(trip))}
-        for places in all_places:
-            sums = groups[places]
-            sums.trades += trip.fills
-            sums.with_pnl += notes.with_pnl
-            sums.add_round_trip(trip, result)
-    return groups
-
-
-def _dimensions_of(trip: Trip) -> dict[str, Any]:
-    symbol, exchange, strategy = trip.key
-    return {
-        "symbol": symbol,
-        "exchange": exchange,
-        "strategy": strategy,
-        "direction": "long" if trip.is_long else "short",
-        "side": OrderSide.BUY if trip.is_long else OrderSide.SELL,
-        TIME: timestamp_of(trip.last),
-    }
+        averages: dict[str, timedelta | None] = {}
+        for name, (number, total) in self._times.items():
+            is_asked_for = number and (is_known or not name)
+            averages[f"average_holding_time{name}"] = total / number if is_asked_for else None
+        return averages

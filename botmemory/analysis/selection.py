@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -132,3 +132,12 @@ def count_trades(selection: Selection, *, with_pnl: bool) -> tuple[int, int]:
     counts = [fn.COUNT(SQL("*")), fn.COUNT(Trade.pnl if with_pnl else SQL("NULL"))]
     [(trades, closed)] = read.fetch(read.select(Trade, selection.conditions(), *counts).tuples())
     return trades, closed
+
+
+def trades_of(selection: Selection, *fields: str) -> Iterator[tuple[Any, ...]]:
+    """Yield the timestamp, the id and the named fields of trades in time order."""
+    rows = read.stream_values(Trade, selection.filters, "symbol", *fields)
+    symbols = selection.symbols
+    for timestamp, trade_id, symbol, *values in rows:
+        if symbols is None or symbol in symbols:
+            yield timestamp, trade_id, *values
