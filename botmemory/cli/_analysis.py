@@ -222,6 +222,11 @@ def _of_trades(filters: dict[str, Any]) -> dict[str, Any]:
 @database_command("round-trips")
 @filter_options("symbol", "strategy", "exchange", "since", "until", "quote", "rates", "limit")
 @click.option("--open", "include_open", is_flag=True, help="Show those that are open, too.")
+@click.option(
+    "--stop-key",
+    metavar="KEY",
+    help="Show R multiples, by the stop under this key in the entry signals' metadata.",
+)
 @format_options
 def show_round_trips(
     options: DatabaseOptions, output_format: str, limit: int, **arguments: Any
@@ -242,7 +247,8 @@ def show_round_trips(
         Column("entry_price", "entry", number, right=True, importance=5),
         Column("exit_price", "exit", number, right=True, importance=4),
         Column("net_pnl", "net pnl", amounts=True, right=True),
-        Column("quote", "in"),
+        Column("quote", "in", optional=True),
+        *([Column("r_multiple", "R", amounts=True, right=True)] if arguments["stop_key"] else []),
     )
     print_rows(reversed(latest), columns, output_format, empty="no round trips")
     if output_format == "table":

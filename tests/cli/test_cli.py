@@ -740,6 +740,17 @@ def test_options_are_never_ignored(
     assert (code, message in err) == (2, True)
 
 
+def test_r_multiples_are_shown_by_the_key_of_the_stop(target: str, run: Run) -> None:
+    init_db(target)
+    trade(signal=signal(signal_metadata={"stop": 95}), timestamp=at(0))
+    trade(side="sell", price=112, timestamp=at(1))
+    close_db()
+    _, out, _ = run("--db", target, "round-trips", "--stop-key", "stop")
+    assert out.splitlines()[0].split()[-1] == "R"
+    assert out.splitlines()[2].split()[-1] == "2.40"
+    assert " R" not in run("--db", target, "round-trips")[1].splitlines()[0]
+
+
 def test_what_is_empty_is_named(target: str, run: Run) -> None:
     init_db(target)
     trade()
