@@ -58,6 +58,14 @@ def checked_time_zone(tz: object) -> tzinfo:
     refuse("tz", tz, "is not a time zone; use a name such as 'Europe/Berlin' or a tzinfo")
 
 
+def local(timestamp: datetime, time_zone: tzinfo) -> datetime:
+    """Return a time in a time zone."""
+    try:
+        return timestamp.astimezone(time_zone)
+    except OverflowError:
+        refuse("tz", time_zone, f"has {timestamp} outside of the years 1 to 9999")
+
+
 class Grouping:
     """One or two dimensions, or a value in the metadata of trades.
 
@@ -91,24 +99,19 @@ class Grouping:
         """
         named = dict(zip(self._columns, values, strict=True))
         if TIME in named:
-            first, last = (self._local(named[TIME] + part) for part in (timedelta(0), REST_OF_HOUR))
+            first, last = (
+                local(named[TIME] + part, self._time_zone) for part in (timedelta(0), REST_OF_HOUR)
+            )
             if first.utcoffset() != last.utcoffset() or first.hour != last.hour:
                 return None
         return self.place(named)
-
-    def _local(self, timestamp: datetime) -> datetime:
-        """Return a time in the time zone."""
-        try:
-            return timestamp.astimezone(self._time_zone)
-        except OverflowError:
-            refuse("tz", self._time_zone, f"has {timestamp} outside of the years 1 to 9999")
 
     def place(self, values: Mapping[str, Any]) -> tuple[Place, ...]:
         """Return the order and the key of a group, a pair for each dimension."""
         places = []
         for name in self.names:
             if name in TIME_KEYS:
-                places.append(TIME_KEYS[name](self._local(values[TIME])))
+                places.append(TIME_KEYS[name](local(values[TIME], self._time_zone)))
             else:
                 value = values[name]
                 key = value.value if isinstance(value, OrderSide) else value

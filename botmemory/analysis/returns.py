@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta, tzinfo
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from decimal import Decimal
 from itertools import accumulate
 from math import isfinite
@@ -24,7 +24,7 @@ from ..formats import amount
 from ..models import CashFlow
 from ..queries import read
 from . import performance
-from ._dimensions import checked_time_zone
+from ._dimensions import checked_time_zone, local
 from ._results import Source, factor
 
 divide = DIVISION.divide
@@ -154,22 +154,27 @@ def summarize(
     Each figure is defined in the guide [Accounting](../accounting.md).
 
     Args:
-        symbol: As for `daily`.
-        strategy: As for `daily`.
-        start_date: As for `daily`.
-        end_date: As for `daily`.
-        capital: As for `daily`.
-        exchange: As for `daily`.
-        quote: As for `daily`.
-        source: As for `daily`.
-        rates: As for `daily`.
-        tz: As for `daily`.
+        symbol: Only trades of this symbol.
+        strategy: Only trades of this strategy; "" for those without one.
+        start_date: Only closed trades from this time on; its day is the first one.
+        end_date: Only closed trades up to this time, included; its day is the last one, unless it
+            is after today.
+        capital: The capital at the start, in the currency of the PnL. None takes the recorded
+            deposits and withdrawals in that currency, those on the `exchange` if one is given.
+        exchange: Only trades of this exchange; "" for those without one.
+        quote: Only trades with PnL in this currency; "" for symbols that name none.
+        source: `"recorded"` adds up the `pnl` of the trades, `"fills"` the net PnL of the round
+            trips; None takes what is recorded, if any trade has a `pnl`, and else the fills.
+        rates: What one unit of another currency is worth, for fees in a third currency:
+            `{"BNB": 600}`. Of use with fills alone.
+        tz: The time zone of the days, such as `"Europe/Berlin"`; None for UTC.
 
     Returns:
         The figures; None without closed trades.
 
     Raises:
-        ValidationError: As for `daily`.
+        ValidationError: An argument is invalid, the PnL is in different currencies or is not known,
+            there is no capital, or it was used up.
     """
     arguments = {
         "symbol": symbol, "strategy": strategy, "start_date": start_date, "end_date": end_date,
@@ -271,7 +276,7 @@ def _deposits(currency: str | None, exchange: str | None, tz: tzinfo) -> list[_F
     for kind in ("deposit", "withdrawal") if currency is not None else ():
         filters = read.filters(CashFlow, exchange=exchange, kind=kind, currency=currency)
         for timestamp, _, flow in read.stream_values(CashFlow, filters, "amount"):
-            flows.append(_Flow(timestamp.astimezone(tz).date(), exact.to_decimal(flow)))
+            flows.append(_Flow(local(timestamp, tz).date(), exact.to_decimal(flow)))
     return flows
 
 
@@ -281,10 +286,10 @@ def _first_and_last(
     """Return the first and the last day that count, from those with closed trades."""
     start, end = arguments["start_date"], arguments["end_date"]
     if start is not None:
-        first = to_utc("start_date", start).astimezone(tz).date()
+        first = local(to_utc("start_date", start), tz).date()
     if end is not None:
-        today = datetime.now(tz).date()
-        last = max(last, min(today, to_utc("end_date", end).astimezone(tz).date()))
+        now = datetime.now(UTC)
+        last = max(last, local(min(now, to_utc("end_date", end)), tz).date())
     return first, last
 
 
@@ -346,8 +351,8 @@ def _float(part: Decimal) -> float:
     number = float(part) + 0.0
     if not isfinite(number):
         raise ValidationError(
-            f"capital: a return of {part:.3e} is larger than a float can hold; pass the capital at "
-            "the start",
+            "capital: it is so small that a return is larger than a float can hold; pass what it "
+            "was at the start",
             field="capital",
         )
     return number

@@ -68,6 +68,8 @@ class TestDaily:
         assert returns.daily(capital=100, start_date=at(24 * 3)) == {day(3): 0.0, day(4): 0.11}
         far = returns.daily(capital=100, end_date=datetime(9999, 1, 1, tzinfo=UTC))
         assert list(far)[-1].date() == datetime.now(UTC).date()
+        end: Any = {"end_date": datetime.max, "tz": "Asia/Tokyo"}
+        assert len(returns.daily(capital=100, **end)) >= len(far)
 
     def test_without_closed_trades_there_are_none(self) -> None:
         assert returns.daily(capital=5) == returns.daily() == {}
