@@ -68,7 +68,7 @@ class TestDaily:
         assert returns.daily(capital=100, start_date=at(24 * 3)) == {day(3): 0.0, day(4): 0.11}
         far = returns.daily(capital=100, end_date=datetime(9999, 1, 1, tzinfo=UTC))
         assert list(far)[-1].date() == datetime.now(UTC).date()
-        end: Any = {"end_date": datetime.max, "tz": "Asia/Tokyo"}
+        end: Any = {"end_date": datetime.max.replace(tzinfo=UTC), "tz": "Asia/Tokyo"}
         assert len(returns.daily(capital=100, **end)) >= len(far)
 
     def test_without_closed_trades_there_are_none(self) -> None:
@@ -241,6 +241,6 @@ class TestFigures:
         assert summary.total_return == pytest.approx(capital / 10_000 - 1, abs=1e-12)
         falls = [1 - c / max(capitals[: n + 1]) for n, c in enumerate(capitals)]
         assert summary.relative_drawdown == pytest.approx(max(falls), abs=1e-12)
-        if len(set(pnls)) > 1:
+        if len(set(values)) > 1:
             mean, deviation = statistics.fmean(values), statistics.stdev(values)
             assert summary.sharpe == pytest.approx(mean / deviation * math.sqrt(365), abs=1e-9)
