@@ -6,6 +6,7 @@ import itertools
 import math
 import statistics
 from datetime import UTC, datetime, timedelta
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -231,16 +232,16 @@ class TestFigures:
             assert summary is None
             return
         assert summary is not None
-        capital, capitals = 10_000.0, [10_000.0]
+        capital, capitals = Fraction(10_000), [Fraction(10_000)]
         for pnl in pnls:
             capital += pnl or 0
             capitals.append(capital)
         values = [later / before - 1 for before, later in itertools.pairwise(capitals)]
-        assert list(returns.daily(capital=10_000).values()) == pytest.approx(values, abs=1e-12)
+        assert list(returns.daily(capital=10_000).values()) == [float(value) for value in values]
         assert summary.days == len(values)
-        assert summary.total_return == pytest.approx(capital / 10_000 - 1, abs=1e-12)
+        assert summary.total_return == float(capital / 10_000 - 1)
         falls = [1 - c / max(capitals[: n + 1]) for n, c in enumerate(capitals)]
-        assert summary.relative_drawdown == pytest.approx(max(falls), abs=1e-12)
+        assert summary.relative_drawdown == float(max(falls))
         if len(set(values)) > 1:
-            mean, deviation = statistics.fmean(values), statistics.stdev(values)
-            assert summary.sharpe == pytest.approx(mean / deviation * math.sqrt(365), abs=1e-9)
+            ratio = float(statistics.mean(values)) / statistics.stdev(values)
+            assert summary.sharpe == pytest.approx(ratio * math.sqrt(365), rel=1e-12, abs=1e-12)
