@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import threading
 from collections.abc import Callable
@@ -9,12 +10,13 @@ from datetime import UTC, datetime
 from decimal import Decimal, localcontext
 from typing import Any
 
+import numpy as np
 import pytest
 from ccxt_answers import parse
 
 from botmemory import OrderSide, ValidationError, init_db
-from botmemory.interop.ccxt import import_trades
-from botmemory.repositories import positions, trades
+from botmemory.interop.ccxt import import_funding, import_trades
+from botmemory.repositories import cash_flows, positions, trades
 
 with_database = pytest.mark.usefixtures("empty_database")
 
@@ -94,6 +96,9 @@ OKX = {
 }
 
 
+START = 1_700_000_000_000  # milliseconds
+
+
 def fill(**values: Any) -> dict[str, Any]:
     return {
         "id": "1",
@@ -163,6 +168,27 @@ def test_a_trade_of_each_exchange_is_recorded_once(
 
 @with_database
 class TestOnce:
+    @pytest.mark.parametrize(
+        "same", [153082133, "153082133", 153082133.0, np.int64(153082133), Decimal(153082133)]
+    )
+    def test_one_number_is_one_id_whatever_its_type(self, same: Any) -> None:
+        import_trades([fill(id="153082133")], exchange="okx")
+        result = import_trades([fill(id=same)], exchange="okx")
+        assert (result.created, result.skipped) == (0, 1)
+
+    def test_numpy_has_whole_timestamps(self) -> None:
+        import_trades([fill(timestamp=np.int64(1_700_000_000_123))], exchange="okx")
+        [recorded] = trades.get_all()
+        assert recorded.timestamp.isoformat() == "2023-11-14T22:13:20.123000+00:00"
+
+    def test_an_exchange_has_one_name_whatever_its_case(self) -> None:
+        import_trades([fill()], exchange="OKX")
+        result = import_trades([fill(), fill(id="2")], exchange="okx")
+        assert (result.created, result.skipped) == (1, 1)
+        import_funding([fill(code="USDT", amount=-1.0, id="f")], exchange="Okx", strategy="trend")
+        assert {trade.exchange for trade in trades.get_all()} == {"OKX"}
+        assert [flow.exchange for flow in cash_flows.iterate()] == ["OKX"]
+
     def test_a_fill_is_identified_by_exchange_symbol_and_id(self) -> None:
         fills = [fill(), fill(id="2"), fill(symbol="ETH/USDT"), fill(), fill(id=1)]
         result = import_trades(fills, exchange="okx")
@@ -230,13 +256,13 @@ class TestOrder:
 
     def test_fills_from_the_newest_to_the_oldest(self) -> None:
         times = {"e": 5, "d": 4, "c": 4, "b": 4, "a": 3}
-        fills = [fill(id=name, timestamp=time) for name, time in times.items()]
+        fills = [fill(id=name, timestamp=START + time) for name, time in times.items()]
         import_trades(fills, exchange="kraken")
         assert recorded_ids() == ["a", "b", "c", "d", "e"]
 
     def test_unsorted_fills(self) -> None:
         times = {"d": 4, "a": 1, "b": 4, "c": 2}
-        fills = [fill(id=name, timestamp=time) for name, time in times.items()]
+        fills = [fill(id=name, timestamp=START + time) for name, time in times.items()]
         import_trades(fills, exchange="kraken")
         assert recorded_ids() == ["a", "c", "d", "b"]
 
@@ -256,7 +282,7 @@ class TestOrder:
     def test_fills_of_one_timestamp_that_are_read_apart(self, is_newest_first: bool) -> None:
         # the 500th and the 501st fill are of one timestamp
         times = [n + 1000 for n in range(498)] + [5000] * 6 + [n + 6000 for n in range(498)]
-        fills = [fill(id=f"T{n}", timestamp=time) for n, time in enumerate(times)]
+        fills = [fill(id=f"T{n}", timestamp=START + time) for n, time in enumerate(times)]
         given = reversed(fills) if is_newest_first else iter(fills)
         assert import_trades(given, exchange="kraken").created == len(times)
         assert recorded_ids() == [f"T{n}" for n in range(len(times))]
@@ -264,18 +290,20 @@ class TestOrder:
     def test_numeric_ids_that_are_read_apart(self) -> None:
         times = [n + 1000 for n in range(498)] + [5000] * 6
         ids = [*range(498), 503, 502, 501, 500, 499, 498]
-        fills = [fill(id=name, timestamp=time) for name, time in zip(ids, times, strict=True)]
+        fills = [
+            fill(id=name, timestamp=START + time) for name, time in zip(ids, times, strict=True)
+        ]
         import_trades(iter(fills), exchange="okx")
         assert recorded_ids() == [str(n) for n in range(504)]
 
     def test_issues_have_the_index_of_the_input(self) -> None:
         fees = [{"cost": 0.1, "currency": "USDT"}, {"cost": 0.02, "currency": "BNB"}]
         fills = [
-            fill(id="4", timestamp=4, fees=fees),
-            fill(id="3", timestamp=3, price=0),
+            fill(id="4", timestamp=START + 4, fees=fees),
+            fill(id="3", timestamp=START + 3, price=0),
             fill(id="2", timestamp=None),
-            fill(id="1", timestamp=1, fees=fees),
-            fill(id="0", timestamp=0, side="x"),
+            fill(id="1", timestamp=START + 1, fees=fees),
+            fill(id="0", timestamp=START + 0, side="x"),
         ]
         result = import_trades(fills, exchange="okx")
         assert [(issue.index, issue.row["id"]) for issue in result.rejected] == [
@@ -374,6 +402,17 @@ class TestValues:
         ("values", "reason"),
         [
             ({"id": None}, "id: missing"),
+            ({"id": math.nan}, "id: missing"),
+            ({"id": "NaN"}, "id: missing"),
+            ({"id": " <NA> "}, "id: missing"),
+            ({"id": np.nan}, "id: missing"),
+            ({"id": 1.5}, "id: 1.5 is no id; read ids as text or whole numbers"),
+            ({"id": 2.0**60}, r"id: 1.15.*e\+18 is no id; read ids as text"),
+            ({"id": math.inf}, "id: inf is no id"),
+            ({"id": True}, "id: True is no id"),
+            ({"timestamp": 1_700_000_000}, "1700000000 is not in milliseconds .* be in seconds"),
+            ({"timestamp": 1_700_000_000_000_000}, "is not in milliseconds .* in microseconds"),
+            ({"timestamp": 0}, "0 is not in milliseconds"),
             ({"id": ""}, "id: missing"),
             ({"side": None}, "side: None is not allowed"),
             ({"side": "stop"}, "side: 'stop' is not a side"),

@@ -169,8 +169,8 @@ class TestCosts:
         assert [warning.index for warning in result.warnings] == [2]
 
     def test_also_one_that_is_recorded_later(self) -> None:
-        rows = [fill(id=str(n), timestamp=n) for n in range(1200)]
-        rows.append(fill(id="last", timestamp=9000, cost=1923.702))
+        rows = [fill(id=str(n), timestamp=1_700_000_000_000 + n) for n in range(1200)]
+        rows.append(fill(id="last", timestamp=1_700_000_009_000, cost=1923.702))
         result = import_trades(iter(rows), exchange="okx")
         assert (result.created, result.warnings) == (1201, [])
         assert set(sizes().values()) == {0.01}
@@ -220,7 +220,7 @@ class TestRecordedTrades:
 
 @with_database
 def test_an_unknown_size_is_one_warning_for_a_symbol() -> None:
-    rows = [fill(id=str(n), timestamp=9 - n) for n in range(5)]
+    rows = [fill(id=str(n), timestamp=1_700_000_000_009 - n) for n in range(5)]
     rows += [fill(id=str(n), symbol=INVERSE) for n in range(5, 8)]
     result = import_trades(rows, exchange="okx")
     assert (result.created, set(sizes().values())) == (8, {None})

@@ -582,10 +582,8 @@ def test_a_stop_loss_is_an_exit(side: str | None, empty: Path) -> None:
 def test_ids_of_orders_and_of_fills_differ(empty: Path) -> None:
     insert(empty, "trades", **OPEN)
     insert(empty, "orders", **ENTRY)
-    import_trades(
-        [{"id": "1", "symbol": "BTC/USDT", "side": "buy", "price": 1, "amount": 1, "timestamp": 1}],
-        exchange="binance",
-    )
+    fill = {"id": "1", "symbol": "BTC/USDT", "side": "buy", "price": 1, "amount": 1}
+    import_trades([fill | {"timestamp": 1_700_000_000_000}], exchange="binance")
     assert import_database(empty).created == 1
     assert {trade.exchange_trade_id for trade in recorded()} == {"1", "order:1"}
 

@@ -18,8 +18,9 @@ from ...errors import ValidationError, show
 from ...models import CashFlow
 from ...repositories import cash_flows
 from ...symbols import quote_of
+from .._ids import checked_names
 from .._result import ImportResult, RowIssue
-from ._rows import ROWS_PER_TRANSACTION, check_names, id_of, number, require_rows, timestamp
+from ._rows import ROWS_PER_TRANSACTION, id_of, number, require_rows, timestamp
 
 # a row of ccxt -> the arguments of `get_or_create` for it and for its fee; none if it is no flow
 Parser = Callable[[Mapping[str, Any]], list[dict[str, Any]]]
@@ -188,7 +189,7 @@ def _import(
     name: str, rows: Iterable[Any], parse: Parser, exchange: str, strategy: str | None
 ) -> ImportResult:
     require_rows(name, rows, "rows of ccxt")
-    check_names(exchange, strategy)
+    exchange = checked_names(exchange, strategy)
     counts: Counter[bool] = Counter()  # the rows that are new, and the others
     rejected: list[RowIssue] = []
     left_out = 0

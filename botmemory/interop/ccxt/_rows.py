@@ -9,25 +9,18 @@ from decimal import Decimal
 from numbers import Real
 from typing import Any
 
-from ..._values import plain_text
 from ...errors import ValidationError, show
-from ...models import Trade
+from .._ids import text_of_id
 
 ROWS_PER_TRANSACTION = 500
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+EARLIEST, LATEST = 1e11, 1e14  # milliseconds: the years 1973 and 5138
 
 
 def require_rows(name: str, rows: object, what: str) -> None:
     """Refuse an argument that is not a list, or another iterable, of rows."""
     if isinstance(rows, (str, bytes, Mapping)) or not isinstance(rows, Iterable):
         raise ValidationError(f"{name}: {show(rows)} is not a list of {what}", field=name)
-
-
-def check_names(exchange: str, strategy: str | None) -> None:
-    """Refuse names that no row can have; trades and cash flows allow the same ones."""
-    for name, value in (("exchange", exchange), ("strategy", strategy)):
-        if value is not None or name == "exchange":
-            getattr(Trade, name).clean(value)
 
 
 def number(row: Mapping[str, Any], name: str) -> float:
@@ -45,11 +38,19 @@ def timestamp(row: Mapping[str, Any]) -> datetime:
     milliseconds, text = row.get("timestamp"), row.get("datetime")
     try:
         if milliseconds is not None and not isinstance(milliseconds, bool):
-            return EPOCH + timedelta(milliseconds=float(milliseconds))
+            number = float(milliseconds)
+            if not EARLIEST <= number < LATEST:
+                unit = "seconds" if number < EARLIEST else "microseconds"
+                raise ValidationError(
+                    f"timestamp: {show(milliseconds)} is not in milliseconds since 1970; it may be "
+                    f"in {unit}"
+                )
+            return EPOCH + timedelta(milliseconds=number)
         if text:
             return datetime.fromisoformat(text)
-    except (TypeError, ValueError, OverflowError):
-        pass
+    except (TypeError, ValueError, OverflowError) as error:
+        if isinstance(error, ValidationError):
+            raise
     raise ValidationError(
         f"timestamp: neither {show(milliseconds)} nor datetime {show(text)} is a time"
     )
@@ -57,7 +58,4 @@ def timestamp(row: Mapping[str, Any]) -> datetime:
 
 def id_of(row: Mapping[str, Any]) -> str:
     """Return the id of a row as text, or "" if it has none."""
-    value = row.get("id")
-    if isinstance(value, str):
-        return plain_text(value)
-    return "" if value is None else str(value)
+    return text_of_id("id", row.get("id"))

@@ -19,9 +19,10 @@ from ...errors import ValidationError, show
 from ...formats import number as format_number
 from ...models import Trade
 from ...repositories import trades
+from .._ids import checked_names
 from .._result import ImportResult, RowIssue
 from ._contract_sizes import ContractSizes, is_derivative
-from ._rows import ROWS_PER_TRANSACTION, check_names, id_of, number, require_rows, timestamp
+from ._rows import ROWS_PER_TRANSACTION, id_of, number, require_rows, timestamp
 
 # keys without a column
 METADATA_KEYS = ("order", "type", "takerOrMaker", "cost", "info")
@@ -95,7 +96,7 @@ def import_trades(
         StorageError: The database cannot be written.
     """
     require_rows("unified_trades", unified_trades, "trades")
-    check_names(exchange, strategy)
+    exchange = checked_names(exchange, strategy)
     sizes = ContractSizes(exchange, markets)
     counts: Counter[bool] = Counter()  # the fills that are new, and the others
     rejected: list[RowIssue] = []
