@@ -264,7 +264,7 @@ def compare_drawdown(
         if equity == theirs["high_value"] and timestamp < low_date:
             start = timestamp
     assert ours.max_drawdown_start == start >= datetime.fromisoformat(theirs["high_date"])
-    [largest] = performance.drawdowns(1, strategy=strategy)
+    [largest] = performance.drawdowns(limit=1, strategy=strategy)
     assert (largest.low, largest.start) == (low_date, start)
 
 
@@ -332,7 +332,7 @@ def test_results_of_freqtrade_from_fills(freqtrade: dict[str, str]) -> None:
         compare_results(ours, theirs, closed, rel=1e-8)
         start = START if ours.max_drawdown_start is None else ours.max_drawdown_start
         assert start.isoformat() == theirs["high_date"]
-        [largest] = performance.drawdowns(1, strategy=str(number), source="fills")
+        [largest] = performance.drawdowns(limit=1, strategy=str(number), source="fills")
         assert largest.low.isoformat() == theirs["low_date"]
 
 
