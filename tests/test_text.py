@@ -227,8 +227,8 @@ def test_arguments_of_analysis_may_be_of_any_class_of_text() -> None:
 
 def test_the_id_of_a_fill_may_be_of_any_class_of_text() -> None:
     fill = {
-        "id": "7", "symbol": "BTC/USDT", "side": "buy", "price": 1, "amount": 1, "timestamp": 0,
-        "fee": {"cost": 1, "currency": "USDT"},
+        "id": "7", "symbol": "BTC/USDT", "side": "buy", "price": 1, "amount": 1,
+        "timestamp": 1_700_000_000_000, "fee": {"cost": 1, "currency": "USDT"},
     }  # fmt: skip
     odd = fill | {"id": Odd("7"), "fee": {"cost": 1, "currency": Member.COIN}}
     assert import_trades([fill, odd], exchange=Member.PAIR).created == 1

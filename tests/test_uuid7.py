@@ -124,12 +124,23 @@ def test_an_id_is_greater_than_those_that_other_threads_have_returned(
 def test_a_signal_handler_makes_ids_in_the_middle_of_one() -> None:
     def work() -> tuple[bool, bool]:
         handled: list[uuid.UUID] = []
-        signal.signal(signal.SIGALRM, lambda *_: handled.append(uuid7()))
+        nested: list[uuid.UUID] = []  # in a handler that interrupts a handler
+        running = 0
+
+        def handle(*_: object) -> None:
+            nonlocal running
+            running += 1
+            made = uuid7()
+            # the one that is interrupted may append its own after this one
+            (handled if running == 1 else nested).append(made)
+            running -= 1
+
+        signal.signal(signal.SIGALRM, handle)
         ids, end = [], time.monotonic() + 0.5
         while time.monotonic() < end:
             signal.setitimer(signal.ITIMER_REAL, random.uniform(0.000_002, 0.000_05))
             ids.extend([uuid7() for _ in range(50)])
-        everything = ids + handled
+        everything = ids + handled + nested
         good = in_order(ids) and in_order(handled) and len(set(everything)) == len(everything)
         return good, len(handled) > 100
 

@@ -37,6 +37,7 @@ from botmemory.repositories import records, signals, trades
 from botmemory.upkeep.copy import copy_database
 
 ROWS = 20_000
+FIRST = 1_700_000_000_000  # milliseconds
 BOT = """
 import sys, threading, time
 from botmemory import init_db
@@ -165,7 +166,7 @@ def test_a_bot_records_while_other_imports_run(path: Path, tmp_path: Path) -> No
             )
     init_db(path)
     fills = (
-        {"id": n, "symbol": "A/B", "side": "buy", "price": 1, "amount": 1, "timestamp": n}
+        {"id": n, "symbol": "A/B", "side": "buy", "price": 1, "amount": 1, "timestamp": FIRST + n}
         for n in range(2000)
     )
     with recording_bot(path):
@@ -200,7 +201,7 @@ def test_the_lock_is_free_while_the_source_of_rows_is_waited_for(path: Path) -> 
             for n in range(600):
                 if n % 500 == 499:
                     bots.submit(trade, symbol="BOT").result()
-                yield {"id": n, "timestamp": n, "amount": 1} | trade_values()
+                yield {"id": n, "timestamp": FIRST + n, "amount": 1} | trade_values()
 
         assert trades.create_many(rows()) == 10  # type: ignore[arg-type]
         assert import_trades(fills(), exchange="okx").created == 600
