@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 from decimal import Decimal
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, overload
 
 from .._arguments import checked_call
 from .._values import checked_key, checked_rates, refuse
@@ -272,6 +272,36 @@ def drawdowns(
     return curve.drawdowns()
 
 
+@overload
+def by(
+    dimension: Dimension | tuple[Dimension, Dimension],
+    symbol: str | None = ...,
+    strategy: str | None = ...,
+    start_date: datetime | None = ...,
+    end_date: datetime | None = ...,
+    *,
+    exchange: str | None = ...,
+    quote: str | None = ...,
+    source: Source | None = ...,
+    rates: Mapping[str, float] | None = ...,
+    tz: str | tzinfo | None = ...,
+    of: None = ...,
+) -> list[Group]: ...
+@overload
+def by(
+    dimension: str,
+    symbol: str | None = ...,
+    strategy: str | None = ...,
+    start_date: datetime | None = ...,
+    end_date: datetime | None = ...,
+    *,
+    exchange: str | None = ...,
+    quote: str | None = ...,
+    source: Source | None = ...,
+    rates: Mapping[str, float] | None = ...,
+    tz: str | tzinfo | None = ...,
+    of: Literal["trade_metadata"],
+) -> list[Group]: ...
 @checked_call
 def by(
     dimension: Dimension | tuple[Dimension, Dimension] | str,
