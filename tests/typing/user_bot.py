@@ -96,7 +96,7 @@ def look(trade: Trade) -> None:
     assert_type(by("month"), list[Group])
     assert_type(by(("direction", "month"), tz="Europe/Berlin"), list[Group])
     assert_type(by("exit_reason", of="trade_metadata"), list[Group])
-    by(("month", "year"))  # type: ignore[call-overload]
+    by(("month", "year"))  # type: ignore[arg-type]
     assert_type(pnl_by_metadata("rsi", [30, 70]), list[Bucket])
     assert_type(explain(trade).signal, Signal | None)
     by("year")  # type: ignore[call-overload]
