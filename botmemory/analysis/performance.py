@@ -29,7 +29,7 @@ from ._curve import Curve, Drawdown
 from ._dimensions import Dimension, Grouping, checked_dimensions, checked_time_zone
 from ._groups import groups_of_round_trips, groups_of_trades
 from ._results import Result, Source, Sums, result_fields
-from .selection import Selection, choose_source, count_trades, select, trades_of
+from .selection import Selection, choose_source, count_trades, quotes_of, select, trades_of
 
 __all__ = [
     "Dimension",
@@ -403,7 +403,7 @@ def quotes(
         The currencies in alphabetical order; "" for symbols that name none.
     """
     filters = read.filters(Trade, symbol, strategy, start_date, end_date, exchange)
-    return sorted({quote_of(name) or "" for name in read.distinct(Trade, "symbol", filters)})
+    return quotes_of(read.distinct(Trade, "symbol", filters))
 
 
 # --- closed trades in time order ----------------------------------------------------------------

@@ -95,7 +95,12 @@ def currencies(
     names = read.distinct(Trade, "symbol", read.filters(Trade, **filters))
     if not of_symbols:
         _require_one_unknown({name for name in names if quote_of(name) is None})
-    return sorted({quote_of(name) or "" for name in names})
+    return quotes_of(names)
+
+
+def quotes_of(symbols: Iterable[str]) -> list[str]:
+    """Return the currencies of symbols in alphabetical order; "" for those that name none."""
+    return sorted({quote_of(symbol) or "" for symbol in symbols})
 
 
 def _require_one_unknown(symbols: Iterable[str]) -> None:

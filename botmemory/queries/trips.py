@@ -35,7 +35,7 @@ Row = tuple[Any, ...]
 FILLS_PER_READ = 2000
 # the columns of a row; it begins with those of a `ledger.Fill`
 TIMESTAMP, FEE, FEE_CURRENCY, SIZE = 0, 3, 4, 5
-SYMBOL, STRATEGY, ID, FIRST_OTHER = 6, 8, 9, 10
+SYMBOL, ID, FIRST_OTHER = 6, 9, 10
 key_of = itemgetter(slice(SYMBOL, ID))
 place_of = itemgetter(TIMESTAMP, ID)  # in the order of time
 
