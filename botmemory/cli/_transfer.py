@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, get_args
 
 import click
 
 from ..errors import StorageError
 from ..formats import count
 from ..interop import ImportResult
+from ..interop._conflicts import OnConflict
 from ..interop.files import export_file, import_file
 from ..interop.freqtrade import import_database
 from ..migration_runner import models_of
@@ -35,6 +36,14 @@ COPY_COLUMNS = (
     Column("checksum", "checksum of both"),
 )
 SHOWN = 10  # messages of an import, for each kind
+
+conflict_option = click.option(
+    "--on-conflict",
+    type=click.Choice(get_args(OnConflict)),
+    default="report",
+    show_default=True,
+    help="What to do with a row whose id is recorded with other values.",
+)
 
 
 @database_command("export")
@@ -82,20 +91,23 @@ def import_rows(
     "--notes",
     type=click.File("w", lazy=False),
     metavar="FILE",
-    help="Write warnings and rejected rows as JSONL.",
+    help="Write warnings, conflicts and rejected rows as JSONL.",
 )
+@conflict_option
 @click.argument("file", type=PATH)
-def import_freqtrade(options: DatabaseOptions, file: Path, notes: TextIO | None) -> None:
+def import_freqtrade(
+    options: DatabaseOptions, file: Path, notes: TextIO | None, on_conflict: OnConflict
+) -> None:
     """Record the filled orders and the funding of a freqtrade database.
 
     FILE is its SQLite database, from any version; the bot may run. Each order is recorded once.
     Orders that are rejected are printed, and tried again by the next import. Exit 1 if there were
-    any.
+    any, or conflicts with what is recorded.
     """
     _require_readable(file)
     with options.open(), progress("reading") as report:
-        result = import_database(file, progress=report)
-    for kind in ("warnings", "rejected") if notes is not None else ():
+        result = import_database(file, on_conflict=on_conflict, progress=report)
+    for kind in ("warnings", "conflicts", "rejected") if notes is not None else ():
         for issue in getattr(result, kind):
             values = {"kind": kind, "reason": issue.reason, "row": issue.row}
             print(json.dumps(values, default=str), file=notes)
@@ -140,7 +152,7 @@ def _require_readable(file: Path) -> None:
 
 
 def _print_result(result: ImportResult, table: str, line: str) -> None:
-    """Print the result of an import, and exit with 1 if rows were rejected."""
+    """Print the result of an import, and exit with 1 if rows were rejected or in conflict."""
     lines = {table: (result.created, result.skipped)}
     if any(flows := (result.flows_created, result.flows_skipped)):
         lines["cash flows"] = flows
@@ -148,13 +160,14 @@ def _print_result(result: ImportResult, table: str, line: str) -> None:
         click.echo(f"{rows}: {count(created)} recorded, {count(skipped)} already existed")
     for issues, number, title in (
         (result.warnings, len(result.warnings), "warnings"),
+        (result.conflicts, result.conflict_count, "conflicts"),
         (result.rejected, result.rejected_count, "rejected"),
     ):
         for issue in issues[:SHOWN]:
             click.echo(line.format(issue), err=True)
         if issues:
             click.echo(f"{title}: {count(number)}", err=True)
-    sys.exit(int(bool(result.rejected)))
+    sys.exit(int(bool(result.rejected or result.conflicts)))
 
 
 TRANSFER_COMMANDS = (export_rows, import_rows, import_freqtrade, copy_all)

@@ -1,5 +1,5 @@
 """Import and export of rows: a module for each format or program."""
 
-from ._result import ImportResult, RowIssue
+from ._result import Conflict, ImportResult, RowIssue
 
-__all__ = ["ImportResult", "RowIssue"]
+__all__ = ["Conflict", "ImportResult", "RowIssue"]

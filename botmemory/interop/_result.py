@@ -22,6 +22,17 @@ class RowIssue:
 
 
 @dataclass(frozen=True)
+class Conflict(RowIssue):
+    """A row with the id of a recorded one, but with other content.
+
+    Attributes:
+        recorded: The recorded row as it was found, by the names of the fields.
+    """
+
+    recorded: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class ImportResult:
     """What an import has done.
 
@@ -33,6 +44,9 @@ class ImportResult:
             metadata.
         rejected_count: The number of rows that were not recorded.
         left_out: The number of rows that are recorded by another function, or not completed yet.
+        conflicts: The rows whose id is recorded with other content; of a file the first thousand
+            of them. The reason says what was done with them.
+        conflict_count: The number of such rows.
         flows_created: The number of cash flows that were recorded beside trades.
         flows_skipped: The number of those that already existed.
     """
@@ -43,5 +57,7 @@ class ImportResult:
     warnings: list[RowIssue] = field(default_factory=list)
     rejected_count: int = 0
     left_out: int = 0
+    conflicts: list[Conflict] = field(default_factory=list)
+    conflict_count: int = 0
     flows_created: int = 0
     flows_skipped: int = 0

@@ -17,10 +17,10 @@ from ..._values import plain_text, to_text
 from ...database import session_scope
 from ...errors import ValidationError, show
 from ...formats import number as format_number
-from ...models import Trade
 from ...repositories import trades
+from .._conflicts import OnConflict, check_on_conflict, record_fill
 from .._ids import checked_names
-from .._result import ImportResult, RowIssue
+from .._result import Conflict, ImportResult, RowIssue
 from ._contract_sizes import ContractSizes, is_derivative
 from ._rows import ROWS_PER_TRANSACTION, id_of, number, require_rows, timestamp
 
@@ -60,6 +60,7 @@ def import_trades(
     exchange: str,
     strategy: str | None = None,
     markets: Mapping[str, Any] | None = None,
+    on_conflict: OnConflict = "report",
 ) -> ImportResult:
     """Record the fills that ccxt returns, each once.
 
@@ -85,22 +86,31 @@ def import_trades(
         exchange: The exchange of all of them, such as `exchange.id` of ccxt.
         strategy: The strategy of all of them.
         markets: `exchange.markets` of ccxt, for derivatives.
+        on_conflict: What to do with a fill whose id is recorded with another side, price, quantity,
+            time or fee, as exchanges reuse one for the parts of an order: "report" lists it in
+            `conflicts` and leaves the recorded one; "error" raises; "update" writes the new values;
+            "keep_both" records it too, with the id `28457#2` after `28457`.
 
     Returns:
-        The counts. `rejected` has the fills without an id, side, time, price or amount, and the
-        funding payments among them. `warnings` names each symbol whose contract size is not known.
+        The counts. `conflicts` has the fills that differ from the recorded one, `rejected` those
+        without an id, side, time, price or amount, and the funding payments among them. `warnings`
+        names each symbol whose contract size is not known.
 
     Raises:
         ValidationError: An argument is invalid.
+        DuplicateError: A fill is in conflict and `on_conflict` is "error".
         DatabaseBusyError: Another program held the write lock for longer than `busy_timeout`.
         StorageError: The database cannot be written.
     """
     require_rows("unified_trades", unified_trades, "trades")
+    check_on_conflict(on_conflict)
     exchange = checked_names(exchange, strategy)
+    shared = {"exchange": exchange, "strategy": strategy}
     sizes = ContractSizes(exchange, markets)
     counts: Counter[bool] = Counter()  # the fills that are new, and the others
     rejected: list[RowIssue] = []
     warnings: list[RowIssue] = []
+    conflicts: list[Conflict] = []
     doubtful: dict[str, RowIssue] = {}  # the warning about a contract size, by symbol
     unknown: dict[str, RowIssue] = {}
     unsized: defaultdict[str, list[uuid.UUID]] = defaultdict(list)  # ids of trades by symbol
@@ -112,11 +122,17 @@ def import_trades(
         with session_scope():
             for fill in batch:
                 try:
-                    trade, is_new = _record(fill, sizes, exchange, strategy)
+                    _complete(fill, sizes)
+                    trade, is_new, conflict = record_fill(
+                        fill.index, fill.row, fill.values | shared, on_conflict
+                    )
                 except ValidationError as error:
                     rejected.append(fill.issue(str(error)))
                     continue
-                counts[is_new] += 1
+                if conflict is None or is_new:
+                    counts[is_new] += 1
+                if conflict is not None:
+                    conflicts.append(conflict)
                 if fill.warning:
                     warnings.append(fill.issue(fill.warning))
                 if trade.contract_size is None and is_derivative(trade.symbol):
@@ -128,18 +144,23 @@ def import_trades(
             del unknown[symbol]
     by_index = attrgetter("index")
     rejected.sort(key=by_index)
+    conflicts.sort(key=by_index)
     warnings = sorted([*warnings, *doubtful.values(), *unknown.values()], key=by_index)
-    return ImportResult(counts[True], counts[False], rejected, warnings, len(rejected))
+    return ImportResult(
+        counts[True],
+        counts[False],
+        rejected,
+        warnings,
+        len(rejected),
+        conflicts=conflicts,
+        conflict_count=len(conflicts),
+    )
 
 
-def _record(
-    fill: Fill, sizes: ContractSizes, exchange: str, strategy: str | None
-) -> tuple[Trade, bool]:
-    """Return the recorded fill, and whether it is new."""
-    values = fill.values
-    if values["contract_size"] is None and is_derivative(fill.symbol):
-        values["contract_size"] = sizes.of_symbol(fill.symbol)
-    return trades.get_or_create(exchange=exchange, strategy=strategy, **values)
+def _complete(fill: Fill, sizes: ContractSizes) -> None:
+    """Add the contract size that another fill of the symbol or the markets say."""
+    if fill.values["contract_size"] is None and is_derivative(fill.symbol):
+        fill.values["contract_size"] = sizes.of_symbol(fill.symbol)
 
 
 def _add_contract_size(fill: Fill, sizes: ContractSizes) -> str:

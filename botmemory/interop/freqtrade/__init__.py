@@ -22,8 +22,9 @@ from ...config import absolute_path
 from ...database import session_scope
 from ...errors import StorageError, ValidationError
 from ...exact import to_fraction
-from ...repositories import cash_flows, trades
-from .._result import ImportResult, RowIssue
+from ...repositories import cash_flows
+from .._conflicts import OnConflict, check_on_conflict, record_fill
+from .._result import Conflict, ImportResult, RowIssue
 from ._fills import Fill, Row, fills_of
 from ._source import private_copy
 
@@ -40,7 +41,10 @@ NEW_NAMES = {"buy_tag": "enter_tag", "sell_reason": "exit_reason", "ticker_inter
 
 @checked_call
 def import_database(
-    path: str | os.PathLike[str], *, progress: Callable[[int, int], object] | None = None
+    path: str | os.PathLike[str],
+    *,
+    on_conflict: OnConflict = "report",
+    progress: Callable[[int, int], object] | None = None,
 ) -> ImportResult:
     """Record the filled orders and the funding of a freqtrade database, each once.
 
@@ -60,25 +64,33 @@ def import_database(
 
     Args:
         path: The SQLite database of freqtrade.
+        on_conflict: What to do with an order that is recorded with another side, price, quantity,
+            time or fee: "report" lists it in `conflicts` and leaves the recorded one; "error"
+            raises; "update" writes the new values; "keep_both" records it too, with `#2` after its
+            id.
         progress: Called with the number of positions done and of all positions.
 
     Returns:
-        The counts of trades, and of cash flows for the funding. `rejected` has the orders that
+        The counts of trades, and of cash flows for the funding. `conflicts` has the orders that
+        differ from the recorded ones. `rejected` has the orders that
         cannot be recorded: still open, or without an id, a side, a time or a price. `warnings` has
         those with a value that was derived, or that freqtrade has changed since. The index of an
         issue is the id of the row in freqtrade.
 
     Raises:
+        DuplicateError: An order is in conflict and `on_conflict` is "error".
         DatabaseBusyError: The file is written all the time, or another program held the write lock
             for longer than `busy_timeout`.
         StorageError: The file is no database of freqtrade, or cannot be read or copied.
     """
+    check_on_conflict(on_conflict)
     file = absolute_path("path", path)
     report = from_caller(progress or (lambda done, total: None))
     counts: Counter[bool] = Counter()  # the fills that are new, and the others
     flow_counts: Counter[bool] = Counter()  # likewise the sums of funding
     rejected: list[RowIssue] = []
     warnings: list[RowIssue] = []
+    conflicts: list[Conflict] = []
     with translate_errors(file, "cannot be imported"), private_copy(file) as copy:
         source = peewee.SqliteDatabase(str(copy))
         try:
@@ -87,7 +99,9 @@ def import_database(
             for batch in _batches(_with_orders(positions, orders), rejected):
                 with session_scope():
                     for fills in batch:
-                        counts.update(_record(fills, flow_counts, rejected, warnings))
+                        counts.update(
+                            _record(fills, flow_counts, rejected, warnings, conflicts, on_conflict)
+                        )
                 done += len(batch)
                 report(done, total)
             rejected += _orders_without_trade(positions, orders)
@@ -99,6 +113,8 @@ def import_database(
         rejected,
         warnings,
         len(rejected),
+        conflicts=conflicts,
+        conflict_count=len(conflicts),
         flows_created=flow_counts[True],
         flows_skipped=flow_counts[False],
     )
@@ -123,18 +139,29 @@ def _record(
     flow_counts: Counter[bool],
     rejected: list[RowIssue],
     warnings: list[RowIssue],
+    conflicts: list[Conflict],
+    on_conflict: OnConflict,
 ) -> Iterator[bool]:
-    """Record the fills of a position and their funding; yield for each fill whether it is new."""
+    """Record the fills of a position and their funding; yield for each fill whether it is new.
+
+    Nothing is yielded for one that is in conflict, unless it is recorded too.
+    """
     recorded = Fraction(0)  # the profit that is recorded with exits so far
     for fill in fills:
         if fill.profit is not None:
             fill.values["pnl"] = float(fill.profit - recorded)
         try:
-            trade, is_new = trades.get_or_create(**fill.values)
+            source = fill.issue("")
+            trade, is_new, conflict = record_fill(
+                source.index, source.row, fill.values, on_conflict
+            )
         except ValidationError as error:
             rejected.append(fill.issue(str(error)))
             continue
-        yield is_new
+        if conflict is not None:
+            conflicts.append(conflict)
+        if conflict is None or is_new:
+            yield is_new
         if fill.is_exit:
             recorded += to_fraction(trade.pnl or 0.0)
         if is_new and fill.warning:
