@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import json
 import re
+import shlex
 import sys
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -64,7 +65,15 @@ def print_rows(
 def named_as_options(message: str) -> str:
     """Return a message with the options of the command line in place of arguments."""
     message = re.sub(r"rates=\{'([^']+)': its price in [^}]*\}", r"--rate \1=PRICE", message)
-    return re.sub(r"\b(quote|source)=", r"--\1 ", message).replace(" ,", ",")
+    message = re.sub(r"map=\{([^}]*)\}", _map_options, message)
+    named = r"\b(date_format|decimal|encoding|layout|on_conflict|others|quote|source|thousands)="
+    message = re.sub(named, lambda found: f"--{found[1].replace('_', '-')} ", message)
+    return re.sub(r"(--[a-z-]+) '([\w-]+)'", r"\1 \2", message).replace(" ,", ",")
+
+
+def _map_options(found: re.Match[str]) -> str:
+    pairs = re.findall(r"(['\"])(.*?)\1: '(.*?)'", found[1])
+    return " ".join(f"--map {shlex.quote(f'{column}={name}')}" for _, column, name in pairs)
 
 
 def print_json(value: Any) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO, get_args
 
 import click
 
+from .. import formats
 from ..errors import StorageError
 from ..formats import count
 from ..interop import ImportResult
@@ -18,6 +20,7 @@ from ..interop.freqtrade import import_database
 from ..migration_runner import models_of
 from ..models import CashFlow, Signal, Trade
 from ..upkeep.copy import copy_database
+from ._layout_options import layout_options
 from ._options import (
     PATH,
     DatabaseOptions,
@@ -26,7 +29,7 @@ from ._options import (
     format_options,
     settings_options,
 )
-from ._output import Column, print_rows, progress
+from ._output import Column, print_pairs, print_rows, progress
 
 TABLES: dict[str, Any] = {"trades": Trade, "signals": Signal, "cash-flows": CashFlow}
 COPY_COLUMNS = (
@@ -66,24 +69,47 @@ def export_rows(
 
 
 @database_command("import")
+@layout_options
+@conflict_option
 @click.option("--keep-going", is_flag=True, help="Skip rejected rows.")
 @click.option("--rejects", type=PATH, metavar="FILE", help="Write rejected rows to this file.")
+@click.option("--dry-run", is_flag=True, help="Record nothing; show what the first rows become.")
 @click.argument("table", type=click.Choice(list(TABLES)))
 @click.argument("file", type=PATH)
 def import_rows(
-    options: DatabaseOptions, table: str, file: Path, keep_going: bool, rejects: Path | None
+    options: DatabaseOptions, table: str, file: Path, dry_run: bool, **settings: Any
 ) -> None:
     """Record the trades, signals or cash flows of a file, each once.
 
+    A file of another program or of an exchange is read as --layout or the other options say: which
+    column is what, how numbers and times are written. --dry-run shows what becomes of it.
+
     Import signals before their trades. A row that is rejected stops the import, and nothing is
-    recorded; with --keep-going rejected rows are skipped. Exit 1 if rows were rejected.
+    recorded; with --keep-going rejected rows are skipped. Exit 1 if rows were rejected, or are in
+    conflict with what is recorded.
     """
     _require_readable(file)
-    with options.open(), progress("reading") as report:
-        result = import_file(
-            TABLES[table], file, keep_going=keep_going, rejects=rejects, progress=report
-        )
-    _print_result(result, table, "line {0.index}: {0.reason}")
+    config = options.settings()
+    is_new = config.backend == "sqlite" and not Path(config.db_path).exists()
+    target = {"db_path": ":memory:"} if dry_run and is_new else {}
+    with options.open(**target), progress("reading") as report:
+        result = import_file(TABLES[table], file, dry_run=dry_run, progress=report, **settings)
+    if dry_run:
+        _print_preview(result.preview)
+    _print_result(result, table, "line {0.index}: {0.reason}", dry_run)
+
+
+def _print_preview(rows: list[dict[str, Any]]) -> None:
+    """Print the values of each row that are not empty."""
+    for row in rows:
+        print_pairs({name: _shown(value) for name, value in row.items() if name != "id"})
+        click.echo()
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S.%f} UTC"
+    return formats.number(value) if isinstance(value, float) else value
 
 
 @database_command("import-freqtrade")
@@ -151,13 +177,16 @@ def _require_readable(file: Path) -> None:
         raise StorageError(f"{file}: cannot be read: {error.strerror}") from error
 
 
-def _print_result(result: ImportResult, table: str, line: str) -> None:
+def _print_result(result: ImportResult, table: str, line: str, dry_run: bool = False) -> None:
     """Print the result of an import, and exit with 1 if rows were rejected or in conflict."""
     lines = {table: (result.created, result.skipped)}
     if any(flows := (result.flows_created, result.flows_skipped)):
         lines["cash flows"] = flows
     for rows, (created, skipped) in lines.items():
-        click.echo(f"{rows}: {count(created)} recorded, {count(skipped)} already existed")
+        done = "to record" if dry_run else "recorded"
+        click.echo(f"{rows}: {count(created)} {done}, {count(skipped)} already existed")
+    if result.left_out:
+        click.echo(f"left out: {count(result.left_out)}")
     for issues, number, title in (
         (result.warnings, len(result.warnings), "warnings"),
         (result.conflicts, result.conflict_count, "conflicts"),

@@ -11,12 +11,14 @@ from typing import Any, Literal, NamedTuple, get_args
 from .._values import refuse
 from ..backends.peewee_internals import values_of
 from ..errors import DuplicateError, show
-from ..models import BaseModel, Trade, clean_field
+from ..models import Trade, clean_field
 from ..queries import read
 from ..repositories import trades
 from ._result import Conflict
 
 OnConflict = Literal["report", "error", "update", "keep_both"]
+
+Changes = dict[str, tuple[Any, Any]]  # the recorded and the new value, by the names of the fields
 
 # what an exchange says of a fill; strategy, PnL and metadata may be the user's own
 CONTENT_OF_FILLS = ("side", "price", "quantity", "timestamp", "fee", "fee_currency")
@@ -42,7 +44,7 @@ def check_on_conflict(on_conflict: object) -> None:
         refuse("on_conflict", on_conflict, f"is not one of {words}")
 
 
-def differences(existing: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+def differences(existing: Mapping[str, Any], new: Mapping[str, Any]) -> Changes:
     """Return the recorded and the new value of each field in which a new row differs."""
     return {name: (existing[name], value) for name, value in new.items() if existing[name] != value}
 
@@ -51,8 +53,8 @@ def conflict(
     index: int,
     identity: str,
     row: Any,
-    recorded: BaseModel,
-    changes: Mapping[str, tuple[Any, Any]],
+    recorded: Mapping[str, Any],
+    changes: Changes,
     on_conflict: OnConflict,
 ) -> Conflict:
     """Return a conflict for the result; `identity` says what both rows have in common.
@@ -68,9 +70,9 @@ def conflict(
     if on_conflict == "error":
         raise DuplicateError(
             f"{reason}; with on_conflict='report', 'update' or 'keep_both' the import goes on",
-            id=recorded.get_id(),
+            id=recorded.get("id"),
         )
-    return Conflict(index, f"{reason}; {DONE[on_conflict]}", row, dict(values_of(recorded)))
+    return Conflict(index, f"{reason}; {DONE[on_conflict]}", row, dict(recorded))
 
 
 def _text(value: object) -> str:
@@ -112,7 +114,7 @@ def record_fill(index: int, row: Any, values: dict[str, Any], on_conflict: OnCon
         if not _changes(kept, values):
             return Outcome(kept, is_new=False)
     identity = f"exchange_trade_id {show(exchange_id)} of {trade.symbol} at {trade.exchange}"
-    found = conflict(index, identity, row, trade, changes, on_conflict)
+    found = conflict(index, identity, row, values_of(trade), changes, on_conflict)
     if on_conflict == "update":
         trades.update(trade, **{name: new for name, (_, new) in changes.items()})
     elif on_conflict == "keep_both":
@@ -120,7 +122,7 @@ def record_fill(index: int, row: Any, values: dict[str, Any], on_conflict: OnCon
     return Outcome(trade, is_new, found)
 
 
-def _changes(trade: Trade, values: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+def _changes(trade: Trade, values: Mapping[str, Any]) -> Changes:
     fields = Trade._meta.fields
     new = {
         name: clean_field(fields[name], values[name])

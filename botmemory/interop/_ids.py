@@ -51,11 +51,16 @@ def checked_names(exchange: str, strategy: str | None) -> str:
     name: str = exchange_field.clean(exchange)
     if strategy is not None:
         strategy_field.clean(strategy)
+    return recorded_name(name)
+
+
+def recorded_name(exchange: str) -> str:
+    """Return the name of an exchange as it is recorded, if it is, whatever its case."""
     recorded = {
         str(each)
         for model in (Trade, CashFlow)
         for each in read.distinct(model, "exchange", {})
         if each is not None
     }
-    same = [each for each in sorted(recorded) if each.lower() == name.lower()]
-    return name if name in recorded or not same else same[0]
+    same = [each for each in sorted(recorded) if each.lower() == exchange.lower()]
+    return exchange if exchange in recorded or not same else same[0]

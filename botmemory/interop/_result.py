@@ -47,6 +47,7 @@ class ImportResult:
         conflicts: The rows whose id is recorded with other content; of a file the first thousand
             of them. The reason says what was done with them.
         conflict_count: The number of such rows.
+        preview: The first rows as they would be recorded, of a file that was read with `dry_run`.
         flows_created: The number of cash flows that were recorded beside trades.
         flows_skipped: The number of those that already existed.
     """
@@ -59,5 +60,6 @@ class ImportResult:
     left_out: int = 0
     conflicts: list[Conflict] = field(default_factory=list)
     conflict_count: int = 0
+    preview: list[dict[str, Any]] = field(default_factory=list)
     flows_created: int = 0
     flows_skipped: int = 0

@@ -264,7 +264,7 @@ class TestTables:
         assert "total pnl" not in out
         assert out.splitlines()[-2:] == [
             "in USDT, as recorded: 0 of 4 trades have a PnL",
-            "not known: no trade has a pnl; --source 'fills' computes what was earned",
+            "not known: no trade has a pnl; --source fills computes what was earned",
         ]
         for option, value in (("--since", "2x"), ("--since", "99999999999d"), ("--tz", "Berlin")):
             code, _, err = run("--db", target, "pnl", option, value)

@@ -211,25 +211,8 @@ def test_the_lock_is_free_while_the_source_of_rows_is_waited_for(path: Path) -> 
 # --- all or none --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("line", "expected"),
-    [
-        ({"price": "-1"}, "line 4002: price: -1.0 is not greater than 0"),
-        ({"signal_id": "7"}, "line 4002: signal: there is no such Signal; record it first"),
-        (
-            {"exchange": "okx", "exchange_trade_id": "recorded"},
-            "line 4002: a Trade with these unique values already exists",
-        ),
-        (
-            {"exchange": "okx", "exchange_trade_id": "in the file"},
-            "line 4002: a Trade with these unique values already exists",
-        ),
-        ({"id": "0" * 32}, "line 4002: id: 0+-.* already exists, and its .* is"),
-    ],
-)
-def test_the_last_row_is_refused_and_no_other_is_recorded(
-    path: Path, tmp_path: Path, line: dict[str, str], expected: str
-) -> None:
+def rows_and_a_last_one(path: Path, tmp_path: Path, line: dict[str, str]) -> Path:
+    """Return a file of 4,001 trades, the last of which has these values."""
     init_db(path)
     trade(exchange="okx", exchange_trade_id="recorded", id="0" * 32)
     names = ["symbol", "side", "price", "quantity", "timestamp", "id", "signal_id"]
@@ -237,14 +220,62 @@ def test_the_last_row_is_refused_and_no_other_is_recorded(
     with file.open("w", newline="") as opened:
         writer = csv.DictWriter(opened, [*names, "exchange", "exchange_trade_id"])
         writer.writeheader()
-        writer.writerow(trade_values(exchange="okx", exchange_trade_id="in the file"))
+        in_file = {"exchange": "okx", "exchange_trade_id": "in the file"}
+        writer.writerow(trade_values(timestamp=at(0)) | in_file)
         writer.writerows(trade_values(timestamp=at(n)) for n in range(3999))
         writer.writerow(trade_values(timestamp=at(1)) | line)
+    return file
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ({"price": "-1"}, "line 4002: price: -1.0 is not greater than 0"),
+        ({"signal_id": "7"}, "line 4002: signal: there is no such Signal; record it first"),
+    ],
+)
+def test_the_last_row_is_refused_and_no_other_is_recorded(
+    path: Path, tmp_path: Path, line: dict[str, str], expected: str
+) -> None:
+    file = rows_and_a_last_one(path, tmp_path, line)
     with pytest.raises(ValidationError, match=expected):
         import_file(Trade, file)
     assert trades.get_trade_count() == 1
     found = import_file(Trade, file, keep_going=True)
     assert (found.created, found.skipped, found.rejected_count) == (4000, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("line", "identity"),
+    [
+        ({"exchange": "okx", "exchange_trade_id": "recorded"}, "exchange_trade_id 'recorded'"),
+        (
+            {"exchange": "okx", "exchange_trade_id": "in the file"},
+            "exchange_trade_id 'in the file'",
+        ),
+        ({"id": "0" * 32}, "id '00000000-0000-0000-0000-000000000000'"),
+    ],
+)
+@pytest.mark.parametrize("on_conflict", ["report", "error", "update", "keep_both"])
+def test_the_last_row_is_in_conflict(
+    path: Path, tmp_path: Path, line: dict[str, str], identity: str, on_conflict: Any
+) -> None:
+    file = rows_and_a_last_one(path, tmp_path, line)
+    if on_conflict == "error":
+        with pytest.raises(DuplicateError, match=f"line 4002: .*{identity} is recorded already"):
+            import_file(Trade, file, on_conflict="error")
+        assert trades.get_trade_count() == 1
+        return
+    found = import_file(Trade, file, on_conflict=on_conflict)
+    is_kept = on_conflict == "keep_both"
+    assert (found.created, found.skipped, found.conflict_count) == (4000 + is_kept, 0, 1)
+    [conflict] = found.conflicts
+    assert f"{identity} is recorded already: its " in conflict.reason
+    assert trades.get_trade_count() == 4001 + is_kept
+    again = import_file(Trade, file, on_conflict=on_conflict)
+    # what the last row has written differs from the first one of the file with its id
+    is_unresolved = on_conflict == "report" or (on_conflict == "update" and "in the" in identity)
+    assert (again.created, again.conflict_count) == (0, int(is_unresolved))
 
 
 def meanwhile(function: Callable[[], object]) -> Callable[[int, int], None]:
@@ -398,8 +429,8 @@ def test_a_file_without_ids_is_recorded_once(new_target: Callable[[], str], tmp_
     assert import_file(Trade, file).created == 2
     again = import_file(Trade, file)
     assert (again.created, again.skipped) == (0, 2)
-    file.write_text(f"{row}\n")
-    assert import_file(Trade, file).created == 1  # another file
+    file.write_text(f"{row}\n" * 3)
+    assert import_file(Trade, file).created == 1  # a longer file of the same account
     assert {trade.id.version for trade in trades.iterate()} == {7}
 
 
@@ -432,21 +463,29 @@ def test_signals_get_ids_in_the_order_of_the_file(path: Path, tmp_path: Path) ->
 # --- custom table --------------------------------------------------------------------------
 
 
-def test_what_only_the_table_forbids_is_refused_by_its_line(path: Path, tmp_path: Path) -> None:
+def test_what_only_the_table_forbids_is_found_by_its_line(path: Path, tmp_path: Path) -> None:
     init_db(path, migrations=custom_migrations(tmp_path))
-    records.create(Remark, text="recorded")
+    records.create(Remark, text="recorded", stars=5)
     rows = [{"text": f"{n}"} for n in range(2500)]
     for text in ("recorded", "7"):
         file = tmp_path / "r.jsonl"
-        file.write_text("".join(json.dumps(row) + "\n" for row in [*rows, {"text": text}]))
-        with pytest.raises(ValidationError, match="line 2501: a Remark with these unique"):
-            import_file(Remark, file)
+        last = {"text": text, "stars": 4}
+        file.write_text("".join(json.dumps(row) + "\n" for row in [*rows, last]))
+        with pytest.raises(DuplicateError, match=f"line 2501: text '{text}' is .*: its stars is"):
+            import_file(Remark, file, on_conflict="error")
+        assert records.count(Remark) == 1
+        assert import_file(Remark, file, dry_run=True).conflicts[0].index == 2501
+        with pytest.raises(DuplicateError, match="both rows cannot be kept"):
+            import_file(Remark, file, on_conflict="keep_both")
         assert records.count(Remark) == 1
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    progress = meanwhile(lambda: records.create(Remark, text="1999"))
+    progress = meanwhile(lambda: records.create(Remark, text="1999", stars=5))
     with pytest.raises(DuplicateError, match="Remark 2002: a Remark with these unique"):
         import_file(Remark, file, progress=progress)
     assert records.count(Remark) == 2
+    found = import_file(Remark, file, on_conflict="update")
+    # the file says nothing of stars
+    assert (found.created, found.skipped, found.conflict_count) == (2499, 1, 0)
 
 
 def test_metadata_that_are_too_large_are_refused_by_their_line(

@@ -174,6 +174,38 @@ class Stage:
             ) from error
 
 
+class Occurrences:
+    """How often each of any number of contents has come up, in a temporary file of SQLite."""
+
+    def __init__(self) -> None:
+        self._connection = sqlite3.connect("", isolation_level=None)
+        self._connection.execute("PRAGMA journal_mode=OFF")
+        self._connection.execute(f"PRAGMA cache_size=-{CACHE_SIZE}")
+        self._connection.execute("CREATE TABLE occurrence (content INTEGER PRIMARY KEY, number)")
+        self._connection.execute("BEGIN")
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def add(self, content: int, number: int) -> int:
+        """Count a content so many times more, and return how often it came up before.
+
+        Raises `StorageError` if the temporary folder has no space.
+        """
+        sql = (
+            "INSERT INTO occurrence VALUES (?, ?) ON CONFLICT (content) "
+            "DO UPDATE SET number = number + excluded.number RETURNING number"
+        )
+        try:
+            [(total,)] = self._connection.execute(sql, (content, number)).fetchall()
+        except sqlite3.OperationalError as error:
+            raise StorageError(
+                f"the rows of a file cannot be counted in a temporary file ({error}); check the "
+                "space in the temporary folder (SQLITE_TMPDIR or TMPDIR names another)"
+            ) from error
+        return int(total) - number
+
+
 def open_stage(database: peewee.SqliteDatabase, table: str) -> Stage | None:
     """Return an empty stage for a table of a database; None if it has no such table."""
     schema: Any = peewee.Table("sqlite_master", ("type", "tbl_name", "sql")).bind(database)

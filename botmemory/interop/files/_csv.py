@@ -1,9 +1,13 @@
-"""CSV of RFC 4180 with a header: an empty cell is NULL, metadata is JSON."""
+"""CSV of RFC 4180 with a header: an empty cell is NULL, metadata is JSON.
+
+Of files from elsewhere the separator is recognised.
+"""
 
 from __future__ import annotations
 
 import csv
 import re
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
@@ -11,11 +15,15 @@ from typing import Any, TextIO
 from ...columns import Column
 from ...errors import ValidationError
 from ._jsonl import read_lines
-from ._rows import Columns, Line, Progress, to_cell, with_json
+from ._layout import Layout
+from ._rows import CheckHeader, Columns, Line, Progress, to_cell, with_json
+from ._translate import names_of
 
 # prefixes of formulas in spreadsheets
 FORMULA_PREFIXES = ("=", "+", "-", "@", "\t", "\r")
 RAW_CELL = re.compile(r'("(?:[^"]|"")*"|[^,]*)(?:,|$)')
+SEPARATORS = ",;\t|"
+SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)  # what Excel takes for a setting
 MAX_CELL = 2**31 - 1  # as metadata may be longer than the default limit of csv
 
 
@@ -61,36 +69,90 @@ def _escaped(cell: Any) -> Any:
     return f"'{cell}" if is_formula else cell
 
 
-def read(path: Path, columns: Columns, progress: Progress) -> Iterator[Line]:
+def read(
+    path: Path, columns: Columns, progress: Progress, layout: Layout, check_header: CheckHeader
+) -> Iterator[Line]:
     """Yield the number of the last line of each row, its text and its cells by column."""
     csv.field_size_limit(MAX_CELL)
-    texts: list[str] = []
-    number = 0
+    lines = _Lines(path, progress, layout)
+    header_line, header_text = lines.header()
+    separator = layout.separator or lines.separator or _separator_of(header_text)
+    is_spaced = f"{separator} " in header_text
+    reader = csv.reader(lines, strict=True, delimiter=separator, skipinitialspace=is_spaced)
+    try:
+        header = next(reader, None)
+        if header is None:
+            raise ValidationError(f"{path}: is empty, without a line that names the columns")
+        while header and not header[-1].strip():  # a separator at the end of each line
+            header.pop()
+        names = names_of([name if name in columns else name.strip() for name in header])
+        check_header(names, header_line, header_text)
+        rows = _rows(reader, lines, names, columns)
+        waiting: deque[Line] = deque()
+        for row in rows:
+            waiting.append(row)
+            if len(waiting) > layout.skip_footer:
+                yield waiting.popleft()
+    except csv.Error:
+        problem = "a quote is not closed, or there is text beside a quoted cell"
+        yield lines.number, "".join(lines.texts), problem
 
-    def numbered_lines() -> Iterator[str]:
-        nonlocal number
-        for number, line in read_lines(path, progress):  # noqa: B007
-            texts.append(line)
+
+class _Lines:
+    """The lines of a file from its header on, and the text of those of the row that is read."""
+
+    def __init__(self, path: Path, progress: Progress, layout: Layout) -> None:
+        self.texts: list[str] = []
+        self.number = 0
+        self.separator = ""  # as a first line such as `sep=;` says
+        self._lines = read_lines(path, progress, layout.encoding)
+        self._header_line = layout.header_line
+        self._first: str | None = None
+
+    def header(self) -> tuple[int, str]:
+        """Return the number and the text of the line that names the columns, which is next."""
+        for number, line in self._lines:
+            self.number = number
+            if number == 1 and (found := SEPARATOR_LINE.fullmatch(line)):
+                self.separator = found[1]
+                self._header_line = max(self._header_line, 2)
+            elif number >= self._header_line and line.strip():
+                self._first = line
+                break
+        return self.number, (self._first or "").rstrip("\r\n")
+
+    def __iter__(self) -> Iterator[str]:
+        if self._first is not None:
+            self.texts.append(self._first)
+            yield self._first
+        for number, line in self._lines:
+            self.number = number
+            self.texts.append(line)
             yield line
 
-    reader = csv.reader(numbered_lines(), strict=True)
-    try:
-        header = next(reader, [])
-        if len(set(header)) != len(header) or not all(header):
-            raise ValidationError(
-                f"{path}, line 1: the header has a duplicate or an empty name: {header}"
-            )
-        texts.clear()
-        for cells in reader:
-            if cells:
-                is_complete = len(cells) == len(header)
-                text = "".join(texts).rstrip("\r\n")
-                row: dict[str, Any] = {
-                    name: cell or None for name, cell in zip(header, cells, strict=False)
-                }
-                if '""' in text and "" in cells:
-                    _set_empty_text(row, text, columns)
-                yield number, text, with_json(row, columns) if is_complete else None
-            texts.clear()
-    except csv.Error as error:
-        yield number, f"{error}: {''.join(texts)}", None
+
+def _separator_of(header: str) -> str:
+    """Return the separator that a header has most of, outside of quotes."""
+    unquoted = re.sub(r'"(?:[^"]|"")*"', "", header)
+    return max(SEPARATORS, key=unquoted.count)
+
+
+def _rows(
+    reader: Iterable[list[str]], lines: _Lines, names: list[str], columns: Columns
+) -> Iterator[Line]:
+    lines.texts.clear()
+    for cells in reader:
+        text = "".join(lines.texts).rstrip("\r\n")
+        lines.texts.clear()
+        if not any(cells) and not text.strip():
+            continue
+        while len(cells) > len(names) and not cells[-1].strip():
+            cells.pop()
+        if len(cells) != len(names):
+            problem = f"it has {len(cells)} cells, and the header has {len(names)}"
+            yield lines.number, text, problem
+            continue
+        row: dict[str, Any] = {name: cell or None for name, cell in zip(names, cells, strict=True)}
+        if '""' in text and "" in cells:
+            _set_empty_text(row, text, columns)
+        yield lines.number, text, with_json(row, columns)

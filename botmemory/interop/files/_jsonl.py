@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from ...backends.sqlite.errors import translate_errors
 from ...errors import StorageError
-from ._rows import Columns, Line, Progress
+from ._layout import Layout
+from ._rows import CheckHeader, Columns, Line, Progress
 
 LINES_PER_REPORT = 1000
 
@@ -22,33 +24,73 @@ def write(path: Path, columns: Columns, rows: Iterable[Mapping[str, Any]]) -> No
             file.write(json.dumps(values, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def read(path: Path, columns: Columns, progress: Progress) -> Iterator[Line]:
-    """Yield the number of each line, its text and its row; None if it is no JSON object."""
-    for number, line in read_lines(path, progress):
+def read(
+    path: Path, columns: Columns, progress: Progress, layout: Layout, check_header: CheckHeader
+) -> Iterator[Line]:
+    """Yield the number of each line, its text and its row, or what is wrong with it."""
+    for number, line in read_lines(path, progress, layout.encoding):
         text = line.rstrip("\r\n")
         if not text.strip():
             continue
         try:
             row = json.loads(text)
-        except ValueError:
-            row = None
-        yield number, text, row if isinstance(row, dict) else None
+        except ValueError as error:
+            at = (
+                f", at character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else ""
+            )
+            row = f"it is not JSON{at}"
+        yield number, text, row if isinstance(row, (dict, str)) else "it is no JSON object"
 
 
-def read_lines(path: Path, progress: Progress) -> Iterator[tuple[int, str]]:
-    """Yield the numbers and the lines of a UTF-8 file with their ends; report the bytes read."""
+def read_lines(
+    path: Path, progress: Progress, encoding: str | None = None
+) -> Iterator[tuple[int, str]]:
+    """Yield the numbers and the lines of a text file with their ends; report the bytes read."""
     with translate_errors(path, "cannot be read"):
         total, done = path.stat().st_size, 0
         with path.open("rb") as file:
-            for number, line in enumerate(file, 1):
+            codec = _codec(encoding, file.peek(2)[:2])
+            for number, line in enumerate(_lines(file, codec), 1):
                 done += len(line)
                 try:
-                    text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+                    text = line.decode(codec)
                 except UnicodeDecodeError as error:
+                    advice = "" if encoding else "; pass its encoding, such as encoding='cp1252'"
                     raise StorageError(
-                        f"{path}, line {number}: is not UTF-8: {error.reason}"
+                        f"{path}, line {number}: is not {codec.upper()}: {error.reason}{advice}"
                     ) from error
-                yield number, text
+                yield number, text.removeprefix("\ufeff") if number == 1 else text
                 if number % LINES_PER_REPORT == 0:
                     progress(done, total)
         progress(total, total)
+
+
+def _codec(encoding: str | None, start: bytes) -> str:
+    """Return the codec of an encoding, or of the byte order mark at the start of the file."""
+    name = codecs.lookup(encoding or "utf-8").name
+    if name not in ("utf-8", "utf-8-sig", "utf-16"):
+        return name
+    by_mark = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
+    return by_mark.get(start, "utf-16-le" if name == "utf-16" else "utf-8")
+
+
+def _lines(file: IO[bytes], codec: str) -> Iterator[bytes]:
+    """Yield the lines of a file, whose ends take two bytes in UTF-16."""
+    end = "\n".encode(codec)
+    if len(end) == 1:
+        yield from file
+        return
+    rest = b""
+    while block := file.read(2**16):
+        rest += block
+        start = position = 0
+        while (position := rest.find(end, position)) >= 0:
+            if position % 2:  # the second byte of a character and the first of the next one
+                position += 1
+                continue
+            position += 2
+            yield rest[start:position]
+            start = position
+        rest = rest[start:]
+    if rest:
+        yield rest

@@ -14,7 +14,8 @@ from ...backends.sqlite.errors import translate_errors
 from ...columns import Column
 from ...errors import StorageError
 from .._columns import arrow_type
-from ._rows import Columns, Line, Progress, to_cell, with_json
+from ._layout import Layout
+from ._rows import CheckHeader, Columns, Line, Progress, to_cell, with_json
 
 ROWS_PER_GROUP = 20_000
 
@@ -38,12 +39,16 @@ def _value(value: Any, column: Column) -> Any:
     return to_cell(value, column) if is_text else column.to_typed(value)
 
 
-def read(path: Path, columns: Columns, progress: Progress) -> Iterator[Line]:
+def read(
+    path: Path, columns: Columns, progress: Progress, layout: Layout, check_header: CheckHeader
+) -> Iterator[Line]:
     """Yield the number of each row, its text and its values; report the rows read."""
     number = 0
     with translate_errors(path, "cannot be read"):
         try:
             file = pq.ParquetFile(path)
+            names = file.schema_arrow.names
+            check_header(names, 1, ", ".join(names))
             for batch in file.iter_batches(batch_size=ROWS_PER_GROUP // 10):
                 for row in batch.to_pylist():
                     number += 1

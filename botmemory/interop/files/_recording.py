@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from functools import partial
 from itertools import count, islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import peewee
 from peewee import Value, fn
@@ -28,8 +28,11 @@ from ...errors import (
     ValidationError,
 )
 from ...models import BaseModel, key_fields
-from ...queries import read, write
+from ...queries import write
 from ...queries.codegen import maker, tuple_maker
+from .._conflicts import Changes, differences
+from ._identity import Checked, Identities, recorded_row, unique_names
+from ._resolution import is_kept
 from ._rows import Line
 
 ROWS_PER_CHUNK = 1000  # read and checked together
@@ -42,65 +45,104 @@ DELETE_ATTEMPTS = 10
 PLACEHOLDER_ID = 2**63 - 2**40  # ids from here on stand for autoincrement ids
 
 Values = dict[str, Any]  # checked, by the names of the fields
-CheckedRow = tuple[Line, Values]
 Issues = list[tuple[Line, Exception]]
 Counts = Counter[bool]  # how many rows are new (True), and how many already existed (False)
+Keys = list[tuple[str, ...]]  # the names of the fields of each unique index, the key first
+
+
+class DiffersError(Exception):
+    """Raised for a row with the unique values of another one, but with other content."""
+
+    def __init__(
+        self, row: Checked, recorded: Values, names: tuple[str, ...], changes: Changes
+    ) -> None:
+        super().__init__(row.line[0])
+        self.row, self.recorded, self.names, self.changes = row, recorded, names, changes
+
+
+class Handlers(NamedTuple):
+    """What is done with the lines of a file.
+
+    `parse` checks a line; None leaves it out. `reject` is called with each line that cannot be
+    recorded, and `differ` with each that differs from a recorded row and returns what to do with it
+    when the others are recorded; if one of them raises, nothing is recorded.
+    """
+
+    parse: Callable[[Line], Checked | None]
+    reject: Callable[[Line, Exception], None]
+    differ: Callable[[DiffersError], Callable[[], None] | None]
 
 
 def record(
-    model: type[BaseModel],
-    lines: Iterator[Line],
-    parse: Callable[[Line], Values],
-    reject: Callable[[Line, Exception], None],
+    model: type[BaseModel], lines: Iterator[Line], handlers: Handlers, dry_run: bool
 ) -> Counts:
     """Record the rows of the lines, and return how many are new and how many already existed.
 
-    `parse` checks a line. `reject` is called with each line that cannot be recorded; if it raises,
-    nothing is recorded. Where a writer blocks others, the rows are staged first and recorded in
-    short transactions. In a transaction of the caller they become part of it.
+    Where a writer blocks others, the rows are staged first and recorded in short transactions. In a
+    transaction of the caller they become part of it.
     """
     # a staged row cannot refer to one before it in the file
     refers_to_itself = model in model._meta.refs.values()
     has_one_key = len(key_fields(model)) == 1
     use_stage = has_one_key and not (refers_to_itself or db.in_transaction())
     stage = db.stage(model._meta.table_name) if use_stage else None
-    if stage is not None:
-        with closing(stage):
-            staged = _StagedImport(model, stage)
-            counts = _record_chunks(lines, parse, reject, staged.add)
-            skipped = staged.record(counts[True]) if counts[True] else 0
-            return Counter({True: counts[True] - skipped, False: counts[False] + skipped})
-    with session_scope():
-        counts = _record_chunks(lines, parse, reject, partial(_record_now, model))
-        db.advance_sequence(model)
+    last_steps: list[Callable[[], None]] = []
+    keys = unique_names(model)
+    with closing(Identities(model, keys)) as identities:
+        if stage is not None:
+            with closing(stage):
+                staged = _StagedImport(model, stage, keys)
+                counts = _record_chunks(lines, handlers, identities, staged.add, last_steps)
+                if dry_run or not (counts[True] or last_steps):
+                    return counts
+                skipped = staged.record(counts[True], last_steps)
+                return Counter({True: counts[True] - skipped, False: counts[False] + skipped})
+        counts = Counter()
+        with suppress(_RolledBackError), session_scope():
+            add = partial(_record_now, model, keys)
+            counts = _record_chunks(lines, handlers, identities, add, last_steps)
+            if dry_run:
+                raise _RolledBackError
+            for step in last_steps:
+                step()
+            db.advance_sequence(model)
     return counts
 
 
 def _record_chunks(
     lines: Iterator[Line],
-    parse: Callable[[Line], Values],
-    reject: Callable[[Line, Exception], None],
-    record_chunk: Callable[[list[CheckedRow], Issues], Counts],
+    handlers: Handlers,
+    identities: Identities,
+    record_chunk: Callable[[list[Checked], Issues], Counts],
+    last_steps: list[Callable[[], None]],
 ) -> Counts:
     counts: Counts = Counter()
     while chunk := list(islice(lines, ROWS_PER_CHUNK)):
-        rows: list[CheckedRow] = []
+        rows: list[Checked] = []
         issues: Issues = []
         for line in chunk:
             try:
-                rows.append((line, parse(line)))
+                if (row := handlers.parse(line)) is not None:
+                    rows.append(row)
             except ValidationError as error:
                 issues.append((line, error))
+        recorded = identities.resolve(rows)
+        counts[False] += len(recorded)
+        rows = [row for n, row in enumerate(rows) if n not in recorded]
         if rows:
             counts += record_chunk(rows, issues)
         for line, issue in sorted(issues, key=lambda item: item[0][0]):
-            reject(line, issue)
+            if isinstance(issue, DiffersError):
+                step = handlers.differ(issue)
+                last_steps += [] if step is None else [step]
+            else:
+                handlers.reject(line, issue)
     return counts
 
 
-def _record_now(model: type[BaseModel], rows: list[CheckedRow], issues: Issues) -> Counts:
+def _record_now(model: type[BaseModel], keys: Keys, rows: list[Checked], issues: Issues) -> Counts:
     """Record rows in the open transaction, with one statement if all of them are new."""
-    chunk: Any = [(number, values) for number, (_, values) in enumerate(rows)]
+    chunk: Any = [(number, row.values) for number, row in enumerate(rows)]
     unchanged: Any = lambda _, values: values  # noqa: E731
     try:
         if write.insert_batch(model, chunk, unchanged):
@@ -108,41 +150,32 @@ def _record_now(model: type[BaseModel], rows: list[CheckedRow], issues: Issues) 
     except ValidationError:
         pass  # metadata of a row is too large
     counts: Counts = Counter()
-    for line, values in rows:
+    for row in rows:
         try:
-            counts[_record_row(model, line, values)] += 1
-        except (ValidationError, DuplicateError) as error:
-            issues.append((line, error))
+            counts[_record_row(model, keys, row)] += 1
+        except (ValidationError, DuplicateError, DiffersError) as error:
+            issues.append((row.line, error))
     return counts
 
 
-def _record_row(model: type[BaseModel], line: Line, values: Values) -> bool:
-    """Record a row and return whether it is new; raise if another row has its key."""
-    if write.insert_if_new(model, dict(values)) is not None:
+def _record_row(model: type[BaseModel], keys: Keys, row: Checked) -> bool:
+    """Record a row and return whether it is new; raise if another one has its unique values."""
+    if write.insert_if_new(model, dict(row.values)) is not None:
         return True
-    key = {field.name: values.get(field.name) for field in key_fields(model)}
-    existing = None if None in key.values() else read.find(model, key)
-    _require_same(model, existing, line, values)
+    existing, names = recorded_row(model, keys, row.values)
+    if existing is None:
+        raise DuplicateError(f"a {model.__name__} with these unique values already exists")
+    _require_same(model, row, values_of(existing), names)
     return False
 
 
 def _require_same(
-    model: type[BaseModel], existing: BaseModel | None, line: Line, values: Values
+    model: type[BaseModel], row: Checked, existing: Values, names: tuple[str, ...]
 ) -> None:
-    """Raise `DuplicateError` if the existing row differs in a value of the line."""
-    if existing is None:
-        raise DuplicateError(f"a {model.__name__} with these unique values already exists")
-    existing_values = values_of(existing)
-    for name, value in values.items():
-        field = model._meta.fields[name]
-        if callable(field.default) and field.column_name not in (line[2] or {}):
-            continue  # a default such as the time now, which is different each time
-        if existing_values[name] != value:
-            raise DuplicateError(
-                f"{write.key_of(model).name}: {write.key_value(model, values)} already exists, and "
-                f"its {name} is {existing_values[name]!r}, not {value!r}",
-                id=existing.get_id(),
-            )
+    """Raise `DiffersError` if the existing row differs in a value that the file has."""
+    changes = differences(existing, row.content())
+    if changes and not is_kept(model, row, names):
+        raise DiffersError(row, existing, names, changes)
 
 
 class _RolledBackError(Exception):
@@ -152,8 +185,8 @@ class _RolledBackError(Exception):
 class _StagedImport:
     """The rows of one import: staged and checked first, then recorded."""
 
-    def __init__(self, model: type[BaseModel], stage: Stage) -> None:
-        self.model, self.stage = model, stage
+    def __init__(self, model: type[BaseModel], stage: Stage, keys: Keys) -> None:
+        self.model, self.stage, self.keys = model, stage, keys
         self.key = write.key_of(model)
         self.insert = write.insert_query(model, tuple(model._meta.sorted_field_names))
         # in the order of the parameters of the INSERT
@@ -162,43 +195,48 @@ class _StagedImport:
 
     # --- checking ---------------------------------------------------------------------------
 
-    def add(self, rows: list[CheckedRow], issues: Issues) -> Counts:
+    def add(self, rows: list[Checked], issues: Issues) -> Counts:
         """Stage the rows that are new; append to `issues` those that cannot be recorded."""
         bound = []
-        for line, values in rows:
-            if self.key.auto_increment and self.key.name not in values:
-                values = values | {self.key.name: PLACEHOLDER_ID + line[0]}
+        for row in rows:
+            if self.key.auto_increment and self.key.name not in row.values:
+                row.values[self.key.name] = PLACEHOLDER_ID + row.line[0]
             try:
-                bound.append((line, values, self.insert.bind(values)))
+                bound.append((row, self.insert.bind(row.values)))
             except ValidationError as error:  # its metadata is too large
-                issues.append((line, error))
-        conflicts = self._possible_conflicts([params for _, _, params in bound])
-        new, counts = self._dry_run([(n, *bound[n][:2]) for n in sorted(conflicts)], issues)
+                issues.append((row.line, error))
+        conflicts = self._possible_conflicts([params for _, params in bound])
+        new, counts = self._dry_run([(n, bound[n][0]) for n in sorted(conflicts)], issues)
         bound = [row for n, row in enumerate(bound) if n not in conflicts or n in new]
         try:
-            if self.stage.add(self.insert.sql, [params for _, _, params in bound]):
+            if self.stage.add(self.insert.sql, [params for _, params in bound]):
                 counts[True] += len(bound)
                 return counts
         except peewee.IntegrityError:
             pass
-        for line, values, params in bound:
+        for row, params in bound:
             try:
-                counts[self._add_row(line, values, params)] += 1
-            except (ValidationError, DuplicateError) as error:
-                issues.append((line, error))
+                counts[self._add_row(row, params)] += 1
+            except (ValidationError, DuplicateError, DiffersError) as error:
+                issues.append((row.line, error))
         return counts
 
-    def _add_row(self, line: Line, values: Values, params: list[Any]) -> bool:
+    def _add_row(self, row: Checked, params: list[Any]) -> bool:
         """Stage one row and return whether it is the first one with its key in the file."""
         try:
             if self.stage.add(self.insert.sql, [params]):
                 return True
         except peewee.IntegrityError as error:
             raise write.constraint_error(self.model, error) from error
-        key = params[self.columns.index(self.key.column_name)]
-        staged = self.stage.rows(self.columns, **{self.key.column_name: key})(1)
-        _require_same(self.model, next(maker(self.model)(staged), None), line, values)
-        return False
+        for names in self.keys:
+            indexes = [self.model._meta.sorted_field_names.index(name) for name in names]
+            equal = {self.columns[index]: params[index] for index in indexes}
+            staged = self.stage.rows(self.columns, **equal)(1)
+            if None not in equal.values() and staged:
+                recorded = values_of(next(maker(self.model)(staged)))
+                _require_same(self.model, row, recorded, names)
+                return False
+        raise DuplicateError(f"a {self.model.__name__} with these unique values already exists")
 
     def _possible_conflicts(self, rows: list[list[Any]]) -> set[int]:
         """Return the positions of rows that the database may reject.
@@ -225,32 +263,44 @@ class _StagedImport:
         values = [[row[index] for index in indexes] for row in rows]
         return self.stage.existing(table, in_table, values)
 
-    def _dry_run(
-        self, rows: list[tuple[int, Line, Values]], issues: Issues
-    ) -> tuple[set[int], Counts]:
+    def _dry_run(self, rows: list[tuple[int, Checked]], issues: Issues) -> tuple[set[int], Counts]:
         """Record rows and roll back; return which are new, and count those that already exist."""
         new: set[int] = set()
         counts: Counts = Counter()
         if rows:
             with suppress(_RolledBackError), session_scope():
-                for number, line, values in rows:
+                for number, row in rows:
                     try:
-                        if _record_row(self.model, line, values):
+                        if _record_row(self.model, self.keys, row):
                             new.add(number)
                         else:
                             counts[False] += 1
-                    except (ValidationError, DuplicateError) as error:
-                        issues.append((line, error))
+                    except (ValidationError, DuplicateError, DiffersError) as error:
+                        issues.append((row.line, error))
                 raise _RolledBackError
         return new, counts
 
     # --- recording --------------------------------------------------------------------------
 
-    def record(self, new: int) -> int:
+    def record(self, new: int, last_steps: list[Callable[[], None]]) -> int:
         """Record the staged rows; return how many of them another program has recorded meanwhile.
+
+        `last_steps` are done in a transaction of their own, after the others.
 
         If a transaction fails, the rows of the earlier ones are deleted.
         """
+        try:
+            skipped = self._record_staged(new) if new else 0
+            if last_steps:
+                with session_scope():
+                    for step in last_steps:
+                        step()
+        except BaseException as error:
+            self._delete_recorded(error)
+            raise
+        return skipped
+
+    def _record_staged(self, new: int) -> int:
         if new > MAX_SINGLE_TRANSACTION:
             self.stage.reserve()
         used = self.stage.used_columns()
@@ -258,14 +308,10 @@ class _StagedImport:
         size = MAX_SINGLE_TRANSACTION if new <= MAX_SINGLE_TRANSACTION else FIRST_ROWS
         total_skipped = 0
         fetch = self.stage.rows([field.column_name for field in fields])
-        try:
-            while rows := fetch(size):
-                skipped, seconds = self._record_chunk(fields, rows)
-                total_skipped += skipped
-                size = max(MIN_ROWS, min(MAX_ROWS, 2 * size, int(size * LOCK_TIME / seconds)))
-        except BaseException as error:
-            self._delete_recorded(error)
-            raise
+        while rows := fetch(size):
+            skipped, seconds = self._record_chunk(fields, rows)
+            total_skipped += skipped
+            size = max(MIN_ROWS, min(MAX_ROWS, 2 * size, int(size * LOCK_TIME / seconds)))
         return total_skipped
 
     def _record_chunk(self, fields: list[Any], rows: list[tuple[Any, ...]]) -> tuple[int, float]:
@@ -295,13 +341,20 @@ class _StagedImport:
         for row, field_values in zip(rows, converted, strict=True):
             values = nulls | dict(zip(names, field_values, strict=True))
             try:
-                if _record_row(self.model, (0, "", None), values):
+                if _record_row(
+                    self.model, self.keys, Checked((0, "", {}), values, frozenset(names))
+                ):
                     self.stage.add_recorded_keys([row[key_index]])
                 else:
                     skipped += 1
             except (ValidationError, DuplicateError) as error:
                 error.args = (f"{self.model.__name__} {values[self.key.name]}: {error}",)
                 raise
+            except DiffersError as error:
+                raise DuplicateError(
+                    f"{self.model.__name__} {values[self.key.name]}: a {self.model.__name__} with "
+                    "these unique values already exists, which another program recorded meanwhile"
+                ) from error
         return skipped
 
     def _with_ids(self, rows: list[tuple[Any, ...]], key_index: int) -> list[tuple[Any, ...]]:

@@ -7,21 +7,25 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ...columns import Column
+from ...errors import show
 
-Line = tuple[int, str, dict[str, Any] | None]  # number, text, and the row; None if it is invalid
+# number, text, and the row; or what is wrong with it
+Line = tuple[int, str, dict[str, Any] | str]
+# checks the names of the columns of a file, with the number and the text of their line
+CheckHeader = Callable[[list[str], int, str], None]
 Columns = Mapping[str, Column]
 Progress = Callable[[int, int], object]  # called with what is done, and all there is
 
 
-def with_json(row: dict[str, Any], columns: Columns) -> dict[str, Any] | None:
-    """Return the row with the text in its JSON columns parsed; None if one is invalid."""
-    try:
-        for name, value in row.items():
-            column = columns.get(name)
-            if column is not None and column.kind.name == "json" and isinstance(value, str):
+def with_json(row: dict[str, Any], columns: Columns) -> dict[str, Any] | str:
+    """Return the row with the text in its JSON columns parsed, or what is wrong with it."""
+    for name, value in row.items():
+        column = columns.get(name)
+        if column is not None and column.kind.name == "json" and isinstance(value, str):
+            try:
                 row[name] = json.loads(value)
-    except ValueError:
-        return None
+            except ValueError:
+                return f"{name}: {show(value)} is not JSON"
     return row
 
 

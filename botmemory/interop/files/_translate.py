@@ -1,0 +1,502 @@
+"""Rows of a file from elsewhere as rows of a table, by a layout."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from decimal import Decimal
+from difflib import get_close_matches
+from typing import Any, NamedTuple
+
+from ... import exact
+from ..._arguments import suggestion
+from ..._values import refuse
+from ...columns import Column
+from ...errors import ValidationError, show
+from ...fields import MetadataField
+from ...models import MODELS, BaseModel, Trade
+from .._columns import columns_of
+from .._ids import recorded_name, text_of_id
+from ._cells import is_nothing, to_number, to_time
+from ._layout import Layout, known_layouts, load_layout
+
+Row = dict[str, Any]
+Translate = Callable[[Row], Row | None]
+
+# what a column of a file of trades may be, besides a column of the table
+NUMBERS = ("cost", "signed_quantity", "negative_fee", "sent", "received")
+TEXTS = ("base", "quote", "sent_currency", "received_currency")
+# which of two currencies is the quote currency: the first of these, and fiat before all of them
+QUOTES = (
+    "USDT", "USDC", "FDUSD", "BUSD", "TUSD", "DAI", "USDE", "PYUSD", "UST", "USDP", "GUSD", "HUSD",
+    "EURC", "EURT", "BTC", "XBT", "ETH", "BNB",
+)  # fmt: skip
+FIAT = frozenset(
+    {
+        "USD",
+        "EUR",
+        "GBP",
+        "JPY",
+        "CHF",
+        "AUD",
+        "CAD",
+        "NZD",
+        "SEK",
+        "NOK",
+        "DKK",
+        "PLN",
+        "CZK",
+        "HUF",
+        "RON",
+        "TRY",
+        "BRL",
+        "MXN",
+        "ARS",
+        "COP",
+        "CLP",
+        "ZAR",
+        "KRW",
+        "INR",
+        "IDR",
+        "SGD",
+        "HKD",
+        "TWD",
+        "THB",
+        "PHP",
+        "VND",
+        "MYR",
+        "CNY",
+        "UAH",
+        "RUB",
+        "ILS",
+        "AED",
+        "SAR",
+        "NGN",
+        "KES",
+    }
+)
+# words in names of columns, and what such a column may be; the first that fits
+MEANINGS = (
+    ("", ("orderid", "ordertxid", "ordertype", "orderno", "status", "balance")),
+    ("fee_currency", ("feecur", "feecoin", "feeasset", "commissionasset", "feeunit")),
+    ("fee", ("fee", "commission")),
+    ("pnl", ("pnl", "profit", "realized", "realised")),
+    ("exchange_trade_id", ("tradeid", "txid", "fillid", "execid", "executionid", "transactionid")),
+    ("timestamp", ("date", "time", "created", "executedat")),
+    ("side", ("side", "type", "direction", "action", "operation", "buysell")),
+    ("price", ("price", "rate")),
+    ("symbol", ("pair", "symbol", "market", "instrument", "product", "contract", "ticker")),
+    ("cost", ("total", "cost", "value", "funds", "turnover", "notional", "proceeds")),
+    ("quantity", ("quantity", "qty", "amount", "size", "volume", "vol", "executed", "filled")),
+    ("cost", ("amount", "volume")),
+    ("exchange", ("exchange", "platform", "venue")),
+    ("strategy", ("strategy", "bot")),
+)  # fmt: skip
+
+
+class _Cell(NamedTuple):
+    """What one column of a file is: a target, the groups of a pattern, or metadata."""
+
+    name: str
+    target: str  # "" if the pattern says it
+    pattern: re.Pattern[str] | None
+    meanings: Mapping[str, str]
+
+
+class _Plan(NamedTuple):
+    """What the columns of a file are."""
+
+    cells: list[_Cell]
+    only: list[tuple[str, bool, frozenset[str]]]  # column, whether its texts are wanted, texts
+
+
+def plain_name(name: str) -> str:
+    """Return the name of a column as names are compared."""
+    return re.sub(r"[\s_]+", "", name).casefold()
+
+
+def names_of(header: Sequence[str]) -> list[str]:
+    """Return names of columns that are unique: the second `Cur.` is `Cur. (2)`."""
+    names: list[str] = []
+    for name in header:
+        unique, number = name, 2
+        while unique in names:
+            unique, number = f"{name} ({number})", number + 1
+        names.append(unique)
+    return names
+
+
+class Translator:
+    """Translates the rows of one file.
+
+    Args:
+        model: The model of the rows.
+        layout: How the file is read.
+        place: The file, for messages.
+    """
+
+    def __init__(self, model: type[BaseModel], layout: Layout, place: str) -> None:
+        self.model, self.layout, self.place = model, layout, place
+        self.columns = columns_of(model)
+        self._exchanges: dict[str, str] = {}  # as they are recorded, by their names in lower case
+        self.has_parts = model is Trade
+        self.metadata = next(
+            (f.name for f in model._meta.sorted_fields if isinstance(f, MetadataField)), None
+        )
+        self.templates = {name: _template(text) for name, text in layout.set.items()}
+        self.parts_of_templates = {part for text in self.templates.values() for part in text[1::2]}
+        for name in (*layout.set, *layout.map.values()):
+            self._check_target(name)
+        self.is_own = layout == Layout()
+        self._plans: dict[tuple[str, ...], _Plan | None] = {}
+        self.left_out = 0
+        self.warning = ""
+
+    def check_header(self, names: Sequence[str], line: int, text: str) -> None:
+        """Refuse a header with a column that is not known.
+
+        Raises:
+            ValidationError: The message names all of them, and what they may be.
+        """
+        try:
+            self._plan(tuple(names))
+        except ValidationError as error:
+            shown = text if len(text) <= 300 else f"{text[:300]}..."
+            raise ValidationError(
+                f"{self.place}, line {line}: {error}; the header is {shown}"
+            ) from error
+
+    def translate(self, row: Row) -> Row | None:
+        """Return a row by the columns of the table; None if the layout leaves it out.
+
+        `warning` is what is doubtful about the row, or "".
+
+        Raises:
+            ValidationError: A column is not known, or a cell is not what it should be.
+        """
+        self.warning = ""
+        names = tuple(row)
+        if names not in self._plans:
+            self._plans[names] = self._plan(names)
+        plan = self._plans[names]
+        if plan is None:  # the file has the names of the table
+            return self._own(row)
+        for name, wanted, texts in plan.only:
+            if (_text(row[name]).casefold() in texts) is not wanted:
+                self.left_out += 1
+                return None
+        return self._translated(plan, row)
+
+    # --- what the columns are -------------------------------------------------------------------
+
+    def _plan(self, names: tuple[str, ...]) -> _Plan | None:
+        layout = self.layout
+        has_ids = "id" in names or self.model not in MODELS
+        if self.is_own and has_ids and all(name in self.columns for name in names):
+            return None
+        by_plain = {plain_name(name): name for name in reversed(names)}
+        missing: list[str] = []
+
+        def of_file(table: Mapping[str, Any]) -> dict[str, Any]:
+            found = {}
+            for name, value in table.items():
+                if plain_name(name) in by_plain:
+                    found[by_plain[plain_name(name)]] = value
+                else:
+                    missing.append(name)
+            return found
+
+        targets, patterns = of_file(layout.map), of_file(layout.patterns)
+        only = [
+            (name, wanted, frozenset(text.strip().casefold() for text in texts))
+            for table, wanted in ((layout.only, True), (layout.skip, False))
+            for name, texts in of_file(table).items()
+        ]
+        if missing:
+            raise ValidationError(
+                f"there is no column {', '.join(map(repr, missing))}, which the layout names; "
+                f"the columns are {', '.join(map(repr, names))}"
+            )
+        own = {plain_name(name): name for name in (*self.columns, *self._parts())}
+        named = {name for name, _, _ in only}
+        cells, unknown = [], []
+        for name in names:
+            target = targets.get(name, own.get(plain_name(name), ""))
+            pattern = patterns.get(name)
+            if not (target or pattern):
+                if layout.others == "refuse" and name not in named:
+                    unknown.append(name)
+                is_kept = layout.others == "metadata" and self.metadata
+                target = f"{self.metadata}.{name}" if is_kept else "ignore"
+            compiled = None if pattern is None else re.compile(pattern, re.DOTALL)
+            if compiled is not None:
+                for group in compiled.groupindex:
+                    self._check_target(group)
+                if name not in targets:
+                    target = ""
+            cells.append(_Cell(name, target, compiled, self._meanings(name, target)))
+        if unknown:
+            raise ValidationError(self._unknown(unknown, names))
+        return _Plan(cells, only)
+
+    def _parts(self) -> tuple[str, ...]:
+        return (*NUMBERS, *TEXTS) if self.has_parts else ()
+
+    def _check_target(self, target: str) -> None:
+        known = [*self.columns, *self._parts(), "ignore"]
+        is_key = self.metadata is not None and target.startswith(f"{self.metadata}.")
+        if target not in known and target not in self.parts_of_templates and not is_key:
+            raise ValidationError(
+                f"{target}: a {self.model.__name__} has no such column"
+                f"{suggestion(target, known)}; use one of {', '.join(known)}",
+                field=target,
+            )
+
+    def _meanings(self, name: str, target: str) -> dict[str, str]:
+        """Return what texts of a column mean, by the texts without case."""
+        return {
+            text.strip().casefold(): meaning
+            for column, texts in self.layout.values.items()
+            if plain_name(column) in (plain_name(name), target)
+            for text, meaning in texts.items()
+        }
+
+    def _unknown(self, unknown: list[str], names: Sequence[str]) -> str:
+        """Return the message about columns that are not known."""
+        taken = {plain_name(name) for name in names} | {*self.layout.map.values(), *self.templates}
+        meanings = {}
+        for name in unknown:
+            meanings[name] = self._meaning(name, taken)
+            taken.add(meanings[name])
+        likely = {name: meaning for name, meaning in meanings.items() if meaning}
+        noun = "column" if len(unknown) == 1 else "columns"
+        rest = "'ignore'" if self.metadata is None else "'metadata' or 'ignore'"
+        return (
+            f"a {self.model.__name__} has no {noun} {', '.join(map(repr, unknown))}; say what each "
+            f"of them is, such as map={likely or {unknown[0]: 'ignore'}}, or what to do with those "
+            f"that are not named, by others={rest}{_known_layout(names)}"
+        )
+
+    def _meaning(self, name: str, taken: set[str]) -> str:
+        """Return what a column is likely to be, or ""."""
+        if close := get_close_matches(name.lower(), list(self.columns), 1, 0.85):
+            return close[0]
+        plain = re.sub(r"\W", "", plain_name(name))
+        for meaning, words in MEANINGS if self.model is Trade else ():
+            if meaning not in taken and any(word in plain for word in words):
+                return meaning
+        return ""
+
+    # --- rows -----------------------------------------------------------------------------------
+
+    def _own(self, row: Row) -> Row:
+        if row.get("timestamp", 0) is None and self.columns["timestamp"].kind.name == "timestamp":
+            raise ValidationError(NO_TIME, field="timestamp")
+        return row
+
+    def _translated(self, plan: _Plan, row: Row) -> Row:
+        parts: Row = {}
+        metadata: Row = {}
+        for cell in plan.cells:
+            value = row[cell.name]
+            if isinstance(value, str):
+                value = value.strip() or None
+            if cell.pattern is not None and not is_nothing(value):
+                found = cell.pattern.fullmatch(_text(value))
+                if found is None:
+                    refuse(cell.name, value, f"does not fit the pattern {cell.pattern.pattern}")
+                for group, text in found.groupdict().items():
+                    self._add(parts, metadata, cell, group, text)
+            if cell.target:
+                self._add(parts, metadata, cell, cell.target, value)
+        self._meanings_of_parts(parts)
+        return self._finish(parts, metadata)
+
+    def _add(self, parts: Row, metadata: Row, cell: _Cell, target: str, value: Any) -> None:
+        if isinstance(value, str):
+            value = cell.meanings.get(value.casefold(), value)
+        if target == "ignore":
+            return
+        if target not in self.columns and target.startswith(f"{self.metadata}."):
+            if value is not None and value == value:
+                metadata[target.partition(".")[2]] = value
+            return
+        existing = parts.get(target)
+        if target == "timestamp" and existing is not None and value is not None:
+            value = f"{existing} {value}"  # a column of dates and one of times
+        elif existing is not None and not is_nothing(value) and existing != value:
+            raise ValidationError(
+                f"{target}: {show(existing)} and, in {cell.name!r}, {show(value)}; map one of the "
+                "columns to 'ignore'",
+                field=target,
+            )
+        if existing is None or not is_nothing(value):
+            parts[target] = value
+
+    def _meanings_of_parts(self, parts: Row) -> None:
+        for column, texts in self.layout.values.items():
+            value = parts.get(column)
+            if isinstance(value, str):
+                plain = {text.casefold(): meaning for text, meaning in texts.items()}
+                parts[column] = plain.get(value.casefold(), value)
+
+    def _finish(self, parts: Row, metadata: Row) -> Row:
+        """Return the columns of the table, from what the cells say."""
+        number = {
+            name: to_number(name, parts[name], self.layout)
+            for name in parts
+            if name in NUMBERS or self._is_number(name)
+        }
+        if self.has_parts:
+            _set_sides(parts, number)
+            _set_amounts(number, metadata)
+        for name, template in self.templates.items():
+            if (value := _filled(template, parts)) is not None:
+                if name in NUMBERS or self._is_number(name):
+                    number[name] = to_number(name, value, Layout())
+                elif name in self.columns or name in TEXTS:
+                    parts[name] = value
+                else:
+                    metadata[name.partition(".")[2]] = value
+        base, quote = parts.get("base"), parts.get("quote")
+        if self.has_parts and is_nothing(parts.get("symbol")) and base and quote:
+            parts["symbol"] = f"{base}/{quote}".upper()
+        row: Row = {}
+        for name in self.columns:
+            if name in number:
+                row[name] = self._plain(name, number[name])
+            elif name in parts:
+                row[name] = self._value(name, parts[name])
+        if metadata and self.metadata:
+            row[self.metadata] = self._with(row.get(self.metadata), metadata)
+        return row
+
+    def _with(self, own: Any, metadata: Row) -> Any:
+        if own is not None and not isinstance(own, dict):
+            raise ValidationError(
+                f"{self.metadata}: {show(own)} is no object, to which other columns could be added",
+                field=self.metadata,
+            )
+        return (own or {}) | metadata
+
+    def _is_number(self, name: str) -> bool:
+        column = self.columns.get(name)
+        return column is not None and column.kind.name in ("number", "decimal")
+
+    def _plain(self, name: str, value: Decimal | None) -> Any:
+        if value is None or self.columns[name].kind.name == "decimal":
+            return value
+        return float(value)
+
+    def _value(self, name: str, value: Any) -> Any:
+        column: Column = self.columns[name]
+        if column.kind.name == "timestamp":
+            timestamp, self.warning = to_time(value, self.layout)
+            if timestamp is None and name == "timestamp":
+                raise ValidationError(NO_TIME, field=name)
+            return timestamp
+        if name in ("exchange_trade_id", "exchange_flow_id"):
+            text = re.sub(r"^(\d+)\.0+$", r"\1", value) if isinstance(value, str) else value
+            if isinstance(text, str) and re.fullmatch(r"\d(\.\d+)?E\+\d+", text):
+                refuse(name, value, "was shortened by a spreadsheet; export the file again")
+            return text_of_id(name, text) or None if text is not None else None
+        if is_nothing(value) and (column.kind.name != "text" or value is None or value != value):
+            return None
+        if name == "exchange" and isinstance(value, str):
+            if (lower := value.lower()) not in self._exchanges:
+                self._exchanges[lower] = recorded_name(value)
+            return self._exchanges[lower]
+        if column.kind.name == "text" and not isinstance(value, str):
+            return str(value)
+        return value
+
+
+def _known_layout(names: Sequence[str]) -> str:
+    """Return advice to use a layout that comes with botmemory and names all of these columns."""
+    plain = {plain_name(name) for name in names}
+    for name in known_layouts():
+        layout = load_layout(name)
+        named = {plain_name(each) for each in (*layout.map, *layout.patterns)}
+        if named <= plain:
+            return f"; it may be an export that is known as layout={name!r}"
+    return ""
+
+
+NO_TIME = "timestamp: empty; an import takes no row without its time: add it, or leave the row out"
+
+
+def _text(cell: object) -> str:
+    return "" if cell is None or cell != cell else str(cell).strip()
+
+
+def _template(text: str) -> list[str]:
+    """Return the texts and the names of parts of `{base}/{quote}`, in turn."""
+    return re.split(r"\{(\w+)\}", text)
+
+
+def _filled(template: Iterable[str], parts: Row) -> str | None:
+    """Return a template with the parts of a row; None if the row has not all of them."""
+    texts = []
+    for number, text in enumerate(template):
+        value = text if number % 2 == 0 else parts.get(text)
+        if number % 2 and is_nothing(value):
+            return None
+        texts.append(str(value))
+    return "".join(texts)
+
+
+def _set_sides(parts: Row, number: dict[str, Decimal | None]) -> None:
+    """Set side, quantity and cost of a row that says them by signs, or by two amounts."""
+    signed = number.pop("signed_quantity", None)
+    if signed is not None:
+        side = "sell" if signed < 0 else "buy"
+        given = parts.get("side")
+        if isinstance(given, str) and given.lower() in ("buy", "sell") and signed < 0:
+            if given.lower() != side:
+                refuse("quantity", float(signed), f"is below 0, but the side is {given!r}")
+        elif given is None:
+            parts["side"] = side
+        number["quantity"] = abs(signed)
+    elif (quantity := number.get("quantity")) is not None and quantity < 0:
+        refuse(
+            "quantity",
+            float(quantity),
+            "is below 0; if it is a sale then, pass map={'quantity': 'signed_quantity'}",
+        )
+    sent, received = number.pop("sent", None), number.pop("received", None)
+    if sent is None or received is None:
+        return
+    currencies = [parts.get("sent_currency"), parts.get("received_currency")]
+    ranks = [_rank(currency) for currency in currencies]
+    if ranks[0] == ranks[1]:
+        raise ValidationError(
+            f"symbol: {currencies[0]} was given for {currencies[1]}, and which of them is the "
+            "quote currency is not known; set symbol, side, quantity and cost otherwise",
+            field="symbol",
+        )
+    is_buy = ranks[0] < ranks[1]
+    parts["side"] = "buy" if is_buy else "sell"
+    parts["quote"], parts["base"] = currencies if is_buy else reversed(currencies)
+    quantity, cost = (received, sent) if is_buy else (sent, received)
+    number["quantity"], number["cost"] = abs(quantity), abs(cost)
+
+
+def _rank(currency: object) -> int:
+    """Return the place of a currency among those that are quote currencies."""
+    text = str(currency).upper()
+    if text in FIAT:
+        return 0
+    return QUOTES.index(text) + 1 if text in QUOTES else len(QUOTES) + 1
+
+
+def _set_amounts(number: dict[str, Decimal | None], metadata: Row) -> None:
+    """Set price and fee from the cost and a fee that is negative."""
+    if (fee := number.pop("negative_fee", None)) is not None:
+        number["fee"] = -fee
+    cost, quantity = number.pop("cost", None), number.get("quantity")
+    if cost is None:
+        return
+    if number.get("price") is None and quantity:
+        number["price"] = exact.DIVISION.divide(abs(cost), abs(quantity))
+    else:
+        metadata["cost"] = float(cost)
