@@ -1,29 +1,36 @@
 """Trades, signals and cash flows as Arrow tables, for pandas and others (extra `frames`).
 
 `frames.trades().to_pandas()` is a data frame. Timestamps are `datetime64[us, UTC]`, numbers are
-doubles, ids are text. Rows are in time order.
+doubles, ids are text. Rows are in time order. `import_trades` records the rows of a data frame.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from enum import Enum
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from .._arguments import checked_call
-from .._values import flatten, to_json
-from ..errors import ConfigError
+from .._values import flatten, refuse, to_json
+from ..errors import ConfigError, show
 from ..models import BaseModel, CashFlow, Signal, Trade
 from ..queries import read
 from ._columns import arrow_type, kind_of
+from ._conflicts import OnConflict, check_on_conflict
+from ._result import ImportResult
+from .files import Layout, load_layout
+from .files._importing import record_lines
+from .files._translate import Translator, names_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["cash_flows", "signals", "trades"]
+__all__ = ["cash_flows", "import_trades", "signals", "trades"]
 
 # small enough for the processor's caches, and for less work of Python's garbage collector: larger
 # ones take a third longer
@@ -114,6 +121,94 @@ def cash_flows(
         ValidationError: An argument is invalid.
     """
     return _table(CashFlow, expand_metadata, symbol, strategy, start_date, end_date, exchange)
+
+
+@checked_call
+def import_trades(
+    frame: Any,
+    columns: Mapping[str, str] | None = None,
+    *,
+    exchange: str | None = None,
+    strategy: str | None = None,
+    layout: Layout | str | os.PathLike[str] | None = None,
+    on_conflict: OnConflict = "report",
+    keep_going: bool = False,
+    dry_run: bool = False,
+) -> ImportResult:
+    """Record the trades of a data frame, each once, and all or none, as `import_file` does.
+
+    NaN, NaT and NA are missing values. The index of a pandas frame is a column where it has a name.
+
+    Args:
+        frame: A data frame of pandas or polars, an Arrow table, or an iterable of mappings.
+        columns: What columns of the frame are, such as `{"EntryTime": "timestamp", "Size":
+            "signed_quantity"}`; as `map` of `Layout`, which has the names beside those of the
+            table. Those with the name of a column of the table need not be named.
+        exchange: The exchange of all of them.
+        strategy: The strategy of all of them.
+        layout: What else there is to know about the frame, such as its time zone and what to do
+            with other columns, which are refused by default.
+        on_conflict: What to do with a row whose id is recorded with other values, as `import_file`
+            has it.
+        keep_going: False stops at the first rejected row and records nothing. True skips rejected
+            rows.
+        dry_run: Record nothing. `preview` of the result has the first rows as they would be
+            recorded.
+
+    Returns:
+        The counts, and the first thousand rejected rows and conflicts; the index of a row is its
+        position, from 0 on.
+
+    Raises:
+        ValidationError: A column is not known, a row was rejected, or an argument is invalid.
+        DuplicateError: A row is in conflict and `on_conflict` is "error".
+        DatabaseBusyError: Another program held the write lock for longer than `busy_timeout`.
+        StorageError: The database cannot be written.
+    """
+    check_on_conflict(on_conflict)
+    names, rows = _names_and_rows(frame)
+    given = {
+        name: value for name, value in (("exchange", exchange), ("strategy", strategy)) if value
+    }
+    base = layout if isinstance(layout, Layout) else load_layout(layout) if layout else Layout()
+    used = replace(base, map={**base.map, **(columns or {})}, set={**base.set, **given})
+    translator = Translator(Trade, used, "frame")
+    if names is not None:
+        translator.check_header(names, None, ", ".join(names))
+    return record_lines(
+        Trade,
+        ((number, show(row), row) for number, row in enumerate(rows)),
+        translator,
+        "frame, row ",
+        on_conflict=on_conflict,
+        keep_going=keep_going,
+        rejects=None,
+        dry_run=dry_run,
+    )
+
+
+def _names_and_rows(frame: Any) -> tuple[list[str] | None, Iterator[dict[str, Any]]]:
+    """Return the names of the columns of a data frame, if it has any, and its rows."""
+    if hasattr(frame, "itertuples"):  # pandas
+        if any(name is not None for name in frame.index.names):
+            frame = frame.reset_index()
+        names = names_of([str(name) for name in frame.columns])
+        return names, (dict(zip(names, row, strict=True)) for row in frame.itertuples(False, None))
+    if hasattr(frame, "iter_rows"):  # polars
+        return list(frame.columns), frame.iter_rows(named=True)
+    if hasattr(frame, "to_batches"):  # Arrow
+        return frame.column_names, (
+            row for batch in frame.to_batches() for row in batch.to_pylist()
+        )
+    if isinstance(frame, (str, bytes, Mapping)) or not isinstance(frame, Iterable):
+        refuse("frame", frame, "is no data frame, Arrow table or list of mappings")
+    return None, map(_checked_row, frame)
+
+
+def _checked_row(row: Any) -> dict[str, Any]:
+    if not isinstance(row, Mapping):
+        refuse("frame", row, "is no mapping of columns to values")
+    return {str(name): value for name, value in row.items()}
 
 
 def _table(model: type[BaseModel], expand_metadata: bool, *filter_values: Any) -> pa.Table:

@@ -29,11 +29,17 @@ ISO = re.compile(
 )
 
 
+def is_missing(cell: object) -> bool:
+    """Return whether a cell is empty: None, NaN, or NaT and NA of pandas."""
+    try:
+        return cell is None or bool(cell != cell)
+    except (TypeError, ValueError):  # NA is neither equal nor unequal
+        return type(cell).__name__ == "NAType"
+
+
 def is_nothing(cell: object) -> bool:
-    """Return whether a cell holds no number, id or time: empty, NaN or a dash."""
-    if isinstance(cell, str):
-        return cell.strip().lower() in NOTHING
-    return cell is None or cell != cell  # NaN, and pandas' NaT
+    """Return whether a cell holds no number, id or time: it is missing, or a text such as "-"."""
+    return cell.strip().lower() in NOTHING if isinstance(cell, str) else is_missing(cell)
 
 
 def to_number(name: str, cell: object, layout: Layout) -> Decimal | None:

@@ -34,6 +34,7 @@ class Layout:
     - `base`, `quote`: the symbol is `base/quote` where nothing else says it;
     - `cost`: the price is `cost / quantity` where nothing else says it; otherwise it is metadata;
     - `signed_quantity`: below 0 is a sale;
+    - `closed_quantity`: of a position that is closed: above 0 is a sale;
     - `negative_fee`: below 0 where it was paid;
     - `sent`, `sent_currency`, `received`, `received_currency`: of rows with two amounts and no
       side; the quote currency is that which usually is one;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import date, time, timedelta
 from decimal import Decimal
 from difflib import get_close_matches
 from typing import Any, NamedTuple
@@ -17,14 +18,14 @@ from ...fields import MetadataField
 from ...models import MODELS, BaseModel, Trade
 from .._columns import columns_of
 from .._ids import recorded_name, text_of_id
-from ._cells import is_nothing, to_number, to_time
+from ._cells import is_missing, is_nothing, to_number, to_time
 from ._layout import Layout, known_layouts, load_layout
 
 Row = dict[str, Any]
 Translate = Callable[[Row], Row | None]
 
 # what a column of a file of trades may be, besides a column of the table
-NUMBERS = ("cost", "signed_quantity", "negative_fee", "sent", "received")
+NUMBERS = ("cost", "signed_quantity", "closed_quantity", "negative_fee", "sent", "received")
 TEXTS = ("base", "quote", "sent_currency", "received_currency")
 # which of two currencies is the quote currency: the first of these, and fiat before all of them
 QUOTES = (
@@ -152,8 +153,8 @@ class Translator:
         self.left_out = 0
         self.warning = ""
 
-    def check_header(self, names: Sequence[str], line: int, text: str) -> None:
-        """Refuse a header with a column that is not known.
+    def check_header(self, names: Sequence[str], line: int | None, text: str) -> None:
+        """Refuse a header with a column that is not known; a data frame has no line of it.
 
         Raises:
             ValidationError: The message names all of them, and what they may be.
@@ -162,9 +163,8 @@ class Translator:
             self._plan(tuple(names))
         except ValidationError as error:
             shown = text if len(text) <= 300 else f"{text[:300]}..."
-            raise ValidationError(
-                f"{self.place}, line {line}: {error}; the header is {shown}"
-            ) from error
+            place = self.place if line is None else f"{self.place}, line {line}"
+            raise ValidationError(f"{place}: {error}; the header is {shown}") from error
 
     def translate(self, row: Row) -> Row | None:
         """Return a row by the columns of the table; None if the layout leaves it out.
@@ -318,8 +318,9 @@ class Translator:
         if target == "ignore":
             return
         if target not in self.columns and target.startswith(f"{self.metadata}."):
-            if value is not None and value == value:
-                metadata[target.partition(".")[2]] = value
+            if not is_missing(value):
+                is_time = isinstance(value, (date, time, timedelta))
+                metadata[target.partition(".")[2]] = str(value) if is_time else value
             return
         existing = parts.get(target)
         if target == "timestamp" and existing is not None and value is not None:
@@ -399,8 +400,8 @@ class Translator:
             text = re.sub(r"^(\d+)\.0+$", r"\1", value) if isinstance(value, str) else value
             if isinstance(text, str) and re.fullmatch(r"\d(\.\d+)?E\+\d+", text):
                 refuse(name, value, "was shortened by a spreadsheet; export the file again")
-            return text_of_id(name, text) or None if text is not None else None
-        if is_nothing(value) and (column.kind.name != "text" or value is None or value != value):
+            return None if is_missing(text) else text_of_id(name, text) or None
+        if is_missing(value) or (is_nothing(value) and column.kind.name != "text"):
             return None
         if name == "exchange" and isinstance(value, str):
             if (lower := value.lower()) not in self._exchanges:
@@ -426,7 +427,7 @@ NO_TIME = "timestamp: empty; an import takes no row without its time: add it, or
 
 
 def _text(cell: object) -> str:
-    return "" if cell is None or cell != cell else str(cell).strip()
+    return "" if is_missing(cell) else str(cell).strip()
 
 
 def _template(text: str) -> list[str]:
@@ -447,7 +448,8 @@ def _filled(template: Iterable[str], parts: Row) -> str | None:
 
 def _set_sides(parts: Row, number: dict[str, Decimal | None]) -> None:
     """Set side, quantity and cost of a row that says them by signs, or by two amounts."""
-    signed = number.pop("signed_quantity", None)
+    closed = number.pop("closed_quantity", None)
+    signed = number.pop("signed_quantity", None if closed is None else -closed)
     if signed is not None:
         side = "sell" if signed < 0 else "buy"
         given = parts.get("side")
