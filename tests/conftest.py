@@ -16,7 +16,7 @@ from pathlib import Path
 import peewee
 import pytest
 from hypothesis import HealthCheck, settings
-from installed import freqtrade
+from installed import freqtrade, hummingbot
 from paths import ROOT
 from processes import NOBODY
 from quick import (
@@ -31,7 +31,7 @@ from servers import new_database, restartable, run, server
 from botmemory import CashFlow, Signal, Trade, close_db, db, init_db
 from botmemory.database import close_database
 
-__all__ = ["freqtrade", "new_database", "restartable", "server"]  # fixtures
+__all__ = ["freqtrade", "hummingbot", "new_database", "restartable", "server"]  # fixtures
 __all__ += ["pytest_runtest_call", "pytest_runtest_setup", "pytest_runtest_teardown"]  # hooks
 
 LONG = 1200  # seconds that a test marked `long` may take

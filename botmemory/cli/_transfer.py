@@ -13,10 +13,10 @@ import click
 from .. import formats
 from ..errors import StorageError
 from ..formats import count
-from ..interop import ImportResult
+from ..interop import ImportResult, freqtrade, hummingbot
 from ..interop._conflicts import OnConflict
+from ..interop._foreign_database import sqlite_file
 from ..interop.files import export_file, import_file
-from ..interop.freqtrade import import_database
 from ..migration_runner import models_of
 from ..models import CashFlow, Signal, Trade
 from ..upkeep.copy import copy_database
@@ -112,17 +112,20 @@ def _shown(value: Any) -> Any:
     return formats.number(value) if isinstance(value, float) else value
 
 
-@database_command("import-freqtrade")
-@click.option(
+notes_option = click.option(
     "--notes",
     type=click.File("w", lazy=False),
     metavar="FILE",
     help="Write warnings, conflicts and rejected rows as JSONL.",
 )
+
+
+@database_command("import-freqtrade")
+@notes_option
 @conflict_option
-@click.argument("file", type=PATH)
+@click.argument("file")
 def import_freqtrade(
-    options: DatabaseOptions, file: Path, notes: TextIO | None, on_conflict: OnConflict
+    options: DatabaseOptions, file: str, notes: TextIO | None, on_conflict: OnConflict
 ) -> None:
     """Record the filled orders and the funding of a freqtrade database.
 
@@ -130,13 +133,39 @@ def import_freqtrade(
     Orders that are rejected are printed, and tried again by the next import. Exit 1 if there were
     any, or conflicts with what is recorded.
     """
-    _require_readable(file)
+    database = sqlite_file(file, freqtrade.FROM_SERVER)
+    _require_readable(database)
     with options.open(), progress("reading") as report:
-        result = import_database(file, on_conflict=on_conflict, progress=report)
-    for kind in ("warnings", "conflicts", "rejected") if notes is not None else ():
-        for issue in getattr(result, kind):
-            values = {"kind": kind, "reason": issue.reason, "row": issue.row}
-            print(json.dumps(values, default=str), file=notes)
+        result = freqtrade.import_database(database, on_conflict=on_conflict, progress=report)
+    _write_notes(result, notes)
+    _print_result(result, "trades", "{0.reason}")
+
+
+@database_command("import-hummingbot")
+@notes_option
+@conflict_option
+@click.option("--strategy", metavar="NAME", help="The strategy of all rows [hummingbot's own].")
+@click.argument("file")
+def import_hummingbot(
+    options: DatabaseOptions,
+    file: str,
+    notes: TextIO | None,
+    on_conflict: OnConflict,
+    strategy: str | None,
+) -> None:
+    """Record the fills and the funding payments of a hummingbot database.
+
+    FILE is its SQLite database, from any version; the bot may run. Each fill is recorded once.
+    Orders without a fill are left out. Exit 1 if rows were rejected, or in conflict with what is
+    recorded.
+    """
+    database = sqlite_file(file, hummingbot.FROM_SERVER)
+    _require_readable(database)
+    with options.open(), progress("reading") as report:
+        result = hummingbot.import_database(
+            database, strategy=strategy, on_conflict=on_conflict, progress=report
+        )
+    _write_notes(result, notes)
     _print_result(result, "trades", "{0.reason}")
 
 
@@ -177,6 +206,14 @@ def _require_readable(file: Path) -> None:
         raise StorageError(f"{file}: cannot be read: {error.strerror}") from error
 
 
+def _write_notes(result: ImportResult, notes: TextIO | None) -> None:
+    """Write what an import has to say of single rows, if a file for it was given."""
+    for kind in ("warnings", "conflicts", "rejected") if notes is not None else ():
+        for issue in getattr(result, kind):
+            values = {"kind": kind, "reason": issue.reason, "row": issue.row}
+            print(json.dumps(values, default=str), file=notes)
+
+
 def _print_result(result: ImportResult, table: str, line: str, dry_run: bool = False) -> None:
     """Print the result of an import, and exit with 1 if rows were rejected or in conflict."""
     lines = {table: (result.created, result.skipped)}
@@ -199,4 +236,4 @@ def _print_result(result: ImportResult, table: str, line: str, dry_run: bool = F
     sys.exit(int(bool(result.rejected or result.conflicts)))
 
 
-TRANSFER_COMMANDS = (export_rows, import_rows, import_freqtrade, copy_all)
+TRANSFER_COMMANDS = (export_rows, import_rows, import_freqtrade, import_hummingbot, copy_all)

@@ -11,7 +11,8 @@ class RowIssue:
     """A row that was rejected, or recorded with a warning.
 
     Attributes:
-        index: The number of its line in a file, its index in a list, or its id in freqtrade.
+        index: The number of its line in a file, its index in a list, or its id in the database
+            of another program.
         reason: Why, and what to do.
         row: The row as it was read.
     """
@@ -43,7 +44,8 @@ class ImportResult:
         warnings: The rows that were recorded with a value that was derived, or that is only in the
             metadata.
         rejected_count: The number of rows that were not recorded.
-        left_out: The number of rows that are recorded by another function, or not completed yet.
+        left_out: The number of rows that are recorded by another function, not completed yet, or
+            no trades.
         conflicts: The rows whose id is recorded with other content; of a file the first thousand
             of them. The reason says what was done with them.
         conflict_count: The number of such rows.

@@ -52,6 +52,18 @@ CREATE TABLE trades (
 	record_version INTEGER NOT NULL,
 	PRIMARY KEY (id)
 );
+CREATE TABLE trade_custom_data (
+	id INTEGER NOT NULL,
+	ft_trade_id INTEGER,
+	cd_key VARCHAR(255) NOT NULL,
+	cd_type VARCHAR(25) NOT NULL,
+	cd_value TEXT NOT NULL,
+	created_at DATETIME NOT NULL,
+	updated_at DATETIME,
+	PRIMARY KEY (id),
+	CONSTRAINT _trade_id_cd_key UNIQUE (ft_trade_id, cd_key),
+	FOREIGN KEY(ft_trade_id) REFERENCES trades (id)
+);
 CREATE TABLE orders (
 	id INTEGER NOT NULL,
 	ft_trade_id INTEGER NOT NULL,
@@ -85,6 +97,7 @@ CREATE TABLE orders (
 );
 CREATE INDEX ix_trades_is_open ON trades (is_open);
 CREATE INDEX ix_trades_pair ON trades (pair);
+CREATE INDEX ix_trade_custom_data_ft_trade_id ON trade_custom_data (ft_trade_id);
 CREATE INDEX ix_orders_ft_is_open ON orders (ft_is_open);
 CREATE INDEX ix_orders_ft_trade_id ON orders (ft_trade_id);
 CREATE INDEX ix_orders_order_id ON orders (order_id);
@@ -92,8 +105,8 @@ INSERT INTO trades (id, exchange, pair, base_currency, stake_currency, is_open, 
 VALUES (1, 'binance', 'BTC/USDT', 'BTC', 'USDT', 0, 0.001, 0.6, 'BNB', 0.001, 0.00103, 'BNB', 60000.0, 60000.0, 600.6, 62000.0, 18.78, 0.03126873126873127, 18.78, 600.0, 600.0, 0.01, 0.01, '2026-03-01 08:00:00.000000', '2026-03-01 13:00:30.000000', 0.0, 0.0, 0, 0.0, 'roi', 'closed', 'Trend', 'golden_cross', 5, 'SPOT', 1.0, 0, 0.0, 0.0, 0.0, 2);
 INSERT INTO trades (id, exchange, pair, base_currency, stake_currency, is_open, fee_open, fee_open_cost, fee_close, open_rate, open_rate_requested, open_trade_value, close_rate, realized_profit, close_profit, close_profit_abs, stake_amount, max_stake_amount, amount, amount_requested, open_date, close_date, stop_loss, initial_stop_loss, is_stop_loss_trailing, max_rate, exit_reason, exit_order_status, strategy, enter_tag, timeframe, trading_mode, leverage, is_short, interest_rate, funding_fees, funding_fee_running, record_version)
 VALUES (2, 'binance', 'ETH/USDT', 'ETH', 'USDT', 0, 0.001, 4.16, 0.001, 2971.4285714285716, 3000.0, 2676.96, 3200.0, 261.40999999999997, 0.06277616614155075, 261.40999999999997, 2674.285714285714, 4160.0, 0.9, 1.0, '2026-03-01 09:00:00.000000', '2026-03-01 12:00:30.000000', 0.0, 0.0, 0, 0.0, 'exit_signal', 'closed', 'Trend', 'dip', 5, 'SPOT', 1.0, 0, 0.0, 0.0, 0.0, 2);
-INSERT INTO trades (id, exchange, pair, base_currency, stake_currency, is_open, fee_open, fee_open_cost, fee_close, open_rate, open_rate_requested, open_trade_value, close_rate, close_rate_requested, realized_profit, close_profit, close_profit_abs, stake_amount, max_stake_amount, amount, amount_requested, open_date, close_date, stop_loss, initial_stop_loss, is_stop_loss_trailing, max_rate, exit_reason, exit_order_status, strategy, timeframe, trading_mode, leverage, is_short, interest_rate, funding_fees, funding_fee_running, record_version)
-VALUES (3, 'binance', 'SOL/USDT', 'SOL', 'USDT', 0, 0.001, 1.5, 0.001, 150.0, 150.0, 1501.5, 139.9, 0.0, -103.899, -0.0691968031968032, -103.899, 1500.0, 1500.0, 10.0, 10.0, '2026-03-01 10:00:00.000000', '2026-03-01 14:00:30.000000', 0.0, 0.0, 0, 0.0, 'stoploss_on_exchange', 'closed', 'Breakout', 5, 'SPOT', 1.0, 0, 0.0, 0.0, 0.0, 2);
+INSERT INTO trades (id, exchange, pair, base_currency, stake_currency, is_open, fee_open, fee_open_cost, fee_close, open_rate, open_rate_requested, open_trade_value, close_rate, close_rate_requested, realized_profit, close_profit, close_profit_abs, stake_amount, max_stake_amount, amount, amount_requested, open_date, close_date, stop_loss, initial_stop_loss, is_stop_loss_trailing, max_rate, min_rate, exit_reason, exit_order_status, strategy, timeframe, trading_mode, leverage, is_short, interest_rate, funding_fees, funding_fee_running, record_version)
+VALUES (3, 'binance', 'SOL/USDT', 'SOL', 'USDT', 0, 0.001, 1.5, 0.001, 150.0, 150.0, 1501.5, 139.9, 0.0, -103.899, -0.0691968031968032, -103.899, 1500.0, 1500.0, 10.0, 10.0, '2026-03-01 10:00:00.000000', '2026-03-01 14:00:30.000000', 0.0, 0.0, 0, 155.5, 139.0, 'stoploss_on_exchange', 'closed', 'Breakout', 5, 'SPOT', 1.0, 0, 0.0, 0.0, 0.0, 2);
 INSERT INTO trades (id, exchange, pair, base_currency, stake_currency, is_open, fee_open, fee_open_cost, fee_close, open_rate, open_rate_requested, open_trade_value, realized_profit, close_profit, close_profit_abs, stake_amount, max_stake_amount, amount, amount_requested, open_date, stop_loss, initial_stop_loss, is_stop_loss_trailing, max_rate, strategy, enter_tag, timeframe, trading_mode, leverage, is_short, interest_rate, funding_fees, funding_fee_running, record_version)
 VALUES (4, 'binance', 'ADA/USDT', 'ADA', 'USDT', 1, 0.001, 0.5, 0.001, 0.5, 0.5, 300.3, 39.56, 0.07904095904095905, 39.56, 300.0, 500.0, 600.0, 1000.0, '2026-03-01 11:00:00.000000', 0.0, 0.0, 0, 0.0, 'Trend', 'golden_cross', 5, 'SPOT', 1.0, 0, 0.0, 0.0, 0.0, 2);
 INSERT INTO trades (id, exchange, pair, base_currency, stake_currency, is_open, fee_open, fee_close, open_rate, open_rate_requested, open_trade_value, realized_profit, stake_amount, amount, amount_requested, open_date, stop_loss, initial_stop_loss, is_stop_loss_trailing, max_rate, strategy, enter_tag, timeframe, trading_mode, leverage, is_short, interest_rate, record_version)
@@ -138,3 +151,11 @@ INSERT INTO orders (id, ft_trade_id, ft_order_side, ft_pair, ft_is_open, ft_amou
 VALUES (15, 7, 'sell', 'DOGE/USDT', 0, 99.9, 0.2, '6002', 'closed', 'DOGE/USDT', 'market', 'sell', 0.21, 99.9, 99.9, 0.0, 20.979, '2026-03-01 16:00:00.000000', '2026-03-01 16:00:30.000000', '2026-03-01 16:00:30.000000', 0.0);
 INSERT INTO orders (id, ft_trade_id, ft_order_side, ft_pair, ft_is_open, ft_amount, ft_price, order_id, status, symbol, order_type, side, price, average, amount, filled, remaining, cost, order_date, order_update_date, funding_fee)
 VALUES (18, 9, 'buy', 'DOT/USDT', 0, 10.0, 7.0, '8001', 'canceled', 'DOT/USDT', 'limit', 'buy', 7.0, 7.0, 10.0, 0.0, 0.0, 0.0, '2026-03-01 16:00:00.000000', '2026-03-01 16:00:00.000000', 0.0);
+INSERT INTO trade_custom_data (id, ft_trade_id, cd_key, cd_type, cd_value, created_at)
+VALUES (1, 3, 'moved', 'bool', 'True', '2026-03-01 08:00:00.000000');
+INSERT INTO trade_custom_data (id, ft_trade_id, cd_key, cd_type, cd_value, created_at)
+VALUES (2, 3, 'moves', 'int', '3', '2026-03-01 08:00:00.000000');
+INSERT INTO trade_custom_data (id, ft_trade_id, cd_key, cd_type, cd_value, created_at)
+VALUES (3, 3, 'note', 'str', 'wide', '2026-03-01 08:00:00.000000');
+INSERT INTO trade_custom_data (id, ft_trade_id, cd_key, cd_type, cd_value, created_at)
+VALUES (4, 3, 'levels', 'dict', '{"low": 139.5}', '2026-03-01 08:00:00.000000');

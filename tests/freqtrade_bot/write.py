@@ -111,8 +111,10 @@ def write(path: str) -> None:
     trade.exit_reason = "exit_signal"
     process_order(trade, "1004", "sell", 4, 3200.0, 0.9)
 
-    # a stop loss on the exchange
+    # a stop loss on the exchange; the strategy stores data of its own
     trade = open_trade("SOL/USDT", 2, 150.0, 10.0, strategy="Breakout", enter_tag=None)
+    trade.adjust_min_max_rates(155.5, 139.0)
+    stopped = trade
     process_order(trade, "2001", "buy", 2, 150.0, 10.0)
     process_order(
         trade, "2002", "sell", 6, 140.0, 10.0, kind="stoploss", type="stop_loss_limit",
@@ -158,19 +160,24 @@ def write(path: str) -> None:
     trade = open_trade("DOT/USDT", 8, 7.0, 10.0)
     process_order(trade, "8001", "buy", 8, 7.0, 10.0, status="canceled", filled=0.0, cost=0.0)
     Trade.commit()
+    for key, value in (("moved", True), ("moves", 3), ("note", "wide"), ("levels", {"low": 139.5})):
+        stopped.set_custom_data(key, value)
+    for data in stopped.get_all_custom_data():
+        data.created_at = START  # not the current time
+    data.session.commit()
     Trade.session.remove()
 
 
 def dump(path: str) -> None:
-    """Print the two tables and their rows."""
+    """Print the three tables and their rows."""
     with closing(sqlite3.connect(path)) as database:
         schema = database.execute(
-            "SELECT sql FROM sqlite_master WHERE tbl_name IN ('trades', 'orders') "
-            "AND sql IS NOT NULL ORDER BY type DESC, tbl_name DESC, name"
+            "SELECT sql FROM sqlite_master WHERE tbl_name IN ('trades', 'orders', "
+            "'trade_custom_data') AND sql IS NOT NULL ORDER BY type DESC, tbl_name DESC, name"
         )
         for (sql,) in schema.fetchall():
             print(re.sub(r"\s+\n", "\n", sql.strip()) + ";")
-        for table in ("trades", "orders"):
+        for table in ("trades", "orders", "trade_custom_data"):
             rows = database.execute(f"SELECT * FROM {table} ORDER BY id")
             names = [column for column, *_ in rows.description]
             for row in rows:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import decimal
 import json
+import re
 import sqlite3
 import subprocess
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime
@@ -19,7 +21,15 @@ from click.testing import CliRunner
 from paths import FREQTRADE_BOT
 from processes import in_child, mount_small_disk, needs_fork
 
-from botmemory import DatabaseBusyError, StorageError, Trade, ValidationError, close_db, init_db
+from botmemory import (
+    ConfigError,
+    DatabaseBusyError,
+    StorageError,
+    Trade,
+    ValidationError,
+    close_db,
+    init_db,
+)
 from botmemory.cli._app import cli
 from botmemory.interop.ccxt import import_trades
 from botmemory.interop.freqtrade import import_database
@@ -53,7 +63,7 @@ def database(file: Path, version: str) -> Path:
 def empty(tmp_path: Path) -> Path:
     """A database of the newest schema without rows."""
     file = database(tmp_path / "empty.sqlite", "2026.9")
-    change(file, "DELETE FROM orders", "DELETE FROM trades")
+    change(file, *(f"DELETE FROM {table}" for table in ("trade_custom_data", "orders", "trades")))
     return file
 
 
@@ -187,6 +197,9 @@ def test_tags_reason_and_strategy_are_recorded(bot: Path) -> None:
         "status": "closed",
         "stop_price": 141.0,
         "ft_order_side": "stoploss",
+        "min_rate": 139.0,
+        "max_rate": 155.5,
+        "custom_data": {"moved": True, "moves": 3, "note": "wide", "levels": {"low": 139.5}},
     }
     partial_exit, entry = trades.get_latest("ADA/USDT", 2)
     assert (
@@ -197,6 +210,57 @@ def test_tags_reason_and_strategy_are_recorded(bot: Path) -> None:
     assert partial_exit.trade_metadata["ft_order_tag"] == "half"
     assert entry.timestamp == datetime(2026, 3, 1, 11, 0, 30, tzinfo=UTC)
     assert entry.exchange == "binance"
+
+
+@in_memory
+def test_the_range_and_custom_data_of_a_trade_are_kept_once_it_is_closed(empty: Path) -> None:
+    insert(empty, "trades", **OPEN | {"min_rate": 95.0, "max_rate": 112.0})
+    insert(empty, "orders", **ENTRY)
+    insert(empty, "orders", **EXIT | {"filled": 1.0})
+    insert(empty, "trade_custom_data", ft_trade_id=7, cd_key="R", cd_type="float", cd_value="2.5")
+    assert import_database(empty).left_out == 0
+    assert not [trade for trade in recorded() if "max_rate" in trade.trade_metadata]
+
+    change(empty, "UPDATE trades SET is_open = 0, close_profit_abs = 1, max_rate = 118.0")
+    change(empty, "UPDATE trade_custom_data SET cd_value = '3.5'")
+    later = {"order_id": "3", "order_filled_date": "2024-03-03 00:00:00.000000"}
+    insert(empty, "orders", **EXIT | {"filled": 1.0} | later)
+    result = import_database(empty)
+    assert (result.created, result.skipped, result.conflicts) == (1, 2, [])
+    kept = [
+        {name: trade.trade_metadata.get(name) for name in ("min_rate", "max_rate", "custom_data")}
+        for trade in recorded()
+    ]
+    nothing = dict.fromkeys(kept[0])
+    last = {"min_rate": 95.0, "max_rate": 118.0, "custom_data": {"R": 3.5}}
+    assert kept == [nothing, nothing, last]
+
+    change(empty, "UPDATE trades SET max_rate = 120.0")
+    again = import_database(empty)
+    assert (again.created, again.conflicts, again.warnings) == (0, [], [])
+
+
+@in_memory
+def test_custom_data_that_cannot_be_read_is_kept_as_text(empty: Path) -> None:
+    insert(empty, "trades", **CLOSED | {"close_profit_abs": 1.0})
+    for kind, text in (("int", "1.5"), ("float", "much"), ("list", "[1,"), ("bool", "False")):
+        insert(empty, "trade_custom_data", ft_trade_id=7, cd_key=kind, cd_type=kind, cd_value=text)
+    import_database(empty)
+    assert recorded()[-1].trade_metadata["custom_data"] == {
+        "int": "1.5",
+        "float": "much",
+        "list": "[1,",
+        "bool": False,
+    }
+
+
+@in_memory
+def test_custom_data_of_no_trade_are_left_out_and_counted(empty: Path) -> None:
+    insert(empty, "trades", **CLOSED | {"close_profit_abs": 1.0})
+    for trade_id in (0, 7, 8, None):
+        values = {"cd_key": "a", "cd_type": "int", "cd_value": "1"}
+        insert(empty, "trade_custom_data", ft_trade_id=trade_id, **values)
+    assert import_database(empty).left_out == 3
 
 
 @with_database
@@ -811,6 +875,51 @@ def test_in_a_read_only_folder(
         assert in_child(child, as_nobody=True) == (16, expected, names)
     finally:
         open_folder.chmod(0o755)
+
+
+@in_memory
+def test_the_file_may_be_named_as_in_the_settings_of_freqtrade(
+    bot: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(bot.parent)
+    for path in ("bot.sqlite", "sqlite:///bot.sqlite", f"sqlite:///{bot}", "sqlite+pysqlite:///./"
+                 "bot.sqlite?timeout=5", bot):  # fmt: skip
+        assert len(trades.get_all()) + import_database(path).created == 16
+    for url in ("sqlite://", "sqlite:///", "sqlite:///:memory:", Path("sqlite:///bot.sqlite")):
+        with pytest.raises(ConfigError, match="path: the URL names no file; pass its path, or as"):
+            import_database(url)
+
+
+SERVERS = {
+    "postgresql://user:secret@host/db": "postgresql",
+    "postgresql+psycopg2://user:secret@host/db": "postgresql\\+psycopg2",
+    "MySQL+pymysql://user:sec/secret@host/db": "mysql\\+pymysql",
+    " mariadb://user:secret@host/db": "mariadb",
+    "'postgresql://user:secret@host/db'": "postgresql",
+    "db_url=postgresql://user:secret@host/db": "postgresql",
+    Path("postgresql://user:secret@host/db"): "postgresql",
+}
+
+
+@in_memory
+@pytest.mark.parametrize("url", SERVERS)
+def test_the_url_of_a_server_is_refused_without_its_password(url: str | Path, path: Path) -> None:
+    def refused(error: BaseException) -> None:
+        text = "".join(traceback.format_exception(error))
+        message = text.splitlines()[-1]
+        assert "secret" not in re.sub(r"(?m)^    .*", "", text)  # without the lines of code
+        assert re.search(f"path: {SERVERS[url]}://... is not a SQLite file; copy the", message)
+        assert "`freqtrade convert-db --db-url sqlite:///copy.sqlite --db-url-from URL`" in message
+
+    with pytest.raises(ConfigError) as caught:
+        import_database(url)
+    refused(caught.value)
+    close_db()
+    done = CliRunner().invoke(cli, ["--db", str(path), "import-freqtrade", str(url)])
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "secret" not in done.stderr
+    assert done.stderr == f"error: {caught.value}\n"
+    assert not path.exists()
 
 
 @in_memory

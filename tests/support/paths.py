@@ -8,5 +8,6 @@ ROOT = Path(__file__).parents[2]
 TESTS = ROOT / "tests"
 FAULTS = TESTS / "faults"
 FREQTRADE_BOT = TESTS / "freqtrade_bot"
+HUMMINGBOT_BOT = TESTS / "hummingbot_bot"
 OTHER_PROGRAMS = TESTS / "other_programs"
 VERSION_0001 = TESTS / "data" / "version_0001.db"  # a file of the first migration

@@ -16,9 +16,9 @@ from ..._arguments import checked_call
 from ..._values import plain_text, to_text
 from ...database import session_scope
 from ...errors import ValidationError, show
-from ...formats import number as format_number
 from ...repositories import trades
 from .._conflicts import OnConflict, check_on_conflict, record_fill
+from .._fees import fee_in_one_column
 from .._ids import checked_names
 from .._result import Conflict, ImportResult, RowIssue
 from ._contract_sizes import ContractSizes, is_derivative
@@ -295,15 +295,4 @@ def _fee(row: Mapping[str, Any]) -> tuple[float | None, str | None, str]:
             if currency is not None:
                 currency = to_text("fee_currency", currency)
             sums[currency] = exact.add(sums[currency], exact.to_decimal(number(fee, "cost")))
-    nonzero = {currency: cost for currency, cost in sums.items() if cost} or dict(sums)
-    if not nonzero:
-        return None, None, ""
-    (currency, cost), *others = nonzero.items()
-    if not others:
-        return float(cost), currency, ""
-    amounts = ", ".join(f"{format_number(float(cost))} {currency}" for currency, cost in others)
-    return (
-        float(cost),
-        currency,
-        f"fees: only the one in {currency} has a column; {amounts} is in trade_metadata.fees",
-    )
+    return fee_in_one_column(sums, "fees")

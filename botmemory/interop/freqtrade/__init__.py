@@ -18,23 +18,27 @@ import peewee
 
 from ..._arguments import checked_call, from_caller
 from ...backends.sqlite.errors import translate_errors
-from ...config import absolute_path
 from ...database import session_scope
 from ...errors import StorageError, ValidationError
 from ...exact import to_fraction
 from ...repositories import cash_flows
 from .._conflicts import OnConflict, check_on_conflict, record_fill
+from .._foreign_database import private_copy, sqlite_file
 from .._result import Conflict, ImportResult, RowIssue
 from ._fills import Fill, Row, fills_of
-from ._source import private_copy
 
 __all__ = ["import_database"]
 
+FROM_SERVER = (
+    "copy the database into one with freqtrade itself, `freqtrade convert-db --db-url "
+    "sqlite:///copy.sqlite --db-url-from URL`, and import copy.sqlite"
+)
 POSITIONS_PER_READ = 200
 FILLS_PER_TRANSACTION = 500
 REQUIRED_COLUMNS = {
     "trades": {"id", "exchange", "pair", "is_open", "open_rate", "amount", "open_date"},
     "orders": {"id", "ft_trade_id", "ft_order_side", "order_id", "filled", "price"},
+    "trade_custom_data": {"id", "ft_trade_id", "cd_key", "cd_type", "cd_value"},
 }
 NEW_NAMES = {"buy_tag": "enter_tag", "sell_reason": "exit_reason", "ticker_interval": "timeframe"}
 
@@ -57,13 +61,15 @@ def import_database(
     funding, less what earlier imports recorded with other exits. `fee` is what the order paid in
     base currency; else freqtrade's rate times the cost, in quote currency. Funding is recorded as
     cash flows, with each order that freqtrade has booked it with. `enter_tag`, `exit_reason` and
-    others are in `trade_metadata`.
+    others are in `trade_metadata`, and with the last exit of a closed trade the lowest and the
+    highest rate that freqtrade has seen meanwhile, and its custom data.
 
     So `net_realized_pnl` of a position, from the fills, their fees and the funding, is the profit
     of freqtrade; the guide "History" (`docs/history.md`) says where it is not.
 
     Args:
-        path: The SQLite database of freqtrade.
+        path: The SQLite database of freqtrade; also as in freqtrade's `db_url`,
+            `sqlite:///tradesv3.sqlite`.
         on_conflict: What to do with an order that is recorded with another side, price, quantity,
             time or fee: "report" lists it in `conflicts` and leaves the recorded one; "error"
             raises; "update" writes the new values; "keep_both" records it too, with `#2` after its
@@ -75,16 +81,18 @@ def import_database(
         differ from the recorded ones. `rejected` has the orders that
         cannot be recorded: still open, or without an id, a side, a time or a price. `warnings` has
         those with a value that was derived, or that freqtrade has changed since. The index of an
-        issue is the id of the row in freqtrade.
+        issue is the id of the row in freqtrade. `left_out` is the number of custom data that belong
+        to no trade.
 
     Raises:
+        ConfigError: The path is invalid, or the URL of a server.
         DuplicateError: An order is in conflict and `on_conflict` is "error".
         DatabaseBusyError: The file is written all the time, or another program held the write lock
             for longer than `busy_timeout`.
         StorageError: The file is no database of freqtrade, or cannot be read or copied.
     """
     check_on_conflict(on_conflict)
-    file = absolute_path("path", path)
+    file = sqlite_file(path, FROM_SERVER)
     report = from_caller(progress or (lambda done, total: None))
     counts: Counter[bool] = Counter()  # the fills that are new, and the others
     flow_counts: Counter[bool] = Counter()  # likewise the sums of funding
@@ -94,9 +102,10 @@ def import_database(
     with translate_errors(file, "cannot be imported"), private_copy(file) as copy:
         source = peewee.SqliteDatabase(str(copy))
         try:
-            positions, orders = _tables(source, file)
+            positions, orders, custom_data = _tables(source, file)
             total, done = positions.select().count(), 0
-            for batch in _batches(_with_orders(positions, orders), rejected):
+            rows = _with_orders(positions, orders, custom_data)
+            for batch in _batches(rows, rejected):
                 with session_scope():
                     for fills in batch:
                         counts.update(
@@ -105,6 +114,7 @@ def import_database(
                 done += len(batch)
                 report(done, total)
             rejected += _orders_without_trade(positions, orders)
+            left_out = custom_data.select().where(_has_no_trade(custom_data, positions)).count()
         finally:
             source.close()
     return ImportResult(
@@ -113,6 +123,7 @@ def import_database(
         rejected,
         warnings,
         len(rejected),
+        left_out,
         conflicts=conflicts,
         conflict_count=len(conflicts),
         flows_created=flow_counts[True],
@@ -181,9 +192,9 @@ def _record(
 
 def _tables(source: peewee.SqliteDatabase, file: Path) -> list[Any]:
     """Return the tables of a copy, with the columns of its version of freqtrade."""
-    # the oldest versions have no table of orders
-    sql = f"CREATE TABLE IF NOT EXISTS orders ({', '.join(REQUIRED_COLUMNS['orders'])})"
-    source.execute_sql(sql)  # type: ignore[no-untyped-call]
+    for name in ("orders", "trade_custom_data"):  # older versions do not have them
+        sql = f"CREATE TABLE IF NOT EXISTS {name} ({', '.join(REQUIRED_COLUMNS[name])})"
+        source.execute_sql(sql)  # type: ignore[no-untyped-call]
     tables = []
     for name, required in REQUIRED_COLUMNS.items():
         names = [column.name for column in source.get_columns(name)]  # none if there is no table
@@ -196,17 +207,29 @@ def _tables(source: peewee.SqliteDatabase, file: Path) -> list[Any]:
     return tables
 
 
-def _with_orders(positions: Any, orders: Any) -> Iterator[tuple[Row, list[Row]]]:
-    """Yield the trades of freqtrade with their orders, in the order of ids."""
+def _with_orders(positions: Any, orders: Any, custom_data: Any) -> Iterator[tuple[Row, list[Row]]]:
+    """Yield the trades of freqtrade with their orders, in the order of ids.
+
+    A trade that has custom data has them under the name of their table.
+    """
     query = positions.select().order_by(positions.id).limit(POSITIONS_PER_READ).dicts()
     last_id = -1
     while rows := list(query.where(positions.id > last_id)):
         last_id = rows[-1]["id"]
-        orders_of: dict[int, list[Row]] = defaultdict(list)
-        condition = orders.ft_trade_id.in_([row["id"] for row in rows])
-        for order in orders.select().where(condition).order_by(orders.id).dicts():
-            orders_of[order["ft_trade_id"]].append(order)
-        yield from ((_with_new_names(row), orders_of[row["id"]]) for row in rows)
+        orders_of, custom_of = (_by_trade(table, rows) for table in (orders, custom_data))
+        for row in rows:
+            if custom := custom_of[row["id"]]:
+                row["trade_custom_data"] = custom
+            yield _with_new_names(row), orders_of[row["id"]]
+
+
+def _by_trade(table: Any, positions: list[Row]) -> dict[int, list[Row]]:
+    """Return the rows that belong to trades, by the id of the trade."""
+    rows: dict[int, list[Row]] = defaultdict(list)
+    condition = table.ft_trade_id.in_([position["id"] for position in positions])
+    for row in table.select().where(condition).order_by(table.id).dicts():
+        rows[row["ft_trade_id"]].append(row)
+    return rows
 
 
 def _with_new_names(row: Row) -> Row:
@@ -219,9 +242,12 @@ def _with_new_names(row: Row) -> Row:
 
 def _orders_without_trade(positions: Any, orders: Any) -> Iterator[RowIssue]:
     """Yield the filled orders whose trade does not exist."""
-    has_trade = orders.ft_trade_id.in_(positions.select(positions.id))
-    no_trade = orders.ft_trade_id.is_null() | ~has_trade
-    query = orders.select().where(no_trade & (orders.filled > 0)).order_by(orders.id)
-    for order in query.dicts():
+    condition = _has_no_trade(orders, positions) & (orders.filled > 0)
+    for order in orders.select().where(condition).order_by(orders.id).dicts():
         reason = f"order {order['order_id']}: its trade {order['ft_trade_id']} does not exist"
         yield RowIssue(order["id"], reason, order)
+
+
+def _has_no_trade(table: Any, positions: Any) -> Any:
+    has_trade = table.ft_trade_id.in_(positions.select(positions.id))
+    return table.ft_trade_id.is_null() | ~has_trade

@@ -6,7 +6,9 @@ does not have.
 
 from __future__ import annotations
 
+import json
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fractions import Fraction
@@ -18,10 +20,12 @@ from ...exact import to_fraction
 from ...symbols import instrument_of
 from .._result import RowIssue
 
-# columns that are kept in the metadata: of the position, of entries, of exits, and of the order
+# columns that are kept in the metadata: of the position, of entries, of exits, of the last exit,
+# and of the order
 POSITION_COLUMNS = ("enter_tag", "timeframe", "trading_mode", "is_short", "leverage")
 ENTRY_COLUMNS = ("fee_open", "fee_open_cost", "fee_open_currency")
 EXIT_COLUMNS = ("exit_reason", "close_profit", "fee_close", "fee_close_cost", "fee_close_currency")
+RATE_COLUMNS = ("min_rate", "max_rate")  # with the last exit, because they change until then
 ORDER_COLUMNS = (
     "order_id",
     "order_type",
@@ -163,6 +167,8 @@ def fills_of(position: Row, orders: list[Row], rejected: list[RowIssue]) -> list
     try:
         profit, more_funding = _realized_profit(position), _funding_without_order(position, fills)
         if exits:
+            if not position["is_open"]:
+                exits[-1].values["trade_metadata"] |= _final_metadata(position)
             exits[-1].profit = profit
             exits[-1].funding += more_funding
         elif profit:
@@ -201,6 +207,26 @@ def _funding_without_order(position: Row, fills: list[Fill]) -> Fraction:
     if position["is_open"] or total is None or math.isclose(total, booked):
         return Fraction(0)
     return to_fraction(total) - booked
+
+
+def _final_metadata(position: Row) -> Row:
+    """Return what is known of a position once it is closed: its range and the strategy's data."""
+    kept = {name: position.get(name) for name in RATE_COLUMNS}
+    kept["custom_data"] = {
+        row["cd_key"]: _custom_value(row["cd_type"], row["cd_value"])
+        for row in position.get("trade_custom_data", ())
+    }
+    return {name: value for name, value in kept.items() if value}  # a rate of 0 was not seen
+
+
+def _custom_value(kind: str, text: Any) -> Any:
+    """Return a value of custom data; the text of it where it cannot be read."""
+    if kind == "bool":
+        return str(text).lower() == "true"
+    read = {"int": int, "float": float, "str": str}.get(kind, json.loads)
+    with suppress(TypeError, ValueError, RecursionError):
+        return read(text)
+    return text
 
 
 # --- orders ---------------------------------------------------------------------------------------

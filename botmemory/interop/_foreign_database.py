@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import sqlite3
 import tempfile
@@ -10,13 +12,38 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
-from ...backends.sqlite.copy import snapshot
-from ...backends.sqlite.errors import cannot_open, translate_errors
-from ...errors import DatabaseBusyError, StorageError
+from .._values import plain_text
+from ..backends.sqlite.copy import snapshot
+from ..backends.sqlite.errors import cannot_open, translate_errors
+from ..config import absolute_path
+from ..errors import ConfigError, DatabaseBusyError, StorageError
 
 MAGIC = b"SQLite format 3\0"
 SUFFIXES = ("", "-wal", "-journal")  # of the files that make up a database
 ATTEMPTS, PAUSE = 10, 0.2  # seconds
+# of a URL, which a Path has with one slash; also after a quote, or in `db_url=...`
+_SCHEME = re.compile(r"""(?:^|[\s'"=])([A-Za-z][A-Za-z0-9+.-]+):/""")
+
+
+def sqlite_file(path: str | os.PathLike[str], advice: str) -> Path:
+    """Return the absolute path of a SQLite file that is named by its path or a URL of SQLAlchemy.
+
+    Raises `ConfigError` for the URL of a server, without showing it, and with the advice.
+    """
+    text = os.fspath(path) if isinstance(path, (str, os.PathLike)) else ""
+    text = plain_text(text) if isinstance(text, str) else ""
+    if scheme := _SCHEME.search(text):
+        name = scheme[1].lower()
+        if name.partition("+")[0] != "sqlite":
+            raise ConfigError(f"path: {name}://... is not a SQLite file; {advice}")
+        file = text.partition(":///")[2].partition("?")[0]
+        if file in ("", ":memory:"):
+            raise ConfigError(
+                "path: the URL names no file; pass its path, or as text 'sqlite:///relative.sqlite'"
+                " or 'sqlite:////absolute.sqlite'"
+            )
+        return absolute_path("path", file)
+    return absolute_path("path", path)
 
 
 @contextmanager
