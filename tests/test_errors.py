@@ -29,6 +29,7 @@ from botmemory import (
     close_db,
     init_db,
 )
+from botmemory.interop import hummingbot
 from botmemory.interop.files import export_file, import_file
 from botmemory.interop.freqtrade import import_database
 from botmemory.report import write_report
@@ -104,9 +105,13 @@ PATH_ARGUMENTS: dict[str, Callable[[Any], object]] = {
     "copy_database from": lambda path: copy_database(path, "goal.db"),
     "copy_database into": lambda path: copy_database("source.db", path),
     "import_database": import_database,
+    "import_database of hummingbot": hummingbot.import_database,
     "write_report": write_report,
 }
-OPEN = {"backup", "import_file", "rejects", "export_file", "import_database", "write_report"}
+OPEN = {
+    *("backup", "import_file", "rejects", "export_file", "write_report"),
+    *("import_database", "import_database of hummingbot"),
+}
 
 
 def refused(name: str, path: Any) -> str:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from paths import FREQTRADE_BOT, ROOT, TESTS
+from paths import FREQTRADE_BOT, HUMMINGBOT_BOT, ROOT, TESTS
 from recipes import PAGES, Block, blocks, code_of
 
 from botmemory import init_db
@@ -49,10 +49,11 @@ ID = re.compile(r"\b01[0-9a-f]{6}-[0-9a-f]{4}\b")
 
 @pytest.fixture
 def prepared(empty_folder: Path, paper_run: tuple[Path, str]) -> Path:
-    """A folder with the files that the pages read: two databases and the settings."""
+    """A folder with the files that the pages read: three databases and the settings."""
     shutil.copy(paper_run[0], "paper_bot.db")
-    with closing(sqlite3.connect("tradesv3.sqlite")) as connection:
-        connection.executescript((FREQTRADE_BOT / "2026.9.sql").read_text("utf-8"))
+    for name, folder in (("tradesv3", FREQTRADE_BOT), ("conf_pmm_1", HUMMINGBOT_BOT)):
+        with closing(sqlite3.connect(f"{name}.sqlite")) as connection:
+            connection.executescript((folder / "2026.9.sql").read_text("utf-8"))
     Path("botmemory.toml").write_text(code_of("docs/configuration.md", "toml"))
     return empty_folder
 

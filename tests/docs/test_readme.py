@@ -13,7 +13,7 @@ from recipes import blocks
 import botmemory
 from botmemory import BotMemoryError, Config
 from botmemory.analysis import attribution, excursions, performance, round_trips
-from botmemory.interop import ccxt, files, frames, freqtrade
+from botmemory.interop import ccxt, files, frames, freqtrade, hummingbot
 from botmemory.repositories import cash_flows, positions, records, signals, trades
 from botmemory.upkeep import backup, check, copy
 
@@ -46,6 +46,7 @@ def test_it_is_short_and_has_one_command_that_runs_the_tests() -> None:
         attribution,
         ccxt,
         freqtrade,
+        hummingbot,
         copy,
         files,
         frames,

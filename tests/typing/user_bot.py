@@ -28,7 +28,7 @@ from botmemory import (
 from botmemory.analysis.attribution import Bucket, explain, pnl_by_metadata
 from botmemory.analysis.performance import Group, Performance, by, summarize
 from botmemory.fields import DoubleField, UtcDateTimeField
-from botmemory.interop import ImportResult
+from botmemory.interop import ImportResult, hummingbot
 from botmemory.interop.ccxt import import_trades
 from botmemory.interop.freqtrade import import_database
 from botmemory.repositories import positions, records, signals, trades
@@ -86,6 +86,9 @@ def ask(trade: Trade, signal: Signal) -> Position:
 
 def bring(fills: list[dict[str, object]]) -> ImportResult:
     assert_type(import_database("tradesv3.sqlite"), ImportResult)
+    assert_type(
+        hummingbot.import_database("conf.sqlite", exchanges={"gate_io": "gate"}), ImportResult
+    )
     assert_type(copy_database("bot.db", "postgresql://db/bots", models=[Trade]), list[CopiedTable])
     return import_trades(fills, exchange="okx", strategy="a")
 
