@@ -201,6 +201,7 @@ def test_tags_reason_and_strategy_are_recorded(bot: Path) -> None:
         "max_rate": 155.5,
         "custom_data": {"moved": True, "moves": 3, "note": "wide", "levels": {"low": 139.5}},
     }
+    assert "max_rate" not in trades.get_latest("LTC/USDT", 1)[0].trade_metadata  # 0: not seen
     partial_exit, entry = trades.get_latest("ADA/USDT", 2)
     assert (
         partial_exit.trade_metadata["enter_tag"]

@@ -5,7 +5,6 @@ hummingbot itself is not needed.
 
 from __future__ import annotations
 
-import math
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -20,7 +19,7 @@ import peewee
 from peewee import JOIN, Case, Value, fn
 
 from ..._arguments import checked_call, from_caller
-from ..._values import refuse
+from ..._values import refuse, to_text
 from ...backends.sqlite.errors import translate_errors
 from ...database import session_scope
 from ...errors import StorageError, ValidationError, show
@@ -82,8 +81,9 @@ def import_database(
     A fill is identified by exchange, symbol and hummingbot's `exchange_trade_id`; where that is
     empty, by its order and time. Another fill with the same id in the file is recorded with `#2`
     after it, and in `warnings`. `BTC-USDT` is recorded as `BTC/USDT`, and of a perpetual contract
-    as `BTC/USDT:USDT`. Funding is recorded as cash flows. Order, leverage, position, the fees as
-    hummingbot has them and the configuration file are in `trade_metadata`.
+    as `BTC/USDT:USDT`. Funding is recorded as cash flows, which are identified by exchange, symbol,
+    time and amount. Order, leverage, position, the fees as hummingbot has them and the
+    configuration file are in `trade_metadata`.
 
     Args:
         path: The SQLite database of hummingbot, or its URL, `sqlite:///data/conf_1.sqlite`.
@@ -118,7 +118,7 @@ def import_database(
     if not isinstance(names, Mapping):
         refuse("exchanges", names, "is not a mapping of hummingbot's names to others")
     for name in ("hummingbot", *names.values()):  # before any row
-        checked_names(name, strategy)
+        checked_names(to_text("exchanges", name), strategy)
 
     @cache
     def exchange_of(market: str) -> str:
@@ -186,19 +186,15 @@ def _record_fill(run: _Import, row: Row, scaled: AbstractSet[str]) -> None:
 
 
 def _record_funding(run: _Import, row: Row) -> None:
-    issue = partial(_issue, f"FundingPayment {row['rowid']}", row)
     try:
         values = funding_of(row)
         values["exchange"] = run.exchange_of(str(row["market"]))
         values["strategy"] = run.strategy or run.strategies.get(row["config_file_path"])
-        flow, is_new = cash_flows.get_or_create(**values)
+        _, is_new = cash_flows.get_or_create(**values)
     except ValidationError as error:
-        run.rejected.append(issue(str(error)))
+        run.rejected.append(_issue(f"FundingPayment {row['rowid']}", row, str(error)))
         return
     run.flow_counts[is_new] += 1
-    if not math.isclose(flow.amount, values["amount"]):
-        amounts = f"{flow.amount} is recorded, but it is {values['amount']}"
-        run.warnings.append(issue(f"amount: {amounts} in hummingbot now"))
 
 
 def _issue(name: str, row: Row, reason: str) -> RowIssue:
@@ -239,7 +235,7 @@ def _scaled(source: peewee.SqliteDatabase) -> set[str]:
 
 
 def _fills(source: peewee.SqliteDatabase, fills: Any, orders: Any) -> Iterator[Row]:
-    """Yield the fills by time, with columns of their orders.
+    """Yield the fills as they were stored, with columns of their orders.
 
     `own_id` is the id of the exchange, and `number` counts the fills with one id.
     """
@@ -263,13 +259,12 @@ def _fills(source: peewee.SqliteDatabase, fills: Any, orders: Any) -> Iterator[R
         number.alias("number"),
     ]
     joined = fills.join(orders, JOIN.LEFT_OUTER, on=(orders.id == fills.order_id))
-    query = fills.select(*columns).from_(joined).order_by(fills.timestamp, fills.rowid)
+    query = fills.select(*columns).from_(joined).order_by(fills.rowid)
     return iter(query.dicts().iterator())
 
 
 def _rows(table: Any) -> Iterator[Row]:
-    query = table.select().order_by(table.timestamp, table.rowid)
-    return iter(query.dicts().iterator())
+    return iter(table.select().order_by(table.rowid).dicts().iterator())
 
 
 def _strategies(fills: Any) -> dict[str, str]:

@@ -86,13 +86,15 @@ def funding_of(row: Row) -> Row:
     """Return the values of a funding payment but its exchange and its strategy."""
     base, _, quote = str(row["symbol"] or "").rpartition("-")
     symbol, _, _ = _symbol(str(row["market"]), base, quote, is_derivative=True)
+    amount = to_finite("amount", row["amount"])  # above 0: received
     metadata = {name: row.get(name) for name in ("rate", "config_file_path")}
     return {
-        "exchange_flow_id": f"funding:{row['symbol']}:{row['timestamp']}",
+        # the amount, because the bots of several accounts have payments of one time
+        "exchange_flow_id": f"funding:{row['symbol']}:{row['timestamp']}:{amount:.17g}",
         "kind": "funding",
         "symbol": symbol,
         "currency": instrument_of(symbol).currency,
-        "amount": to_finite("amount", row["amount"]),  # above 0: received
+        "amount": amount,
         "timestamp": _time(row["timestamp"]),
         "metadata": {k: v for k, v in metadata.items() if v is not None},
     }
@@ -164,8 +166,7 @@ def _fees(
             paid_from = exact.divide(amount, price)
         elif in_base and not instrument.is_derivative:
             currency, paid_from = instrument.base, amount
-        if rate or not sums:
-            sums[currency] = exact.add(sums[currency], exact.multiply(paid_from, rate))
+        sums[currency] = exact.add(sums[currency], exact.multiply(paid_from, rate))
     except (AttributeError, KeyError, TypeError, ValueError, InvalidOperation):
         stored = row.get("trade_fee")
         return stored, {}, f"trade_fee: {show(stored)} cannot be read, so that no fee is recorded"
