@@ -75,9 +75,10 @@ def _explain(
     known = list(parameters)
     for keyword, value in kwargs.items():
         if keyword not in parameters:
+            is_url = isinstance(value, str) and "://" in value  # it may have a password
             return (
                 f"{keyword}: {name} takes no such argument{suggestion(keyword, known)}; "
-                f"got {show(value)}, it takes {', '.join(known)}"
+                f"got {'a URL' if is_url else show(value)}, it takes {', '.join(known)}"
             )
     positional = [p.name for p in parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
     if len(args) > len(positional):

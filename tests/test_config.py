@@ -226,6 +226,9 @@ def test_a_password_is_shown_nowhere(url: str) -> None:
     with pytest.raises(ConfigError) as named:
         Config(url.replace("/bots", ""))
     shown.append(str(named.value))
+    with pytest.raises(ConfigError, match="url: .*takes no such argument; got a URL") as unknown:
+        init_db(url=url)  # type: ignore[call-arg]
+    assert "w0rd" not in str(unknown.value)
     for text in shown:
         assert "w0rd" not in text
         assert "user" in text
