@@ -111,9 +111,14 @@ _OPTIONS: tuple[Callable[[Command], Command], ...] = (
     ),
     click.option("--encoding", metavar="NAME", help="Of the file, such as cp1252 [UTF-8]."),
     click.option(
-        "--header-line", type=int, metavar="N", help="The line that names the columns [1]."
+        "--header-line", type=int, metavar="N", help="The line that names the columns. Recognised."
     ),
     click.option("--skip-footer", type=int, metavar="N", help="Leave out the last N rows."),
+    click.option(
+        "--newest-first/--oldest-first",
+        default=None,
+        help="The order of rows, where their times do not say it.",
+    ),
     click.option("--time-zone", metavar="ZONE", help="Of times without one: Europe/Berlin [UTC]."),
     click.option(
         "--date-format",

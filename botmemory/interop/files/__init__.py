@@ -179,6 +179,7 @@ def import_file(
         lines,
         translator,
         f"{file}, line ",
+        newest_first=layout.newest_first,
         on_conflict=on_conflict,
         keep_going=keep_going,
         rejects=rejects,

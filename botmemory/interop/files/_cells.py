@@ -87,15 +87,19 @@ def _hint(text: str, layout: Layout) -> str:
     )
 
 
-def to_time(cell: object, layout: Layout) -> tuple[datetime | None, str]:
+def to_time(
+    cell: object, layout: Layout, time_zone: str | None = None
+) -> tuple[datetime | None, str]:
     """Return the time in UTC that a cell holds, and a warning or "".
+
+    `time_zone` is that of the row or of the column, where the file says it.
 
     Raises:
         ValidationError: It is not a time, written as the layout says.
     """
     if is_nothing(cell):
         return None, ""
-    if layout.date_format in EPOCH_UNITS:
+    if isinstance(layout.date_format, str) and layout.date_format in EPOCH_UNITS:
         return _from_epoch(cell, layout), ""
     if layout.date_format == "excel":
         local: Any = _from_excel(cell, layout)
@@ -109,7 +113,7 @@ def to_time(cell: object, layout: Layout) -> tuple[datetime | None, str]:
         local = _from_iso(cell)
     if local.tzinfo is not None:
         return local, ""
-    return _in_zone(local, layout.time_zone)
+    return _in_zone(local, time_zone or layout.time_zone)
 
 
 def _in_zone(local: datetime, time_zone: str) -> tuple[datetime, str]:

@@ -9,6 +9,7 @@ import csv
 import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -17,13 +18,14 @@ from ...errors import ValidationError
 from ._jsonl import read_lines
 from ._layout import Layout
 from ._rows import CheckHeader, Columns, Line, Progress, to_cell, with_json
-from ._translate import names_of
+from ._translate import BLANK, names_of
 
 # prefixes of formulas in spreadsheets
 FORMULA_PREFIXES = ("=", "+", "-", "@", "\t", "\r")
 RAW_CELL = re.compile(r'("(?:[^"]|"")*"|[^,]*)(?:,|$)')
 SEPARATORS = ",;\t|"
 SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)  # what Excel takes for a setting
+MAX_PREAMBLE = 50  # lines before that which names the columns
 MAX_CELL = 2**31 - 1  # as metadata may be longer than the default limit of csv
 
 
@@ -85,7 +87,7 @@ def read(
             raise ValidationError(f"{path}: is empty, without a line that names the columns")
         while header and not header[-1].strip():  # a separator at the end of each line
             header.pop()
-        names = names_of([name if name in columns else name.strip() for name in header])
+        names = names_of([name if name in columns else name.strip(BLANK) for name in header])
         check_header(names, header_line, header_text)
         rows = _rows(reader, lines, names, columns)
         waiting: deque[Line] = deque()
@@ -105,21 +107,33 @@ class _Lines:
         self.texts: list[str] = []
         self.number = 0
         self.separator = ""  # as a first line such as `sep=;` says
-        self._lines = read_lines(path, progress, layout.encoding)
-        self._header_line = layout.header_line
+        self._lines: Iterator[tuple[int, str]] = read_lines(path, progress, layout.encoding)
+        self._layout = layout
         self._first: str | None = None
 
     def header(self) -> tuple[int, str]:
         """Return the number and the text of the line that names the columns, which is next."""
-        for number, line in self._lines:
-            self.number = number
-            if number == 1 and (found := SEPARATOR_LINE.fullmatch(line)):
-                self.separator = found[1]
-                self._header_line = max(self._header_line, 2)
-            elif number >= self._header_line and line.strip():
-                self._first = line
-                break
+        lines = list(islice(self._lines, max(MAX_PREAMBLE, self._layout.header_line or 0)))
+        if lines and (found := SEPARATOR_LINE.fullmatch(lines[0][1])):
+            self.separator = found[1]
+            del lines[0]
+        first = self._layout.header_line or self._find_header(lines)
+        while lines and (lines[0][0] < first or not lines[0][1].strip()):
+            del lines[0]
+        if lines:
+            self.number, self._first = lines.pop(0)
+        self._lines = chain(lines, self._lines)
         return self.number, (self._first or "").rstrip("\r\n")
+
+    def _find_header(self, lines: list[tuple[int, str]]) -> int:
+        """Return the number of the line that has most of the columns of the layout, or 1."""
+        best, most = 1, 0
+        for number, line in lines if self._layout.columns() else ():
+            separator = self._layout.separator or self.separator or _separator_of(line)
+            names = names_of(next(csv.reader([line], delimiter=separator), []))
+            if (matches := self._layout.matches(names)) > most:
+                best, most = number, matches
+        return best
 
     def __iter__(self) -> Iterator[str]:
         if self._first is not None:

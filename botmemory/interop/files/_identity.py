@@ -11,6 +11,7 @@ import uuid
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import groupby
 from typing import Any, NamedTuple
 from zlib import crc32
 
@@ -36,6 +37,7 @@ CONTENT_OF_TRADES = ("timestamp", "symbol", "side", "price", "quantity")
 # and the number among the rows of that content
 CONTENT_BITS, NUMBER_BITS = 40, 14
 LAST_PLACE = 2**20 - 1
+MIDDLE = 2**19  # of the first one of a timestamp
 
 
 class Checked(NamedTuple):
@@ -81,16 +83,21 @@ class _Recorded(NamedTuple):
 class Identities:
     """Gives the rows of one file their ids, and finds those that are recorded already."""
 
-    def __init__(self, model: type[BaseModel], keys: list[tuple[str, ...]]) -> None:
+    def __init__(
+        self,
+        model: type[BaseModel],
+        keys: list[tuple[str, ...]],
+        newest_first: bool,
+    ) -> None:
         self.model, self.key = model, write.key_of(model)
         self.others = keys[1:]
         self.makes_ids = isinstance(self.key, peewee.UUIDField) and self.key.default is not None
         self.has_numbers = bool(getattr(self.key, "auto_increment", False))
         self._rows = Occurrences()  # how many rows of each content the file has had
         self._new = Occurrences()  # how many of them were new
-        self._is_newest_first: bool | None = None
+        self._is_newest_first, self._is_recognised = newest_first, False
         self._timestamp: object = None
-        self._place = 0
+        self._place = MIDDLE
         # later ones are those of this import, where it is one transaction
         self._highest: int | None = None
 
@@ -122,16 +129,22 @@ class Identities:
     def _places(self, rows: list[Checked]) -> list[int]:
         """Return the places of rows among those of one timestamp, from the oldest on."""
         times = [row.values["timestamp"] for row in rows if "timestamp" in row.given]
-        if self._is_newest_first is None and len(set(times)) > 1:
-            self._is_newest_first = times[0] > times[-1]
-        places = []
-        for row in rows:
-            timestamp = row.values.get("timestamp")
-            self._place = self._place + 1 if timestamp == self._timestamp else 0
+        if not self._is_recognised and len(set(times)) > 1:
+            self._is_newest_first, self._is_recognised = times[0] > times[-1], True
+        places: list[int] = []
+        for timestamp, run in groupby(row.values.get("timestamp") for row in rows):
+            count = len(list(run))
+            first = self._place if timestamp == self._timestamp else MIDDLE
+            if self._is_newest_first:
+                # the oldest one has the same place in a longer file, which begins with newer ones
+                first -= count if timestamp == self._timestamp else 0
+                places += range(first + count - 1, first - 1, -1)
+                self._place = first
+            else:
+                places += range(first, first + count)
+                self._place = first + count
             self._timestamp = timestamp
-            place = min(self._place, LAST_PLACE)
-            places.append(LAST_PLACE - place if self._is_newest_first else place)
-        return places
+        return [min(max(0, place), LAST_PLACE) for place in places]
 
     def _unique(self, row: Checked) -> tuple[str, ...]:
         """Return the names of unique columns that a row has values of, or none."""

@@ -32,6 +32,7 @@ def record_lines(
     translator: Translator,
     place: str,
     *,
+    newest_first: bool,
     on_conflict: OnConflict,
     keep_going: bool,
     rejects: str | os.PathLike[str] | None,
@@ -85,7 +86,7 @@ def record_lines(
                 conflicts.append(found)
             return last_step(model, row, names, error.changes, on_conflict)
 
-        counts = record(model, lines, Handlers(parse, reject, differ), dry_run)
+        counts = record(model, lines, Handlers(parse, reject, differ), newest_first, dry_run)
     kept = conflict_count if on_conflict == "keep_both" and not dry_run else 0
     return ImportResult(
         counts[True] + kept,

@@ -8,7 +8,7 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from datetime import UTC, tzinfo
+from datetime import UTC, timedelta, timezone, tzinfo
 from pathlib import Path
 from typing import Any, Literal, get_args
 from zoneinfo import ZoneInfo
@@ -21,6 +21,8 @@ from ...errors import ConfigError, ValidationError
 Others = Literal["refuse", "metadata", "ignore"]
 
 LAYOUTS = Path(__file__).parent / "layouts"
+OFFSET = re.compile(r"(?:UTC|GMT)?([+-])(\d{1,2})(?::?(\d\d))?", re.IGNORECASE)
+ZONE_OF_NAME = re.compile(r"\s*\(((?:UTC|GMT)(?:[+-]\d{1,2}(?::?\d\d)?)?)\)\s*$", re.IGNORECASE)
 EPOCH_UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
 
@@ -28,8 +30,10 @@ EPOCH_UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 class Layout:
     r"""How a file from elsewhere is read.
 
-    Names of columns are compared without case, spaces and underscores; the second column of a name
-    is `Name (2)`. Besides the columns of the table, a column of the file may be
+    Names of columns are compared without case, spaces and underscores, and without a time zone at
+    the end such as `(UTC+2)`, which is that of a column of timestamps. The second column of a name
+    is `Name (2)`; `A | B` is the column A or, where there is none, B. Besides the columns of the
+    table, a column of the file may be
 
     - `base`, `quote`: the symbol is `base/quote` where nothing else says it;
     - `cost`: the price is `cost / quantity` where nothing else says it; otherwise it is metadata;
@@ -39,13 +43,15 @@ class Layout:
     - `sent`, `sent_currency`, `received`, `received_currency`: of rows with two amounts and no
       side; the quote currency is that which usually is one;
     - `trade_metadata.KEY` (`signal_metadata.KEY`, `metadata.KEY`): a key of the metadata;
+    - `time_zone`: of the row's time, where it is without one;
     - `ignore`: left out.
 
     Attributes:
         map: What columns of the file are, such as `{"Date(UTC)": "timestamp"}`. Two that are the
             timestamp are joined by a space.
         set: Values of all rows by column, such as `{"exchange": "kraken"}`. `{base}` in one stands
-            for what the file has as `base`.
+            for what the file has as `base`; `{received_currency}` and `{sent_currency}` for what
+            the side says.
         patterns: Columns that hold several values: regular expressions of whole cells, whose named
             groups say what the parts are: `{"Fee": r"(?P<fee>[\d.]+)(?P<fee_currency>.+)"}`.
         values: What texts of a column mean, such as `{"Type": {"Purchase": "buy"}}`.
@@ -57,8 +63,10 @@ class Layout:
         decimal: The decimal point of numbers.
         thousands: What stands between thousands, or "".
         encoding: Of a text file; None is UTF-8, or UTF-16 with a byte order mark.
-        header_line: The number of the line of a CSV file that names the columns.
+        header_line: The number of the line of a CSV file that names the columns; None is the one
+            that has most of the columns of this layout, or else the first one.
         skip_footer: How many rows at the end of a CSV file are left out.
+        newest_first: Whether the newest row comes first, where the times of the rows do not say it.
         time_zone: Of times without one.
         date_format: How times are written, as for `strptime`, or several ways, of which the first
             that fits counts; or `"s"`, `"ms"`, `"us"`, `"ns"` since 1970; or `"excel"` for its
@@ -79,8 +87,9 @@ class Layout:
     decimal: str = "."
     thousands: str = ""
     encoding: str | None = None
-    header_line: int = 1
+    header_line: int | None = None
     skip_footer: int = 0
+    newest_first: bool = False
     time_zone: str = "UTC"
     date_format: str | Sequence[str] | None = None
 
@@ -99,8 +108,10 @@ class Layout:
             refuse("thousands", self.thousands, "is also the decimal point, or a digit")
         for name, least in (("header_line", 1), ("skip_footer", 0)):
             number = getattr(self, name)
-            if type(number) is not int or number < least:
+            if number is not None and (type(number) is not int or number < least):
                 refuse(name, number, f"is not a whole number from {least} on")
+        if not isinstance(self.newest_first, bool):
+            refuse("newest_first", self.newest_first, "is not true or false")
         self._check_encoding()
         self._check_times()
 
@@ -126,6 +137,16 @@ class Layout:
                 self.date_format,
                 "is not a format such as '%d.%m.%Y %H:%M:%S', s, ms, us, ns or excel",
             )
+
+    def columns(self) -> Sequence[str]:
+        """Return the names of columns that a file must have."""
+        tables: tuple[Mapping[str, Any], ...] = (self.map, self.patterns, self.only, self.skip)
+        return [name for table in tables for name in table]
+
+    def matches(self, names: Sequence[str]) -> int:
+        """Return how many of the columns that a file must have are among these."""
+        by_plain = {plain_name(name): name for name in names}
+        return sum(find_column(name, by_plain) is not None for name in self.columns())
 
 
 def known_layouts() -> list[str]:
@@ -171,9 +192,31 @@ def load_layout(layout: str | os.PathLike[str]) -> Layout:
         raise ValidationError(f"{path}: {error}", field=error.field) from error
 
 
+def plain_name(name: str) -> str:
+    """Return the name of a column as names are compared."""
+    return re.sub(r"[\s_\ufeff]+", "", ZONE_OF_NAME.sub("", name)).casefold()
+
+
+def zone_of_name(name: str) -> str | None:
+    """Return the time zone that the name of a column has, such as `Time(UTC+02:00)`, if any."""
+    found = ZONE_OF_NAME.search(name)
+    return found[1].upper() if found else None
+
+
+def find_column(name: str, by_plain: Mapping[str, str]) -> str | None:
+    """Return the column of a file that a layout calls `name`, which may be `A | B`."""
+    plain = map(plain_name, (name, *name.split("|")))
+    return next((by_plain[each] for each in plain if each in by_plain), None)
+
+
 def zone_of(time_zone: str) -> tzinfo:
-    """Return a time zone; UTC needs no database of time zones."""
-    return UTC if time_zone == "UTC" else ZoneInfo(time_zone)
+    """Return a time zone, by its name or as UTC+8; UTC needs no database of time zones."""
+    if time_zone in ("UTC", "GMT"):
+        return UTC
+    if (offset := OFFSET.fullmatch(time_zone)) is None:
+        return ZoneInfo(time_zone)
+    sign = -1 if offset[1] == "-" else 1
+    return timezone(sign * timedelta(hours=int(offset[2]), minutes=int(offset[3] or 0)))
 
 
 def _is_character(value: object) -> bool:

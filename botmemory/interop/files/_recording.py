@@ -74,7 +74,11 @@ class Handlers(NamedTuple):
 
 
 def record(
-    model: type[BaseModel], lines: Iterator[Line], handlers: Handlers, dry_run: bool
+    model: type[BaseModel],
+    lines: Iterator[Line],
+    handlers: Handlers,
+    newest_first: bool,
+    dry_run: bool,
 ) -> Counts:
     """Record the rows of the lines, and return how many are new and how many already existed.
 
@@ -88,7 +92,7 @@ def record(
     stage = db.stage(model._meta.table_name) if use_stage else None
     last_steps: list[Callable[[], None]] = []
     keys = unique_names(model)
-    with closing(Identities(model, keys)) as identities:
+    with closing(Identities(model, keys, newest_first)) as identities:
         if stage is not None:
             with closing(stage):
                 staged = _StagedImport(model, stage, keys)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import string
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, time, timedelta
 from decimal import Decimal
@@ -19,14 +20,14 @@ from ...models import MODELS, BaseModel, Trade
 from .._columns import columns_of
 from .._ids import recorded_name, text_of_id
 from ._cells import is_missing, is_nothing, to_number, to_time
-from ._layout import Layout, known_layouts, load_layout
+from ._layout import Layout, find_column, known_layouts, load_layout, plain_name, zone_of_name
 
 Row = dict[str, Any]
 Translate = Callable[[Row], Row | None]
 
 # what a column of a file of trades may be, besides a column of the table
 NUMBERS = ("cost", "signed_quantity", "closed_quantity", "negative_fee", "sent", "received")
-TEXTS = ("base", "quote", "sent_currency", "received_currency")
+TEXTS = ("base", "quote", "sent_currency", "received_currency", "time_zone")
 # which of two currencies is the quote currency: the first of these, and fiat before all of them
 QUOTES = (
     "USDT", "USDC", "FDUSD", "BUSD", "TUSD", "DAI", "USDE", "PYUSD", "UST", "USDP", "GUSD", "HUSD",
@@ -76,6 +77,7 @@ FIAT = frozenset(
         "KES",
     }
 )
+BLANK = string.whitespace + "\u00a0\ufeff"  # OKX writes a byte order mark before each row
 # words in names of columns, and what such a column may be; the first that fits
 MEANINGS = (
     ("", ("orderid", "ordertxid", "ordertype", "orderno", "status", "balance")),
@@ -109,11 +111,6 @@ class _Plan(NamedTuple):
 
     cells: list[_Cell]
     only: list[tuple[str, bool, frozenset[str]]]  # column, whether its texts are wanted, texts
-
-
-def plain_name(name: str) -> str:
-    """Return the name of a column as names are compared."""
-    return re.sub(r"[\s_]+", "", name).casefold()
 
 
 def names_of(header: Sequence[str]) -> list[str]:
@@ -200,8 +197,8 @@ class Translator:
         def of_file(table: Mapping[str, Any]) -> dict[str, Any]:
             found = {}
             for name, value in table.items():
-                if plain_name(name) in by_plain:
-                    found[by_plain[plain_name(name)]] = value
+                if (column := find_column(name, by_plain)) is not None:
+                    found[column] = value
                 else:
                     missing.append(name)
             return found
@@ -300,7 +297,7 @@ class Translator:
         for cell in plan.cells:
             value = row[cell.name]
             if isinstance(value, str):
-                value = value.strip() or None
+                value = value.strip(BLANK) or None
             if cell.pattern is not None and not is_nothing(value):
                 found = cell.pattern.fullmatch(_text(value))
                 if found is None:
@@ -333,6 +330,8 @@ class Translator:
             )
         if existing is None or not is_nothing(value):
             parts[target] = value
+        if target == "timestamp" and (zone := zone_of_name(cell.name)) is not None:
+            parts["time_zone"] = zone
 
     def _meanings_of_parts(self, parts: Row) -> None:
         for column, texts in self.layout.values.items():
@@ -351,6 +350,7 @@ class Translator:
         if self.has_parts:
             _set_sides(parts, number)
             _set_amounts(number, metadata)
+            _set_currencies(parts)
         for name, template in self.templates.items():
             if (value := _filled(template, parts)) is not None:
                 if name in NUMBERS or self._is_number(name):
@@ -367,7 +367,7 @@ class Translator:
             if name in number:
                 row[name] = self._plain(name, number[name])
             elif name in parts:
-                row[name] = self._value(name, parts[name])
+                row[name] = self._value(name, parts[name], parts.get("time_zone"))
         if metadata and self.metadata:
             row[self.metadata] = self._with(row.get(self.metadata), metadata)
         return row
@@ -389,10 +389,10 @@ class Translator:
             return value
         return float(value)
 
-    def _value(self, name: str, value: Any) -> Any:
+    def _value(self, name: str, value: Any, time_zone: str | None) -> Any:
         column: Column = self.columns[name]
         if column.kind.name == "timestamp":
-            timestamp, self.warning = to_time(value, self.layout)
+            timestamp, self.warning = to_time(value, self.layout, time_zone)
             if timestamp is None and name == "timestamp":
                 raise ValidationError(NO_TIME, field=name)
             return timestamp
@@ -414,11 +414,9 @@ class Translator:
 
 def _known_layout(names: Sequence[str]) -> str:
     """Return advice to use a layout that comes with botmemory and names all of these columns."""
-    plain = {plain_name(name) for name in names}
     for name in known_layouts():
         layout = load_layout(name)
-        named = {plain_name(each) for each in (*layout.map, *layout.patterns)}
-        if named <= plain:
+        if layout.matches(names) == len(layout.columns()):
             return f"; it may be an export that is known as layout={name!r}"
     return ""
 
@@ -427,7 +425,7 @@ NO_TIME = "timestamp: empty; an import takes no row without its time: add it, or
 
 
 def _text(cell: object) -> str:
-    return "" if is_missing(cell) else str(cell).strip()
+    return "" if is_missing(cell) else str(cell).strip(BLANK)
 
 
 def _template(text: str) -> list[str]:
@@ -481,6 +479,14 @@ def _set_sides(parts: Row, number: dict[str, Decimal | None]) -> None:
     parts["quote"], parts["base"] = currencies if is_buy else reversed(currencies)
     quantity, cost = (received, sent) if is_buy else (sent, received)
     number["quantity"], number["cost"] = abs(quantity), abs(cost)
+
+
+def _set_currencies(parts: Row) -> None:
+    """Set which currency the side says was sent, and which received."""
+    side, base, quote = (parts.get(name) for name in ("side", "base", "quote"))
+    if base and quote and isinstance(side, str) and side.lower() in ("buy", "sell"):
+        pair = (quote, base) if side.lower() == "buy" else (base, quote)
+        parts["sent_currency"], parts["received_currency"] = pair
 
 
 def _rank(currency: object) -> int:
