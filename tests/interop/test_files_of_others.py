@@ -1,7 +1,6 @@
 """Files that no layout knows are read with options on the command line.
 
-They are what other exchanges, brokers and spreadsheets write. Each is recorded completely, or refused
-with a message that says which option is missing.
+They are what other exchanges, brokers and spreadsheets write; each is recorded completely.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from click.testing import CliRunner
 from botmemory import Trade, close_db, init_db
 from botmemory.cli._app import cli
 
-# a spreadsheet of a German broker: cp1252, a decimal comma, dates and times apart, totals at the end
+# of a German broker: cp1252, a decimal comma, dates and times in two columns, totals at the end
 GERMAN = """\
 Datum;Uhrzeit;Paar;Richtung;Kurs;Menge;Gebühr;Gebührenwährung;Bemerkung
 31.01.2024;09:30:15;BTC/EUR;Kauf;39.250,50;0,025;1,25;EUR;für später
