@@ -180,6 +180,7 @@ def import_trades(
         ((number, show(row), row) for number, row in enumerate(rows)),
         translator,
         "frame, row ",
+        newest_first=used.newest_first,
         on_conflict=on_conflict,
         keep_going=keep_going,
         rejects=None,
