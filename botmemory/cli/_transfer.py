@@ -109,7 +109,9 @@ def _print_preview(rows: list[dict[str, Any]]) -> None:
 def _shown(value: Any) -> Any:
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M:%S.%f} UTC"
-    return formats.number(value) if isinstance(value, float) else value
+    if isinstance(value, float):
+        return formats.number(value)
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, (dict, list)) else value
 
 
 notes_option = click.option(

@@ -20,11 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from paths import FREQTRADE_BOT, HUMMINGBOT_BOT, ROOT, TESTS
+from paths import EXPORTS, FREQTRADE_BOT, HUMMINGBOT_BOT, ROOT, TESTS
 from recipes import PAGES, Block, blocks, code_of
 
 from botmemory import init_db
 from botmemory.analysis import attribution, excursions, performance, round_trips
+from botmemory.interop.files._layout import known_layouts
 from botmemory.repositories import cash_flows, positions, trades
 
 GUARANTEES = (ROOT / "docs" / "guarantees.md").read_text(encoding="utf-8")
@@ -55,6 +56,9 @@ def prepared(empty_folder: Path, paper_run: tuple[Path, str]) -> Path:
         with closing(sqlite3.connect(f"{name}.sqlite")) as connection:
             connection.executescript((folder / "2026.9.sql").read_text("utf-8"))
     Path("botmemory.toml").write_text(code_of("docs/configuration.md", "toml"))
+    Path("broker.toml").write_text(code_of("docs/exports.md", "toml"))
+    Path("fills.csv").write_text(code_of("docs/exports.md", "csv"))
+    shutil.copy(EXPORTS / "kraken.csv", "kraken.csv")
     return empty_folder
 
 
@@ -149,6 +153,12 @@ def test_every_link_has_a_target(page: Path) -> None:
         headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
         anchors = {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in headings}
         assert not part or part in anchors, target
+
+
+def test_every_layout_is_in_the_table() -> None:
+    page = (ROOT / "docs" / "exports.md").read_text(encoding="utf-8")
+    named = re.findall(r"^\| `([\w-]+)` \| [A-Z]", page, re.MULTILINE)
+    assert sorted(named) == known_layouts()
 
 
 def test_a_database_can_be_measured(tmp_path: Path) -> None:

@@ -12,14 +12,13 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from paths import TESTS
+from paths import EXPORTS
 
 from botmemory import Trade, close_db, init_db
 from botmemory.cli._app import cli
 from botmemory.interop.files import load_layout
 from botmemory.interop.files._layout import LAYOUTS
 
-EXPORTS = TESTS / "data" / "exports"
 SAMPLES = sorted(file.name.removesuffix(".csv") for file in EXPORTS.glob("*.csv"))
 OLDEST_FIRST = {
     "bitstamp",

@@ -6,6 +6,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 TESTS = ROOT / "tests"
+EXPORTS = TESTS / "data" / "exports"  # files of exchanges and other programs
 FAULTS = TESTS / "faults"
 FREQTRADE_BOT = TESTS / "freqtrade_bot"
 HUMMINGBOT_BOT = TESTS / "hummingbot_bot"

@@ -2,7 +2,8 @@
 
 The suffix chooses the format: `.csv`, `.jsonl` or `.parquet` (extra `frames`). Memory is constant
 for any number of rows. Columns have the names of the database; in CSV an empty cell is NULL, times
-are in ISO 8601 and metadata is JSON. Import signals before their trades.
+are in ISO 8601 and metadata is JSON. Import signals before their trades. A `Layout` says how a file
+of an exchange or of another program is read.
 """
 
 from __future__ import annotations

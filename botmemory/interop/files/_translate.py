@@ -269,9 +269,10 @@ class Translator:
         noun = "column" if len(unknown) == 1 else "columns"
         rest = "'ignore'" if self.metadata is None else "'metadata' or 'ignore'"
         return (
-            f"a {self.model.__name__} has no {noun} {', '.join(map(repr, unknown))}; say what each "
-            f"of them is, such as map={likely or {unknown[0]: 'ignore'}}, or what to do with those "
-            f"that are not named, by others={rest}{_known_layout(names)}"
+            f"a {self.model.__name__} has no {noun} {', '.join(map(repr, unknown))}; "
+            f"{_known_layout(names)}say what each of them is, such as "
+            f"map={likely or {unknown[0]: 'ignore'}}, or what to do with those that are not named, "
+            f"by others={rest}"
         )
 
     def _meaning(self, name: str, taken: set[str]) -> str:
@@ -417,7 +418,7 @@ def _known_layout(names: Sequence[str]) -> str:
     for name in known_layouts():
         layout = load_layout(name)
         if layout.matches(names) == len(layout.columns()):
-            return f"; it may be an export that is known as layout={name!r}"
+            return f"it seems to be the export that layout={name!r} reads; or "
     return ""
 
 
