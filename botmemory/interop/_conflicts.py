@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from enum import Enum
-from itertools import count
 from typing import Any, Literal, NamedTuple, get_args
 
 from .._values import refuse
@@ -103,22 +102,19 @@ def record_fill(index: int, row: Any, values: dict[str, Any], on_conflict: OnCon
     if is_new or not (changes := _changes(trade, values)):
         return Outcome(trade, is_new)
     exchange_id = str(trade.exchange_trade_id)
-    for number in count(2):
-        other = alternative(exchange_id, number)
-        kept = read.find(
-            Trade,
-            {"exchange": trade.exchange, "symbol": trade.symbol, "exchange_trade_id": other},
-        )
-        if kept is None:
-            break
+    fill: dict[str, Any] = {"exchange": trade.exchange, "symbol": trade.symbol}
+    other = {"exchange_trade_id": alternative(exchange_id, number := 2)}
+    while (kept := read.find(Trade, fill | other)) is not None:
         if not _changes(kept, values):
             return Outcome(kept, is_new=False)
+        other = {"exchange_trade_id": alternative(exchange_id, number := number + 1)}
     identity = f"exchange_trade_id {show(exchange_id)} of {trade.symbol} at {trade.exchange}"
     found = conflict(index, identity, row, values_of(trade), changes, on_conflict)
     if on_conflict == "update":
         trades.update(trade, **{name: new for name, (_, new) in changes.items()})
     elif on_conflict == "keep_both":
-        trade, is_new = trades.get_or_create(**values | {"exchange_trade_id": other})
+        beside: dict[str, Any] = values | other
+        trade, is_new = trades.get_or_create(**beside)
     return Outcome(trade, is_new, found)
 
 

@@ -174,7 +174,8 @@ class Identities:
             model: Any = self.model
             fields = (self.key, model.exchange) if model is Trade else (self.key,)
             query = model.select(*fields).where(model.timestamp.in_(list(times)))
-            for id_, *exchange in query.tuples():
+            rows_of_times: Any = query.tuples()
+            for id_, *exchange in rows_of_times:
                 low = id_.int & (2 ** (CONTENT_BITS + NUMBER_BITS) - 1)
                 recorded = _Recorded(id_, (exchange[0] or "").lower() if exchange else "")
                 found[low >> NUMBER_BITS][low & (2**NUMBER_BITS - 1)] = recorded
