@@ -9,8 +9,7 @@ from typing import Any, get_args
 
 import click
 
-from ..interop.files import Layout, load_layout
-from ..interop.files._layout import Others
+from ..interop.files import Layout, Others, load_layout
 from ._options import Command
 
 

@@ -13,10 +13,9 @@ import click
 from .. import formats
 from ..errors import StorageError
 from ..formats import count
-from ..interop import ImportResult, freqtrade, hummingbot
-from ..interop._conflicts import OnConflict
-from ..interop._foreign_database import sqlite_file
+from ..interop import ImportResult, OnConflict, freqtrade, hummingbot
 from ..interop.files import export_file, import_file
+from ..interop.foreign_database import sqlite_file
 from ..migration_runner import models_of
 from ..models import CashFlow, Signal, Trade
 from ..upkeep.copy import copy_database

@@ -27,11 +27,11 @@ from .._conflicts import OnConflict, check_on_conflict
 from .._result import ImportResult
 from . import _csv, _jsonl
 from ._importing import record_lines
-from ._layout import Layout, load_layout
+from ._layout import Layout, Others, load_layout
 from ._rows import Progress
 from ._translate import Translator
 
-__all__ = ["Layout", "export_file", "import_file", "load_layout"]
+__all__ = ["Layout", "Others", "export_file", "import_file", "load_layout"]
 
 ROWS_PER_REPORT = 1000
 

@@ -21,11 +21,11 @@ from peewee import fn
 from ..._values import to_json
 from ...backends.peewee_internals import values_of
 from ...backends.sqlite.stage import Occurrences
-from ...columns import json_value
 from ...database import db
 from ...models import BaseModel, Trade, key_fields
 from ...queries import read, write
 from ...uuid7 import uuid_of
+from .._columns import columns_of
 from .._conflicts import differences
 from ._rows import Line
 
@@ -91,6 +91,7 @@ class Identities:
     ) -> None:
         self.model, self.key = model, write.key_of(model)
         self.others = keys[1:]
+        self._to_json = {column.name: column.to_json for column in columns_of(model).values()}
         self.makes_ids = isinstance(self.key, peewee.UUIDField) and self.key.default is not None
         self.has_numbers = bool(getattr(self.key, "auto_increment", False))
         self._rows = Occurrences()  # how many rows of each content the file has had
@@ -158,9 +159,8 @@ class Identities:
         names: Iterable[str] = self._unique(row) or (
             CONTENT_OF_TRADES if self.model is Trade else sorted(row.given)
         )
-        fields = self.model._meta.fields
         content = [
-            json_value(fields[name], row.values.get(name)) if name in row.given else None
+            self._to_json[name](row.values.get(name)) if name in row.given else None
             for name in names
         ]
         digest = hashlib.blake2b(to_json(content).encode(), digest_size=8).digest()

@@ -23,8 +23,8 @@ from ...errors import StorageError, ValidationError
 from ...exact import to_fraction
 from ...repositories import cash_flows
 from .._conflicts import OnConflict, check_on_conflict, record_fill
-from .._foreign_database import private_copy, sqlite_file
 from .._result import Conflict, ImportResult, RowIssue
+from ..foreign_database import private_copy, sqlite_file
 from ._fills import Fill, Row, fills_of
 
 __all__ = ["import_database"]

@@ -25,9 +25,9 @@ from ...database import session_scope
 from ...errors import StorageError, ValidationError, show
 from ...repositories import cash_flows
 from .._conflicts import OnConflict, check_on_conflict, record_fill
-from .._foreign_database import private_copy, sqlite_file
 from .._ids import checked_names
 from .._result import Conflict, ImportResult, RowIssue
+from ..foreign_database import private_copy, sqlite_file
 from ._rows import Row, fill_of, funding_of
 
 __all__ = ["import_database"]
