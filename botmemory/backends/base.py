@@ -22,6 +22,7 @@ from ..config import Config
 from ..errors import BotMemoryError
 from .change_marker import ChangeMarker
 from .finding import Finding
+from .reference import Reference
 from .transactions import Atomic
 
 R = TypeVar("R")
@@ -257,6 +258,10 @@ class Backend(Protocol):
 
     def temporary_schema(self) -> str | None:
         """Return the schema of this connection's temporary tables; None if there is none."""
+
+    def references(self, table: str) -> list[Reference]:
+        """Return the foreign keys of all tables that refer to a table."""
+        ...
 
     def orphans(self) -> list[tuple[str, str]]:
         """Return, for each row that refers to a missing one, its table and the other table.

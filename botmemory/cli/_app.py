@@ -38,7 +38,8 @@ from ._transfer import TRANSFER_COMMANDS
 
 EPILOG = """\b
 Exit codes: 0 done; 1 migrations are pending (status), an error was found
-(check) or rows were rejected (import); 2 an error. Only data goes to stdout.
+(check), rows were rejected (import) or the answer was no (prune); 2 an error.
+Only data goes to stdout.
 """
 
 

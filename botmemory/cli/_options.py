@@ -109,6 +109,9 @@ def filter_options(*names: str) -> Callable[[Command], Command]:
             "--since", "start_date", help="From this date or time (UTC) on, or since 30d."
         ),
         "until": date("--until", "end_date", help="Up to and including this date or time (UTC)."),
+        "before": date(
+            "--before", "before", required=True, help="Before this date or time (UTC), or 90d ago."
+        ),
         "quote": click.option(
             "--quote", metavar="CURRENCY", help="Only symbols with this quote currency."
         ),

@@ -1,4 +1,4 @@
-"""The commands that import, export and copy rows."""
+"""The commands that import, export, copy and delete rows."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from ..interop.foreign_database import sqlite_file
 from ..migration_runner import models_of
 from ..models import CashFlow, Signal, Trade
 from ..upkeep.copy import copy_database
+from ..upkeep.prune import PruneResult, prune
 from ._layout_options import layout_options
 from ._options import (
     PATH,
@@ -199,6 +200,61 @@ def copy_all(
     print_rows(tables, COPY_COLUMNS, output_format, empty="")
 
 
+@database_command("prune")
+@filter_options("before", "symbol", "strategy", "exchange")
+@click.option(
+    "--include-linked", is_flag=True, help="Also delete signals of trades; the trades stay."
+)
+@click.option(
+    "--export", "export_to", type=PATH, metavar="FILE", help="Write the rows to a new file first."
+)
+@click.option("--dry-run", is_flag=True, help="Only count the rows.")
+@click.option("--yes", is_flag=True, help="Delete without a question.")
+@click.argument("table", type=click.Choice(list(TABLES)))
+def prune_rows(
+    options: DatabaseOptions,
+    table: str,
+    include_linked: bool,
+    dry_run: bool,
+    yes: bool,
+    **arguments: Any,
+) -> None:
+    """Delete old trades, signals or cash flows while bots go on.
+
+    Signals with trades stay, and so do the trades of positions that were open at that time. With
+    --export only what can be read from the complete file is deleted; `import` records it again.
+    Exit 1 if the question is answered with no.
+    """
+    if not (dry_run or yes or sys.stdin.isatty()):
+        raise click.UsageError("this is no terminal to ask on; pass --yes to delete, or --dry-run")
+    arguments |= {"keep_linked": not include_linked}
+    until = f"{table} before {arguments['before']:%Y-%m-%d %H:%M:%S} UTC"
+    with options.open(read_only=True), progress("reading") as report:  # a missing file is an error
+        plan = prune(TABLES[table], **arguments, dry_run=True, progress=report)
+    line = f"{until}: {count(plan.deleted)} to delete{_kept(plan)}"
+    if dry_run or not plan.deleted:
+        click.echo(line)
+        return
+    if not yes:
+        click.echo(line, err=True)
+        if not click.confirm("delete them?", err=True):
+            click.echo("nothing was deleted", err=True)
+            sys.exit(1)
+    with options.open(), progress("deleting") as report:
+        result = prune(TABLES[table], **arguments, progress=report)
+    click.echo(f"{until}: {count(result.deleted)} deleted{_kept(result)}")
+
+
+def _kept(result: PruneResult) -> str:
+    """Return how many old rows stay, and why."""
+    reasons = {
+        "other rows refer to them": result.kept_linked,
+        "open positions follow from them": result.kept_open,
+        "they were changed meanwhile": result.kept_changed,
+    }
+    return "".join(f", {count(rows)} kept: {why}" for why, rows in reasons.items() if rows)
+
+
 def _require_readable(file: Path) -> None:
     """Raise `StorageError` before an import of a misspelt file creates a database."""
     try:
@@ -237,4 +293,11 @@ def _print_result(result: ImportResult, table: str, line: str, dry_run: bool = F
     sys.exit(int(bool(result.rejected or result.conflicts)))
 
 
-TRANSFER_COMMANDS = (export_rows, import_rows, import_freqtrade, import_hummingbot, copy_all)
+TRANSFER_COMMANDS = (
+    export_rows,
+    import_rows,
+    import_freqtrade,
+    import_hummingbot,
+    copy_all,
+    prune_rows,
+)

@@ -6,6 +6,7 @@ import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from functools import reduce
 from itertools import islice
 from typing import Any, TypeVar, cast
 
@@ -25,11 +26,13 @@ from .write import require_open_database
 Row = TypeVar("Row", bound=BaseModel)
 
 ROWS_PER_READ = 500
+KEYS_PER_QUERY = 20  # composite ones: SQLite's parser allows few conditions inside each other
 
 # filters that are not an equality with the field of their name: the field, and the condition
 _CONDITIONS: dict[str, tuple[str, Callable[[Any, Any], Any]]] = {
     "start_date": ("timestamp", operator.ge),
     "end_date": ("timestamp", operator.le),
+    "before": ("timestamp", operator.lt),
     "without_strategy": ("strategy", lambda field, _: field.is_null()),
     "without_exchange": ("exchange", lambda field, _: field.is_null()),
     "without_symbol": ("symbol", lambda field, _: field.is_null()),
@@ -54,6 +57,7 @@ def filters(
     start_date: datetime | None = None,
     end_date: datetime | None = None,
     exchange: str | None = None,
+    before: datetime | None = None,
     **equal: Any,
 ) -> dict[str, Any]:
     """Return the validated filter arguments by name, without those that are None.
@@ -71,8 +75,10 @@ def filters(
     for name, value in equal.items():
         if value is not None:
             values[name] = clean_field(_field(model, name), value)
-    if not (start_date is None and end_date is None):
+    if not (start_date is None and end_date is None and before is None):
         _require_timestamps(model)
+    if before is not None:
+        values["before"] = to_utc("before", before)
     if start_date is not None:
         values["start_date"] = to_utc("start_date", start_date)
     if end_date is not None:
@@ -206,6 +212,18 @@ def find(model: type[Row], values: dict[str, Any]) -> Row | None:
     return rows[0] if rows else None
 
 
+def have_keys(model: type[BaseModel], rows: Sequence[Mapping[str, Any]]) -> Iterator[Any]:
+    """Yield conditions, each for another query, for the rows with the keys of these values."""
+    keys = key_fields(model)
+    if len(keys) == 1:
+        yield keys[0].in_([row[keys[0].name] for row in rows])
+        return
+    for start in range(0, len(rows), KEYS_PER_QUERY):
+        some = rows[start : start + KEYS_PER_QUERY]
+        is_match = [reduce(operator.and_, (key == row[key.name] for key in keys)) for row in some]
+        yield reduce(operator.or_, is_match)
+
+
 @compiled
 def _newest_first(model: type[BaseModel], names: tuple[str, ...], limited: bool) -> Any:
     query = select(model, conditions(model, names))
@@ -247,6 +265,12 @@ def stream(model: type[Row], values: dict[str, Any]) -> Iterator[Row]:
     require_open_database(model)
     if db.streams:
         return cast("Iterator[Row]", db.stream(_all_in_time_order(model, values)))
+    return stream_pages(model, values)
+
+
+def stream_pages(model: type[Row], values: dict[str, Any]) -> Iterator[Row]:
+    """Yield rows as `stream` does, with a query for each page: the caller may delete them."""
+    require_open_database(model)
     return _stream_pages(model, values, tuple(model._meta.sorted_field_names), maker(model))
 
 

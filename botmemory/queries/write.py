@@ -111,6 +111,18 @@ def require_open_database(model: type[BaseModel]) -> None:
         )
 
 
+def checked_model(model: type[Row]) -> type[Row]:
+    """Return a model with a primary key; raise `ValidationError` for anything else."""
+    if not isinstance(model, type) or not issubclass(model, BaseModel) or model is BaseModel:
+        raise ValidationError(
+            f"model: {show(model)} is not a model; pass a class on botmemory's BaseModel",
+            field="model",
+        )
+    if not model._meta.primary_key:
+        raise ValidationError(f"model: {model.__name__} has no primary key", field="model")
+    return model
+
+
 def required(name: str, value: Any) -> Any:
     """Return an argument that must not be None."""
     if value is None:

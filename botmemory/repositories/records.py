@@ -14,9 +14,10 @@ from typing import Any, TypeVar
 import peewee
 
 from .._arguments import checked_call
-from ..errors import DuplicateError, ValidationError, show
+from ..errors import DuplicateError
 from ..models import BaseModel
 from ..queries import read, write
+from ..queries.write import checked_model
 
 __all__ = [
     "count",
@@ -50,7 +51,7 @@ def create(model: type[Row], /, **values: Any) -> Row:
         DatabaseBusyError: Another writer held the database for longer than `busy_timeout`.
         StorageError: The database cannot be written.
     """
-    return _insert(model, write.prepare(_checked(model), values))
+    return _insert(model, write.prepare(checked_model(model), values))
 
 
 @checked_call
@@ -73,7 +74,7 @@ def create_many(model: type[BaseModel], rows: Iterable[Mapping[str, Any]]) -> in
         DatabaseBusyError: As for `create`.
         StorageError: As for `create`.
     """
-    return write.insert_many(_checked(model), rows, write.prepare, _insert)
+    return write.insert_many(checked_model(model), rows, write.prepare, _insert)
 
 
 @checked_call
@@ -87,7 +88,7 @@ def get_by_id(model: type[Row], id: Any) -> Row | None:
     Raises:
         ValidationError: The key is invalid.
     """
-    return read.get_by_id(_checked(model), id)
+    return read.get_by_id(checked_model(model), id)
 
 
 @checked_call
@@ -101,7 +102,7 @@ def get_all(
         limit: The maximum number of rows; None for all.
         strategy: Only the rows of this strategy; "" for those without one; None for all.
     """
-    return read.newest_first(model, read.filters(_checked(model), strategy=strategy), limit)
+    return read.newest_first(model, read.filters(checked_model(model), strategy=strategy), limit)
 
 
 @checked_call
@@ -116,7 +117,7 @@ def get_by_symbol(
         limit: The maximum number of rows; None for all.
         strategy: Only the rows of this strategy; "" for those without one; None for all.
     """
-    filters = read.filters(_checked(model), write.required("symbol", symbol), strategy)
+    filters = read.filters(checked_model(model), write.required("symbol", symbol), strategy)
     return read.newest_first(model, filters, limit)
 
 
@@ -136,7 +137,7 @@ def get_latest(
         limit: The maximum number of rows; None for all.
         strategy: Only the rows of this strategy; "" for those without one; None for all.
     """
-    return read.newest_first(model, read.filters(_checked(model), symbol, strategy), limit)
+    return read.newest_first(model, read.filters(checked_model(model), symbol, strategy), limit)
 
 
 @checked_call
@@ -160,7 +161,7 @@ def get_by_date_range(
     Raises:
         ValidationError: `end_date` is before `start_date`, or the model has no `timestamp`.
     """
-    _checked(model)
+    checked_model(model)
     write.required("start_date", start_date)
     write.required("end_date", end_date)
     filters = read.filters(model, symbol, strategy, start_date, end_date)
@@ -189,7 +190,7 @@ def iterate(
         ValidationError: An argument is invalid. It is raised by the call, not by the loop.
         StorageError: The database cannot be read.
     """
-    filters = read.filters(_checked(model), symbol, strategy, start_date, end_date)
+    filters = read.filters(checked_model(model), symbol, strategy, start_date, end_date)
     return read.stream(model, filters)
 
 
@@ -202,7 +203,7 @@ def count(model: type[BaseModel], symbol: str | None = None, *, strategy: str | 
         symbol: Only the rows of this symbol; None for every symbol.
         strategy: Only the rows of this strategy; "" for those without one; None for all.
     """
-    return read.count(model, read.filters(_checked(model), symbol, strategy))
+    return read.count(model, read.filters(checked_model(model), symbol, strategy))
 
 
 @checked_call
@@ -245,15 +246,3 @@ def _insert(model: type[Row], values: dict[str, Any]) -> Row:
     if read.get_by_id(model, key) is None:  # another unique value is the duplicate
         raise DuplicateError(f"a {model.__name__} with these unique values already exists")
     raise DuplicateError(f"{model.__name__} {key} already exists", id=key)
-
-
-def _checked(model: type[Row]) -> type[Row]:
-    """Return a model with a primary key; raise `ValidationError` for anything else."""
-    if not isinstance(model, type) or not issubclass(model, BaseModel) or model is BaseModel:
-        raise ValidationError(
-            f"model: {show(model)} is not a model; pass a class on botmemory's BaseModel",
-            field="model",
-        )
-    if not model._meta.primary_key:
-        raise ValidationError(f"model: {model.__name__} has no primary key", field="model")
-    return model

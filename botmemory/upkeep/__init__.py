@@ -1,5 +1,5 @@
-"""Back up, check and copy a database."""
+"""Back up, check, copy and prune a database."""
 
-from . import backup, check
+from . import backup, check, prune
 
-__all__ = ["backup", "check"]
+__all__ = ["backup", "check", "prune"]

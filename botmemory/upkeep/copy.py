@@ -13,8 +13,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import date, time
 from decimal import Decimal
-from functools import reduce
-from operator import and_, or_
 from typing import Any
 
 import peewee
@@ -34,7 +32,6 @@ from ..schema import versions
 __all__ = ["CopiedTable", "copy_database"]
 
 ROWS_PER_PAGE = 2000
-MATCHES_PER_QUERY = 20  # by composite keys: SQLite's parser allows few conditions inside each other
 LARGEST_METADATA = 2**30  # a copy refuses no metadata that its source has stored
 HISTORIES = {"schema_migration", "custom_migration"}
 
@@ -296,18 +293,12 @@ def _pages(model: type[BaseModel], database: Backend, report: Report) -> Iterato
 
 def _by_key(model: type[BaseModel], database: Backend, rows: list[Values]) -> dict[Any, Values]:
     """Return the rows of a database that have the same keys as the given ones, by key."""
-    keys = key_fields(model)
     with _bound_to(database):
-        if len(keys) == 1:
-            is_match = keys[0].in_([row[keys[0].name] for row in rows])
-            matches = read.fetch(model.select().where(is_match))
-        else:
-            matches = []
-            for start in range(0, len(rows), MATCHES_PER_QUERY):
-                some = rows[start : start + MATCHES_PER_QUERY]
-                is_match = [reduce(and_, (key == row[key.name] for key in keys)) for row in some]
-                matches += read.fetch(model.select().where(reduce(or_, is_match)))
-        return {row.get_id(): values_of(row) for row in matches}
+        return {
+            row.get_id(): values_of(row)
+            for condition in read.have_keys(model, rows)
+            for row in read.fetch(model.select().where(condition))
+        }
 
 
 # --- checksums ----------------------------------------------------------------------------------

@@ -29,6 +29,7 @@ from ..change_marker import ChangeMarker
 from ..finding import Finding
 from ..fork import open_backends
 from ..peewee_internals import peewee_errors, read_server_version
+from ..reference import Reference
 from ..retry import busy_error, retry_on_conflict
 from ..transactions import Atomic, ThreadState, TransactionState
 from . import dialect
@@ -54,6 +55,8 @@ CONNECTION_DEFAULTS = {
     "client_encoding": "UTF8",
 }
 
+# what the server calls the actions of a foreign key that change the referring row
+ON_DELETE = {"c": "CASCADE", "n": "SET NULL", "d": "SET DEFAULT"}
 OUTCOME_UNKNOWN = (
     "whether it is stored is not known: look for it, or record with id= or get_or_create(), which "
     "are safe to repeat"
@@ -580,6 +583,22 @@ class ServerMixin(TransactionState):
     def temporary_schema(self) -> str:
         cursor = self.execute_sql("SELECT pg_my_temp_schema()::regnamespace::text")
         return str(cursor.fetchone()[0])
+
+    def references(self, table: str) -> list[Reference]:
+        # not Peewee's query, which shows a role only the foreign keys to its own tables
+        cursor = self.execute_sql(
+            "SELECT relname, a.attname, b.attname, confdeltype, nspname FROM pg_constraint c "
+            "JOIN pg_class t ON t.oid = conrelid JOIN pg_namespace n ON n.oid = relnamespace "
+            "CROSS JOIN unnest(conkey, confkey) AS k (referring, referred) "
+            "JOIN pg_attribute a ON a.attrelid = conrelid AND a.attnum = referring "
+            "JOIN pg_attribute b ON b.attrelid = confrelid AND b.attnum = referred "
+            "WHERE contype = 'f' AND confrelid = to_regclass(%s) AND conparentid = 0",
+            (f'"{table}"',),
+        )
+        return [
+            Reference(name, column, referred_column, ON_DELETE.get(action, "NO ACTION"), schema)
+            for name, column, referred_column, action, schema in cursor.fetchall()
+        ]
 
     def orphans(self) -> list[tuple[str, str]]:
         return []

@@ -24,6 +24,7 @@ from ..finding import Finding
 from ..fork import fork_gate, open_backends
 from ..living import LivingObjects
 from ..peewee_internals import peewee_errors, prepare_connection
+from ..reference import Reference
 from ..retry import busy_error
 from ..transactions import Atomic, TransactionState
 from . import dialect, file_state, health
@@ -780,6 +781,14 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
 
     def temporary_schema(self) -> str | None:
         return None
+
+    def references(self, table: str) -> list[Reference]:
+        return [
+            Reference(key.table, key.column, key.dest_column, key.on_delete or "NO ACTION")
+            for name in self.get_tables()
+            for key in self.get_foreign_keys(name)
+            if key.dest_table.lower() == table.lower()
+        ]
 
     def orphans(self) -> list[tuple[str, str]]:
         cursor = self.execute_sql("PRAGMA foreign_key_check")

@@ -9,7 +9,7 @@ of an exchange or of another program is read.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,14 +19,14 @@ from ...atomic_write import replacing
 from ...backends.peewee_internals import values_of
 from ...backends.sqlite.errors import translate_errors
 from ...config import absolute_path
-from ...errors import BotMemoryError, ConfigError, StorageError
+from ...errors import BotMemoryError, ConfigError, StorageError, ValidationError
 from ...models import BaseModel
-from ...queries import read
+from ...queries import read, write
 from .._columns import columns_of
 from .._conflicts import OnConflict, check_on_conflict
 from .._result import ImportResult
 from . import _csv, _jsonl
-from ._importing import record_lines
+from ._importing import record_lines, row_checker
 from ._layout import Layout, Others, load_layout
 from ._rows import Progress
 from ._translate import Translator
@@ -73,33 +73,20 @@ def export_file(
     """
     file = absolute_path("path", path)
     report = from_caller(progress or (lambda done, total: None))
-    file_format, columns = _format_of(file), columns_of(model)
+    require_format(model, file)
     filters = read.filters(model, symbol, strategy, start_date, end_date, exchange)
     total = read.count(model, filters) if progress is not None else 0
-    count, latest = 0, None
+    count = 0
 
     def rows() -> Iterator[dict[str, Any]]:
-        nonlocal count, latest
+        nonlocal count
         for row in read.stream(model, filters):
-            latest = row.get_id()
-            yield {
-                field.column_name: values_of(row)[field.name] for field in model._meta.sorted_fields
-            }
+            yield values_of(row)
             count += 1
             if count % ROWS_PER_REPORT == 0:
                 report(count, total)
 
-    options = {"spreadsheet": spreadsheet} if file_format is _csv else {}
-    try:
-        with translate_errors(file, "cannot be written"), replacing(file) as unfinished:
-            file_format.write(unfinished, columns, rows(), **options)
-    except ValueError as error:  # another program may have stored an infinity as JSON
-        if isinstance(error, BotMemoryError) or is_from_caller(error):
-            raise
-        raise StorageError(
-            f"{file}: cannot be written: a value does not fit the file ({error}); look at "
-            f"{model.__name__} {latest} and the rows before it"
-        ) from error
+    write_file(model, file, rows(), spreadsheet=spreadsheet)
     report(count, count)
     return count
 
@@ -186,6 +173,57 @@ def import_file(
         rejects=rejects,
         dry_run=dry_run,
     )
+
+
+def require_format(model: type[BaseModel], file: Path) -> None:
+    """Raise an error if a file with this suffix cannot hold the rows of a model."""
+    _format_of(file)
+    columns_of(model)
+
+
+def write_file(
+    model: type[BaseModel],
+    file: Path,
+    rows: Iterable[Mapping[str, Any]],
+    *,
+    spreadsheet: bool = False,
+) -> None:
+    """Write rows, which have their values by the names of the fields, to a file."""
+    file_format, columns = _format_of(file), columns_of(model)
+    latest = None
+
+    def by_column() -> Iterator[dict[str, Any]]:
+        nonlocal latest
+        for row in rows:
+            latest = write.key_value(model, row)
+            yield {field.column_name: row[field.name] for field in model._meta.sorted_fields}
+
+    options = {"spreadsheet": spreadsheet} if file_format is _csv else {}
+    try:
+        with translate_errors(file, "cannot be written"), replacing(file) as unfinished:
+            file_format.write(unfinished, columns, by_column(), **options)
+    except ValueError as error:  # another program may have stored an infinity as JSON
+        if isinstance(error, BotMemoryError) or is_from_caller(error):
+            raise
+        raise StorageError(
+            f"{file}: cannot be written: a value does not fit the file ({error}); look at "
+            f"{model.__name__} {latest} and the rows before it"
+        ) from error
+
+
+def read_file(model: type[BaseModel], file: Path) -> Iterator[dict[str, Any]]:
+    """Yield the values of the rows of a file by the names of the fields, as they are imported."""
+    layout = Layout()
+    translator = Translator(model, layout, str(file))
+    check, columns = row_checker(model, translator), columns_of(model)
+    nothing: Progress = lambda done, total: None  # noqa: E731
+    for line in _format_of(file).read(file, columns, nothing, layout, translator.check_header):
+        try:
+            row = check(line)
+        except ValidationError as error:
+            raise ValidationError(f"{file}, line {line[0]}: {error}") from error
+        if row is not None:
+            yield row.values
 
 
 def _format_of(file: Path) -> Any:

@@ -44,7 +44,7 @@ def record_lines(
     warnings: list[RowIssue] = []
     preview: list[dict[str, Any]] = []
     rejected_count = conflict_count = 0
-    check = _check(model, translator)
+    check = row_checker(model, translator)
 
     def parse(line: Line) -> Checked | None:
         row = check(line)
@@ -108,7 +108,7 @@ def _plain(value: object) -> object:
     return value if isinstance(value, (int, float)) else str(value)
 
 
-def _check(model: type[BaseModel], translator: Translator) -> Callable[[Line], Checked | None]:
+def row_checker(model: type[BaseModel], translator: Translator) -> Callable[[Line], Checked | None]:
     """Return a function that returns the checked values of a line by the names of the fields."""
     columns: dict[str, Column] = dict(translator.columns)
     names = {column: field.name for column, field in model._meta.columns.items()}
