@@ -8,6 +8,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from datetime import datetime
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ from botmemory.report import write_report
 from botmemory.repositories import signals, trades
 from botmemory.upkeep.backup import backup, restore
 from botmemory.upkeep.copy import copy_database
+from botmemory.upkeep.prune import prune
 
 HUGE = 10**5000
 
@@ -107,9 +109,10 @@ PATH_ARGUMENTS: dict[str, Callable[[Any], object]] = {
     "import_database": import_database,
     "import_database of hummingbot": hummingbot.import_database,
     "write_report": write_report,
+    "prune": lambda path: prune(Trade, before=datetime(2024, 1, 1), export_to=path),
 }
 OPEN = {
-    *("backup", "import_file", "rejects", "export_file", "write_report"),
+    *("backup", "import_file", "rejects", "export_file", "write_report", "prune"),
     *("import_database", "import_database of hummingbot"),
 }
 

@@ -54,6 +54,7 @@ def spans_of(symbol: str, exchange: str | None, filters: dict[str, Any]) -> Iter
     open_ledgers: set[Ledger] = set()
     trades: list[Trade] = []
     total = number = 0
+    start: datetime = filters["before"]
     for trade in read.stream_pages(Trade, of_place):
         if not total:
             start = trade.timestamp

@@ -101,7 +101,7 @@ def prune(
             those are deleted that are read back from it as they are in the database.
             `interop.files.import_file` records them again.
         dry_run: Count the rows, and change nothing.
-        progress: Called with the rows read so far, and the rows to be read.
+        progress: Called with the rows read and deleted so far, and the number of both.
 
     Returns:
         How many rows were deleted, and how many old ones stay.
@@ -142,14 +142,14 @@ def prune(
             "before prune()"
         )
     total = read.count(model, filters) if progress is not None else 0
-    passes = 1 if file is None or dry_run else 2
+    total *= 1 if dry_run else 2  # rows are read, then deleted
     done = 0
 
     def report(rows: int) -> None:
         nonlocal done
         done += rows
         if progress is not None:
-            progress(min(done, passes * total), passes * total)
+            progress(min(done, total), total)
 
     job = _Prune(model, filters, keep_linked=keep_linked, report=report)
     if dry_run:
@@ -158,6 +158,7 @@ def prune(
         job.delete(job.units())
     else:
         job.delete(job.exported(file))
+    report(total)
     return replace(job.result(), file=None if dry_run else file)
 
 

@@ -480,6 +480,43 @@ class TestOtherCommands:
         assert (code, out) == (2, "")
         assert "is the database itself" in err
 
+    def test_prune(self, filled: str, run: Run, tmp_path: Path) -> None:
+        init_db(filled)
+        for hour in (0, 1, 99):
+            signal(timestamp=at(hour), symbol="ETH/USDT")
+        close_db()
+        file = tmp_path / "old.jsonl"
+        prune = ("--db", filled, "prune", "signals", "--before", "2024-01-03")
+        expected = (
+            "signals before 2024-01-03 00:00:00 UTC: 2 {}, 2 kept: other rows refer to them\n"
+        )
+        for options in (("--dry-run",), ("--dry-run", "--export", file, "--yes")):
+            assert run(*prune, *options) == (0, expected.format("to delete"), "")
+        assert json.loads(run("--db", filled, "status", "--json")[1])["signals"] == 5
+        assert run(*prune, "--yes", "--export", file) == (0, expected.format("deleted"), "")
+        assert run("--db", filled, "import", "signals", file)[1].startswith("signals: 2 recorded")
+        code, out, err = run(*prune, "--yes", "--export", file)
+        assert (code, out) == (2, "")
+        assert f"{file}: exists already" in err
+        assert run(*prune, "--symbol", "ETH/USDT", "--include-linked", "--yes")[0] == 0
+        _, out, _ = run(*prune, "--include-linked", "--yes")
+        assert out == "signals before 2024-01-03 00:00:00 UTC: 2 deleted\n"
+        status = json.loads(run("--db", filled, "status", "--json")[1])
+        assert (status["signals"], status["trades"]) == (1, 2)
+        _, out, _ = run("--db", filled, "prune", "trades", "--before", "2024-01-03", "--yes")
+        assert out.endswith(": 0 to delete, 2 kept: open positions follow from them\n")
+
+    def test_prune_refuses_what_it_cannot_ask(self, filled: str, path: Path, run: Run) -> None:
+        code, out, err = run("--db", filled, "prune", "trades", "--before", "30d")
+        assert (code, out) == (2, "")
+        assert "this is no terminal to ask on; pass --yes to delete, or --dry-run" in err
+        code, _, err = run("--db", filled, "prune", "trades", "--yes")
+        assert (code, "Missing option '--before'" in err) == (2, True)
+        missing = path.with_name("missing.db")
+        code, _, err = run("--db", missing, "prune", "trades", "--before", "30d", "--yes")
+        assert (code, "there is no such database to read" in err) == (2, True)
+        assert not missing.exists()
+
     def test_check(self, path: Path, run: Run) -> None:
         init_db(path)
         close_db()
@@ -553,7 +590,7 @@ class TestTerminal:
         import fcntl
         import termios
 
-        def typed(*arguments: str, **environment: str) -> str:
+        def typed(*arguments: str, answer: str = "", **environment: str) -> str:
             child, terminal = pty.fork()
             if child == 0:
                 fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 80, 0, 0))
@@ -561,6 +598,8 @@ class TestTerminal:
                 os.environ.update({"TERM": "xterm-256color", "LC_ALL": "C.UTF-8"} | environment)
                 os.execv(COMMAND[0], [*COMMAND, "--db", filled, *arguments])
             output = b""
+            if answer:
+                os.write(terminal, answer.encode())
             while True:
                 try:
                     chunk = os.read(terminal, 65536)
@@ -600,6 +639,18 @@ class TestTerminal:
         output = typed("backup", str(tmp_path / "copy.db"))
         assert "copying" in output
         assert "100%" in output
+
+    @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+    def test_prune_asks_first(self, typed: Callable[..., str], filled: str, run: Run) -> None:
+        prune = ("prune", "signals", "--before", "30d", "--include-linked")
+        output = typed(*prune, answer="n\n")
+        assert ": 2 to delete" in output
+        assert "delete them? [y/N]" in output
+        assert "nothing was deleted" in output
+        assert json.loads(run("--db", filled, "status", "--json")[1])["signals"] == 2
+        assert ": 2 deleted" in typed(*prune, answer="y\n")
+        assert json.loads(run("--db", filled, "status", "--json")[1])["signals"] == 0
+        assert "delete them?" not in typed(*prune)
 
 
 def test_without_the_extra_the_error_names_the_command_to_install_it(tmp_path: Path) -> None:

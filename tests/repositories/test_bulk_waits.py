@@ -11,13 +11,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from custom_tables import Remark, custom_migrations
 from processes import fork_writer, in_child, kill, mount_small_disk, needs_fork
+from recording_bot import recording_bot
 from samples import at, signal, trade, trade_values
 
 from botmemory import (
@@ -38,45 +39,6 @@ from botmemory.upkeep.copy import copy_database
 
 ROWS = 20_000
 FIRST = 1_700_000_000_000  # milliseconds
-BOT = """
-import sys, threading, time
-from botmemory import init_db
-from botmemory.repositories import trades
-
-init_db(sys.argv[1], busy_timeout=2)
-over = threading.Event()
-threading.Thread(target=lambda: (sys.stdin.read(), over.set()), daemon=True).start()
-waits = []
-while not over.wait(0.05):
-    began = time.monotonic()
-    trades.create(symbol="BOT", side="buy", price=1, quantity=1)
-    waits.append(time.monotonic() - began)
-    if len(waits) == 1:
-        print("begun", flush=True)
-print(len(waits), max(waits))
-"""
-
-
-@contextmanager
-def recording_bot(path: Path) -> Iterator[None]:
-    """Run another process that records every 50 ms; no call of it may fail or wait for long."""
-    bot = subprocess.Popen(
-        [sys.executable, "-c", BOT, str(path)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert bot.stdout is not None
-    assert bot.stdout.readline() == "begun\n"
-    try:
-        yield
-    finally:
-        out, err = bot.communicate()
-    assert (bot.returncode, err) == (0, "")
-    recorded, longest = out.split()
-    assert int(recorded) > 1
-    assert float(longest) < 1.5
 
 
 def write_csv(file: Path, rows: int, **other: Any) -> Path:
