@@ -494,6 +494,24 @@ def test_it_waits_for_a_writer_and_readers_do_not_wait_for_it(path: Path) -> Non
     assert signals.get_signal_count() == 251
 
 
+def test_vacuum_gives_the_space_back(path: Path) -> None:
+    init_db(path)
+    signals.create_many(signal_values(n) for n in range(5000))
+    close_db()
+    size = path.stat().st_size
+    init_db(path)
+    prune(Signal, before=at(4990))
+    close_db()
+    assert path.stat().st_size >= size
+    init_db(path)
+    db.execute_sql("VACUUM")
+    signal()
+    close_db()
+    assert path.stat().st_size < size / 2
+    init_db(path)
+    assert signals.get_signal_count() == 11
+
+
 @needs_fork
 @pytest.mark.parametrize("model", [Signal, Trade])
 def test_a_killed_prune_loses_nothing_and_is_completed_by_repeating_it(
