@@ -66,7 +66,15 @@ def named_as_options(message: str) -> str:
     """Return a message with the options of the command line in place of arguments."""
     message = re.sub(r"rates=\{'([^']+)': its price in [^}]*\}", r"--rate \1=PRICE", message)
     message = re.sub(r"map=\{([^}]*)\}", _map_options, message)
-    named = r"\b(date_format|decimal|encoding|layout|on_conflict|others|quote|source|thousands)="
+    message = re.sub(
+        r"values=\{'(\w+)': \{(['\"])(.*?)\2: '(\w+)'\}\}",
+        lambda found: f"--values {shlex.quote(f'{found[1]}:{found[3]}={found[4]}')}",
+        message,
+    )
+    names = (
+        "date_format decimal encoding layout on_conflict others quote skip_footer source thousands"
+    )
+    named = rf"\b({'|'.join(names.split())})="
     message = re.sub(named, lambda found: f"--{found[1].replace('_', '-')} ", message)
     return re.sub(r"(--[a-z-]+) '([\w-]+)'", r"\1 \2", message).replace(" ,", ",")
 

@@ -200,3 +200,99 @@ def test_a_file_is_recorded_with_options(name: str, path: Path, tmp_path: Path) 
     ]
     assert found == trades
     assert rows[0].trade_metadata == METADATA[name]
+
+
+HEADER = "Time,Symbol,Side,Price,Qty,Fee\n"
+COLUMNS = ["--map", "Time=timestamp", "--map", "Qty=quantity"]
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "advice"),
+    [
+        ("2024-01-31,BTC/EUR,Kauf,1,1,0\n", [], "no side; say which, as --values side:Kauf=buy"),
+        ("2024-01-31,BTC/EUR,Open long,1,1,0\n", [], "--values 'side:Open long=buy'"),
+        ("2024-01-31,BTC/EUR,,1,-1,0\n", [], "is below 0; if it is a sale then, pass --map Qty="),
+        ('2024-01-31,A/B,buy,"1.250,5",1,0\n', [], "pass --decimal ',' and --thousands '.'"),
+        ("2024-01-31,A/B,buy,1.250,1,0\n", ["--decimal", ","], "pass --thousands '.'"),
+        ("2024-01-31,A/B,buy,1'250.5,1,0\n", [], 'if "\'" separates thousands, pass --thousands'),
+        ("3/10/24 1:30:00 AM,A/B,buy,1,1,0\n", [], "'%d/%m/%y %I:%M:%S %p' or '%m/%d/%y %I:%M:"),
+        ("31.01.2024 09:30,A/B,buy,1,1,0\n", [], "--date-format '%d.%m.%Y %H:%M' or"),
+        ("2024-01-31,A/B,buy,1,1,0\nTotal: 1 row\n", [], "no rows, pass --skip-footer 1 or more"),
+    ],
+)
+def test_a_message_says_which_option_is_missing(
+    text: str, options: list[str], advice: str, path: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "trades.csv"
+    file.write_text(HEADER + text)
+    code, stdout, stderr = import_(path, file, [*COLUMNS, *options])
+    assert (code, stdout) == (2, "")
+    assert advice in stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "advice"),
+    [
+        (HEADER.encode("utf-16-le"), "is not UTF-8; pass --encoding utf-16-le"),
+        (HEADER.encode("utf-16-be"), "is not UTF-8; pass --encoding utf-16-be"),
+        ("Gebühr\n".encode("cp1252"), "pass its encoding, such as --encoding cp1252"),
+        (b"PK\x03\x04\x14\x00", "is a spreadsheet or an archive; save it as CSV, or unpack it"),
+        (b"Datum;Kurs\n", "say what each of them is (of id, timestamp, symbol, side, price"),
+    ],
+)
+def test_a_file_that_is_no_table_is_refused(
+    content: bytes, advice: str, path: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "trades.csv"
+    file.write_bytes(content)
+    code, _, stderr = import_(path, file, [])
+    assert code == 2
+    assert advice in stderr
+
+
+def test_a_spreadsheet_is_refused_by_its_suffix(path: Path, tmp_path: Path) -> None:
+    file = tmp_path / "trades.xlsx"
+    file.write_bytes(b"PK\x03\x04")
+    assert "save a spreadsheet as CSV, and unpack an archive" in import_(path, file, [])[2]
+
+
+def test_blank_rows_are_no_rows(path: Path, tmp_path: Path) -> None:
+    file = tmp_path / "trades.csv"
+    file.write_text(HEADER + "2024-01-31,A/B,buy,1,1,0\n,,,,,\n , ,,,,\n\n")
+    assert "1 recorded" in import_(path, file, COLUMNS)[1]
+
+
+def test_an_amount_in_parentheses_is_below_0(path: Path, tmp_path: Path) -> None:
+    file = tmp_path / "trades.csv"
+    file.write_text(HEADER + '2024-01-31,A/B,buy,1,1,"(1,250.5)"\n2024-01-31,A/B,buy,1,1,$(2)\n')
+    assert import_(path, file, [*COLUMNS, "--thousands", ","])[0] == 0
+    init_db(str(path))
+    assert [row.fee for row in Trade.select().order_by(Trade.id)] == [-1250.5, -2]
+
+
+def test_fees_that_are_all_below_0_are_doubtful(path: Path, tmp_path: Path) -> None:
+    file = tmp_path / "trades.csv"
+    rows = "2024-01-31,A/B,buy,1,1,0\n2024-02-01,A/B,buy,1,1,-0.5\n2024-02-02,A/B,buy,1,1,{}\n"
+    file.write_text(HEADER + rows.format("0.1"))
+    assert import_(path, file, COLUMNS)[2] == ""
+    file.write_text(HEADER + rows.format("-0.1"))
+    _, _, stderr = import_(tmp_path / "other.db", file, COLUMNS)
+    assert "fee: all of them are below 0, which is a rebate; if they were paid" in stderr
+
+
+def test_a_swap_of_two_coins_has_one_symbol_in_both_directions(path: Path, tmp_path: Path) -> None:
+    file = tmp_path / "trades.csv"
+    file.write_text(
+        "timestamp,sent,sent currency,received,received currency\n"
+        "2024-01-31,10,SOL,2000,ADA\n"
+        "2024-02-01,1000,ADA,4,SOL\n"
+        "2024-02-02,100,EUR,110,USD\n"
+    )
+    assert import_(path, file, [])[0] == 0
+    init_db(str(path))
+    rows = Trade.select().order_by(Trade.timestamp)
+    assert [(row.symbol, row.side, row.price, row.quantity) for row in rows] == [
+        ("ADA/SOL", "buy", 0.005, 2000),
+        ("ADA/SOL", "sell", 0.004, 1000),
+        ("EUR/USD", "sell", 1.1, 100),
+    ]

@@ -234,7 +234,8 @@ def _format_of(file: Path) -> Any:
     if suffix in (".jsonl", ".ndjson"):
         return _jsonl
     if suffix != ".parquet":
-        raise ConfigError(f"{file}: unsupported suffix; use .csv, .jsonl or .parquet")
+        advice = "save a spreadsheet as CSV, and unpack an archive"
+        raise ConfigError(f"{file}: unsupported suffix; use .csv, .jsonl or .parquet; {advice}")
     try:
         from . import _parquet
     except ImportError as error:

@@ -55,6 +55,7 @@ def to_number(name: str, cell: object, layout: Layout) -> Decimal | None:
     if not isinstance(cell, str):
         refuse(name, cell, "is not a number")
     text = re.sub(r"[\s\u00a0\u202f]", "", cell).strip(CURRENCY_SIGNS)
+    text = re.sub(r"\((.+)\)", r"-\1", text)  # as spreadsheets write what is below 0
     if layout.thousands:
         whole, point, fraction = text.partition(layout.decimal)
         groups = whole.split(layout.thousands)
@@ -76,6 +77,11 @@ def to_number(name: str, cell: object, layout: Layout) -> Decimal | None:
 def _hint(text: str, layout: Layout) -> str:
     if not re.fullmatch(r"[-+]?[\d.,'\s]+", text.strip(CURRENCY_SIGNS + " ")):
         return ""
+    between = "'" if "'" in text else "." if layout.decimal == "," and "." in text else ""
+    if between and not layout.thousands:
+        return f"; if {between!r} separates thousands, pass thousands={between!r}"
+    if layout.decimal == "." and re.search(r"\.\d{3},\d", text):
+        return "; if the comma is its decimal point, pass decimal=',' and thousands='.'"
     if layout.decimal == "." and re.search(r",\d{3}(\D|$)", text) and not layout.thousands:
         return "; if the comma separates thousands, pass thousands=','; if it is a decimal " + (
             "point, decimal=','"
@@ -181,9 +187,13 @@ def _from_iso(cell: object) -> datetime:
 def _time_hint(text: str) -> str:
     if re.fullmatch(r"\d+(\.\d+)?", text):
         return f"{_likely(Decimal(text))}; pass date_format='s', 'ms', 'us', 'ns' or 'excel'"
-    if found := re.match(r"\d{1,2}([/.-])\d{1,2}\1\d{2,4}", text):
-        by = found[1]
-        day_first, month_first = f"%d{by}%m{by}%Y %H:%M", f"%m{by}%d{by}%Y %H:%M"
+    if found := re.match(r"\d{1,2}([/.-])\d{1,2}\1\d\d(\d\d)?", text):
+        by, rest = found[1], text[found.end() :]
+        time = "".join((" %H:%M", ":%S" * (rest.count(":") > 1), ".%f" * ("." in rest)))
+        if re.search("[AP]M", rest, re.IGNORECASE):
+            time = f"{time.replace('%H', '%I')} %p"
+        time = f"{'%Y' if found[2] else '%y'}{time if rest else ''}"
+        day_first, month_first = f"%d{by}%m{by}{time}", f"%m{by}%d{by}{time}"
         return f"; say which comes first: date_format={day_first!r} or {month_first!r}"
     return "; pass how it is written as date_format, such as '%d %b %Y %H:%M'"
 

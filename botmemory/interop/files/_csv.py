@@ -158,12 +158,15 @@ def _rows(
     for cells in reader:
         text = "".join(lines.texts).rstrip("\r\n")
         lines.texts.clear()
-        if not any(cells) and not text.strip():
-            continue
+        is_blank = not any(map(str.strip, cells))
+        if is_blank and ("timestamp" in columns or not text.strip()):
+            continue  # a spreadsheet writes such rows, and no row is without its time
         while len(cells) > len(names) and not cells[-1].strip():
             cells.pop()
         if len(cells) != len(names):
             problem = f"it has {len(cells)} cells, and the header has {len(names)}"
+            if len(cells) == 1:
+                problem += "; if the last lines are no rows, pass skip_footer=1 or more"
             yield lines.number, text, problem
             continue
         row: dict[str, Any] = {name: cell or None for name, cell in zip(names, cells, strict=True)}

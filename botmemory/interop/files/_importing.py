@@ -87,6 +87,8 @@ def record_lines(
             return last_step(model, row, names, error.changes, on_conflict)
 
         counts = record(model, lines, Handlers(parse, reject, differ), newest_first, dry_run)
+    if translator.signs_of_fees == {False}:
+        warnings.append(RowIssue(0, REBATES, {}))
     kept = conflict_count if on_conflict == "keep_both" and not dry_run else 0
     return ImportResult(
         counts[True] + kept,
@@ -101,6 +103,10 @@ def record_lines(
     )
 
 
+REBATES = (
+    "fee: all of them are below 0, which is a rebate; if they were paid, their column is a "
+    "'negative_fee'"
+)
 NO_TIMES = "timestamp: the file has none; its rows are recorded with the time of the import"
 
 

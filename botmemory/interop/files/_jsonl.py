@@ -13,6 +13,7 @@ from ...errors import StorageError
 from ._layout import Layout
 from ._rows import CheckHeader, Columns, Line, Progress
 
+NO_TEXT = "is a spreadsheet or an archive; save it as CSV, or unpack it"
 LINES_PER_REPORT = 1000
 
 
@@ -52,6 +53,8 @@ def read_lines(
             codec = _codec(encoding, file.peek(2)[:2])
             for number, line in enumerate(_lines(file, codec), 1):
                 done += len(line)
+                if number == 1 and line.startswith(b"PK\3\4"):
+                    raise StorageError(f"{path}: {NO_TEXT}")
                 try:
                     text = line.decode(codec)
                 except UnicodeDecodeError as error:
@@ -59,6 +62,9 @@ def read_lines(
                     raise StorageError(
                         f"{path}, line {number}: is not {codec.upper()}: {error.reason}{advice}"
                     ) from error
+                if number == 1 and "\0" in text and encoding is None:
+                    likely = "utf-16-be" if text[0] == "\0" else "utf-16-le"
+                    raise StorageError(f"{path}: is not UTF-8; pass encoding={likely!r}")
                 yield number, text.removeprefix("\ufeff") if number == 1 else text
                 if number % LINES_PER_REPORT == 0:
                     progress(done, total)

@@ -41,7 +41,7 @@ class Layout:
     - `closed_quantity`: of a position that is closed: above 0 is a sale;
     - `negative_fee`: below 0 where it was paid;
     - `sent`, `sent_currency`, `received`, `received_currency`: of rows with two amounts and no
-      side; the quote currency is that which usually is one;
+      side; the quote currency is that which usually is one, or else the last by name;
     - `trade_metadata.KEY` (`signal_metadata.KEY`, `metadata.KEY`): a key of the metadata;
     - `time_zone`: of the row's time, where it is without one;
     - `ignore`: left out.

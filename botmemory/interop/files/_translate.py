@@ -148,6 +148,7 @@ class Translator:
         self.is_own = layout == Layout()
         self._plans: dict[tuple[str, ...], _Plan | None] = {}
         self.left_out = 0
+        self.signs_of_fees: set[bool] = set()  # whether they are above 0
         self.warning = ""
 
     def check_header(self, names: Sequence[str], line: int | None, text: str) -> None:
@@ -266,11 +267,14 @@ class Translator:
             meanings[name] = self._meaning(name, taken)
             taken.add(meanings[name])
         likely = {name: meaning for name, meaning in meanings.items() if meaning}
+        columns = ""
+        if not (likely or self.layout.map):
+            columns = f" (of {', '.join((*self.columns, *self._parts()))})"
         noun = "column" if len(unknown) == 1 else "columns"
         rest = "'ignore'" if self.metadata is None else "'metadata' or 'ignore'"
         return (
             f"a {self.model.__name__} has no {noun} {', '.join(map(repr, unknown))}; "
-            f"{_known_layout(names)}say what each of them is, such as "
+            f"{_known_layout(names)}say what each of them is{columns}, such as "
             f"map={likely or {unknown[0]: 'ignore'}}, or what to do with those that are not named, "
             f"by others={rest}"
         )
@@ -349,7 +353,9 @@ class Translator:
             if name in NUMBERS or self._is_number(name)
         }
         if self.has_parts:
-            _set_sides(parts, number)
+            _set_sides(parts, number, self.layout)
+            if fee := number.get("fee"):
+                self.signs_of_fees.add(fee > 0)
             _set_amounts(number, metadata)
             _set_currencies(parts)
         for name, template in self.templates.items():
@@ -402,6 +408,10 @@ class Translator:
             if isinstance(text, str) and re.fullmatch(r"\d(\.\d+)?E\+\d+", text):
                 refuse(name, value, "was shortened by a spreadsheet; export the file again")
             return None if is_missing(text) else text_of_id(name, text) or None
+        if name == "side" and isinstance(value, str) and value.lower() not in ("buy", "sell"):
+            refuse(
+                name, value, f"is no side; say which, as values={{'side': {{{value!r}: 'buy'}}}}"
+            )
         if is_missing(value) or (is_nothing(value) and column.kind.name != "text"):
             return None
         if name == "exchange" and isinstance(value, str):
@@ -445,7 +455,7 @@ def _filled(template: Iterable[str], parts: Row) -> str | None:
     return "".join(texts)
 
 
-def _set_sides(parts: Row, number: dict[str, Decimal | None]) -> None:
+def _set_sides(parts: Row, number: dict[str, Decimal | None], layout: Layout) -> None:
     """Set side, quantity and cost of a row that says them by signs, or by two amounts."""
     closed = number.pop("closed_quantity", None)
     signed = number.pop("signed_quantity", None if closed is None else -closed)
@@ -459,11 +469,9 @@ def _set_sides(parts: Row, number: dict[str, Decimal | None]) -> None:
             parts["side"] = side
         number["quantity"] = abs(signed)
     elif (quantity := number.get("quantity")) is not None and quantity < 0:
-        refuse(
-            "quantity",
-            float(quantity),
-            "is below 0; if it is a sale then, pass map={'quantity': 'signed_quantity'}",
-        )
+        column = next((name for name, is_ in layout.map.items() if is_ == "quantity"), "quantity")
+        advice = f"if it is a sale then, pass map={{{column!r}: 'signed_quantity'}}"
+        refuse("quantity", float(quantity), f"is below 0; {advice}")
     sent, received = number.pop("sent", None), number.pop("received", None)
     if sent is None or received is None:
         return
@@ -471,9 +479,7 @@ def _set_sides(parts: Row, number: dict[str, Decimal | None]) -> None:
     ranks = [_rank(currency) for currency in currencies]
     if ranks[0] == ranks[1]:
         raise ValidationError(
-            f"symbol: {currencies[0]} was given for {currencies[1]}, and which of them is the "
-            "quote currency is not known; set symbol, side, quantity and cost otherwise",
-            field="symbol",
+            f"symbol: {currencies[0]} was given for itself; leave the row out", field="symbol"
         )
     is_buy = ranks[0] < ranks[1]
     parts["side"] = "buy" if is_buy else "sell"
@@ -490,12 +496,13 @@ def _set_currencies(parts: Row) -> None:
         parts["sent_currency"], parts["received_currency"] = pair
 
 
-def _rank(currency: object) -> int:
-    """Return the place of a currency among those that are quote currencies."""
+def _rank(currency: object) -> tuple[int, list[int]]:
+    """Return the place of a currency among those that are quote currencies, then from Z to A."""
     text = str(currency).upper()
+    backwards = [-ord(character) for character in text]
     if text in FIAT:
-        return 0
-    return QUOTES.index(text) + 1 if text in QUOTES else len(QUOTES) + 1
+        return 0, backwards
+    return QUOTES.index(text) + 1 if text in QUOTES else len(QUOTES) + 1, backwards
 
 
 def _set_amounts(number: dict[str, Decimal | None], metadata: Row) -> None:
