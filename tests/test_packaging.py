@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import venv
+import zipfile
 from collections.abc import Callable
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -22,6 +23,7 @@ from paths import ROOT
 
 from botmemory import _install
 from botmemory._install import install_command
+from botmemory.interop.files._layout import known_layouts
 
 NEEDED = ("pip", "setuptools", "_distutils_hack", "peewee", "playhouse")
 
@@ -146,6 +148,11 @@ class TestTheCommandForAnExtra:
         command = environment.says(tmp_path)
         assert shlex.split(command)[-2:] == ["install", f"{wheel}[cli]"]
         assert_it_works(command, tmp_path)
+
+    def test_a_wheel_has_the_layouts_of_files(self, wheel: Path) -> None:
+        with zipfile.ZipFile(wheel) as archive:
+            names = {Path(name).stem for name in archive.namelist() if "files/layouts/" in name}
+        assert names == set(known_layouts())
 
     def test_of_an_index(self, environment: Environment, wheel: Path, tmp_path: Path) -> None:
         environment.pip(*INSTALL, "--find-links", wheel.parent, "botmemory")
