@@ -234,8 +234,9 @@ class TestExport:
     def test_a_failed_export_leaves_no_file(self, empty_database: Any, tmp_path: Path) -> None:
         with pytest.raises(StorageError, match="t.csv: cannot be written: No such file"):
             export_file(Trade, tmp_path / "nowhere" / "t.csv")
-        with pytest.raises(ConfigError, match=r"t.xls: unsupported suffix; use .csv"):
-            export_file(Trade, tmp_path / "t.xls")
+        for name in ("t.xls", "t.tsv", "t.txt"):
+            with pytest.raises(ConfigError, match=f"{name}: unsupported suffix; use .csv"):
+                export_file(Trade, tmp_path / name)
         assert list(tmp_path.iterdir()) == []
 
 

@@ -34,6 +34,7 @@ from ._translate import Translator
 __all__ = ["Layout", "Others", "export_file", "import_file", "load_layout"]
 
 ROWS_PER_REPORT = 1000
+OTHER_CSV = (".tsv", ".txt")  # as which other programs write CSV
 
 
 @checked_call
@@ -177,7 +178,7 @@ def import_file(
 
 def require_format(model: type[BaseModel], file: Path) -> None:
     """Raise an error if a file with this suffix cannot hold the rows of a model."""
-    _format_of(file)
+    _format_of(file, to_write=True)
     columns_of(model)
 
 
@@ -189,7 +190,7 @@ def write_file(
     spreadsheet: bool = False,
 ) -> None:
     """Write rows, which have their values by the names of the fields, to a file."""
-    file_format, columns = _format_of(file), columns_of(model)
+    file_format, columns = _format_of(file, to_write=True), columns_of(model)
     latest = None
 
     def by_column() -> Iterator[dict[str, Any]]:
@@ -226,10 +227,10 @@ def read_file(model: type[BaseModel], file: Path) -> Iterator[dict[str, Any]]:
             yield row.values
 
 
-def _format_of(file: Path) -> Any:
+def _format_of(file: Path, *, to_write: bool = False) -> Any:
     """Return the module that reads and writes files with this suffix."""
     suffix = file.suffix.lower()
-    if suffix in (".csv", ".tsv", ".txt"):
+    if suffix == ".csv" or (suffix in OTHER_CSV and not to_write):
         return _csv
     if suffix in (".jsonl", ".ndjson"):
         return _jsonl
