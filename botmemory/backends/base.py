@@ -259,7 +259,7 @@ class Backend(Protocol):
     def temporary_schema(self) -> str | None:
         """Return the schema of this connection's temporary tables; None if there is none."""
 
-    def references(self, table: str) -> list[Reference]:
+    def references(self, table: str, schema: str | None = None) -> list[Reference]:
         """Return the foreign keys of all tables that refer to a table."""
         ...
 

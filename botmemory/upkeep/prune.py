@@ -15,7 +15,7 @@ from typing import Any
 
 import peewee
 
-from .._arguments import checked_call
+from .._arguments import checked_call, from_caller
 from ..backends.peewee_internals import values_of
 from ..backends.sqlite.copy import sync_folder_of
 from ..backends.sqlite.errors import translate_errors
@@ -49,8 +49,8 @@ class PruneResult:
             to a trade of the same position.
         kept_open: The number of old trades, and of funding, that stay because open positions follow
             from them.
-        kept_changed: The number of old rows that stay because another program has changed them, or
-            recorded a row that refers to them, meanwhile.
+        kept_changed: The number of old rows that were not deleted because another program has
+            changed or deleted them, or recorded a row that refers to them, meanwhile.
         file: The file with the rows that were to be deleted; None without `export_to`, and of a
             dry run.
     """
@@ -141,15 +141,16 @@ def prune(
             f"{database.config.label}: a transaction is open in this thread; leave session_scope() "
             "before prune()"
         )
-    total = read.count(model, filters) if progress is not None else 0
+    call = None if progress is None else from_caller(progress)
+    total = 0 if call is None else read.count(model, filters)
     total *= 1 if dry_run else 2  # rows are read, then deleted
     done = 0
 
     def report(rows: int) -> None:
         nonlocal done
         done += rows
-        if progress is not None:
-            progress(min(done, total), total)
+        if call is not None:
+            call(min(done, total), total)
 
     job = _Prune(model, filters, keep_linked=keep_linked, report=report)
     if dry_run:
@@ -176,7 +177,7 @@ class _Prune:
         self.model, self.filters, self.report = model, filters, report
         self.references = [
             reference
-            for reference in db.references(model._meta.table_name)
+            for reference in db.references(model._meta.table_name, model._meta.schema)
             if keep_linked or reference.on_delete not in ("SET NULL", "CASCADE")
         ]
         self.deleted = self.kept_linked = self.kept_open = self.kept_changed = 0

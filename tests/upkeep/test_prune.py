@@ -186,9 +186,9 @@ class TestRows:
         signal(timestamp=at(0))
 
         def fail(done: int, total: int) -> None:
-            raise RuntimeError("the operator pressed a key")
+            raise OSError("the operator pressed a key")
 
-        with pytest.raises(RuntimeError):
+        with pytest.raises(OSError, match="the operator pressed a key"):
             prune(Signal, before=at(5), export_to=tmp_path / "old.csv", progress=fail)
         with pytest.raises(StorageError, match="missing/old.csv: cannot be written"):
             prune(Signal, before=at(5), export_to=tmp_path / "missing" / "old.csv")
@@ -609,6 +609,30 @@ def test_on_a_server_every_role_sees_the_references(new_database: Callable[[], s
         assert reference == ("trade", "signal_id", "id", "SET NULL", "public")
     finally:
         run(url, f"DROP ROLE {role}")
+
+
+def test_on_a_server_a_table_of_another_schema_is_pruned(new_database: Callable[[], str]) -> None:
+    init_db(new_database())
+
+    class Tick(BaseModel):
+        timestamp = UtcDateTimeField()
+
+        class Meta:
+            schema = "market"
+
+    class Remark(BaseModel):
+        about = peewee.ForeignKeyField(Tick, on_delete="SET NULL", null=True)
+
+        class Meta:
+            schema = "market"
+
+    db.execute_sql("CREATE SCHEMA market")
+    db.create_tables([Tick, Remark])
+    linked = records.create(Tick, timestamp=at(0))
+    records.create(Tick, timestamp=at(1))
+    records.create(Remark, about=linked)
+    assert prune(Tick, before=at(9)) == PruneResult(deleted=1, kept_linked=1)
+    assert ids(Tick) == {linked.id}
 
 
 def test_one_connection_is_enough(new_database: Callable[[], str], tmp_path: Path) -> None:

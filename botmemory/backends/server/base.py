@@ -584,7 +584,8 @@ class ServerMixin(TransactionState):
         cursor = self.execute_sql("SELECT pg_my_temp_schema()::regnamespace::text")
         return str(cursor.fetchone()[0])
 
-    def references(self, table: str) -> list[Reference]:
+    def references(self, table: str, schema: str | None = None) -> list[Reference]:
+        quoted = ".".join(f'"{name}"' for name in (schema, table) if name is not None)
         # not Peewee's query, which shows a role only the foreign keys to its own tables
         cursor = self.execute_sql(
             "SELECT relname, a.attname, b.attname, confdeltype, nspname FROM pg_constraint c "
@@ -593,7 +594,7 @@ class ServerMixin(TransactionState):
             "JOIN pg_attribute a ON a.attrelid = conrelid AND a.attnum = referring "
             "JOIN pg_attribute b ON b.attrelid = confrelid AND b.attnum = referred "
             "WHERE contype = 'f' AND confrelid = to_regclass(%s) AND conparentid = 0",
-            (f'"{table}"',),
+            (quoted,),
         )
         return [
             Reference(name, column, referred_column, ON_DELETE.get(action, "NO ACTION"), schema)

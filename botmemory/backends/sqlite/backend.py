@@ -782,7 +782,7 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
     def temporary_schema(self) -> str | None:
         return None
 
-    def references(self, table: str) -> list[Reference]:
+    def references(self, table: str, schema: str | None = None) -> list[Reference]:
         return [
             Reference(key.table, key.column, key.dest_column, key.on_delete or "NO ACTION")
             for name in self.get_tables()
