@@ -84,6 +84,18 @@ class TestTrades:
         record([*rows[::-1], row(0)])
         assert [trade.price for trade in trades.iterate()][1:] == [n + 1 for n in range(300)]
 
+    @pytest.mark.parametrize("newest_first", [False, True])
+    def test_fills_that_differ_in_the_fee_alone_are_not_confused(
+        self, record: Record, newest_first: bool
+    ) -> None:
+        header = HEADER.replace("\n", ",fee\n")
+        rows = [row(1, fee=fee) for fee in (0.1, 0.2, 0.3, 0.2)]
+        for length, created in ((2, 2), (4, 2), (4, 0)):
+            given = rows[:length]
+            found = record(given[::-1] if newest_first else given, header)
+            assert found == (created, length - created, 0)
+        assert sorted(trade.fee or 0 for trade in trades.iterate()) == [0.1, 0.2, 0.2, 0.3]
+
     def test_what_another_layout_reads_is_in_conflict_and_can_be_written(
         self, record: Record
     ) -> None:
@@ -190,6 +202,22 @@ class TestRowsWhoseIdsTheDatabaseAssigns:
         assert record(rows, self.HEADER, Signal) == (3, 0, 0)
         assert record(rows, self.HEADER, Signal) == (0, 3, 0)
         assert record([*rows, *self.rows(2)], self.HEADER, Signal) == (2, 3, 0)
+
+    def test_equal_signals_that_are_read_apart(self, record: Record) -> None:
+        others = [f"BTC/USDT,1,2024-01-02 {n // 60:02}:{n % 60:02}\n" for n in range(1200)]
+        rows = [self.rows(1)[0], *others, self.rows(1)[0]]
+        assert record(rows, self.HEADER, Signal) == (1202, 0, 0)
+        assert record(rows, self.HEADER, Signal) == (0, 1202, 0)
+        assert record([*rows, self.rows(1)[0]], self.HEADER, Signal) == (1, 1202, 0)
+
+    def test_a_signal_with_a_recorded_id_is_kept_beside_it_once(self, record: Record) -> None:
+        trigger = signal(timestamp=at(9))
+        rows = [f"{trigger.id},BTC/USDT,-1,2024-01-01\n"]
+        header = f"id,{self.HEADER}"
+        assert record(rows, header, Signal) == (0, 0, 1)
+        assert record(rows, header, Signal, on_conflict="keep_both") == (1, 0, 1)
+        assert record(rows, header, Signal, on_conflict="keep_both") == (0, 1, 0)
+        assert signals.get_signal_count() == 2
 
     def test_signals_without_times(self, record: Record) -> None:
         rows = ["X,1\n", "Y,1\n", "X,1\n"]
