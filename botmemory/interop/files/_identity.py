@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 from zlib import crc32
 
 import peewee
-from peewee import fn
 
 from ..._values import to_json
 from ...backends.peewee_internals import values_of
@@ -99,8 +98,6 @@ class Identities:
         self._is_newest_first, self._is_recognised = newest_first, False
         self._timestamp: object = None
         self._place = MIDDLE
-        # later ones are those of this import, where it is one transaction
-        self._highest: int | None = None
 
     def resolve(self, rows: list[Checked]) -> set[int]:
         """Set the ids of rows that have none; return the positions of those that are recorded."""
@@ -231,8 +228,6 @@ class Identities:
     def _recorded(self, rows: list[Checked], positions: list[int]) -> set[int]:
         """Return the positions of rows that are recorded as often as the file has had them."""
         model: Any = self.model
-        if self._highest is None:
-            self._highest = model.select(fn.MAX(self.key)).scalar() or 0
         by_given: defaultdict[frozenset[str], list[int]] = defaultdict(list)
         for n in positions:
             by_given[rows[n].given].append(n)
@@ -242,7 +237,7 @@ class Identities:
             for n in group:
                 by_content[self._hash(rows[n])].append(n)
             counts: Counter[int] = Counter()
-            query = model.select().where(self.key <= self._highest)
+            query = model.select()
             for name in ("timestamp", "symbol"):
                 if name in given:  # which an index finds
                     values = {rows[n].values[name] for n in group}
@@ -252,6 +247,7 @@ class Identities:
                 content = self._hash(Checked((0, "", {}), values_of(row), given))
                 counts[content] += content in by_content
             for content, same in by_content.items():
+                # in one transaction, rows of this import are among those that are counted
                 first = self._rows.add(content, len(same))
                 recorded.update(same[: max(0, counts[content] - first)])
         return recorded

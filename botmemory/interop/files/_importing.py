@@ -43,11 +43,14 @@ def record_lines(
     conflicts: list[Conflict] = []
     warnings: list[RowIssue] = []
     preview: list[dict[str, Any]] = []
-    rejected_count = conflict_count = 0
+    rejected_count = conflict_count = first_fee = 0
     check = row_checker(model, translator)
 
     def parse(line: Line) -> Checked | None:
+        nonlocal first_fee
         row = check(line)
+        if not first_fee and translator.signs_of_fees:
+            first_fee = line[0]
         if row is not None:
             number, text, _ = line
             if "timestamp" not in row.given and "timestamp" in row.values and not warnings:
@@ -88,7 +91,7 @@ def record_lines(
 
         counts = record(model, lines, Handlers(parse, reject, differ), newest_first, dry_run)
     if translator.signs_of_fees == {False}:
-        warnings.append(RowIssue(0, REBATES, {}))
+        warnings.append(RowIssue(first_fee, REBATES, None))
     kept = conflict_count if on_conflict == "keep_both" and not dry_run else 0
     return ImportResult(
         counts[True] + kept,

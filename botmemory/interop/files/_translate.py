@@ -10,7 +10,6 @@ from decimal import Decimal
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
-from ... import exact
 from ..._arguments import suggestion
 from ..._values import refuse
 from ...columns import Column
@@ -19,64 +18,13 @@ from ...fields import MetadataField
 from ...models import MODELS, BaseModel, Trade
 from .._columns import columns_of
 from .._ids import recorded_name, text_of_id
+from ._amounts import NUMBERS, TEXTS, complete
 from ._cells import is_missing, is_nothing, to_number, to_time
 from ._layout import Layout, find_column, known_layouts, load_layout, plain_name, zone_of_name
 
 Row = dict[str, Any]
 Translate = Callable[[Row], Row | None]
 
-# what a column of a file of trades may be, besides a column of the table
-NUMBERS = ("cost", "signed_quantity", "closed_quantity", "negative_fee", "sent", "received")
-TEXTS = ("base", "quote", "sent_currency", "received_currency", "time_zone")
-# which of two currencies is the quote currency: the first of these, and fiat before all of them
-QUOTES = (
-    "USDT", "USDC", "FDUSD", "BUSD", "TUSD", "DAI", "USDE", "PYUSD", "UST", "USDP", "GUSD", "HUSD",
-    "EURC", "EURT", "BTC", "XBT", "ETH", "BNB",
-)  # fmt: skip
-FIAT = frozenset(
-    {
-        "USD",
-        "EUR",
-        "GBP",
-        "JPY",
-        "CHF",
-        "AUD",
-        "CAD",
-        "NZD",
-        "SEK",
-        "NOK",
-        "DKK",
-        "PLN",
-        "CZK",
-        "HUF",
-        "RON",
-        "TRY",
-        "BRL",
-        "MXN",
-        "ARS",
-        "COP",
-        "CLP",
-        "ZAR",
-        "KRW",
-        "INR",
-        "IDR",
-        "SGD",
-        "HKD",
-        "TWD",
-        "THB",
-        "PHP",
-        "VND",
-        "MYR",
-        "CNY",
-        "UAH",
-        "RUB",
-        "ILS",
-        "AED",
-        "SAR",
-        "NGN",
-        "KES",
-    }
-)
 BLANK = string.whitespace + "\u00a0\ufeff"  # OKX writes a byte order mark before each row
 # words in names of columns, and what such a column may be; the first that fits
 MEANINGS = (
@@ -353,11 +301,9 @@ class Translator:
             if name in NUMBERS or self._is_number(name)
         }
         if self.has_parts:
-            _set_sides(parts, number, self.layout)
             if fee := number.get("fee"):
                 self.signs_of_fees.add(fee > 0)
-            _set_amounts(number, metadata)
-            _set_currencies(parts)
+            complete(parts, number, metadata, self.layout)
         for name, template in self.templates.items():
             if (value := _filled(template, parts)) is not None:
                 if name in NUMBERS or self._is_number(name):
@@ -453,66 +399,3 @@ def _filled(template: Iterable[str], parts: Row) -> str | None:
             return None
         texts.append(str(value))
     return "".join(texts)
-
-
-def _set_sides(parts: Row, number: dict[str, Decimal | None], layout: Layout) -> None:
-    """Set side, quantity and cost of a row that says them by signs, or by two amounts."""
-    closed = number.pop("closed_quantity", None)
-    signed = number.pop("signed_quantity", None if closed is None else -closed)
-    if signed is not None:
-        side = "sell" if signed < 0 else "buy"
-        given = parts.get("side")
-        if isinstance(given, str) and given.lower() in ("buy", "sell") and signed < 0:
-            if given.lower() != side:
-                refuse("quantity", float(signed), f"is below 0, but the side is {given!r}")
-        elif given is None:
-            parts["side"] = side
-        number["quantity"] = abs(signed)
-    elif (quantity := number.get("quantity")) is not None and quantity < 0:
-        column = next((name for name, is_ in layout.map.items() if is_ == "quantity"), "quantity")
-        advice = f"if it is a sale then, pass map={{{column!r}: 'signed_quantity'}}"
-        refuse("quantity", float(quantity), f"is below 0; {advice}")
-    sent, received = number.pop("sent", None), number.pop("received", None)
-    if sent is None or received is None:
-        return
-    currencies = [parts.get("sent_currency"), parts.get("received_currency")]
-    ranks = [_rank(currency) for currency in currencies]
-    if ranks[0] == ranks[1]:
-        raise ValidationError(
-            f"symbol: {currencies[0]} was given for itself; leave the row out", field="symbol"
-        )
-    is_buy = ranks[0] < ranks[1]
-    parts["side"] = "buy" if is_buy else "sell"
-    parts["quote"], parts["base"] = currencies if is_buy else reversed(currencies)
-    quantity, cost = (received, sent) if is_buy else (sent, received)
-    number["quantity"], number["cost"] = abs(quantity), abs(cost)
-
-
-def _set_currencies(parts: Row) -> None:
-    """Set which currency the side says was sent, and which received."""
-    side, base, quote = (parts.get(name) for name in ("side", "base", "quote"))
-    if base and quote and isinstance(side, str) and side.lower() in ("buy", "sell"):
-        pair = (quote, base) if side.lower() == "buy" else (base, quote)
-        parts["sent_currency"], parts["received_currency"] = pair
-
-
-def _rank(currency: object) -> tuple[int, list[int]]:
-    """Return the place of a currency among those that are quote currencies, then from Z to A."""
-    text = str(currency).upper()
-    backwards = [-ord(character) for character in text]
-    if text in FIAT:
-        return 0, backwards
-    return QUOTES.index(text) + 1 if text in QUOTES else len(QUOTES) + 1, backwards
-
-
-def _set_amounts(number: dict[str, Decimal | None], metadata: Row) -> None:
-    """Set price and fee from the cost and a fee that is negative."""
-    if (fee := number.pop("negative_fee", None)) is not None:
-        number["fee"] = -fee
-    cost, quantity = number.pop("cost", None), number.get("quantity")
-    if cost is None:
-        return
-    if number.get("price") is None and quantity:
-        number["price"] = exact.DIVISION.divide(abs(cost), abs(quantity))
-    else:
-        metadata["cost"] = float(cost)
