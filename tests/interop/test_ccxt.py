@@ -427,10 +427,6 @@ class TestValues:
             ({"symbol": "x" * 65}, "symbol: .* has 65 characters"),
             ({"fee": {"cost": "much"}}, "cost: 'much' is not a number"),
             ({"info": {"a": "\0"}}, "trade_metadata.info.a: "),
-            (
-                {"info": {"execType": "Funding"}},
-                "'Funding' is a payment and no trade; record it with",
-            ),
         ],
     )
     def test_a_fill_that_cannot_be_recorded_is_rejected(

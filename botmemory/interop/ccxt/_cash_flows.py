@@ -122,7 +122,7 @@ def import_funding(
         DatabaseBusyError: Another program held the write lock for longer than `busy_timeout`.
         StorageError: The database cannot be written.
     """
-    return _import("rows", rows, _funding, exchange, strategy)
+    return _import("rows", rows, funding_flows, exchange, strategy)
 
 
 @checked_call
@@ -203,7 +203,7 @@ def _import(
                         raise ValidationError(f"{show(row)} is not a row of ccxt")
                     flows = parse(row)
                     with session_scope():  # a row and its fee, or neither
-                        are_new = [_record(exchange, strategy, flow) for flow in flows]
+                        are_new = [record_flow(exchange, strategy, flow) for flow in flows]
                 except ValidationError as error:
                     rejected.append(RowIssue(index, str(error), row))
                     continue
@@ -216,7 +216,7 @@ def _import(
     )
 
 
-def _record(exchange: str, strategy: str | None, flow: dict[str, Any]) -> bool:
+def record_flow(exchange: str, strategy: str | None, flow: dict[str, Any]) -> bool:
     """Record a flow, and return whether it is new; one that exists gets a symbol that it lacks."""
     flow = flow | {"exchange": exchange, "strategy": strategy}
     recorded, is_new = cash_flows.get_or_create(**flow)
@@ -234,7 +234,8 @@ def _is_same(recorded: CashFlow, flow: dict[str, Any]) -> bool:
     )
 
 
-def _funding(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+def funding_flows(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the flow of a funding payment, which may be among the trades of Bybit."""
     symbol, currency, amount = row.get("symbol"), row.get("code"), number(row, "amount")
     info = _info(row)
     if info.get("execFee") not in (None, ""):

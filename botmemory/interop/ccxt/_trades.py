@@ -21,7 +21,9 @@ from .._conflicts import OnConflict, check_on_conflict, record_fill
 from .._fees import fee_in_one_column
 from .._ids import checked_names
 from .._result import Conflict, ImportResult, RowIssue
+from ._cash_flows import funding_flows, record_flow
 from ._contract_sizes import ContractSizes, is_derivative
+from ._not_fills import is_payment_of_bybit, require_fill
 from ._rows import ROWS_PER_TRANSACTION, id_of, number, require_rows, timestamp
 
 # keys without a column
@@ -81,6 +83,9 @@ def import_trades(
     `info`, the order and the cost are in `trade_metadata`. If fees are in several currencies, one
     is in `fee`, all are in the metadata, and the result has a warning.
 
+    Rows that the exchange's own marker in `info` calls something else than a fill are no trades.
+    Funding of Bybit is recorded as a cash flow, as `import_funding` records it.
+
     Args:
         unified_trades: The trades, such as `fetch_my_trades` returns them.
         exchange: The exchange of all of them, such as `exchange.id` of ccxt.
@@ -93,8 +98,8 @@ def import_trades(
 
     Returns:
         The counts. `conflicts` has the fills that differ from the recorded one, `rejected` those
-        without an id, side, time, price or amount, and the funding payments among them. `warnings`
-        names each symbol whose contract size is not known.
+        without an id, side, time, price or amount, and what is no fill. `warnings` names each
+        symbol whose contract size is not known. `flows_created` counts the funding of Bybit.
 
     Raises:
         ValidationError: An argument is invalid.
@@ -105,9 +110,10 @@ def import_trades(
     require_rows("unified_trades", unified_trades, "trades")
     check_on_conflict(on_conflict)
     exchange = checked_names(exchange, strategy)
-    shared = {"exchange": exchange, "strategy": strategy}
+    shared: dict[str, Any] = {"exchange": exchange, "strategy": strategy}
     sizes = ContractSizes(exchange, markets)
     counts: Counter[bool] = Counter()  # the fills that are new, and the others
+    flow_counts: Counter[bool] = Counter()
     rejected: list[RowIssue] = []
     warnings: list[RowIssue] = []
     conflicts: list[Conflict] = []
@@ -115,7 +121,8 @@ def import_trades(
     unknown: dict[str, RowIssue] = {}
     unsized: defaultdict[str, list[uuid.UUID]] = defaultdict(list)  # ids of trades by symbol
     # read before the transaction begins: the exchange may be slow
-    for batch in _batches(unified_trades, rejected):
+    numbered = _without_payments(unified_trades, shared, flow_counts, rejected)
+    for batch in _batches(numbered, rejected):
         for fill in batch:
             if is_derivative(fill.symbol) and (warning := _add_contract_size(fill, sizes)):
                 doubtful.setdefault(fill.symbol, fill.issue(warning))
@@ -154,6 +161,8 @@ def import_trades(
         len(rejected),
         conflicts=conflicts,
         conflict_count=len(conflicts),
+        flows_created=flow_counts[True],
+        flows_skipped=flow_counts[False],
     )
 
 
@@ -189,15 +198,29 @@ def _set_contract_size(ids: list[uuid.UUID], size: float) -> None:
                     trades.update(trade, contract_size=size)
 
 
+def _without_payments(
+    rows: Iterable[Any], shared: dict[str, Any], counts: Counter[bool], rejected: list[RowIssue]
+) -> Iterator[tuple[int, Any]]:
+    """Yield the rows with their indexes, and record those that are funding as cash flows."""
+    for index, row in enumerate(rows):
+        if not is_payment_of_bybit(row):
+            yield index, row
+            continue
+        try:
+            with session_scope():
+                counts.update(record_flow(**shared, flow=flow) for flow in funding_flows(row))
+        except ValidationError as error:
+            rejected.append(RowIssue(index, str(error), row))
+
+
 # --- in which order ----------------------------------------------------------------------------
 
 
-def _batches(rows: Iterable[Any], rejected: list[RowIssue]) -> Iterator[list[Fill]]:
+def _batches(numbered: Iterator[tuple[int, Any]], rejected: list[RowIssue]) -> Iterator[list[Fill]]:
     """Yield the fills in the order of recording, as many as one transaction records.
 
     Those of the last timestamp that was read wait for the next batch, which may have more of them.
     """
-    numbered = enumerate(rows)
     fills: list[Fill] = []
     while batch := list(islice(numbered, ROWS_PER_TRANSACTION - len(fills))):
         for index, row in batch:
@@ -237,12 +260,7 @@ def _parse(index: int, row: Any) -> Fill:
     """Return a fill with the arguments of `get_or_create` but the exchange and the strategy."""
     if not isinstance(row, Mapping):
         raise ValidationError(f"{show(row)} is not a trade of ccxt")
-    info = row.get("info")
-    if isinstance(info, Mapping) and info.get("execType") == "Funding":  # in a stream of Bybit
-        raise ValidationError(
-            "info.execType: 'Funding' is a payment and no trade; record it with import_funding() "
-            "from fetch_funding_history"
-        )
+    require_fill(row)
     trade_id = id_of(row)
     if not trade_id:
         raise ValidationError(
