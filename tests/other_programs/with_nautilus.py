@@ -28,6 +28,7 @@ from nautilus_trader.trading.strategy import Strategy
 
 VENUE = Venue("EXCHANGE")
 PRICE_DIGITS, QUANTITY_DIGITS = 8, 12
+HOUR = 3_600_000_000_000  # in nanoseconds
 
 
 def currency(code: str) -> Currency:
@@ -148,6 +149,13 @@ def signed_value(position: Position, mark: Price) -> Decimal:
 
 
 def answers(history: dict[str, Any]) -> list[dict[str, Any]]:
+    engine, strategy = backtest(history)
+    engine.dispose()
+    return strategy.answers
+
+
+def backtest(history: dict[str, Any]) -> tuple[BacktestEngine, Trader]:
+    """Return an engine that has run, and its strategy."""
     engine = BacktestEngine(
         BacktestEngineConfig(
             logging=LoggingConfig(bypass_logging=True),
@@ -168,15 +176,14 @@ def answers(history: dict[str, Any]) -> list[dict[str, Any]]:
     size = quantity(Decimal(1_000_000_000))
     engine.add_data(
         [
-            QuoteTick(traded.id, price(each), price(each), size, size, nanosecond, nanosecond)
-            for nanosecond, each in enumerate([*prices, prices[-1]], start=1)
+            QuoteTick(traded.id, price(each), price(each), size, size, hour * HOUR, hour * HOUR)
+            for hour, each in enumerate([*prices, prices[-1]], start=1)
         ]
     )
     trader = Trader(traded, history)
     engine.add_strategy(trader)
     engine.run()
-    engine.dispose()
-    return trader.answers
+    return engine, trader
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 from once import once
 
+import botmemory
+
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
 FREQTRADE = "freqtrade==2026.9"
 # the dependencies of its database and its metrics that these tests do not have already
@@ -89,8 +91,9 @@ def download(package: str, *arguments: str) -> None:
 
 
 def python_path(folder: Path) -> dict[str, str]:
-    """Return environment variables with which Python finds what is installed in a folder."""
-    return os.environ | {"PYTHONPATH": str(folder)}
+    """Return environment variables with which Python finds what a folder has, and botmemory."""
+    ours = Path(botmemory.__file__).parents[1]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (folder, ours)))}
 
 
 def answer(program: Path, given: Any, environment: dict[str, str]) -> Any:

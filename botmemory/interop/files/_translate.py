@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, time, timedelta
 from decimal import Decimal
 from difflib import get_close_matches
+from enum import Enum
 from typing import Any, NamedTuple
 
 from ..._arguments import suggestion
@@ -249,6 +250,8 @@ class Translator:
         metadata: Row = {}
         for cell in plan.cells:
             value = row[cell.name]
+            if isinstance(value, Enum):
+                value = value.value
             if isinstance(value, str):
                 value = value.strip(BLANK) or None
             if cell.pattern is not None and not is_nothing(value):
