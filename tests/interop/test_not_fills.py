@@ -122,11 +122,11 @@ def test_funding_that_has_no_time_is_rejected() -> None:
 
 def test_a_stream_of_nothing_but_funding_is_recorded_as_it_comes() -> None:
     def stream() -> Iterator[dict[str, Any]]:
-        for number in range(1200):
+        for number in range(600):
             assert CashFlow.select().count() == number
             yield bybit(**FUNDING | {"execId": str(number)})
 
-    assert import_trades(stream(), exchange="bybit").flows_created == 1200
+    assert import_trades(stream(), exchange="bybit").flows_created == 600
 
 
 @pytest.mark.parametrize(
