@@ -126,7 +126,7 @@ def cash_flows(
 @checked_call
 def import_trades(
     frame: Any,
-    columns: Mapping[str, str] | None = None,
+    columns: Mapping[Any, str] | None = None,
     *,
     exchange: str | None = None,
     strategy: str | None = None,
@@ -137,7 +137,8 @@ def import_trades(
 ) -> ImportResult:
     """Record the trades of a data frame, each once, and all or none, as `import_file` does.
 
-    NaN, NaT and NA are missing values. The index of a pandas frame is a column where it has a name.
+    NaN, NaT and NA are missing values, and nanoseconds are cut off. The index of a pandas frame is
+    a column where it has a name; one of times without a name is the column `index`.
 
     Args:
         frame: A data frame of pandas or polars, an Arrow table, or an iterable of mappings.
@@ -166,12 +167,15 @@ def import_trades(
         StorageError: The database cannot be written.
     """
     check_on_conflict(on_conflict)
+    if columns is not None and not isinstance(columns, Mapping):
+        refuse("columns", columns, "is not a mapping of the frame's columns to what they are")
     names, rows = _names_and_rows(frame)
     given = {
         name: value for name, value in (("exchange", exchange), ("strategy", strategy)) if value
     }
     base = layout if isinstance(layout, Layout) else load_layout(layout) if layout else Layout()
-    used = replace(base, map={**base.map, **(columns or {})}, set={**base.set, **given})
+    mapped = {str(name): meaning for name, meaning in (columns or {}).items()}
+    used = replace(base, map={**base.map, **mapped}, set={**base.set, **given})
     translator = Translator(Trade, used, "frame")
     if names is not None:
         translator.check_header(names, None, ", ".join(names))
@@ -191,16 +195,18 @@ def import_trades(
 def _names_and_rows(frame: Any) -> tuple[list[str] | None, Iterator[dict[str, Any]]]:
     """Return the names of the columns of a data frame, if it has any, and its rows."""
     if hasattr(frame, "itertuples"):  # pandas
-        if any(name is not None for name in frame.index.names):
-            frame = frame.reset_index()
+        index = frame.index
+        # with neither name nor times it is a number for each row
+        if index.dtype.kind == "M" or any(name is not None for name in index.names):
+            frame = frame.reset_index(allow_duplicates=True)
         names = names_of([str(name) for name in frame.columns])
         return names, (dict(zip(names, row, strict=True)) for row in frame.itertuples(False, None))
     if hasattr(frame, "iter_rows"):  # polars
         return list(frame.columns), frame.iter_rows(named=True)
     if hasattr(frame, "to_batches"):  # Arrow
-        return frame.column_names, (
-            row for batch in frame.to_batches() for row in batch.to_pylist()
-        )
+        names = names_of(frame.column_names)
+        batches = frame.rename_columns(names).to_batches()
+        return names, (row for batch in batches for row in batch.to_pylist())
     if isinstance(frame, (str, bytes, Mapping)) or not isinstance(frame, Iterable):
         refuse("frame", frame, "is no data frame, Arrow table or list of mappings")
     return None, map(_checked_row, frame)

@@ -127,3 +127,25 @@ def test_vnpy(tmp_path: Path) -> None:
     for language in ("en", "zh"):  # of the texts of its constants
         environment["LANGUAGE"] = language
         compare("vnpy", answer(OTHER_PROGRAMS / "with_vnpy_table.py", asked, environment))
+
+
+def test_polars(tmp_path_factory: pytest.TempPathFactory) -> None:
+    frame = {
+        "symbol": ["BTC/USDT", "ETH/USDT"],
+        "side": ["buy", "sell"],
+        "price": ["42000.10", "2500.20"],
+        "quantity": [1, 2],
+        "timestamp": ["2024-01-01T10:00:00.123456789", "2024-01-01T11:00:00"],
+    }
+    assert answer_once(
+        tmp_path_factory, "polars==2.1.0", OTHER_PROGRAMS / "with_polars.py", frame
+    ) == {
+        "created": [2, 0],
+        "symbol": frame["symbol"],
+        "side": frame["side"],
+        "price": ["42000.1", "2500.2"],
+        "quantity": ["1.0", "2.0"],
+        "fee": ["None", "None"],
+        "timestamp": ["2024-01-01 01:00:00.123456+00:00", "2024-01-01 02:00:00+00:00"],
+        "trade_metadata": ["{'parts': [1, 2], 'held': '2:00:00'}", "{'parts': [3]}"],
+    }

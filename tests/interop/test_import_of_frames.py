@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from decimal import Decimal
+from enum import Enum
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import pandas as pd
@@ -144,3 +148,150 @@ def test_a_dry_run_records_nothing() -> None:
 def test_what_is_no_frame_is_refused(data: Any) -> None:
     with pytest.raises(ValidationError, match="frame: .* is no "):
         frames.import_trades(data)
+
+
+def plain(**columns: Any) -> pd.DataFrame:
+    """Return a frame with the names of the table."""
+    return pd.DataFrame(
+        {
+            "symbol": ["BTC/USDT", "ETH/USDT"],
+            "side": ["buy", "sell"],
+            "price": [100.5, 200.25],
+            "quantity": [1.0, 2.0],
+            "timestamp": pd.to_datetime(["2024-01-01 10:00", "2024-01-01 11:00"]),
+        }
+    ).assign(**columns)
+
+
+COLUMNS: list[tuple[str, Any, list[Any]]] = [
+    ("symbol", pd.Categorical(["BTC/USDT", "ETH/USDT"]), ["BTC/USDT", "ETH/USDT"]),
+    ("strategy", pd.Categorical(["trend", None]), ["trend", None]),
+    ("price", [Decimal("100.123456789012345678"), Decimal(3)], [100.12345678901235, 3.0]),
+    ("fee", [Decimal("sNaN"), Decimal("NaN")], [None, None]),
+    ("quantity", np.array([1, 127], "int8"), [1.0, 127.0]),
+    ("quantity", np.array([1, 2**63], "uint64"), [1.0, 2.0**63]),
+    ("fee", pd.array([1, None], "Int8"), [1.0, None]),
+    ("fee", pd.arrays.SparseArray([0.0, 0.5]), [0.0, 0.5]),
+]
+
+
+@pytest.mark.parametrize(("name", "column", "recorded"), COLUMNS)
+def test_columns_of_any_type_are_recorded(name: str, column: Any, recorded: list[Any]) -> None:
+    frames.import_trades(plain(**{name: column}))
+    assert [getattr(trade, name) for trade in trades.iterate()] == recorded
+
+
+def test_times_of_several_zones_are_in_one_column() -> None:
+    tokyo = pd.Timestamp("2024-01-01 10:00", tz="Asia/Tokyo")
+    frames.import_trades(plain(timestamp=[tokyo, pd.Timestamp("2024-01-01 10:00")]))
+    assert [trade.timestamp.hour for trade in trades.iterate()] == [1, 10]
+
+
+def test_nanoseconds_are_cut_off() -> None:
+    times = pd.Series([1_704_103_200_123_456_789, 1_704_103_200_999_999_999])
+    zoned = pd.to_datetime(times).dt.tz_localize("UTC").dt.tz_convert("Europe/Berlin")
+    for created in (2, 0):
+        assert frames.import_trades(plain(timestamp=zoned)).created == created
+    arrow = pa.Table.from_pandas(plain(timestamp=pd.to_datetime(times)))
+    assert frames.import_trades(arrow).skipped == 2
+    assert [trade.timestamp.microsecond for trade in trades.iterate()] == [123_456, 999_999]
+
+
+def test_timestamps_need_no_format() -> None:
+    assert frames.import_trades(plain(), layout=Layout(date_format="ms")).created == 2
+
+
+class Direction(Enum):  # as vnpy has it
+    LONG = "\N{CJK UNIFIED IDEOGRAPH-591A}"
+    SHORT = "Short"
+
+
+SIDES: list[tuple[list[Any], dict[str, str]]] = [
+    ([Direction.LONG, Direction.SHORT], {Direction.LONG.value: "buy", "short": "sell"}),
+    ([1, -1], {"1": "buy", "-1": "sell"}),
+    ([True, False], {"True": "buy", "False": "sell"}),
+]
+
+
+@pytest.mark.parametrize(("sides", "meanings"), SIDES)
+def test_sides_may_be_members_of_an_enumeration_or_numbers(
+    sides: list[Any], meanings: dict[str, str]
+) -> None:
+    with pytest.raises(ValidationError, match=r"row 0: side: .* say which, as values={'side': {"):
+        frames.import_trades(plain(side=sides))
+    frames.import_trades(plain(side=sides), layout=Layout(values={"side": meanings}))
+    assert [trade.side for trade in trades.iterate()] == ["buy", "sell"]
+
+
+def test_an_index_of_times_without_a_name_is_a_column() -> None:
+    data = plain().set_index("timestamp").rename_axis(None)
+    with pytest.raises(ValidationError, match="no column 'index'.*map={'index': 'timestamp'}"):
+        frames.import_trades(data)
+    frames.import_trades(data, {"index": "timestamp"})
+    assert trades.get_latest(limit=1)[0].timestamp.hour == 11
+    assert frames.import_trades(plain().iloc[1:]).skipped == 1  # its index is a number
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        (pd.concat([plain(), plain()[["price"]]], axis=1), "price (2)"),
+        (plain().set_index("timestamp", drop=False), "timestamp (2)"),
+        (
+            pa.Table.from_pandas(plain()).append_column("price", pa.array([7.0, 8.0])),
+            "price (2)",
+        ),
+    ],
+)
+def test_the_second_column_of_a_name_is_not_taken_for_the_first(data: Any, name: str) -> None:
+    with pytest.raises(ValidationError, match=re.escape(f"no column {name!r}")):
+        frames.import_trades(data)
+    assert frames.import_trades(data, {name: "ignore"}).created == 2
+    assert [trade.price for trade in trades.iterate()] == [100.5, 200.25]
+
+
+def test_names_of_columns_may_be_numbers_or_several_levels() -> None:
+    numbered = plain().rename(columns={"price": 0})
+    assert frames.import_trades(numbered, {0: "price"}).created == 2
+    levels = plain()
+    levels.columns = pd.MultiIndex.from_product([["fills"], levels.columns])
+    assert frames.import_trades(levels, {name: name[1] for name in levels.columns}).skipped == 2
+
+
+def test_orders_of_jesse_are_recorded() -> None:
+    # as its table `order` has them; what is sold is below 0 in its backtests, and live it is not
+    shared = {"symbol": "BTC-USDT", "exchange": "Binance Spot", "type": "MARKET", "fee": 0.1}
+    orders = [
+        {"id": uuid4(), "side": side, "filled_qty": filled, "price": price, "status": status}
+        for side, filled, price, status in (
+            ("buy", 0.5, 42_000.0, "EXECUTED"),
+            ("sell", -0.3, 43_000.0, "EXECUTED"),
+            ("sell", 0.0, 45_000.0, "CANCELED"),
+            ("sell", 0.2, 44_000.0, "EXECUTED"),
+        )
+    ]
+    executed = [1_704_103_200_000, 1_704_103_260_000, None, 1_704_103_320_000]
+    data = pd.DataFrame([shared | order for order in orders]).assign(executed_at=executed)
+    columns = {
+        "id": "exchange_trade_id",
+        "filled_qty": "signed_quantity",
+        "executed_at": "timestamp",
+    }
+    layout = Layout(only={"status": ["EXECUTED"]}, date_format="ms", others="ignore")
+    for created in (3, 0):
+        result = frames.import_trades(data, columns, layout=layout)
+        assert (result.created, result.left_out, result.conflicts) == (created, 1, [])
+    held = positions.get("BTC-USDT", exchange="Binance Spot")
+    assert (held.quantity, held.realized_pnl) == (0.0, 700.0)
+
+
+@pytest.mark.parametrize("columns", [["symbol"], "symbol", 7])
+def test_columns_must_be_a_mapping(columns: Any) -> None:
+    with pytest.raises(ValidationError, match="columns: .* is not a mapping of the frame's"):
+        frames.import_trades(plain(), columns)
+
+
+@pytest.mark.parametrize("layout", [7, {"map": {}}])
+def test_what_is_no_layout_is_refused(layout: Any) -> None:
+    with pytest.raises(ValidationError, match="layout: .* is no Layout"):
+        frames.import_trades(plain(), layout=layout)

@@ -176,7 +176,7 @@ class TestTrades:
         assert record(rows, header) == (2, 0, 0)
         assert record(rows, header) == (0, 2, 0)
         [warning] = import_file(Trade, tmp_path / "rows.csv").warnings
-        assert (warning.index, warning.reason.startswith("timestamp: the file has none")) == (
+        assert (warning.index, warning.reason.startswith("timestamp: there is none")) == (
             2,
             True,
         )

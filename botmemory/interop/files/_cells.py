@@ -35,6 +35,8 @@ def is_missing(cell: object) -> bool:
         return cell is None or bool(cell != cell)
     except (TypeError, ValueError):  # NA is neither equal nor unequal
         return type(cell).__name__ == "NAType"
+    except InvalidOperation:  # a signaling NaN of Decimal
+        return True
 
 
 def is_nothing(cell: object) -> bool:
@@ -105,12 +107,13 @@ def to_time(
     """
     if is_nothing(cell):
         return None, ""
-    if isinstance(layout.date_format, str) and layout.date_format in EPOCH_UNITS:
+    if isinstance(cell, datetime):  # of Parquet or a data frame; that of pandas has nanoseconds
+        without_nanoseconds = getattr(cell, "to_pydatetime", None)
+        local: Any = without_nanoseconds(warn=False) if without_nanoseconds else cell
+    elif isinstance(layout.date_format, str) and layout.date_format in EPOCH_UNITS:
         return _from_epoch(cell, layout), ""
-    if layout.date_format == "excel":
-        local: Any = _from_excel(cell, layout)
-    elif isinstance(cell, datetime):  # of Parquet or a data frame
-        local = cell
+    elif layout.date_format == "excel":
+        local = _from_excel(cell, layout)
     elif type(cell) is date:
         local = datetime.combine(cell, time_of_day())
     elif layout.date_format is not None:

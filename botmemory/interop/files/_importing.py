@@ -110,7 +110,7 @@ REBATES = (
     "fee: all of them are below 0, which is a rebate; if they were paid, their column is a "
     "'negative_fee'"
 )
-NO_TIMES = "timestamp: the file has none; its rows are recorded with the time of the import"
+NO_TIMES = "timestamp: there is none; the rows are recorded with the time of the import"
 
 
 def _plain(value: object) -> object:

@@ -165,6 +165,8 @@ def load_layout(layout: str | os.PathLike[str]) -> Layout:
         ValidationError: A value in it is invalid.
         StorageError: The file cannot be read.
     """
+    if not isinstance(layout, (str, os.PathLike)):
+        refuse("layout", layout, "is no Layout, no name of one and no path of a file")
     path = Path(layout)
     if path.suffix != ".toml":
         known = known_layouts()

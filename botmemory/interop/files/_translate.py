@@ -219,12 +219,14 @@ class Translator:
         columns = ""
         if not (likely or self.layout.map):
             columns = f" (of {', '.join((*self.columns, *self._parts()))})"
+        needed = [name for name in ("timestamp", "symbol", "price") if name in self.columns]
+        first = next((name for name in needed if name not in taken), "ignore")
         noun = "column" if len(unknown) == 1 else "columns"
         rest = "'ignore'" if self.metadata is None else "'metadata' or 'ignore'"
         return (
             f"a {self.model.__name__} has no {noun} {', '.join(map(repr, unknown))}; "
             f"{_known_layout(names)}say what each of them is{columns}, such as "
-            f"map={likely or {unknown[0]: 'ignore'}}, or what to do with those that are not named, "
+            f"map={likely or {unknown[0]: first}}, or what to do with those that are not named, "
             f"by others={rest}"
         )
 
@@ -266,8 +268,8 @@ class Translator:
         return self._finish(parts, metadata)
 
     def _add(self, parts: Row, metadata: Row, cell: _Cell, target: str, value: Any) -> None:
-        if isinstance(value, str):
-            value = cell.meanings.get(value.casefold(), value)
+        if cell.meanings:
+            value = cell.meanings.get(str(value).casefold(), value)
         if target == "ignore":
             return
         if target not in self.columns and target.startswith(f"{self.metadata}."):
@@ -357,10 +359,8 @@ class Translator:
             if isinstance(text, str) and re.fullmatch(r"\d(\.\d+)?E\+\d+", text):
                 refuse(name, value, "was shortened by a spreadsheet; export the file again")
             return None if is_missing(text) else text_of_id(name, text) or None
-        if name == "side" and isinstance(value, str) and value.lower() not in ("buy", "sell"):
-            refuse(
-                name, value, f"is no side; say which, as values={{'side': {{{value!r}: 'buy'}}}}"
-            )
+        if name == "side" and (text := _text(value)) and text.lower() not in ("buy", "sell"):
+            refuse(name, value, f"is no side; say which, as values={{'side': {{{text!r}: 'buy'}}}}")
         if is_missing(value) or (is_nothing(value) and column.kind.name != "text"):
             return None
         if name == "exchange" and isinstance(value, str):
