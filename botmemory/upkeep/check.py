@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any, Literal
 
 import peewee
-from peewee import SQL, fn
+from peewee import SQL, Value, fn
 
 from ..backends.base import Backend
 from ..backends.finding import Finding
@@ -14,10 +15,12 @@ from ..backends.peewee_internals import values_of
 from ..backends.sqlite.errors import RESTORE
 from ..database import db
 from ..errors import SchemaError, ValidationError
+from ..interop.files import is_id_of_content
 from ..models import MODELS, BaseModel, CashFlow, Signal, Trade, clean_field
 from ..queries import read, write
 from ..schema.drift import checks, drift
 from ..schema.versions import require_current
+from ._duplicates import duplicate_findings
 from ._recorded_pnl import recorded_pnl_findings
 
 __all__ = ["Finding", "check"]
@@ -29,12 +32,13 @@ def check(*, full: bool = False) -> list[Finding]:
     """Check the open database without changing it.
 
     It checks the file (damage, journal, disk, file system; not on a server), the schema, and the
-    rows (violated constraints, duplicates, trades before their signal, recorded PnL that does not
-    follow from the fills).
+    rows (violated constraints, duplicates, fills that two sources have recorded, trades before
+    their signal, recorded PnL that does not follow from the fills).
 
     Args:
-        full: Also compare every index with its table, and validate every value of every row. That
-            takes as long as reading the file twice.
+        full: Also compare every index with its table, validate every value of every row, and look
+            for trades without an id that were recorded twice within a second. That takes as long as
+            reading the file three times.
 
     Returns:
         The findings, errors first; an empty list for a healthy database.
@@ -52,6 +56,7 @@ def check(*, full: bool = False) -> list[Finding]:
         findings += [*violations, *_duplicates(), *_trades_before_signal(), *_orphans(database)]
         if not violations:
             findings += recorded_pnl_findings()
+            findings += duplicate_findings(full=full)
         if full and not violations:
             findings += _invalid_values()
     findings += database.findings()
@@ -131,19 +136,39 @@ _SAME: tuple[tuple[Any, Any, tuple[str, ...]], ...] = (
 
 def _duplicates() -> Iterator[Finding]:
     for model, exchange_id, names in _SAME:
+        fields = [model._meta.fields[name] for name in names]
         query = (
-            model.select(fn.MIN(model.id.cast("text")))  # PostgreSQL 17 has no MIN of UUIDs
+            model.select(fn.MIN(model.id.cast("text")), *fields)  # PostgreSQL 17: no MIN of UUIDs
             .where(exchange_id.is_null())
-            .group_by(*(model._meta.fields[name] for name in names))
+            .group_by(*fields)
             .having(fn.COUNT(model.id) > 1)
+        )
+        ids = (
+            str(id_) for id_, *values in _tuples(query) if model is not Trade or _is_twice(values)
         )
         yield from _rows(
             model,
             f"are recorded more than once with the same {', '.join(names[:-1])} and {names[-1]}",
-            _ids(query),
+            list(islice(ids, SHOWN + 1)),
             "delete the duplicates; get_or_create() with the exchange's id prevents them",
             severity="warning",
         )
+
+
+def _is_twice(values: list[Any]) -> bool:
+    """Return whether trades with these values are not all rows of files, which may be equal."""
+    _, _, names = _SAME[0]
+    query = Trade.select().where(Trade.exchange_trade_id.is_null())
+    for name, value in zip(names, values, strict=True):
+        field = Trade._meta.fields[name]
+        query = query.where(field == Value(value, converter=False))
+    return not all(is_id_of_content(trade.id, values_of(trade)) for trade in query)
+
+
+def _tuples(query: Any) -> Iterator[tuple[Any, ...]]:
+    """Yield rows as they are stored, because those of a damaged row may be invalid."""
+    cursor: Any = db.execute(query)
+    return iter(cursor.fetchall())
 
 
 def _trades_before_signal() -> Iterator[Finding]:
@@ -172,6 +197,5 @@ def _rows(
 
 
 def _ids(query: peewee.ModelSelect[Any]) -> list[str]:
-    """Return the first ids as they are stored, because those of a damaged row may be invalid."""
-    cursor: Any = db.execute(query.limit(SHOWN + 1))
-    return [str(row[0]) for row in cursor.fetchall()]
+    """Return the first ids as they are stored."""
+    return [str(row[0]) for row in _tuples(query.limit(SHOWN + 1))]

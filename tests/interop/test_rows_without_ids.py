@@ -150,6 +150,31 @@ class TestTrades:
         assert record(parts, header) == (0, 2, 0)
         assert [trade.exchange_trade_id for trade in trades.iterate()] == ["7", "8", "8#2"]
 
+    def test_a_time_without_its_fraction_is_no_conflict(self, record: Record) -> None:
+        fill = {"id": "7", "symbol": "BTC/USDT", "side": "buy", "price": 100.0, "amount": 1.0}
+        fill["timestamp"] = 1_704_103_201_987
+        import_trades([fill], exchange="okx")
+        header = HEADER.replace("\n", ",exchange,exchange_trade_id\n")
+        assert record([row(1, exchange="okx", id=7)], header, on_conflict="update") == (0, 1, 0)
+        assert record([row(2, exchange="okx", id=7)], header) == (0, 0, 1)
+        assert trades.get_all()[0].timestamp.microsecond == 987_000
+        # what has milliseconds by itself says another time
+        later = fill | {"timestamp": 1_704_103_201_988}
+        assert import_trades([later], exchange="okx").conflict_count == 1
+
+    @pytest.mark.parametrize("cells", ["2024-01-01,", ",10:00:00", ","])
+    def test_a_date_without_its_time_of_day_is_refused(self, record: Record, cells: str) -> None:
+        layout = Layout(map={"date": "timestamp", "time": "timestamp"})
+        with pytest.raises(ValidationError, match="line 2: timestamp: empty"):
+            record(
+                [f"X,buy,1,1,{cells}\n"], "symbol,side,price,quantity,date,time\n", layout=layout
+            )
+        assert record(
+            ["X,buy,1,1,2024-01-01,10:00\n"],
+            "symbol,side,price,quantity,date,time\n",
+            layout=layout,
+        ) == (1, 0, 0)
+
     @pytest.mark.parametrize("empty", ["", "NaN", "nan", "NA", "None", "<NA>"])
     def test_what_stands_for_no_id_is_no_id(self, record: Record, empty: str) -> None:
         header = HEADER.replace("\n", ",exchange,exchange_trade_id\n")

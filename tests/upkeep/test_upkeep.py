@@ -404,8 +404,8 @@ def test_duplicates_and_trades_before_their_signal(path: Path) -> None:
     trade(**twice, exchange_trade_id="1")
     trade(**twice, exchange_trade_id="2")
     assert findings("warning") == []
-    trade(**twice)
-    trade(**twice)
+    trade(**twice, price=7)
+    trade(**twice, price=7)
     [finding] = findings("warning")
     assert "more than once" in finding.what
     late = signal(timestamp=at(9))

@@ -26,6 +26,7 @@ from .._columns import columns_of
 from .._conflicts import OnConflict, check_on_conflict
 from .._result import ImportResult
 from . import _csv, _jsonl
+from ._identity import is_id_of_content as is_id_of_content
 from ._importing import record_lines, row_checker
 from ._layout import Layout, Others, load_layout
 from ._rows import Progress

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -72,6 +72,19 @@ def recorded_row(
         if None not in unique.values() and (row := read.find(model, unique)) is not None:
             return row, names
     return None, ()
+
+
+def is_id_of_content(trade_id: uuid.UUID, values: Mapping[str, Any]) -> bool:
+    """Return whether a trade with these values got its id from a file, which had none for it."""
+    columns = columns_of(Trade)
+    has_time = trade_id.int >> 80 > 0
+    content = [
+        columns[name].to_json(values[name]) if has_time or name != "timestamp" else None
+        for name in CONTENT_OF_TRADES
+    ]
+    short = trade_id.int >> NUMBER_BITS & 2**CONTENT_BITS - 1
+    is_same: bool = short == _hash_of(content) % 2**CONTENT_BITS
+    return is_same
 
 
 class _Recorded(NamedTuple):
@@ -160,8 +173,7 @@ class Identities:
             self._to_json[name](row.values.get(name)) if name in row.given else None
             for name in names
         ]
-        digest = hashlib.blake2b(to_json(content).encode(), digest_size=8).digest()
-        return int.from_bytes(digest) >> 1
+        return _hash_of(content)
 
     def _recorded_ids(self, rows: list[Checked]) -> dict[int, dict[int, _Recorded]]:
         """Return the recorded ids of the rows' timestamps, by their content and number."""
@@ -251,6 +263,11 @@ class Identities:
                 first = self._rows.add(content, len(same))
                 recorded.update(same[: max(0, counts[content] - first)])
         return recorded
+
+
+def _hash_of(content: list[Any]) -> int:
+    digest = hashlib.blake2b(to_json(content).encode(), digest_size=8).digest()
+    return int.from_bytes(digest) >> 1
 
 
 def _exchange(values: dict[str, Any]) -> str:

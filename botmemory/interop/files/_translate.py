@@ -224,7 +224,7 @@ class Translator:
         noun = "column" if len(unknown) == 1 else "columns"
         rest = "'ignore'" if self.metadata is None else "'metadata' or 'ignore'"
         return (
-            f"a {self.model.__name__} has no {noun} {', '.join(map(repr, unknown))}; "
+            f"a {self.model.__name__} has no {noun} {', '.join(map(show, unknown))}; "
             f"{_known_layout(names)}say what each of them is{columns}, such as "
             f"map={likely or {unknown[0]: first}}, or what to do with those that are not named, "
             f"by others={rest}"
@@ -278,15 +278,16 @@ class Translator:
                 metadata[target.partition(".")[2]] = str(value) if is_time else value
             return
         existing = parts.get(target)
-        if target == "timestamp" and existing is not None and value is not None:
-            value = f"{existing} {value}"  # a column of dates and one of times
+        if target == "timestamp" and target in parts:  # a column of dates and one of times
+            is_whole = not (is_nothing(existing) or is_nothing(value))
+            parts[target] = f"{existing} {value}" if is_whole else None
         elif existing is not None and not is_nothing(value) and existing != value:
             raise ValidationError(
                 f"{target}: {show(existing)} and, in {cell.name!r}, {show(value)}; map one of the "
                 "columns to 'ignore'",
                 field=target,
             )
-        if existing is None or not is_nothing(value):
+        elif existing is None or not is_nothing(value):
             parts[target] = value
         if target == "timestamp" and (zone := zone_of_name(cell.name)) is not None:
             parts["time_zone"] = zone

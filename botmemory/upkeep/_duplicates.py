@@ -1,0 +1,207 @@
+"""Find fills that two sources have recorded: `create`, an exchange's own list, another program."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from peewee import Case, fn
+
+from ..backends.finding import Finding
+from ..formats import count, number
+from ..interop.files import is_id_of_content
+from ..models import Trade
+from ..queries import read
+
+ROWS_PER_READ = 2000
+SHOWN = 3
+MOST_APART = timedelta(seconds=1)
+ORDER = "order:"  # an importer's own id of an order that it has no fills of
+OWN_IDS = (ORDER, "trade:")
+BOT, ORDERS, EXCHANGE = SOURCES = ("no exchange_trade_id", "orders", "exchange")
+ADVICE = (
+    "choose one source for each account, as docs/history.md says in 'One account, several "
+    "sources', and delete the trades of the others with trades.delete(trades.get_by_id(id)), or "
+    "keep both if they are different fills"
+)
+
+trade_id: Any = Trade.exchange_trade_id
+
+
+class Fill(NamedTuple):
+    """What is read of a trade; the order is the one that its metadata names."""
+
+    source: str
+    timestamp: datetime
+    id: object
+    side: str
+    price: float
+    quantity: float
+    exchange: str | None
+    trade_id: str | None
+    order: object = None
+
+
+def _source(own_id: str | None) -> str:
+    if own_id is None:
+        return BOT
+    return ORDERS if own_id.startswith(OWN_IDS) else EXCHANGE
+
+
+def duplicate_findings(*, full: bool) -> Iterator[Finding]:
+    """Yield findings where fills are probably recorded twice.
+
+    Two ids of an exchange are two fills, however equal they are. The trades of a symbol are read
+    only if they come from several sources, a few at a time; in a full check also if they have no
+    id, which a bot may have recorded twice.
+    """
+    pairs: list[str] = []
+    orders: list[str] = []
+    pair_count = order_count = 0
+    for symbol, sources in _symbols_to_read(full=full):
+        of_symbol = Duplicates(symbol, has_orders={ORDERS, EXCHANGE} <= sources)
+        of_symbol.read()
+        pair_count += of_symbol.pair_count
+        order_count += len(of_symbol.fill_counts)
+        pairs += of_symbol.pairs[: SHOWN - len(pairs)]
+        orders += of_symbol.orders()[: SHOWN - len(orders)]
+    if pair_count:
+        what = f"{count(pair_count)} pairs of trades are probably one fill recorded twice"
+        yield Finding("warning", f"{what}: {_shown(pairs, pair_count)}", ADVICE)
+    if order_count:
+        what = f"{count(order_count)} orders are recorded as one trade, and by their fills too"
+        yield Finding("warning", f"{what}: {_shown(orders, order_count)}", ADVICE)
+
+
+def _shown(texts: list[str], total: int) -> str:
+    return "; ".join(texts) + ("; ..." if total > len(texts) else "")
+
+
+def _symbols_to_read(*, full: bool) -> list[tuple[str, set[str]]]:
+    """Return the symbols that may have duplicates, and the sources of their trades.
+
+    It reads indexes alone.
+    """
+    own = trade_id.startswith(OWN_IDS[0]) | trade_id.startswith(OWN_IDS[1])
+    counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for _, symbol, ids, orders in _rows(
+        Trade.select(
+            Trade.exchange, Trade.symbol, fn.COUNT(trade_id), fn.SUM(Case(None, [(own, 1)], 0))
+        )
+        .where(trade_id.is_null(False))
+        .group_by(Trade.exchange, Trade.symbol)
+    ):
+        counts[symbol].update({ORDERS: orders, EXCHANGE: ids - orders})
+    if counts or full:
+        totals = Trade.select(Trade.symbol, fn.COUNT(Trade.id)).group_by(Trade.symbol)
+        for symbol, total in _rows(totals):
+            counts[symbol][BOT] = total - counts[symbol].total()
+    sources = {symbol: {name for name in SOURCES if n[name]} for symbol, n in counts.items()}
+    return sorted(
+        (symbol, names)
+        for symbol, names in sources.items()
+        if len(names) > 1 or (full and counts[symbol][BOT] > 1)
+    )
+
+
+def _rows(query: Any) -> list[tuple[Any, ...]]:
+    return [row for rows in read.driver_rows(query, ROWS_PER_READ) for row in rows]
+
+
+class Duplicates:
+    """The duplicates among the trades of one symbol.
+
+    Attributes:
+        pairs: The first pairs, as text.
+        pair_count: The number of all.
+        fill_counts: The number of fills by the place of an order that is recorded as a whole.
+    """
+
+    def __init__(self, symbol: str, *, has_orders: bool) -> None:
+        self.symbol = symbol
+        self.pairs: list[str] = []
+        self.pair_count = 0
+        self.fill_counts: defaultdict[tuple[str, str], int] = defaultdict(int)
+        is_order = (Trade.symbol == symbol) & trade_id.startswith(ORDER)
+        ids = _rows(Trade.select(Trade.exchange, trade_id).where(is_order)) if has_orders else []
+        self._orders = {_place(exchange, own_id.removeprefix(ORDER)) for exchange, own_id in ids}
+        # the trades of this second and the one before that have no partner, by what must be equal
+        self._second = 0
+        self._recent: defaultdict[Any, list[Fill]] = defaultdict(list)
+        self._earlier: defaultdict[Any, list[Fill]] = defaultdict(list)
+
+    def read(self) -> None:
+        metadata: Any = Trade.trade_metadata
+        to_timestamp: Any = Trade.timestamp.from_driver  # type: ignore[attr-defined]
+        fields: list[Any] = [
+            Trade.timestamp, Trade.id, Trade.side, Trade.price, Trade.quantity, Trade.exchange,
+            trade_id,
+        ]  # fmt: skip
+        if self._orders:
+            fields.append(metadata["order"].as_text())
+        where = [Trade.symbol == self.symbol]
+        for rows in read.ordered_batches(Trade, where, ROWS_PER_READ, *fields):
+            for timestamp, *values in rows:
+                self._add(Fill(_source(values[5]), to_timestamp(timestamp), *values))
+
+    def _add(self, fill: Fill) -> None:
+        if fill.source == EXCHANGE and fill.order is not None:
+            place = _place(fill.exchange, fill.order)
+            if place in self._orders:
+                self.fill_counts[place] += 1
+                return
+        self._move_to(int(fill.timestamp.timestamp()))
+        key = (fill.side, fill.price, fill.quantity)
+        for candidates in (self._earlier.get(key, []), self._recent.get(key, [])):
+            for candidate in candidates:
+                if self._may_be_one(candidate, fill):
+                    candidates.remove(candidate)
+                    self.pair_count += 1
+                    if len(self.pairs) < SHOWN:
+                        self.pairs.append(self._text(candidate, fill))
+                    return
+        self._recent[key].append(fill)
+
+    def _may_be_one(self, first: Fill, second: Fill) -> bool:
+        """Tell whether two equal trades may be one fill; a bot may record none of its exchange."""
+        if second.timestamp - first.timestamp > MOST_APART:
+            return False
+        if first.source == second.source:
+            # those of one timestamp are found by their values
+            if first.source != BOT or first.timestamp == second.timestamp:
+                return False
+            if self._is_of_file(first) and self._is_of_file(second):
+                return False
+        exchanges = {each.exchange.lower() for each in (first, second) if each.exchange is not None}
+        return len(exchanges) < 2
+
+    def _is_of_file(self, fill: Fill) -> bool:
+        trade_id = Trade.id.from_driver(fill.id)  # type: ignore[attr-defined]
+        return is_id_of_content(trade_id, fill._asdict() | {"symbol": self.symbol})
+
+    def _move_to(self, second: int) -> None:
+        if second != self._second:
+            empty: defaultdict[Any, list[Fill]] = defaultdict(list)
+            self._earlier = self._recent if second == self._second + 1 else empty
+            self._recent, self._second = defaultdict(list), second
+
+    def _text(self, first: Fill, second: Fill) -> str:
+        ids = " and ".join(
+            f"{each.id} ({each.trade_id or each.source})" for each in (first, second)
+        )
+        return (
+            f"{self.symbol} {first.side} {number(first.quantity)} at {number(first.price)} on "
+            f"{first.timestamp:%Y-%m-%d %H:%M:%S}: {ids}"
+        )
+
+    def orders(self) -> list[str]:
+        return [
+            f"{ORDER}{order} of {self.symbol} on {exchange}, {fills} fills"
+            for (exchange, order), fills in self.fill_counts.items()
+        ]
+
+
+def _place(exchange: str | None, order: object) -> tuple[str, str]:
+    return (exchange or "").lower(), str(order)
