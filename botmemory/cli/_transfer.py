@@ -85,8 +85,8 @@ def import_rows(
     column is what, how numbers and times are written. --dry-run shows what becomes of it.
 
     Import signals before their trades. A row that is rejected stops the import, and nothing is
-    recorded; with --keep-going rejected rows are skipped. Exit 1 if rows were rejected, or are in
-    conflict with what is recorded.
+    recorded; with --keep-going rejected rows are skipped. Exit 1 if rows were rejected, or conflicts
+    with what is recorded were only reported.
     """
     _require_readable(file)
     config = options.settings()
@@ -96,7 +96,9 @@ def import_rows(
         result = import_file(TABLES[table], file, dry_run=dry_run, progress=report, **settings)
     if dry_run:
         _print_preview(result.preview)
-    _print_result(result, table, "line {0.index}: {0.reason}", dry_run)
+    _print_result(
+        result, table, "line {0.index}: {0.reason}", settings["on_conflict"], dry_run=dry_run
+    )
 
 
 def _print_preview(rows: list[dict[str, Any]]) -> None:
@@ -140,7 +142,7 @@ def import_freqtrade(
     with options.open(), progress("reading") as report:
         result = freqtrade.import_database(database, on_conflict=on_conflict, progress=report)
     _write_notes(result, notes)
-    _print_result(result, "trades", "{0.reason}")
+    _print_result(result, "trades", "{0.reason}", on_conflict)
 
 
 @database_command("import-hummingbot")
@@ -168,7 +170,7 @@ def import_hummingbot(
             database, strategy=strategy, on_conflict=on_conflict, progress=report
         )
     _write_notes(result, notes)
-    _print_result(result, "trades", "{0.reason}")
+    _print_result(result, "trades", "{0.reason}", on_conflict)
 
 
 @click.command("copy")
@@ -271,8 +273,15 @@ def _write_notes(result: ImportResult, notes: TextIO | None) -> None:
             print(json.dumps(values, default=str), file=notes)
 
 
-def _print_result(result: ImportResult, table: str, line: str, dry_run: bool = False) -> None:
-    """Print the result of an import, and exit with 1 if rows were rejected or in conflict."""
+def _print_result(
+    result: ImportResult,
+    table: str,
+    line: str,
+    on_conflict: OnConflict,
+    *,
+    dry_run: bool = False,
+) -> None:
+    """Print the result of an import, and exit with 1 if rows of it were not recorded."""
     lines = {table: (result.created, result.skipped)}
     if any(flows := (result.flows_created, result.flows_skipped)):
         lines["cash flows"] = flows
@@ -290,7 +299,8 @@ def _print_result(result: ImportResult, table: str, line: str, dry_run: bool = F
             click.echo(line.format(issue), err=True)
         if issues:
             click.echo(f"{title}: {count(number)}", err=True)
-    sys.exit(int(bool(result.rejected or result.conflicts)))
+    is_incomplete = result.rejected or (result.conflicts and on_conflict == "report")
+    sys.exit(int(bool(is_incomplete)))
 
 
 TRANSFER_COMMANDS = (

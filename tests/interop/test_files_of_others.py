@@ -296,3 +296,18 @@ def test_a_swap_of_two_coins_has_one_symbol_in_both_directions(path: Path, tmp_p
         ("ADA/SOL", "sell", 0.004, 1000),
         ("EUR/USD", "sell", 1.1, 100),
     ]
+
+
+@pytest.mark.parametrize(("on_conflict", "code"), [("report", 1), ("update", 0), ("keep_both", 0)])
+def test_the_command_exits_with_1_where_a_conflict_is_left(
+    tmp_path: Path, on_conflict: str, code: int
+) -> None:
+    file = tmp_path / "rows.csv"
+    names = "symbol,side,price,quantity,timestamp,exchange,exchange_trade_id\n"
+    file.write_text(names + "X,buy,1,1,2024-01-01,okx,1\n" + "X,buy,1,2,2024-01-02,okx,1\n")
+    database = str(tmp_path / "bot.db")
+    command = ["--db", database, "import", "trades", str(file), "--on-conflict", on_conflict]
+    done = CliRunner().invoke(cli, command)
+    assert done.exit_code == code
+    assert "line 3: exchange 'okx', symbol 'X', exchange_trade_id '1' is recorded" in done.stderr
+    assert done.stderr.endswith("conflicts: 1\n")
