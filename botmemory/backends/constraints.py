@@ -6,11 +6,15 @@ Peewee's documentation and its `get_or_create` do, goes on working.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import peewee
 
 from ..errors import BotMemoryError, DuplicateError, ValidationError
+
+# SQLite says the constraint's name, or its condition if it has none; PostgreSQL its name
+_CHECK = re.compile(r'CHECK constraint failed: (.+)|check constraint "(.+)"', re.DOTALL)
 
 
 class UniqueConstraintError(DuplicateError, peewee.IntegrityError):
@@ -53,7 +57,15 @@ def violation(kind: str, message: str, origin: BaseException, column: str = "") 
     elif kind == "type":
         error = ColumnTypeError(f"a value does not fit its column ({message})")
     else:
-        error = CheckConstraintError(f"it violates a constraint: {message}")
+        name = _CHECK.search(message)
+        what = (
+            f"the check constraint {(name[1] or name[2])!r}"
+            if name
+            else f"a constraint ({message})"
+        )
+        error = CheckConstraintError(
+            f"a value violates {what}; correct it, or change the constraint in a migration"
+        )
     error.orig = origin
     violated: BotMemoryError = error
     return violated

@@ -20,6 +20,7 @@ from .._values import flatten, refuse, to_json
 from ..errors import ConfigError, show
 from ..models import BaseModel, CashFlow, Signal, Trade
 from ..queries import read
+from ._arrow import rows_of
 from ._columns import arrow_type, kind_of
 from ._conflicts import OnConflict, check_on_conflict
 from ._result import ImportResult
@@ -192,7 +193,7 @@ def import_trades(
     )
 
 
-def _names_and_rows(frame: Any) -> tuple[list[str] | None, Iterator[dict[str, Any]]]:
+def _names_and_rows(frame: Any) -> tuple[list[str] | None, Iterator[dict[str, Any] | str]]:
     """Return the names of the columns of a data frame, if it has any, and its rows."""
     if hasattr(frame, "itertuples"):  # pandas
         index = frame.index
@@ -205,8 +206,7 @@ def _names_and_rows(frame: Any) -> tuple[list[str] | None, Iterator[dict[str, An
         return list(frame.columns), frame.iter_rows(named=True)
     if hasattr(frame, "to_batches"):  # Arrow
         names = names_of(frame.column_names)
-        batches = frame.rename_columns(names).to_batches()
-        return names, (row for batch in batches for row in batch.to_pylist())
+        return names, rows_of(frame.to_batches(), names)
     if isinstance(frame, (str, bytes, Mapping)) or not isinstance(frame, Iterable):
         refuse("frame", frame, "is no data frame, Arrow table or list of mappings")
     return None, map(_checked_row, frame)

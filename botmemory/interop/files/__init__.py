@@ -168,7 +168,7 @@ def import_file(
         model,
         lines,
         translator,
-        f"{file}, line ",
+        f"{file}, {_unit(file)} ",
         newest_first=layout.newest_first,
         on_conflict=on_conflict,
         keep_going=keep_going,
@@ -223,9 +223,13 @@ def read_file(model: type[BaseModel], file: Path) -> Iterator[dict[str, Any]]:
         try:
             row = check(line)
         except ValidationError as error:
-            raise ValidationError(f"{file}, line {line[0]}: {error}") from error
+            raise ValidationError(f"{file}, {_unit(file)} {line[0]}: {error}") from error
         if row is not None:
             yield row.values
+
+
+def _unit(file: Path) -> str:
+    return "row" if file.suffix.lower() == ".parquet" else "line"
 
 
 def _format_of(file: Path, *, to_write: bool = False) -> Any:

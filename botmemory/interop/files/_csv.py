@@ -96,8 +96,17 @@ def read(
             if len(waiting) > layout.skip_footer:
                 yield waiting.popleft()
     except csv.Error:
-        problem = "a quote is not closed, or there is text beside a quoted cell"
-        yield lines.number, "".join(lines.texts), problem
+        text = "".join(lines.texts)
+        first = lines.number - len(lines.texts) + 1
+        yield first, text, _problem(text, first, lines.number)
+
+
+def _problem(text: str, first: int, last: int) -> str:
+    """Return what is wrong with lines that csv cannot read as a row."""
+    if "\r" in text.replace("\r\n", ""):
+        return "its lines end with CR alone; save the file with LF or CR LF"
+    problem = "a quote is not closed, or there is text beside a quoted cell"
+    return f"{problem}; it goes on to line {last}" if last > first else problem
 
 
 class _Lines:

@@ -14,6 +14,13 @@ from ._layout import Layout
 from ._rows import CheckHeader, Columns, Line, Progress
 
 NO_TEXT = "is a spreadsheet or an archive; save it as CSV, or unpack it"
+OTHERS = {  # what a file that is no text begins with
+    b"PK\3\4": NO_TEXT,
+    b"\x1f\x8b": NO_TEXT,
+    b"PAR1": "is a Parquet file; give it the suffix .parquet",
+    b"SQLite format 3\0": "is a database of SQLite; export its rows",
+}
+LIST = "; write each object of the list on a line of its own, without the brackets and the commas"
 LINES_PER_REPORT = 1000
 
 
@@ -33,14 +40,23 @@ def read(
         text = line.rstrip("\r\n")
         if not text.strip():
             continue
-        try:
-            row = json.loads(text)
-        except ValueError as error:
-            at = (
-                f", at character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else ""
-            )
-            row = f"it is not JSON{at}"
-        yield number, text, row if isinstance(row, (dict, str)) else "it is no JSON object"
+        yield number, text, _parsed(text)
+
+
+def _parsed(text: str) -> dict[str, Any] | str:
+    """Return the row of a line, or what is wrong with it."""
+    try:
+        row = json.loads(text)
+    except json.JSONDecodeError as error:
+        is_list = text.lstrip().startswith("[")
+        return f"it is not JSON, at character {error.pos + 1}{LIST if is_list else ''}"
+    except ValueError:
+        return "it is not JSON"
+    except RecursionError:
+        return "it is nested too deeply"
+    if isinstance(row, dict):
+        return row
+    return f"it is no JSON object{LIST if isinstance(row, list) else ''}"
 
 
 def read_lines(
@@ -53,8 +69,10 @@ def read_lines(
             codec = _codec(encoding, file.peek(2)[:2])
             for number, line in enumerate(_lines(file, codec), 1):
                 done += len(line)
-                if number == 1 and line.startswith(b"PK\3\4"):
-                    raise StorageError(f"{path}: {NO_TEXT}")
+                if number == 1:
+                    for start, problem in OTHERS.items():
+                        if line.startswith(start):
+                            raise StorageError(f"{path}: {problem}")
                 try:
                     text = line.decode(codec)
                 except UnicodeDecodeError as error:

@@ -12,7 +12,7 @@ from ...errors import show
 # number, text, and the row; or what is wrong with it
 Line = tuple[int, str, dict[str, Any] | str]
 # checks the names of the columns of a file, with the number and the text of their line
-CheckHeader = Callable[[list[str], int, str], None]
+CheckHeader = Callable[[list[str], int | None, str], None]
 Columns = Mapping[str, Column]
 Progress = Callable[[int, int], object]  # called with what is done, and all there is
 
@@ -26,6 +26,8 @@ def with_json(row: dict[str, Any], columns: Columns) -> dict[str, Any] | str:
                 row[name] = json.loads(value)
             except ValueError:
                 return f"{name}: {show(value)} is not JSON"
+            except RecursionError:
+                return f"{name}: {show(value)} is nested too deeply"
     return row
 
 

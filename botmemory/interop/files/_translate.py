@@ -369,6 +369,8 @@ class Translator:
                 self._exchanges[lower] = recorded_name(value)
             return self._exchanges[lower]
         if column.kind.name == "text" and not isinstance(value, str):
+            if isinstance(value, bytes):
+                refuse(name, value, "is not text; pass value.decode(), or value.hex()")
             return str(value)
         return value
 
