@@ -85,8 +85,8 @@ def import_rows(
     column is what, how numbers and times are written. --dry-run shows what becomes of it.
 
     Import signals before their trades. A row that is rejected stops the import, and nothing is
-    recorded; with --keep-going rejected rows are skipped. Exit 1 if rows were rejected, or conflicts
-    with what is recorded were only reported.
+    recorded; with --keep-going rejected rows are skipped. Exit 1 if rows were rejected, or if
+    conflicts with what is recorded were only reported.
     """
     _require_readable(file)
     config = options.settings()

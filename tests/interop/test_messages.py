@@ -252,7 +252,7 @@ def test_a_folder_and_a_missing_file_are_named(suffix: str) -> None:
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        (gzip.compress(HEADER.encode()), "is a spreadsheet or an archive; save it as CSV, or"),
+        (gzip.compress(HEADER.encode(), mtime=0), "is a spreadsheet or an archive; save it as"),
         (b"PK\3\4...", "is a spreadsheet or an archive; save it as CSV, or unpack it"),
         (b"PAR1\x15\x04", "is a Parquet file; give it the suffix .parquet"),
         (b"SQLite format 3\0", "is a database of SQLite; export its rows"),
