@@ -290,6 +290,8 @@ LIST = "; write each object of the list on a line of its own, without the bracke
     ("content", "problem"),
     [
         ("5", "it is no JSON object"),
+        ('{"price": 1, "symbol": "A", "price": 2}', "it has the key 'price' twice"),
+        ('{"trade_metadata": {"a": 1, "a": 1}}', "it has the key 'a' twice"),
         ('"symbol"', "it is no JSON object"),
         (f"[{LINE}]", f"it is no JSON object{LIST}"),
         (f"[\n{LINE}\n]", f"it is not JSON, at character 2{LIST}"),

@@ -43,10 +43,25 @@ def read(
         yield number, text, _parsed(text)
 
 
+class _DuplicateKeyError(ValueError):
+    pass
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of JSON, which Python's reader would take the last of two values of."""
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise _DuplicateKeyError(next(repr(name) for name in row if names.count(name) > 1))
+    return row
+
+
 def _parsed(text: str) -> dict[str, Any] | str:
     """Return the row of a line, or what is wrong with it."""
     try:
-        row = json.loads(text)
+        row = json.loads(text, object_pairs_hook=_object)
+    except _DuplicateKeyError as error:
+        return f"it has the key {error} twice"
     except json.JSONDecodeError as error:
         is_list = text.lstrip().startswith("[")
         return f"it is not JSON, at character {error.pos + 1}{LIST if is_list else ''}"
