@@ -271,3 +271,9 @@ def test_a_dry_run_counts_and_shows_and_records_nothing(tmp_path: Path) -> None:
     assert (result.created, result.skipped, len(result.preview)) == (18, 1, 10)
     assert result.preview[1]["side"] == "sell"
     assert trades.get_trade_count() == 1
+    file.write_text(HEADER.replace("\n", ",fee\n") + row(1, fee=0.5))
+    for word in ("report", "update", "keep_both"):
+        result = import_file(Trade, file, dry_run=True, on_conflict=word)  # type: ignore[arg-type]
+        [conflict] = result.conflicts
+        assert conflict.reason.endswith("; this row was not recorded")
+        assert (result.created, trades.get_all()[0].fee) == (0, None)

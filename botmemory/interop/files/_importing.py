@@ -43,18 +43,22 @@ def record_lines(
     conflicts: list[Conflict] = []
     warnings: list[RowIssue] = []
     preview: list[dict[str, Any]] = []
-    rejected_count = conflict_count = first_fee = 0
+    rejected_count = conflict_count = first_fee = without_time = 0
+    # a dry run leaves the recorded row, whatever the import would do
+    resolution: OnConflict = "report" if dry_run and on_conflict != "error" else on_conflict
     check = row_checker(model, translator)
 
     def parse(line: Line) -> Checked | None:
-        nonlocal first_fee
+        nonlocal first_fee, without_time
         row = check(line)
         if not first_fee and translator.signs_of_fees:
             first_fee = line[0]
         if row is not None:
             number, text, _ = line
-            if "timestamp" not in row.given and "timestamp" in row.values and not warnings:
-                warnings.append(RowIssue(number, NO_TIMES, text))
+            if "timestamp" in row.values and "timestamp" not in row.given:
+                without_time += 1
+                if without_time == 1:
+                    warnings.append(RowIssue(number, NO_TIMES, text))
             if translator.warning and len(warnings) < MAX_ISSUES:
                 warnings.append(RowIssue(number, translator.warning, text))
             if dry_run and len(preview) < PREVIEWED:
@@ -80,7 +84,7 @@ def record_lines(
             identity = ", ".join(f"{name} {show(_plain(row.values[name]))}" for name in names)
             try:
                 found = conflict(
-                    number, identity, values, error.recorded, error.changes, on_conflict
+                    number, identity, values, error.recorded, error.changes, resolution
                 )
             except DuplicateError as duplicate:
                 raise DuplicateError(f"{place}{number}: {duplicate}", id=duplicate.id) from error
