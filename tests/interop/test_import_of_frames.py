@@ -259,7 +259,7 @@ def test_names_of_columns_may_be_numbers_or_several_levels() -> None:
 
 
 def test_orders_of_jesse_are_recorded() -> None:
-    # as its table `order` has them; what is sold is below 0 in its backtests, and live it is not
+    # made up, with the columns of its table `order`; a quantity that was sold counts with any sign
     shared = {"symbol": "BTC-USDT", "exchange": "Binance Spot", "type": "MARKET", "fee": 0.1}
     orders = [
         {"id": uuid4(), "side": side, "filled_qty": filled, "price": price, "status": status}
