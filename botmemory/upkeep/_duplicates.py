@@ -17,6 +17,7 @@ from ..queries import read
 
 ROWS_PER_READ = 2000
 SHOWN = 3
+MAX_EQUAL = 500  # equal trades that are compared with each other
 MOST_APART = timedelta(seconds=1)
 ORDER = "order:"  # an importer's own id of an order that it has no fills of
 OWN_IDS = (ORDER, "trade:")
@@ -127,10 +128,8 @@ class Duplicates:
         is_order = (Trade.symbol == symbol) & trade_id.startswith(ORDER)
         ids = _rows(Trade.select(Trade.exchange, trade_id).where(is_order)) if has_orders else []
         self._orders = {_place(exchange, own_id.removeprefix(ORDER)) for exchange, own_id in ids}
-        # the trades of this second and the one before that have no partner, by what must be equal
-        self._second = 0
-        self._recent: defaultdict[Any, list[Fill]] = defaultdict(list)
-        self._earlier: defaultdict[Any, list[Fill]] = defaultdict(list)
+        # equal trades, each at most a second after the one before, until later ones come
+        self._equal: defaultdict[Any, list[Fill]] = defaultdict(list)
 
     def read(self) -> None:
         metadata: Any = Trade.trade_metadata
@@ -145,6 +144,12 @@ class Duplicates:
         for rows in read.ordered_batches(Trade, where, ROWS_PER_READ, *fields):
             for timestamp, *values in rows:
                 self._add(Fill(_source(values[5]), to_timestamp(timestamp), *values))
+            last = to_timestamp(rows[-1][0])
+            for key, fills in list(self._equal.items()):
+                if last - fills[-1].timestamp > MOST_APART:
+                    self._add_pairs(self._equal.pop(key))
+        for fills in self._equal.values():
+            self._add_pairs(fills)
 
     def _add(self, fill: Fill) -> None:
         if fill.source == EXCHANGE and fill.order is not None:
@@ -152,40 +157,59 @@ class Duplicates:
             if place in self._orders:
                 self.fill_counts[place] += 1
                 return
-        self._move_to(int(fill.timestamp.timestamp()))
-        key = (fill.side, fill.price, fill.quantity)
-        for candidates in (self._earlier.get(key, []), self._recent.get(key, [])):
-            for candidate in candidates:
-                if self._may_be_one(candidate, fill):
-                    candidates.remove(candidate)
-                    self.pair_count += 1
-                    if len(self.pairs) < SHOWN:
-                        self.pairs.append(self._text(candidate, fill))
-                    return
-        self._recent[key].append(fill)
+        fills = self._equal[fill.side, fill.price, fill.quantity]
+        is_later = bool(fills) and fill.timestamp - fills[-1].timestamp > MOST_APART
+        if is_later or len(fills) == MAX_EQUAL:
+            self._add_pairs(fills)
+            fills.clear()
+        fills.append(fill)
 
-    def _may_be_one(self, first: Fill, second: Fill) -> bool:
-        """Tell whether two equal trades may be one fill; a bot may record none of its exchange."""
-        if second.timestamp - first.timestamp > MOST_APART:
+    def _add_pairs(self, fills: list[Fill]) -> None:
+        """Add the pairs among equal trades.
+
+        Each trade is in one pair with each other source at most, as that may have as many fills.
+        Those of the bot alone come last: two of them are two fills where the exchange has two.
+        """
+        if len(fills) == 1:
+            return
+        others: list[set[str]] = [set() for _ in fills]  # the sources that have recorded it too
+        is_paired: set[int] = set()  # with an earlier one
+        for second, first in _near(fills):
+            pair = fills[first], fills[second]
+            sources = pair[0].source, pair[1].source
+            if sources[0] == sources[1]:
+                is_new = _has_same_id(*pair)
+            else:
+                is_new = sources[0] not in others[second] and sources[1] not in others[first]
+            if is_new and second not in is_paired and _have_one_exchange(*pair):
+                others[first].add(sources[1])
+                others[second].add(sources[0])
+                is_paired.add(second)
+                self._add_pair(*pair)
+        of_bot = [fill for fill, sources in zip(fills, others, strict=True) if not sources]
+        of_bot = [fill for fill in of_bot if fill.source == BOT]
+        is_paired = set()
+        for second, first in _near(of_bot):
+            if is_paired.isdisjoint((first, second)):
+                pair = of_bot[first], of_bot[second]
+                if self._are_of_bot(*pair) and _have_one_exchange(*pair):
+                    is_paired.update((first, second))
+                    self._add_pair(*pair)
+
+    def _add_pair(self, first: Fill, second: Fill) -> None:
+        self.pair_count += 1
+        if len(self.pairs) < SHOWN:
+            self.pairs.append(self._text(first, second))
+
+    def _are_of_bot(self, first: Fill, second: Fill) -> bool:
+        """Tell whether a bot may have recorded one fill twice; `check` finds one timestamp."""
+        if first.timestamp == second.timestamp:
             return False
-        if first.source == second.source:
-            # those of one timestamp are found by their values
-            if first.source != BOT or first.timestamp == second.timestamp:
-                return False
-            if self._is_of_file(first) and self._is_of_file(second):
-                return False
-        exchanges = {each.exchange.lower() for each in (first, second) if each.exchange is not None}
-        return len(exchanges) < 2
+        return not (self._is_of_file(first) and self._is_of_file(second))
 
     def _is_of_file(self, fill: Fill) -> bool:
         trade_id = Trade.id.from_driver(fill.id)  # type: ignore[attr-defined]
         return is_id_of_content(trade_id, fill._asdict() | {"symbol": self.symbol})
-
-    def _move_to(self, second: int) -> None:
-        if second != self._second:
-            empty: defaultdict[Any, list[Fill]] = defaultdict(list)
-            self._earlier = self._recent if second == self._second + 1 else empty
-            self._recent, self._second = defaultdict(list), second
 
     def _text(self, first: Fill, second: Fill) -> str:
         ids = " and ".join(
@@ -201,6 +225,26 @@ class Duplicates:
             f"{ORDER}{order} of {self.symbol} on {exchange}, {fills} fills"
             for (exchange, order), fills in self.fill_counts.items()
         ]
+
+
+def _near(fills: list[Fill]) -> Iterator[tuple[int, int]]:
+    """Yield each place of a fill with that of each earlier one, at most a second before it."""
+    start = 0
+    for second, fill in enumerate(fills):
+        while fill.timestamp - fills[start].timestamp > MOST_APART:
+            start += 1
+        yield from ((second, first) for first in range(start, second))
+
+
+def _have_one_exchange(first: Fill, second: Fill) -> bool:
+    """Tell whether two trades may be of one exchange; a bot may record none."""
+    exchanges = {each.exchange.lower() for each in (first, second) if each.exchange is not None}
+    return len(exchanges) < 2
+
+
+def _has_same_id(first: Fill, second: Fill) -> bool:
+    """Tell whether two trades have one id of an exchange, whose name differs in case."""
+    return first.trade_id is not None and first.trade_id == second.trade_id
 
 
 def _place(exchange: str | None, order: object) -> tuple[str, str]:

@@ -13,6 +13,7 @@ from botmemory import Trade
 from botmemory.interop.ccxt import import_trades
 from botmemory.interop.files import import_file
 from botmemory.repositories import trades
+from botmemory.upkeep import _duplicates
 from botmemory.upkeep.check import Finding, check
 
 pytestmark = pytest.mark.usefixtures("empty_database")
@@ -101,6 +102,40 @@ def test_each_trade_is_in_one_pair() -> None:
     assert finding.what.count("(no exchange_trade_id)") == 3
 
 
+@pytest.mark.parametrize("seconds", [0.0, 0.3])
+def test_two_fills_that_a_bot_and_ccxt_have_are_pairs_of_both(seconds: float) -> None:
+    """The bot's own two are not a pair, although they are recorded first."""
+    by_bot(0.1), by_bot(0.1 + seconds)
+    by_ccxt("1", "2", timestamp=FILL["timestamp"] + 500)
+    [finding] = findings("2 pairs")
+    assert finding.what.count("(no exchange_trade_id)") == 2
+
+
+def test_each_further_source_of_a_fill_is_another_pair() -> None:
+    by_ccxt("1")
+    by_bot(0.2, exchange="okx", exchange_trade_id="order:4002")
+    assert findings("1 pairs")
+    by_bot(0.1)
+    assert findings("2 pairs")
+
+
+def test_one_id_at_an_exchange_in_two_cases_is_one_fill() -> None:
+    by_ccxt("1")
+    by_bot(price=7)  # so that the symbol is read
+    by_bot(exchange="OKX", exchange_trade_id="2")
+    assert findings() == []
+    by_bot(exchange="OKX", exchange_trade_id="1")
+    assert findings("1 pairs")
+
+
+def test_many_equal_fills_are_compared_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_duplicates, "MAX_EQUAL", 4)
+    for number in range(6):
+        by_ccxt(str(number), timestamp=FILL["timestamp"] + 1000 * number)
+        by_bot(number + 0.1)
+    assert findings("6 pairs")
+
+
 def test_the_first_pairs_are_shown() -> None:
     for number in range(5):
         by_bot(symbol=f"{number}/USDT")
@@ -114,7 +149,7 @@ def test_pairs_are_found_over_many_reads() -> None:
     for number in range(2100):
         by_bot(number * 0.01, price=1 + number)
     by_ccxt("1", price=1.0)
-    by_ccxt("2", price=2000.0, timestamp=FILL["timestamp"] + 20_500)  # 0.51 s after that of the bot
+    by_ccxt("2", price=1990.0, timestamp=FILL["timestamp"] + 20_400)  # 0.51 s after that of the bot
     assert findings("2 pairs")
 
 
@@ -175,6 +210,14 @@ def test_a_bot_that_records_twice_within_a_second_is_found_by_a_full_check(
     by_bot(seconds)
     assert [each for each in check() if "pairs" in each.what] == []
     assert bool(findings("1 pairs") if is_found else findings()) == is_found
+
+
+def test_a_trade_of_the_bot_is_in_one_pair() -> None:
+    for seconds in (0, 0.2, 0.4):
+        by_bot(seconds)
+    assert findings("1 pairs")
+    by_bot(0.6)
+    assert findings("2 pairs")
 
 
 def test_equal_rows_of_a_file_are_different_fills(tmp_path: Path) -> None:
