@@ -96,6 +96,22 @@ class TestTrades:
             assert found == (created, length - created, 0)
         assert sorted(trade.fee or 0 for trade in trades.iterate()) == [0.1, 0.2, 0.2, 0.3]
 
+    def test_such_fills_may_be_read_apart_and_in_another_order(self, record: Record) -> None:
+        header = HEADER.replace("\n", ",fee\n")
+        first, second, third = (row(1, fee=fee) for fee in (0.1, 0.2, 0.3))
+        others = [row(1, price=n, fee=0) for n in range(200, 1400)]
+        assert record([first, *others, second], header) == (1202, 0, 0)
+        assert record([second, *others, first], header) == (0, 1202, 0)
+        assert record([third, *others, first, second], header) == (1, 1202, 0)
+        changed = row(1, fee=0.4)
+        assert record([changed, *others, second, third], header, on_conflict="update") == (
+            0,
+            1202,
+            1,
+        )
+        fees = sorted(trade.fee or 0 for trade in trades.iterate() if trade.price == 100)
+        assert fees == [0.2, 0.3, 0.4]
+
     def test_what_another_layout_reads_is_in_conflict_and_can_be_written(
         self, record: Record
     ) -> None:

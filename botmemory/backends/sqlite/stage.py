@@ -178,14 +178,8 @@ class Occurrences:
     """How often each of any number of contents has come up, in a temporary file of SQLite."""
 
     def __init__(self) -> None:
-        self._connection = sqlite3.connect("", isolation_level=None)
-        self._connection.execute("PRAGMA journal_mode=OFF")
-        self._connection.execute(f"PRAGMA cache_size=-{CACHE_SIZE}")
-        self._connection.execute("CREATE TABLE occurrence (content INTEGER PRIMARY KEY, number)")
-        self._connection.execute("BEGIN")
-
-    def close(self) -> None:
-        self._connection.close()
+        self._notes = _Notes("CREATE TABLE note (content INTEGER PRIMARY KEY, number)")
+        self.close = self._notes.close
 
     def add(self, content: int, number: int) -> int:
         """Count a content so many times more, and return how often it came up before.
@@ -193,17 +187,62 @@ class Occurrences:
         Raises `StorageError` if the temporary folder has no space.
         """
         sql = (
-            "INSERT INTO occurrence VALUES (?, ?) ON CONFLICT (content) "
+            "INSERT INTO note VALUES (?, ?) ON CONFLICT (content) "
             "DO UPDATE SET number = number + excluded.number RETURNING number"
         )
+        [(total,)] = self._notes.run(sql, [(content, number)])
+        return int(total) - number
+
+
+class UsedNumbers:
+    """Which numbers are used for each of any number of contents, in a temporary file of SQLite."""
+
+    def __init__(self) -> None:
+        self._notes = _Notes(
+            "CREATE TABLE note (content, number, PRIMARY KEY (content, number)) WITHOUT ROWID"
+        )
+        self.close = self._notes.close
+
+    def of(self, content: int) -> set[int]:
+        """Return the numbers of a content."""
+        return {
+            n for (n,) in self._notes.run("SELECT number FROM note WHERE content = ?", [(content,)])
+        }
+
+    def add(self, content: int, numbers: Iterable[int]) -> None:
+        """Add numbers to those of a content.
+
+        Raises `StorageError` if the temporary folder has no space.
+        """
+        self._notes.run("INSERT INTO note VALUES (?, ?)", [(content, n) for n in numbers])
+
+
+class _Notes:
+    """A table in a temporary file without a name."""
+
+    def __init__(self, table: str) -> None:
+        self._connection = sqlite3.connect("", isolation_level=None)
+        self.close = self._connection.close
+        for statement in (
+            "PRAGMA journal_mode=OFF",
+            f"PRAGMA cache_size=-{CACHE_SIZE}",
+            table,
+            "BEGIN",
+        ):
+            self._connection.execute(statement)
+
+    def run(self, sql: str, rows: Sequence[Values]) -> list[tuple[Any, ...]]:
+        """Run a statement for each row, and return what it gives for the last one."""
+        found: list[tuple[Any, ...]] = []
         try:
-            [(total,)] = self._connection.execute(sql, (content, number)).fetchall()
+            for row in rows:
+                found = self._connection.execute(sql, row).fetchall()
         except sqlite3.OperationalError as error:
             raise StorageError(
                 f"the rows of a file cannot be counted in a temporary file ({error}); check the "
                 "space in the temporary folder (SQLITE_TMPDIR or TMPDIR names another)"
             ) from error
-        return int(total) - number
+        return found
 
 
 def open_stage(database: peewee.SqliteDatabase, table: str) -> Stage | None:

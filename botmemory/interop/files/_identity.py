@@ -13,13 +13,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import Any, NamedTuple
-from zlib import crc32
 
 import peewee
 
 from ..._values import to_json
 from ...backends.peewee_internals import values_of
-from ...backends.sqlite.stage import Occurrences
+from ...backends.sqlite.stage import Occurrences, UsedNumbers
 from ...database import db
 from ...models import BaseModel, Trade, key_fields
 from ...queries import read, write
@@ -27,6 +26,7 @@ from ...uuid7 import uuid_of
 from .._columns import columns_of
 from .._conflicts import differences
 from ._rows import Line
+from ._temporary import TemporaryRows
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # what a fill is known by, with the exchange where both rows have one; what else a file says of it
@@ -35,7 +35,9 @@ CONTENT_OF_TRADES = ("timestamp", "symbol", "side", "price", "quantity")
 # the bits of an id after its milliseconds: the place among the rows of one timestamp, the content,
 # and the number among the rows of that content
 CONTENT_BITS, NUMBER_BITS = 40, 14
+SHORT: int = 2**CONTENT_BITS
 LAST_PLACE = 2**20 - 1
+IDS_PER_READ = 500
 MIDDLE = 2**19  # of the first one of a timestamp
 
 
@@ -82,14 +84,7 @@ def is_id_of_content(trade_id: uuid.UUID, values: Mapping[str, Any]) -> bool:
         columns[name].to_json(values[name]) if has_time or name != "timestamp" else None
         for name in CONTENT_OF_TRADES
     ]
-    short = trade_id.int >> NUMBER_BITS & 2**CONTENT_BITS - 1
-    is_same: bool = short == _hash_of(content) % 2**CONTENT_BITS
-    return is_same
-
-
-class _Recorded(NamedTuple):
-    id: uuid.UUID
-    exchange: str  # in lower case, or ""
+    return _content_of(trade_id) == _hash_of(content) % SHORT
 
 
 class Identities:
@@ -107,33 +102,43 @@ class Identities:
         self.makes_ids = isinstance(self.key, peewee.UUIDField) and self.key.default is not None
         self.has_numbers = bool(getattr(self.key, "auto_increment", False))
         self._rows = Occurrences()  # how many rows of each content the file has had
-        self._new = Occurrences()  # how many of them were new
+        self._used = UsedNumbers()  # which of the ids of a content have a row of the file
+        # rows that are recorded with other values, unless a later row is the recorded one
+        self._waiting = TemporaryRows()
         self._is_newest_first, self._is_recognised = newest_first, False
         self._timestamp: object = None
         self._place = MIDDLE
 
-    def resolve(self, rows: list[Checked]) -> set[int]:
-        """Set the ids of rows that have none; return the positions of those that are recorded."""
+    def resolve(self, rows: list[Checked]) -> tuple[list[Checked], int]:
+        """Set the ids of rows that have none.
+
+        Returns:
+            The rows to record, and how many are recorded already. Some rows come with `waiting`.
+        """
         if not (self.makes_ids or self.has_numbers):
-            return set()
+            return rows, 0
         places = self._places(rows)
         unnamed = [n for n, row in enumerate(rows) if self.key.name not in row.given]
         if not unnamed:
-            return set()
+            return rows, 0
         if self.has_numbers:
-            return self._recorded(rows, [n for n in unnamed if not self._unique(rows[n])])
-        groups: defaultdict[tuple[int, str], list[int]] = defaultdict(list)
-        for n in unnamed:
-            groups[self._hash(rows[n]), _exchange(rows[n].values)].append(n)
-        recorded = self._recorded_ids([rows[n] for n in unnamed])
-        for (content, exchange), positions in groups.items():
-            same = [(rows[n], places[n]) for n in positions]
-            self._set_ids(content, exchange, same, recorded)
-        return set()
+            left_out = self._recorded(rows, [n for n in unnamed if not self._unique(rows[n])])
+            recorded = len(left_out)
+        else:
+            left_out, recorded = self._set_ids([(rows[n], places[n]) for n in unnamed]), 0
+            left_out = {unnamed[n] for n in left_out}
+            self._waiting.add([(rows[n], places[n]) for n in sorted(left_out)])
+        return [row for n, row in enumerate(rows) if n not in left_out], recorded
+
+    def waiting(self) -> Iterator[list[Checked]]:
+        """Yield the rows that were kept back, when the whole file was read."""
+        for rows in self._waiting.lists():
+            self._set_ids(rows, is_last=True)
+            yield [row for row, _ in rows]
 
     def close(self) -> None:
-        self._rows.close()
-        self._new.close()
+        for store in (self._rows, self._used, self._waiting):
+            store.close()
 
     # --- ids --------------------------------------------------------------------------------------
 
@@ -175,65 +180,70 @@ class Identities:
         ]
         return _hash_of(content)
 
-    def _recorded_ids(self, rows: list[Checked]) -> dict[int, dict[int, _Recorded]]:
-        """Return the recorded ids of the rows' timestamps, by their content and number."""
-        found: defaultdict[int, dict[int, _Recorded]] = defaultdict(dict)
+    def _set_ids(self, rows: list[tuple[Checked, int]], *, is_last: bool = False) -> set[int]:
+        """Set the ids of rows with these places; return the positions of those that have to wait.
+
+        A row gets the id of a recorded row that is equal, a new id if no recorded row has its
+        content, and otherwise, when the whole file was read, the id of one that differs.
+        """
+        groups: defaultdict[tuple[int, str], list[int]] = defaultdict(list)
+        for n, (row, _) in enumerate(rows):
+            groups[self._hash(row), _exchange(row.values)].append(n)
+        recorded = self._recorded_rows([row for row, _ in rows], {key % SHORT for key, _ in groups})
+        waiting: set[int] = set()
+        for (content, exchange), positions in groups.items():
+            short = content % SHORT
+            if self._unique(rows[positions[0]][0]):
+                # a second one of this content is in conflict with the first
+                for n in positions:
+                    self._set_id(rows[n], short, 0)
+                continue
+            ids = recorded.get(short, {})
+            used = self._used.of(content)
+            new: set[int] = set()
+            free = {
+                number: values
+                for number, values in sorted(ids.items())
+                if number not in used and _may_be_of(values, exchange)
+            }
+            for n in list(positions):
+                equal = (m for m in free if not differences(free[m], rows[n][0].content()))
+                number = next(equal, next(iter(free), None) if is_last else None)
+                if number is None:
+                    continue
+                rows[n][0].values[self.key.name] = free.pop(number)[self.key.name]
+                new.add(number)
+                positions.remove(n)
+            if free and not is_last:
+                waiting.update(positions)
+                positions = []
+            first = max((*ids, *used), default=-1) + 1
+            for number, n in enumerate(positions, first):
+                self._set_id(rows[n], short, number)
+                new.add(number)
+            self._used.add(content, new)
+        return waiting
+
+    def _set_id(self, row: tuple[Checked, int], content: int, number: int) -> None:
+        checked, place = row
+        checked.values[self.key.name] = _id_of(_timestamp(checked), place, content, number)
+
+    def _recorded_rows(
+        self, rows: list[Checked], contents: set[int]
+    ) -> dict[int, dict[int, dict[str, Any]]]:
+        """Return the recorded rows of these contents, by the content in their id and the number."""
+        model: Any = self.model
         times = {row.values["timestamp"] for row in rows if "timestamp" in row.given}
-        if times:
-            model: Any = self.model
-            fields = (self.key, model.exchange) if model is Trade else (self.key,)
-            query = model.select(*fields).where(model.timestamp.in_(list(times)))
-            rows_of_times: Any = query.tuples()
-            for id_, *exchange in rows_of_times:
-                low = id_.int & (2 ** (CONTENT_BITS + NUMBER_BITS) - 1)
-                recorded = _Recorded(id_, (exchange[0] or "").lower() if exchange else "")
-                found[low >> NUMBER_BITS][low & (2**NUMBER_BITS - 1)] = recorded
+        if not times:
+            return {}
+        of_times = model.select(self.key).where(model.timestamp.in_(list(times))).tuples()
+        ids = [id_ for (id_,) in of_times if _content_of(id_) in contents]
+        found: defaultdict[int, dict[int, dict[str, Any]]] = defaultdict(dict)
+        for start in range(0, len(ids), IDS_PER_READ):
+            for row in model.select().where(self.key.in_(ids[start : start + IDS_PER_READ])):
+                id_ = row.get_id()
+                found[_content_of(id_)][id_.int % 2**NUMBER_BITS] = values_of(row)
         return found
-
-    def _set_ids(
-        self,
-        content: int,
-        exchange: str,
-        rows: list[tuple[Checked, int]],
-        recorded_ids: dict[int, dict[int, _Recorded]],
-    ) -> None:
-        """Set the ids of rows of one content: those that are recorded, then new ones."""
-        short = content % 2**CONTENT_BITS
-        if self._unique(rows[0][0]):  # a second one of this content is in conflict with the first
-            for row, place in rows:
-                row.values[self.key.name] = _id_of(_timestamp(row), place, short, 0)
-            return
-        numbers = recorded_ids.get(short, {})
-        same = [
-            numbers[n].id
-            for n in sorted(numbers)
-            if not (exchange and numbers[n].exchange) or numbers[n].exchange == exchange
-        ]
-        before = self._rows.add(content ^ crc32(exchange.encode()), len(rows))
-        for n, id_ in self._matches([row for row, _ in rows], same[before:]):
-            rows[n][0].values[self.key.name] = id_
-            rows[n] = (rows[n][0], -1)
-        new = [(row, place) for row, place in rows if place >= 0]
-        first = max(numbers, default=-1) + 1 + self._new.add(content, len(new))
-        for number, (row, place) in enumerate(new, first):
-            row.values[self.key.name] = _id_of(_timestamp(row), place, short, number)
-
-    def _matches(
-        self, rows: list[Checked], ids: list[uuid.UUID]
-    ) -> Iterator[tuple[int, uuid.UUID]]:
-        """Yield the positions of rows with their recorded ids, those of equal rows first."""
-        positions = list(range(len(rows)))
-        if ids and len(ids) + len(rows) > 2:
-            model: Any = self.model
-            for stored in list(model.select().where(self.key.in_(ids)).order_by(self.key)):
-                equal = (
-                    n for n in positions if not differences(values_of(stored), rows[n].content())
-                )
-                if (n := next(equal, None)) is not None:
-                    yield n, stored.get_id()
-                    positions.remove(n)
-                    ids.remove(stored.get_id())
-        yield from zip(positions, ids, strict=False)
 
     # --- rows whose ids the database assigns ------------------------------------------------------
 
@@ -272,6 +282,17 @@ def _hash_of(content: list[Any]) -> int:
 
 def _exchange(values: dict[str, Any]) -> str:
     return str(values.get("exchange") or "").lower()
+
+
+def _may_be_of(values: dict[str, Any], exchange: str) -> bool:
+    """Return whether a recorded row may be of an exchange; "" is any."""
+    recorded = _exchange(values)
+    return not (recorded and exchange) or recorded == exchange
+
+
+def _content_of(id_: uuid.UUID) -> int:
+    number: int = id_.int
+    return number >> NUMBER_BITS & SHORT - 1
 
 
 def _timestamp(row: Checked) -> datetime | None:

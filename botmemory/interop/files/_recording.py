@@ -122,6 +122,17 @@ def _record_chunks(
     last_steps: list[Callable[[], None]],
 ) -> Counts:
     counts: Counts = Counter()
+
+    def record_rows(rows: list[Checked], issues: Issues) -> None:
+        if rows:
+            counts.update(record_chunk(rows, issues))
+        for line, issue in sorted(issues, key=lambda item: item[0][0]):
+            if isinstance(issue, DiffersError):
+                step = handlers.differ(issue)
+                last_steps.extend([] if step is None else [step])
+            else:
+                handlers.reject(line, issue)
+
     while chunk := list(islice(lines, ROWS_PER_CHUNK)):
         rows: list[Checked] = []
         issues: Issues = []
@@ -131,17 +142,11 @@ def _record_chunks(
                     rows.append(row)
             except ValidationError as error:
                 issues.append((line, error))
-        recorded = identities.resolve(rows)
-        counts[False] += len(recorded)
-        rows = [row for n, row in enumerate(rows) if n not in recorded]
-        if rows:
-            counts += record_chunk(rows, issues)
-        for line, issue in sorted(issues, key=lambda item: item[0][0]):
-            if isinstance(issue, DiffersError):
-                step = handlers.differ(issue)
-                last_steps += [] if step is None else [step]
-            else:
-                handlers.reject(line, issue)
+        rows, recorded = identities.resolve(rows)
+        counts[False] += recorded
+        record_rows(rows, issues)
+    for rows in identities.waiting():
+        record_rows(rows, [])
     return counts
 
 
