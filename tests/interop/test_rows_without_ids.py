@@ -166,6 +166,16 @@ class TestTrades:
         assert record(parts, header) == (0, 2, 0)
         assert [trade.exchange_trade_id for trade in trades.iterate()] == ["7", "8", "8#2"]
 
+    def test_a_fill_with_another_id_of_ours_is_known_by_that_of_the_exchange(
+        self, record: Record
+    ) -> None:
+        header = f"id,{HEADER}".replace("\n", ",exchange,exchange_trade_id\n")
+        ids = ("0" * 32, "1" * 32)
+        rows = [f"{id_},{row(1, exchange='okx', exchange_id='7')}" for id_ in ids]
+        assert record(rows, header) == (1, 1, 0)
+        assert record(rows, header, on_conflict="update") == (0, 2, 0)
+        assert record([rows[1].replace("100.0", "101")], header) == (0, 0, 1)
+
     def test_a_time_without_its_fraction_is_no_conflict(self, record: Record) -> None:
         fill = {"id": "7", "symbol": "BTC/USDT", "side": "buy", "price": 100.0, "amount": 1.0}
         fill["timestamp"] = 1_704_103_201_987
