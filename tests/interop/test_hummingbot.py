@@ -737,7 +737,7 @@ def test_from_the_command_line(bot: Path, path: Path) -> None:
     code, out, err = run()
     assert (code, out.splitlines()[0]) == (1, "trades: 0 recorded, 9 already existed")
     assert err.splitlines()[-1] == "conflicts: 1"
-    assert run("--on-conflict", "update")[0] == 1
+    assert run("--on-conflict", "update")[0] == 0
     assert run()[0] == 0
     init_db(path)
     assert {trade.strategy for trade in recorded()} == {"mine"}

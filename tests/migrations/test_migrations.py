@@ -151,7 +151,7 @@ def test_symbols_of_derivatives_fit(old: Path) -> None:
     with closing(open_database(Config(old))) as database:
         with pytest.raises(
             SchemaError,
-            match=f"{FOURTH} failed and was rolled back: .*: CHECK",
+            match=f"{FOURTH} failed and was rolled back: .* check constraint 'signal_symbol_check'",
         ):
             down(database, FOURTH)
         assert [step.name for step in status(database) if not step.applied] == EVERY[4:]
