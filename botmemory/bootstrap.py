@@ -24,6 +24,8 @@ def init_db(
     *,
     synchronous: Synchronous | None = None,
     busy_timeout: float | None = None,
+    call_timeout: float | None = None,
+    transaction_timeout: float | None = None,
     pool_size: int | None = None,
     async_workers: int | None = None,
     max_metadata_bytes: int | None = None,
@@ -44,6 +46,8 @@ def init_db(
         synchronous: As in `Config`; this argument and the following ones replace single settings of
             the target.
         busy_timeout: As in `Config`.
+        call_timeout: As in `Config`.
+        transaction_timeout: As in `Config`.
         pool_size: As in `Config`.
         async_workers: As in `Config`.
         max_metadata_bytes: As in `Config`.
@@ -61,6 +65,8 @@ def init_db(
     settings: dict[str, Any] = {
         "synchronous": synchronous,
         "busy_timeout": busy_timeout,
+        "call_timeout": call_timeout,
+        "transaction_timeout": transaction_timeout,
         "pool_size": pool_size,
         "async_workers": async_workers,
         "max_metadata_bytes": max_metadata_bytes,

@@ -21,7 +21,7 @@ __all__ = ["Config", "Synchronous", "Target", "absolute_path", "config_of"]
 Synchronous: TypeAlias = Literal["full", "normal"]
 
 MEMORY = ":memory:"
-SERVERS = {"postgresql": "postgresql", "postgres": "postgresql", "cockroachdb": "cockroachdb"}
+SERVERS = {"postgresql": "postgresql", "postgres": "postgresql"}
 PREFIX = "BOTMEMORY_"
 _SCHEME = r"([A-Za-z][A-Za-z0-9+.-]*)://"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -36,13 +36,17 @@ class Config:
     """The settings of one database, validated when the Config is created.
 
     Attributes:
-        db_path: A path, `:memory:`, `sqlite:///relative.db`, `sqlite:////absolute.db`,
-            `postgresql://...` or `cockroachdb://...`. The path of a file is made absolute when the
-            Config is created, following symbolic links and `~`, so that a later `os.chdir()`
-            changes nothing.
+        db_path: A path, `:memory:`, `sqlite:///relative.db`, `sqlite:////absolute.db` or
+            `postgresql://...`. The path of a file is made absolute when the Config is created,
+            following symbolic links and `~`, so that a later `os.chdir()` changes nothing.
         synchronous: `"full"` loses nothing in a power failure; `"normal"` is faster and may lose
             the last transactions in one. Neither loses anything when only the program crashes.
         busy_timeout: Seconds to wait for another writer, or for a connection of the pool.
+        call_timeout: Seconds after which a call to a server ends at the latest: waiting for a
+            connection, connecting, a lock and the answer together. A read then raises
+            `StorageError`; of a write, the error says whether it may be stored.
+        transaction_timeout: Seconds after which a server ends a transaction that does nothing,
+            because its bot has stopped or is gone, so that others need not wait for it.
         pool_size: The maximum number of connections to a server. A thread has one only while it
             uses it.
         async_workers: The maximum number of threads of `aio.run`, started as they are needed.
@@ -59,6 +63,8 @@ class Config:
     db_path: str | os.PathLike[str] = "trading_state.db"
     synchronous: Synchronous = "full"
     busy_timeout: float = 30.0
+    call_timeout: float = 30.0
+    transaction_timeout: float = 60.0
     pool_size: int = 10
     async_workers: int = 64
     max_metadata_bytes: int = 1_048_576
@@ -74,11 +80,9 @@ class Config:
                 f"synchronous: {show(self.synchronous)} is not a mode; use 'full' or 'normal'"
             )
         object.__setattr__(self, "synchronous", plain_text(self.synchronous))
-        timeout = self.busy_timeout
-        if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
-            raise ConfigError(f"busy_timeout: {show(timeout)} is not a number of seconds")
-        if not 0 <= timeout <= 86_400:  # refuses NaN, too
-            raise ConfigError(f"busy_timeout: {show(timeout)} is not between 0 and 86400 seconds")
+        self._require_seconds("busy_timeout", 0)
+        self._require_seconds("call_timeout", 0.1)
+        self._require_seconds("transaction_timeout", 0.1)
         self._require_number("pool_size", "connections from 1 to 1000", 1, 1000)
         self._require_number("async_workers", "threads from 1 to 1000", 1, 1000)
         self._require_number("max_metadata_bytes", "bytes from 2 to 2**30", 2, 2**30)
@@ -87,6 +91,13 @@ class Config:
                 raise ConfigError(f"{name}: {show(getattr(self, name))} is not True or False")
         if self.migrations is not None:
             object.__setattr__(self, "migrations", _checked_folder(self.migrations))
+
+    def _require_seconds(self, name: str, minimum: float) -> None:
+        value = getattr(self, name)
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise ConfigError(f"{name}: {show(value)} is not a number of seconds")
+        if not minimum <= value <= 86_400:  # refuses NaN, too
+            raise ConfigError(f"{name}: {show(value)} is not between {minimum:g} and 86400 seconds")
 
     def _require_number(self, name: str, unit: str, minimum: int, maximum: int) -> None:
         value = getattr(self, name)
@@ -101,7 +112,7 @@ class Config:
 
     @property
     def backend(self) -> str:
-        """Return `"sqlite"`, `"postgresql"` or `"cockroachdb"`."""
+        """Return `"sqlite"` or `"postgresql"`."""
         scheme = re.match(_SCHEME, str(self.db_path))
         return SERVERS.get(scheme[1].lower(), "sqlite") if scheme else "sqlite"
 
@@ -319,6 +330,8 @@ def _from_text(field: str, text: str, name: str) -> object:
         return word in _TRUE
     kinds = {
         "busy_timeout": (float, "seconds"),
+        "call_timeout": (float, "seconds"),
+        "transaction_timeout": (float, "seconds"),
         "pool_size": (int, "connections"),
         "async_workers": (int, "threads"),
         "max_metadata_bytes": (int, "bytes"),

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 import peewee
 
+from .backends.keys import Key, checked_keys
 from .backends.ownership import is_inside_a_call
 from .backends.retry import retry_on_conflict
 from .backends.transactions import Atomic, ExitOfDatabase
@@ -101,10 +102,8 @@ def _backend(config: Config) -> Backend:
             f"{config.label}: needs psycopg 3, which cannot be imported ({error}); "
             f"install botmemory with its extra: {install_command('postgres')}"
         ) from error
-    from .backends.server.postgres import CockroachBackend, PostgresBackend
+    from .backends.server.backend import PostgresBackend
 
-    if config.backend == "cockroachdb":
-        return CockroachBackend(config)
     return PostgresBackend(config)
 
 
@@ -147,39 +146,58 @@ def close_db() -> None:
     close_database(database)
 
 
-def session_scope() -> AbstractContextManager[peewee.Database]:
+def session_scope(
+    *, key: Key | Iterable[Key] | None = None
+) -> AbstractContextManager[peewee.Database]:
     """Run a block as one transaction: committed at its end, rolled back on an exception.
 
     Inside another scope it is a savepoint: an exception that leaves only the inner block rolls back
     the inner block alone. Data that the block reads does not change before the block writes: on
     SQLite the write lock is acquired at the start; on PostgreSQL scopes that read, update or delete
-    run one after another; on CockroachDB see `run_transaction`. A transaction belongs to the
-    thread, task and greenlet that began it: used or ended by another one, it is rolled back and an
-    error is raised.
+    run one after another. A transaction belongs to the thread, task and greenlet that began it:
+    used or ended by another one, it is rolled back and an error is raised.
+
+    Blocks with different keys do not wait for each other on PostgreSQL. A block with a key reads,
+    updates and deletes rows of its keys alone, and a read of others is refused; a block without a
+    key waits for all blocks, and all for it. On SQLite, which has one writer at a time, the same is
+    checked.
+
+    Args:
+        key: The strategy and the symbol of whose rows the block depends, `("trend", "BTC/USDT")`,
+            or several such pairs; `""` for rows without a strategy. None for all rows.
 
     Returns:
         A context manager that yields the open database.
 
     Raises:
+        ValidationError: A key is invalid, or not one of the block around this one.
         NotInitializedError: No database is open.
         DatabaseBusyError: Another writer held the database for longer than `busy_timeout`, the
             database rolled the block back because of a conflict, or the transaction belongs to
             another thread or task.
     """
-    return Atomic(db.current, gives_database=True)
+    keys = None if key is None else checked_keys(key)
+    return Atomic(db.current, gives_database=True, keys=keys)
 
 
-def run_transaction(function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+def run_transaction(
+    function: Callable[..., R],
+    /,
+    *args: Any,
+    key: Key | Iterable[Key] | None = None,
+    **kwargs: Any,
+) -> R:
     """Call a function in a `session_scope()` and return what it returns.
 
-    Where the database rolls the transaction back because of another one (a deadlock, or a
-    serialization conflict on CockroachDB), the function is called again, up to ten times in all
-    with increasing pauses. It must therefore do nothing but read and record. Inside another scope
-    it is called once, because only the whole transaction can be repeated.
+    Where the database rolls the transaction back (because of a deadlock, or of a migration), the
+    function is called again, up to ten times in all with increasing pauses. It must therefore do
+    nothing but read and record. Inside another scope it is called once, because only the whole
+    transaction can be repeated.
 
     Args:
         function: What to call.
         args: Its positional arguments.
+        key: As for `session_scope`; it is not passed on.
         kwargs: Its keyword arguments.
 
     Raises:
@@ -189,7 +207,7 @@ def run_transaction(function: Callable[P, R], /, *args: P.args, **kwargs: P.kwar
     """
 
     def attempt() -> R:
-        with session_scope():
+        with session_scope(key=key):
             return function(*args, **kwargs)
 
     return attempt() if db.current().in_transaction() else retry_on_conflict(attempt)

@@ -75,9 +75,9 @@ class DatabaseBusyError(BotMemoryError):
     waiting cannot help.
 
     Attributes:
-        retryable: True where the database rolled the transaction back because of a deadlock or a
-            serialization conflict. The whole transaction may succeed when it is repeated, as
-            `run_transaction()` does.
+        retryable: True where the database rolled the transaction back because of a deadlock, of a
+            conflict, of a migration, or because it did nothing for `transaction_timeout`. The
+            whole transaction may succeed when it is repeated, as `run_transaction()` does.
     """
 
     def __init__(self, message: str, *, retryable: bool = False) -> None:
@@ -86,7 +86,16 @@ class DatabaseBusyError(BotMemoryError):
 
 
 class StorageError(BotMemoryError):
-    """The database or a file cannot be opened, read or written: disk, permissions, damage."""
+    """The database or a file cannot be opened, read or written: disk, permissions, damage.
+
+    Attributes:
+        connection_lost: True where the connection to a server was lost, or no answer came within
+            `call_timeout`. The message says whether the call may have been stored.
+    """
+
+    def __init__(self, message: str, *, connection_lost: bool = False) -> None:
+        super().__init__(message)
+        self.connection_lost = connection_lost
 
 
 def show(value: object) -> str:

@@ -220,14 +220,8 @@ class BaseModel(peewee.Model):
         Raises:
             ValidationError: A row of another table refers to it.
         """
-        try:
-            with db.current().statement() if is_in_open_database(type(self)) else nullcontext():
-                return int(super().delete_instance(recursive, delete_nullable))
-        except ForeignKeyError as error:
-            raise ForeignKeyError(
-                f"{type(self).__name__} {self.get_id()}: it is referred to by "
-                f"{_references_to(self)}; delete those first, or let them refer to another one"
-            ) from error
+        with naming_references(self):
+            return int(super().delete_instance(recursive, delete_nullable))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the values by column, as JSON has them.
@@ -402,6 +396,22 @@ def is_row(row: BaseModel) -> Any:
     """Return the condition for a row with the key of this one."""
     values = values_of(row)
     return reduce(and_, [key == values.get(key.name) for key in key_fields(type(row))])
+
+
+@contextmanager
+def naming_references(row: BaseModel) -> Iterator[None]:
+    """Delete a row in a block that undoes a failed statement, and names what refers to it."""
+    database = db.current() if is_in_open_database(type(row)) else None
+    try:
+        with database.statement() if database is not None else nullcontext():
+            yield
+    except ForeignKeyError as error:
+        with database.reading_own_keys() if database is not None else nullcontext():
+            references = _references_to(row)
+        raise ForeignKeyError(
+            f"{type(row).__name__} {row.get_id()}: it is referred to by {references}; delete those "
+            "first, or let them refer to another one"
+        ) from error
 
 
 def _references_to(row: BaseModel) -> str:

@@ -213,7 +213,7 @@ def test_a_config_cannot_be_edited() -> None:
     "url",
     [
         f"postgresql://user:{SECRET}@127.0.0.1:1/bots",
-        f"cockroachdb://user:{SECRET}@127.0.0.1:1/bots?sslmode=require",
+        f"postgres://user:{SECRET}@127.0.0.1:1/bots?sslmode=require",
         "postgres://user@127.0.0.1:1/bots?password=w0rd&sslmode=require",
     ],
 )
@@ -488,7 +488,7 @@ def test_a_variable_of_another_program_is_ignored(name: str) -> None:
         ("PATH", "DB_PATH"),
         ("DATABASE_PATH", "DB_PATH"),
         ("SYNCHRONUS", "SYNCHRONOUS"),
-        ("TIMEOUT", "BUSY_TIMEOUT"),
+        ("BUSYTIMEOUT", "BUSY_TIMEOUT"),
         ("READONLY", "READ_ONLY"),
         ("MIGRATION", "MIGRATIONS"),
         ("BACKUP_BEFORE_MIGRATION", "BACKUP_BEFORE_MIGRATE"),

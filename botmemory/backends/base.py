@@ -11,7 +11,7 @@ runs once for each backend; `tests/backends/test_base.py` compares the backends 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -22,6 +22,7 @@ from ..config import Config
 from ..errors import BotMemoryError
 from .change_marker import ChangeMarker
 from .finding import Finding
+from .keys import Key, Keys
 from .reference import Reference
 from .transactions import Atomic
 
@@ -29,6 +30,7 @@ R = TypeVar("R")
 Row = TypeVar("Row", bound=peewee.Model)
 Fields = Sequence["peewee.Field[Any]"]  # of one table
 Values = Sequence[Any]  # of one row, or for the placeholders of one statement
+Statement = tuple[str, Values]
 MakeObjects = Callable[[Iterable[tuple[Any, ...]]], Iterable[R]]  # from rows
 
 
@@ -130,6 +132,22 @@ class Backend(Protocol):
         """Return a block that keeps other processes from changing the schema."""
         ...
 
+    # --- the keys of a block ----------------------------------------------------------------
+
+    has_key_locks: bool
+    """Whether blocks of different keys do not wait for each other."""
+
+    def block_keys(self) -> Keys | None:
+        """Return the keys of the open block, which all that is read now must have; None if any."""
+
+    def reading_own_keys(self) -> AbstractContextManager[None]:
+        """Return a block that reads nothing but rows of the keys of the open block."""
+        ...
+
+    def changing(self, key: Key | None) -> AbstractContextManager[None]:
+        """Return a block that changes or deletes rows of one key; None if it is not known."""
+        ...
+
     # --- compiled queries -------------------------------------------------------------------
 
     def fetch_all(self, sql: str, params: Values, make: MakeObjects[R]) -> list[R]:
@@ -139,6 +157,12 @@ class Backend(Protocol):
     def insert_row(self, sql: str, params: Values) -> int:
         """Run a compiled INSERT of one row and return how many rows were stored, 0 or 1."""
         ...
+
+    def insert_or_fetch(self, insert: Statement, select: Statement) -> list[tuple[Any, ...]] | None:
+        """Run a compiled INSERT of one row; where that stores none, return the rows of a SELECT.
+
+        None where the row was stored.
+        """
 
     def insert_autoincrement(self, sql: str, params: Values) -> int:
         """Run a compiled INSERT of one row and return its new id."""
@@ -177,6 +201,16 @@ class Backend(Protocol):
 
     def change_marker(self) -> ChangeMarker | None:
         """Return what shows whether rows were changed since; None if that cannot be seen."""
+
+    def fetch_unless_cached(
+        self, key: Hashable, queries: Sequence[Any], limit: int
+    ) -> tuple[ChangeMarker | None, list[list[tuple[Any, ...]]]]:
+        """Return a change marker and the first rows of each query, which see one state.
+
+        No rows are read where `cache` of the marker has an entry for `key` that is still valid.
+        Only where there is no `row_number`.
+        """
+        ...
 
     row_number: peewee.SQL | None
     """An expression that is higher for each row inserted later; None if there is none.

@@ -62,9 +62,12 @@ def read_server_version(database: Any, connection: Any) -> None:
     database._set_server_version(connection)
 
 
-def server_side_cursor(database: Any, connection: Any) -> Any:
-    """Return a new cursor on the server; outside a transaction it is WITH HOLD."""
-    return database._adapter.server_side_cursor(connection)
+def isolation_level_name(database: Any, level: str | int | None) -> str | None:
+    """Return the name of an isolation level of a server, given as its name or Peewee's number."""
+    adapter = database._adapter
+    number = adapter.isolation_level_int(level)
+    name: str | None = adapter.isolation_level_str(number) if number else None
+    return name
 
 
 def rows_of(query: Any, cursor: Any) -> Any:

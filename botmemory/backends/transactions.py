@@ -13,7 +13,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from functools import partial, wraps
 from types import TracebackType
@@ -23,6 +23,7 @@ import peewee
 
 from ..config import Config
 from ..errors import BotMemoryError, DatabaseBusyError, StorageError, ValidationError
+from .keys import Key, Keys, refuse_unknown_key, require_key
 from .ownership import current_owner, is_owner, suspension_of
 from .peewee_internals import ConnectionLocal, DatabaseInternals
 
@@ -30,6 +31,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 Row = TypeVar("Row", bound=peewee.Model)
 
+
+_READS_OR_CHANGES = ("SELECT", "UPDATE", "DELETE", "WITH", "(")
 
 # the block of the current context, which asyncio, anyio and trio copy to their worker threads
 _current_block: ContextVar[Atomic | None] = ContextVar("botmemory block", default=None)
@@ -84,12 +87,14 @@ class Atomic:
         gives_database: bool = False,
         closes_connection: bool = False,
         only_reads: bool = False,
+        keys: Keys | None = None,
     ) -> None:
         self._current = current
         self._mode = mode
         self._gives_database = gives_database
         self._closes_connection = closes_connection
         self.only_reads = only_reads
+        self.keys = keys
         self.exit_reference: weakref.ref[Any] | None = None
         self.is_open = False
         self.is_changing = False  # it begins or ends now, and a signal handler may interrupt that
@@ -121,10 +126,13 @@ class Atomic:
                 f"{self.database.config.label}: a block cannot begin inside manual_commit(); "
                 "call commit() or rollback() and leave it first"
             )
+        if outermost.keys is not None:
+            for key in self.keys or ():
+                require_key(outermost.keys, key)
         self.is_outermost = False
         self.outermost = outermost
         self._savepoint = f'"s{len(outermost.inner)}"'
-        self.database.execute_sql(f"SAVEPOINT {self._savepoint}")
+        self.database.execute_later(f"SAVEPOINT {self._savepoint}")
         self.is_open = True
         outermost.inner.append(self)
 
@@ -168,7 +176,7 @@ class Atomic:
         released = False
         try:
             if not failed:
-                self.database.execute_sql(f"RELEASE SAVEPOINT {self._savepoint}")
+                self.database.execute_later(f"RELEASE SAVEPOINT {self._savepoint}")
                 released = True
         finally:
             if not released:
@@ -188,7 +196,7 @@ class Atomic:
         try:
             # the caller must see the error that was raised in the block
             with suppress(BotMemoryError, peewee.PeeweeException):
-                self.database.execute_sql(f"ROLLBACK TO SAVEPOINT {self._savepoint}")
+                self.database.roll_back_savepoint(self._savepoint)
                 rolled_back = True
         finally:
             if not rolled_back:
@@ -285,7 +293,7 @@ class Atomic:
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         @wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
-            with Atomic(self._current, self._mode):
+            with Atomic(self._current, self._mode, keys=self.keys):
                 return function(*args, **kwargs)
 
         return call
@@ -309,6 +317,7 @@ class ThreadState(ConnectionLocal):
     transactions: Any = _NewList()
     commit_callbacks: Any = _NewList()
     rolled_back: Sequence[Atomic] = ()  # blocks in which a generator is suspended
+    reads_own_keys = False  # what runs now reads nothing but rows of the block's keys
     next_block: Atomic | None = None  # the one that `with database:` is about to enter
 
 
@@ -317,6 +326,7 @@ class TransactionState(DatabaseInternals):
 
     config: Config
     snapshot_mode: str | None  # the mode of a transaction that reads one state and waits for none
+    execute_sql: Callable[..., Any]
     unusable: str | None  # why it cannot be used any more (a damaged file, a fork)
 
     def current(self) -> Any:
@@ -409,6 +419,48 @@ class TransactionState(DatabaseInternals):
     def has_begun(self) -> bool:
         """Return whether the driver says that this thread's connection is in a transaction."""
         raise NotImplementedError
+
+    def execute_later(self, sql: str) -> None:
+        """Execute a statement that returns nothing, at the latest before the next one."""
+        self.execute_sql(sql)
+
+    def roll_back_savepoint(self, name: str) -> None:
+        """Roll back to a savepoint of the open transaction."""
+        self.execute_sql(f"ROLLBACK TO SAVEPOINT {name}")
+
+    # --- the keys of a block ------------------------------------------------------------------
+
+    has_key_locks = False
+
+    def block_keys(self) -> Keys | None:
+        """Return the keys of the open block, which all that is read now must have; None if any."""
+        local = self.local
+        if not local.transactions or local.reads_own_keys:
+            return None
+        keys: Keys | None = getattr(local.transactions[0], "keys", None)
+        return keys
+
+    @contextmanager
+    def reading_own_keys(self) -> Iterator[None]:
+        """Return a block that reads nothing but rows of the keys of the open block."""
+        local = self.local
+        before, local.reads_own_keys = local.reads_own_keys, True
+        try:
+            yield
+        finally:
+            local.reads_own_keys = before
+
+    @contextmanager
+    def changing(self, key: Key | None) -> Iterator[None]:
+        """Return a block that changes or deletes rows of one key; None if it is not known."""
+        with self.reading_own_keys():
+            yield
+
+    def require_own_keys(self, sql: str) -> None:
+        """Refuse a statement that may depend on rows outside of the keys of the open block."""
+        keys = self.block_keys()
+        if keys is not None and sql.startswith(_READS_OR_CHANGES):
+            refuse_unknown_key(keys, f"{sql[:40]}...")
 
     def roll_back_leftover(self) -> None:
         """Roll back a transaction that an interrupt has left open in a generator of this thread."""

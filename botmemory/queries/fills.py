@@ -54,7 +54,14 @@ def ledgers(filters: dict[str, Any], *, by_strategy: bool = False) -> Ledgers:
     nothing has happened since, or nothing but newer fills.
     """
     require_open_database(Trade)
+    with read.own_keys(filters):
+        return _ledgers(filters, by_strategy)
+
+
+def _ledgers(filters: dict[str, Any], by_strategy: bool) -> Ledgers:
     cache_key = (by_strategy, *filters.items())
+    if db.row_number is None:
+        return _ledgers_of_server(filters, by_strategy, cache_key)
     marker = db.change_marker()
     current = None
     if marker is not None:
@@ -84,11 +91,36 @@ def ledgers(filters: dict[str, Any], *, by_strategy: bool = False) -> Ledgers:
     return current
 
 
+def _ledgers_of_server(
+    filters: dict[str, Any], by_strategy: bool, cache_key: tuple[Any, ...]
+) -> Ledgers:
+    """Return the ledgers in one round trip, unless there are many rows."""
+    names = _names_of_key(filters, by_strategy)
+    queries = [_fills(filters, names), _funding(filters)]
+    marker, (fills, flows) = db.fetch_unless_cached(cache_key, queries, FILLS_PER_READ)
+    cached = None if marker is None else marker.cache.get(cache_key)
+    if marker is not None and cached is not None and cached.version == marker.version:
+        return cached  # type: ignore[no-any-return]
+    if max(len(fills), len(flows)) < FILLS_PER_READ:
+        current = Ledgers(_add_fills({}, [fills] if fills else [], filters, names))
+        _add_funding(current.by_key, [flows], filters, by_strategy)
+    else:
+        with db.read_snapshot():
+            marker = db.change_marker()
+            current = _read_all(filters, by_strategy)
+    if marker is not None:
+        if len(marker.cache) >= MAX_CACHED:
+            marker.cache.clear()
+        current = marker.cache[cache_key] = replace(current, version=marker.version)
+    return current
+
+
 def _read_all(filters: dict[str, Any], by_strategy: bool) -> Ledgers:
     names = _names_of_key(filters, by_strategy)
     rows = read.driver_rows(_fills(filters, names), FILLS_PER_READ)
     by_key = _add_fills({}, rows, filters, names)
-    _add_funding(by_key, filters, by_strategy)
+    flows = read.driver_rows(_funding(filters), FILLS_PER_READ)
+    _add_funding(by_key, flows, filters, by_strategy)
     return Ledgers(by_key)
 
 
@@ -185,15 +217,22 @@ def _add_fills(
     return by_key
 
 
-def _add_funding(by_key: dict[Key, Ledger], filters: dict[str, Any], by_strategy: bool) -> None:
-    """Add the funding of the positions that the filters match."""
+def _funding(filters: dict[str, Any]) -> Any:
+    """Return the query of the funding of the positions that the filters match."""
     fields: Any = (CashFlow.symbol, CashFlow.exchange, CashFlow.strategy)
     symbol, kind = CashFlow.symbol, CashFlow.kind
     query: Any = CashFlow.select(*fields, CashFlow.currency, CashFlow.amount)
-    query = query.where(
-        kind == "funding", symbol > "", *read.conditions(CashFlow, filters, filters)
-    )
-    for rows in read.driver_rows(query, FILLS_PER_READ):
+    return query.where(kind == "funding", symbol > "", *read.conditions(CashFlow, filters, filters))
+
+
+def _add_funding(
+    by_key: dict[Key, Ledger],
+    batches: Iterable[list[tuple[Any, ...]]],
+    filters: dict[str, Any],
+    by_strategy: bool,
+) -> None:
+    """Add the funding to the ledgers of its positions."""
+    for rows in batches:
         for name, exchange, strategy, currency, amount in rows:
             key = (name, exchange, strategy if by_strategy or "strategy" in filters else None)
             if key not in by_key:

@@ -44,7 +44,7 @@ def newest_first(
     column = model._meta.fields[field]
     match = db.json_match(column, path, _to_json_scalar(equals), lower, upper)
     query = read.select_where(model, filters, match)
-    return read.fetch(query.limit(read.checked_limit(limit)))
+    return read.fetch(query.limit(read.checked_limit(limit)), filters)
 
 
 def _to_json_scalar(value: Any) -> str | int | float | bool | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime
 from functools import reduce
 from itertools import islice
@@ -14,14 +14,16 @@ import peewee
 from peewee import SQL, Tuple, Value, fn
 
 from .._values import plain_text, to_utc
+from ..backends.keys import refuse_unknown_key, require_key
 from ..backends.peewee_internals import peewee_errors
 from ..database import db
 from ..errors import BotMemoryError, StorageError, ValidationError, show
 from ..fields import UtcDateTimeField
 from ..models import BaseModel, clean_field, key_fields
+from . import write
 from .codegen import Maker, maker, tuple_maker
 from .compiled import Compiled, Param, compiled
-from .write import require_open_database
+from .write import key_of_row, require_open_database
 
 Row = TypeVar("Row", bound=BaseModel)
 
@@ -144,25 +146,27 @@ def _time_order(model: type[BaseModel]) -> tuple[Any, ...]:
 def fetch_all(model: type[Row], query: Compiled, values: Mapping[str, Any]) -> list[Row]:
     """Run a compiled query and return its rows."""
     require_open_database(model)
-    with _translated_errors():
+    with own_keys(values), _translated_errors():
         rows: list[Row] = db.fetch_all(query.sql, query.bind(values), maker(model))
         return rows
 
 
 def scalar(query: Compiled, values: Mapping[str, Any]) -> Any:
     """Run a compiled query whose result is one value."""
-    with _translated_errors():
+    with own_keys(values), _translated_errors():
         return db.fetch_all(query.sql, query.bind(values), list)[0][0]
 
 
-def fetch(query: peewee.ModelSelect[Row]) -> list[Row]:
-    """Run a Peewee query and return its rows."""
-    with _translated_errors():
+def fetch(query: peewee.ModelSelect[Row], values: Mapping[str, Any] | None = None) -> list[Row]:
+    """Run a Peewee query and return its rows; `values` are the filters in it."""
+    with own_keys(values), _translated_errors():
         return list(query)
 
 
 def stream_query(query: peewee.ModelSelect[Row]) -> Iterator[Row]:
     """Run a Peewee query and yield its rows, reading a few at a time."""
+    with own_keys(None):
+        pass
     with _translated_errors():
         yield from db.stream(query)
 
@@ -190,6 +194,18 @@ def _translated_errors() -> Iterator[None]:
         ) from error
 
 
+def own_keys(values: Mapping[str, Any] | None) -> AbstractContextManager[None]:
+    """Return a block that reads with these filters; refuse those that name no key of the block."""
+    database = db.current()
+    keys = database.block_keys()
+    if keys is None:
+        return nullcontext()
+    if values is None or "symbol" not in values or not {"strategy", "without_strategy"} & {*values}:
+        refuse_unknown_key(keys, "this query")
+    require_key(keys, (values.get("strategy"), values["symbol"]))
+    return database.reading_own_keys()
+
+
 def get_by_id(model: type[Row], id: object) -> Row | None:
     keys = key_fields(model)
     parts = (id,) if len(keys) == 1 else id
@@ -208,7 +224,17 @@ def _find(model: type[BaseModel], names: tuple[str, ...]) -> Any:
 
 def find(model: type[Row], values: dict[str, Any]) -> Row | None:
     """Return the row with these values of a key or of another unique index."""
-    rows = fetch_all(model, _find(model, tuple(values)), values)
+    database = db.current()
+    query, keys = _find(model, tuple(values)), database.block_keys()
+    if keys is None:
+        rows = fetch_all(model, query, values)
+        return rows[0] if rows else None
+    with database.reading_own_keys():
+        rows = fetch_all(model, query, values)
+    for row in rows:
+        if (key := key_of_row(row)) is None:
+            refuse_unknown_key(keys, f"a {model.__name__}")
+        require_key(keys, key)
     return rows[0] if rows else None
 
 
@@ -222,6 +248,26 @@ def have_keys(model: type[BaseModel], rows: Sequence[Mapping[str, Any]]) -> Iter
         some = rows[start : start + KEYS_PER_QUERY]
         is_match = [reduce(operator.and_, (key == row[key.name] for key in keys)) for row in some]
         yield reduce(operator.or_, is_match)
+
+
+def insert_or_find(
+    model: type[Row], values: dict[str, Any], names: tuple[str, ...]
+) -> tuple[Row | None, bool]:
+    """Insert one prepared row and return it and True; or the row with the same unique values.
+
+    `names` are those of a unique index. The row is None where the new one has another duplicate.
+    """
+    database = db.current()
+    unique = {name: values[name] for name in names}
+    if write.calls_save(model) or database.block_keys() is not None:
+        new = write.insert_if_new(model, values)
+        return (find(model, unique), False) if new is None else (new, True)
+    query = _find(model, names)
+    rows = write.insert_or_fetch(model, values, (query.sql, query.bind(unique)))
+    if rows is None:
+        return write.to_model(model, values), True
+    with _translated_errors():
+        return next(maker(model)(rows), None), False
 
 
 @compiled
@@ -263,8 +309,10 @@ def _page(
 def stream(model: type[Row], values: dict[str, Any]) -> Iterator[Row]:
     """Yield rows in time order, reading a few at a time; no lock is held in between."""
     require_open_database(model)
-    if db.streams:
-        return cast("Iterator[Row]", db.stream(_all_in_time_order(model, values)))
+    with own_keys(values):
+        # outside of a transaction, a cursor of the server would have to read all rows first
+        if db.streams and db.in_transaction():
+            return cast("Iterator[Row]", db.stream(_all_in_time_order(model, values)))
     return stream_pages(model, values)
 
 
@@ -281,6 +329,8 @@ def stream_values(
     require_open_database(model)
     columns = tuple(field.name for field in _time_order(model)) + names
     if db.streams:
+        with own_keys(values):
+            pass
         fields = [model._meta.fields[name] for name in columns]
         return cast("Iterator[Any]", db.stream(_all_in_time_order(model, values, *fields).tuples()))
     return _stream_pages(model, values, columns, tuple_maker(model, columns))
@@ -299,7 +349,7 @@ def batches(
     """
     require_open_database(model)
     query = select(model, [*conditions(model, values, values), *where], *fields)
-    return driver_rows(query, size)
+    return driver_rows(query, size, values)
 
 
 def ordered_batches(
@@ -325,16 +375,22 @@ def ordered_batches(
         page = query.where(Tuple(*order) > Tuple(*last))
 
 
-def driver_rows(query: Any, size: int) -> Iterator[list[tuple[Any, ...]]]:
-    """Run a Peewee query and yield its rows, in one snapshot, as tuples of the driver's values."""
+def driver_rows(
+    query: Any, size: int, values: Mapping[str, Any] | None = None
+) -> Iterator[list[tuple[Any, ...]]]:
+    """Run a Peewee query and yield its rows, in one snapshot, as tuples of the driver's values.
+
+    `values` are the filters in it.
+    """
     query = query.tuples()
     with _translated_errors():
+        with own_keys(values):
+            cursor: Any = None if db.streams else db.execute(query)
         if db.streams:
             rows = iter(db.stream(query))
             while batch := list(islice(rows, size)):
                 yield batch
         else:
-            cursor: Any = db.execute(query)
             while batch := cursor.fetchmany(size):
                 yield batch
 
@@ -354,7 +410,8 @@ def _stream_pages(
     while True:
         query = _page(model, tuple(values), not position, columns)
         with _translated_errors():
-            rows = db.fetch_all(query.sql, query.bind(values | position), list)
+            with own_keys(values):
+                rows = db.fetch_all(query.sql, query.bind(values | position), list)
             yield from make(rows)
         if len(rows) < ROWS_PER_READ:
             return
@@ -381,7 +438,7 @@ def select_where(model: type[Row], values: dict[str, Any], *where: Any) -> peewe
 def distinct(model: type[BaseModel], field: str, values: dict[str, Any]) -> list[Any]:
     """Return the distinct values of a field, in no order."""
     query = _distinct(model, field, tuple(values))
-    with _translated_errors():
+    with own_keys(values), _translated_errors():
         return [value for (value,) in db.fetch_all(query.sql, query.bind(values), list)]
 
 

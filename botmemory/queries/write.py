@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import cache, partial
+from functools import cache, partial, reduce
 from itertools import islice
+from operator import or_
 from typing import Any, TypeVar, TypeVarTuple
 
 import peewee
 from peewee import SQL
 
 from ..backends.constraints import ForeignKeyError, UniqueConstraintError
+from ..backends.keys import Key, Keys, refuse_unknown_key, require_key
 from ..backends.peewee_internals import initialized_row, new_row, values_of
 from ..database import db, session_scope
 from ..errors import ConfigError, DuplicateError, NotFoundError, ValidationError, show
@@ -24,6 +26,7 @@ from ..models import (
     is_row,
     key_fields,
     missing_reference,
+    naming_references,
     overrides,
     refuse_unknown_field,
 )
@@ -216,7 +219,7 @@ def insert_autoincrement(model: type[Row], values: dict[str, Any]) -> Row:
     id_ = _write(model, _may_fail(model, values), insert, query.sql, query.bind(values))
     if key.name in values:  # a server's sequence does not know of it
         database.advance_sequence(model, id_)
-    return _to_model(model, {key.name: id_, **values})
+    return to_model(model, {key.name: id_, **values})
 
 
 def insert_if_new(model: type[Row], values: dict[str, Any]) -> Row | None:
@@ -226,7 +229,17 @@ def insert_if_new(model: type[Row], values: dict[str, Any]) -> Row | None:
     query = insert_query(model, _names_to_bind(model, values))
     insert = db.current().insert_row
     count = _write(model, _may_fail(model, values), insert, query.sql, query.bind(values))
-    return _to_model(model, values) if count else None
+    return to_model(model, values) if count else None
+
+
+def insert_or_fetch(
+    model: type[BaseModel], values: dict[str, Any], select: tuple[str, list[Any]]
+) -> list[tuple[Any, ...]] | None:
+    """Insert one prepared row and return None; the rows of a SELECT where it already exists."""
+    query = insert_query(model, _names_to_bind(model, values))
+    insert = db.current().insert_or_fetch
+    params = query.bind(values)
+    return _write(model, _may_fail(model, values), insert, (query.sql, params), select)
 
 
 def _may_fail(model: type[BaseModel], values: dict[str, Any]) -> bool:
@@ -242,7 +255,7 @@ def _may_fail(model: type[BaseModel], values: dict[str, Any]) -> bool:
     return False
 
 
-def _to_model(model: type[Row], values: dict[str, Any]) -> Row:
+def to_model(model: type[Row], values: dict[str, Any]) -> Row:
     """Return the model of a row that was inserted, with the rows it refers to."""
     related: dict[str, Any] = {}
     for field in model._meta.refs:
@@ -376,9 +389,8 @@ def update(base: type[BaseModel], row: Row, changes: Mapping[str, Any]) -> Row:
             setattr(row, name, value)
         row.save()
         return row
-    query = model.update(cleaned).where(is_row(row))
-    if not _write(model, True, query.execute):
-        raise _not_found(row)
+    query = model.update(cleaned)
+    _change_row(row, cleaned, lambda *where: _write(model, True, query.where(*where).execute))
     for name, value in cleaned.items():
         setattr(row, name, value)
     forget_changes(row, cleaned)
@@ -388,8 +400,65 @@ def update(base: type[BaseModel], row: Row, changes: Mapping[str, Any]) -> Row:
 def delete(base: type[BaseModel], row: BaseModel) -> None:
     """Delete one row, or raise `NotFoundError`."""
     _require_row(base, row)
-    if not row.delete_instance():
+    if overrides(type(row), "delete_instance"):
+        if not row.delete_instance():
+            raise _not_found(row)
+        return
+    query = type(row).delete()
+    with naming_references(row):
+        _change_row(row, {}, lambda *where: query.where(*where).execute())
+
+
+def _change_row(row: BaseModel, changes: Mapping[str, Any], change: Callable[..., int]) -> None:
+    """Change or delete one row, with the lock of its key where keys have locks.
+
+    Raises:
+        NotFoundError: The row does not exist.
+        ValidationError: It is not one of the keys of the open block.
+    """
+    model, database = type(row), db.current()
+    if not is_in_open_database(model):
+        if not change(is_row(row)):
+            raise _not_found(row)
+        return
+    keys, key = database.block_keys(), key_of_row(row)
+    if keys is not None:
+        if key is None:
+            refuse_unknown_key(keys, f"a {model.__name__}")
+        changed = (changes.get("strategy", key[0]), changes.get("symbol", key[1]))
+        require_key(keys, changed)
+        with database.changing(None):
+            if change(is_row(row), _has_key(model, keys)):
+                return
+            stored = model.get_or_none(is_row(row))
+        if stored is not None and (stored_key := key_of_row(stored)) is not None:
+            require_key(keys, stored_key)
         raise _not_found(row)
+    # the row may have another key meanwhile, or only in memory; without a key all blocks are
+    # waited for
+    if database.has_key_locks and key is not None and not {"strategy", "symbol"} & {*changes}:
+        with database.changing(key):
+            if change(is_row(row), _has_key(model, frozenset([key]))):
+                return
+    if not change(is_row(row)):
+        raise _not_found(row)
+
+
+def _has_key(model: type[BaseModel], keys: Keys) -> Any:
+    strategy, symbol = model._meta.fields["strategy"], model._meta.fields["symbol"]
+    conditions = [
+        (strategy.is_null() if name is None else strategy == name) & (symbol == of)
+        for name, of in keys
+    ]
+    return reduce(or_, conditions)
+
+
+def key_of_row(row: BaseModel) -> Key | None:
+    """Return the key of a row; None if its table has none."""
+    values = values_of(row)
+    if not {"strategy", "symbol"} <= values.keys() or values["symbol"] is None:
+        return None
+    return values["strategy"], values["symbol"]
 
 
 def _not_found(row: BaseModel) -> NotFoundError:

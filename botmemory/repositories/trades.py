@@ -41,6 +41,9 @@ __all__ = [
 ]
 
 
+FILL_KEY = ("exchange", "symbol", "exchange_trade_id")  # a unique index
+
+
 class TradeChanges(TypedDict, total=False):
     """The fields that `update` can write."""
 
@@ -226,13 +229,10 @@ def get_or_create(
             "contract_size": contract_size,
         },
     )
-    trade = write.insert_if_new(Trade, values)
-    if trade is not None:
-        return trade, True
-    existing = _find_fill(values)
-    if existing is None:
+    trade, is_new = read.insert_or_find(Trade, values, FILL_KEY)
+    if trade is None:
         raise _duplicate_error(values)
-    return existing, False
+    return trade, is_new
 
 
 @checked_call
@@ -506,7 +506,7 @@ def _find_fill(values: dict[str, Any]) -> Trade | None:
     """Return the trade with the same id of the exchange."""
     if values["exchange_trade_id"] is None:
         return None
-    fill = {name: values[name] for name in ("exchange", "symbol", "exchange_trade_id")}
+    fill = {name: values[name] for name in FILL_KEY}
     return read.find(Trade, fill)
 
 

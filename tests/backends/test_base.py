@@ -13,13 +13,12 @@ import pytest
 from botmemory import Config
 from botmemory.backends import base
 from botmemory.backends.base import Backend
-from botmemory.backends.server.postgres import CockroachBackend, PostgresBackend
+from botmemory.backends.server.backend import PostgresBackend
 from botmemory.backends.sqlite.backend import SqliteBackend
 
 BACKENDS = {
     SqliteBackend: ":memory:",
     PostgresBackend: "postgresql://localhost/none",
-    CockroachBackend: "cockroachdb://localhost/none",
 }
 NAMED = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
 

@@ -10,17 +10,17 @@ from pathlib import Path
 
 import peewee
 import pytest
-from playhouse import cockroachdb, migrate, migrations, postgres_ext, shortcuts
+from playhouse import migrate, migrations, postgres_ext, shortcuts
 
 import botmemory
 from botmemory.backends.peewee_internals import FILL_ROW, NO_DEFAULTS, new_row
-from botmemory.backends.server.postgres import CockroachBackend, PostgresBackend
+from botmemory.backends.server.backend import PostgresBackend
 from botmemory.backends.sqlite.backend import SqliteBackend
 from botmemory.models import BaseModel
 from botmemory.schema.runner import SafeRunner
 
 PACKAGE = Path(str(botmemory.__file__)).parent
-MODULES = (peewee, cockroachdb, migrate, migrations, postgres_ext, shortcuts)
+MODULES = (peewee, migrate, migrations, postgres_ext, shortcuts)
 INTERNALS = "backends/peewee_internals.py"
 # the private names, and the one module that uses each
 PLACES = {
@@ -143,7 +143,7 @@ def test_a_use_is_found(line: str, private: set[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", [SqliteBackend, PostgresBackend, CockroachBackend, BaseModel, SafeRunner]
+    "kind", [SqliteBackend, PostgresBackend, BaseModel, SafeRunner]
 )
 def test_no_private_method_of_peewee_is_overridden_by_chance(kind: type) -> None:
     ours = {cls for cls in kind.__mro__ if cls.__module__.startswith("botmemory.")}

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from botmemory import init_db
+from botmemory import init_db, session_scope
 from botmemory.repositories import trades
 
 
@@ -49,12 +49,13 @@ assert sum(1 for _ in trades.iterate()) == 5000
 trades.delete(trades.get_all(1)[0])
 before = peak_memory()
 assert trades.create_many(rows(count)) == count
-reading = trades.iterate()
-next(reading)
 server = 0.0
-if "://" in target:
-    query = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'FETCH%%' AND datname = "
-    [(pid,)] = database.execute_sql(query + "current_database()").fetchall()
-    server = own_memory_of(pid)
-assert sum(1 for _ in reading) == 5000 + count - 2
+with session_scope():
+    reading = trades.iterate()
+    next(reading)
+    if "://" in target:  # inside a transaction, a cursor on the server
+        [(pid,)] = database.execute_sql("SELECT pg_backend_pid()").fetchall()
+        server = own_memory_of(pid)
+    assert sum(1 for _ in reading) == 5000 + count - 2
+assert sum(1 for _ in trades.iterate()) == 5000 + count - 1
 print(peak_memory() - before, server)

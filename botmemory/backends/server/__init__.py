@@ -1,1 +1,1 @@
-"""The backends of PostgreSQL and of CockroachDB, which speaks its protocol."""
+"""The backend of PostgreSQL."""

@@ -106,5 +106,5 @@ def _scalar_match(
 
 
 def hour_of(field: Field[Any]) -> Any:
-    """Return the start of a timestamp's hour; the sessions' time zone is UTC."""
-    return fn.DATE_TRUNC("hour", field)
+    """Return the start of a timestamp's hour in UTC."""
+    return fn.DATE_TRUNC("hour", field, "UTC")

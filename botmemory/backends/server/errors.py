@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import re
+
 import peewee
 import psycopg
 
+from ...config import Config
 from ...errors import BotMemoryError, DatabaseBusyError, SchemaError, StorageError
 from ..constraints import violation
 from ..retry import busy_error
 
 NOTHING_WRITTEN = "nothing was written by this call"
+ROLLED_BACK = (
+    "the transaction is rolled back, nothing of it is stored: leave session_scope() and begin again"
+)
 # SQLSTATE or its class -> what happened, what to do
 _CAUSES = {
     "08": ("the connection failed", "check the server and the network, and repeat the call"),
@@ -45,8 +51,41 @@ def sqlstate(error: BaseException) -> str:
     return getattr(origin, "sqlstate", None) or ""
 
 
-def translated_error(error: BaseException, label: str, timeout: float) -> BotMemoryError | None:
-    """Return the botmemory error for one of the server's; None if there is none."""
+def is_stale_plan(error: BaseException) -> bool:
+    """Return whether a migration has changed the result of a statement that was prepared."""
+    diagnostic = getattr(getattr(error, "orig", error), "diag", None)
+    return getattr(diagnostic, "source_function", None) == "RevalidateCachedQuery"
+
+
+def needs_other_connection(error: BaseException) -> bool:
+    """Return whether the open connections are of no use: to a standby, or with a stale plan."""
+    return sqlstate(error) == "25006" or is_stale_plan(error)
+
+
+def may_repeat(error: BotMemoryError) -> bool:
+    """Return whether what only reads, or has done nothing yet, may succeed when repeated."""
+    return getattr(error, "connection_lost", False) or getattr(error, "retryable", False)
+
+
+# what libpq and the server say, for which no SQLSTATE is reported while connecting; in other
+# languages than English it only takes longer until the error is raised
+_PERMANENT = re.compile(
+    r"authentication failed|pg_hba\.conf|no password supplied|does not exist|no such database"
+    r"|is not permitted|certificate|SSL|TLS|Name or service not known|permission denied"
+)
+
+
+def is_permanent(error: BaseException) -> bool:
+    """Return whether connecting will not succeed until somebody corrects something."""
+    return _PERMANENT.search(str(error.__cause__ or error)) is not None
+
+
+def translated_error(error: BaseException, config: Config, waited: float) -> BotMemoryError | None:
+    """Return the botmemory error for one of the server's; None if there is none.
+
+    `waited` is how long a lock was waited for, in seconds.
+    """
+    label = config.label
     code = sqlstate(error)
     origin = getattr(error, "orig", error)
     diagnostic = getattr(origin, "diag", None)
@@ -63,8 +102,21 @@ def translated_error(error: BaseException, label: str, timeout: float) -> BotMem
             "nothing was written, repeat the whole transaction: run_transaction() does",
             retryable=True,
         )
+    if is_stale_plan(error):
+        return DatabaseBusyError(
+            f"{label}: a migration has changed the tables ({message}); nothing was written, repeat "
+            "the whole transaction: run_transaction() does",
+            retryable=True,
+        )
+    if code in ("25P03", "25P04"):
+        return DatabaseBusyError(
+            f"{label}: the server ended the transaction, which did nothing for "
+            f"{config.transaction_timeout:g} s and kept others waiting ({message}); nothing of it "
+            "is stored: repeat all of it, or raise transaction_timeout",
+            retryable=True,
+        )
     if code == "55P03":
-        return busy_error(label, timeout)
+        return busy_error(label, waited)
     if code == "57014":
         return DatabaseBusyError(
             f"{label}: {message}; nothing was written, repeat the whole call or raise the timeout"

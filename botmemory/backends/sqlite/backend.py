@@ -9,7 +9,7 @@ import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -45,7 +45,7 @@ from .lock import FileLock
 from .stage import Stage, open_stage
 
 if TYPE_CHECKING:
-    from ..base import Backend, Fields, MakeObjects, Values
+    from ..base import Backend, Fields, MakeObjects, Statement, Values
 
 MINIMUM_SQLITE = (3, 38, 0)  # the first one whose JSON operators Peewee can use
 MAX_WAL_SIZE = 16 * 1024 * 1024  # bytes of the -wal file that stay after a checkpoint
@@ -259,6 +259,7 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
     # --- statements and transactions --------------------------------------------------------
 
     def run_statement(self, run: Callable[[], Any], sql: str, options: dict[str, Any]) -> Any:
+        self.require_own_keys(sql)
         cursor = self._run_statement(run, sql)
         if cursor.description is not None and not sql.startswith(("SELECT", "PRAGMA")):
             self.local.connection.returning_cursors.add(cursor)
@@ -610,6 +611,8 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         local = self.local
         if local.closed:
             self.connection()
+        if local.transactions:
+            self.require_own_keys(sql)
         connection = local.connection  # once: a signal handler may close it
         if (
             connection is not None
@@ -646,6 +649,14 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
 
     def insert_row(self, sql: str, params: Values) -> int:
         return int(self._insert_one(sql, params).rowcount)
+
+    def fetch_unless_cached(
+        self, key: Hashable, queries: Sequence[Any], limit: int
+    ) -> tuple[ChangeMarker | None, list[list[tuple[Any, ...]]]]:
+        raise NotImplementedError  # there are row numbers
+
+    def insert_or_fetch(self, insert: Statement, select: Statement) -> list[tuple[Any, ...]] | None:
+        return None if self.insert_row(*insert) else self.fetch_all(*select, list)
 
     def insert_autoincrement(self, sql: str, params: Values) -> int:
         return int(self._insert_one(sql, params).lastrowid)

@@ -8,6 +8,7 @@ import os
 import socket
 import ssl
 import threading
+import time
 import uuid
 import warnings
 from collections.abc import Callable, Iterator
@@ -120,7 +121,7 @@ def test_what_the_caller_was_handling_does_not_hide_why_connecting_failed() -> N
         raise CallerError
     except CallerError:
         with pytest.raises(StorageError, match="cannot connect"):
-            init_db("postgresql://bot@127.0.0.1:1/memory")
+            init_db("postgresql://bot@127.0.0.1:1/memory", call_timeout=0.5)
 
 
 def test_a_used_up_pool_is_a_named_error(url: str) -> None:
@@ -230,7 +231,7 @@ def test_a_server_that_restarts_between_two_calls_is_reconnected_to(
 
 
 def test_a_server_that_stays_away_is_a_named_error(restartable: Restartable) -> None:
-    init_db(restartable.url)
+    init_db(restartable.url, call_timeout=1)
     trade()
     restartable.stop()
     try:
@@ -241,7 +242,7 @@ def test_a_server_that_stays_away_is_a_named_error(restartable: Restartable) -> 
             trade()
         close_db()
         with pytest.raises(StorageError, match="check that the server runs"):
-            init_db(restartable.url)
+            init_db(restartable.url, call_timeout=1)
     finally:
         restartable.start()
     init_db(restartable.url)
@@ -317,7 +318,7 @@ def test_a_query_whose_result_was_lost_is_repeated(proxy: Proxy) -> None:
 def test_a_connection_that_was_idle_for_long_is_tested_first(
     proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("botmemory.backends.server.base.IDLE_BEFORE_CHECK", 0.0)
+    monkeypatch.setattr("botmemory.backends.server.connection.IDLE_BEFORE_CHECK", 0.0)
     trade()
     proxy.lose_response_to = b"\0"  # gone without a word, as behind a router that forgot it
     trade()
@@ -325,7 +326,7 @@ def test_a_connection_that_was_idle_for_long_is_tested_first(
 
 
 def test_a_network_that_is_cut_is_noticed_within_minutes(proxy: Proxy) -> None:
-    with db.obj.another_connection() as connection:
+    with db.obj.acquire_connection(time.monotonic() + 30) as connection:
         raw = socket.socket(fileno=os.dup(connection.fileno()))
         with raw:
             assert raw.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1

@@ -1,0 +1,165 @@
+"""One connection to a server: what it sends together, how long it waits, when it is replaced."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Callable, Generator, Hashable, Sequence
+from contextlib import nullcontext
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg.pq import ConnStatus, TransactionStatus
+
+R = TypeVar("R")
+
+IDLE = TransactionStatus.IDLE
+INTRANS, INERROR = TransactionStatus.INTRANS, TransactionStatus.INERROR
+
+MAX_AGE = 1800.0  # seconds; a random tenth less, so that not all are replaced at once
+IDLE_BEFORE_CHECK = 30.0  # seconds after which an idle connection is tested before it is used
+
+Statement = tuple[str, Sequence[Any]]
+
+
+class NoAnswerError(psycopg.OperationalError):
+    """The server did not answer before the deadline of the call."""
+
+
+class ServerConnection(psycopg.Connection[Any]):
+    """A connection that waits until a deadline, and is closed when it is garbage collected.
+
+    Attributes:
+        deadline: When `time.monotonic()` is past it, a wait for the server ends.
+        call_timeout: The seconds after which each wait ends in which nothing was received.
+        pending: Statements without a result, which are sent with the next one.
+        rollbacks: How often a savepoint was rolled back, which closes cursors.
+        is_pooled: Whether a pooler may give each transaction another session of the server.
+        is_retired: Whether it must not be used again.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.cache: dict[Hashable, Any] = {}
+        self.process = os.getpid()
+        self.deadline = self.call_timeout = float("inf")
+        self.pending: list[Statement] = []
+        self.rollbacks = 0
+        self.is_pooled = self.is_retired = False
+        self.is_terminated = False  # another thread had to end its transaction
+        now = time.monotonic()
+        self.opened_at = self.used_at = now
+        self.expires_at = now + MAX_AGE * random.uniform(0.9, 1)  # noqa: S311
+        self.was_standby = self._is_standby()
+
+    def __del__(self) -> None:  # type: ignore[override]
+        # a child process must not close what it inherited: the parent goes on with it
+        if getattr(self, "process", None) == os.getpid():
+            self.pgconn.finish()
+
+    def wait(self, gen: Any, *args: Any, **options: Any) -> Any:
+        # psycopg waits here for every answer, and resumes the generator every 0.1 s
+        return super().wait(self._until_deadline(gen), *args, **options)
+
+    def _until_deadline(self, waiting: Generator[Any, Any, R]) -> Generator[Any, Any, R]:
+        until = min(self.deadline, time.monotonic() + self.call_timeout)
+        try:
+            wanted = next(waiting)
+            while True:
+                ready = yield wanted
+                if ready:
+                    until = max(until, time.monotonic() + self.call_timeout)
+                elif time.monotonic() >= until:
+                    self.pgconn.finish()
+                    raise NoAnswerError("the server did not answer in time")
+                wanted = waiting.send(ready)
+        except StopIteration as done:
+            result: R = done.value
+            return result
+
+    def cursor(self, *args: Any, **options: Any) -> Any:
+        # text depends on settings of the session, which another client of a pooler may have changed
+        if self.is_pooled:
+            options.setdefault("binary", True)
+        return super().cursor(*args, **options)
+
+    def send(self, call: Callable[[], R]) -> R:
+        """Call what executes a statement, and send it together with the pending ones."""
+        if not self.pending:
+            return call()
+        try:
+            with self.pipeline():
+                for sql, params in self.pending:
+                    self.execute(sql, params)
+                return call()
+        finally:
+            self.pending = []
+
+    def execute_together(self, statements: Sequence[Statement]) -> list[psycopg.Cursor[Any]]:
+        """Send statements in one round trip and return their cursors.
+
+        Inside `send`, they have their rows when that returns.
+        """
+        with nullcontext() if self.pgconn.pipeline_status else self.pipeline():
+            return [self.execute(sql, params) for sql, params in statements]
+
+    @property
+    def is_beginning(self) -> bool:
+        """Return whether the next statement is the first one of a transaction."""
+        return bool(self.pending) and self.pending[0][0].startswith("BEGIN")
+
+    @property
+    def has_begun_on_server(self) -> bool:
+        """Return whether the server has begun a transaction."""
+        return self.pgconn.transaction_status in (INTRANS, INERROR)
+
+    @property
+    def has_begun(self) -> bool:
+        """Return whether a transaction is open, of which the server may not know yet."""
+        return bool(self.pending) or self.has_begun_on_server
+
+    @property
+    def has_failed(self) -> bool:
+        """Return whether a statement of its transaction has failed."""
+        return self.pgconn.transaction_status == INERROR
+
+    @property
+    def may_be_reused(self) -> bool:
+        """Return whether it may be returned to the pool."""
+        is_idle = self.pgconn.transaction_status == IDLE
+        return is_idle and not (self.pending or self.is_retired)
+
+    @property
+    def is_lost(self) -> bool:
+        """Return whether the connection to the server was closed or lost."""
+        return self.pgconn.status == ConnStatus.BAD
+
+    def is_usable(self) -> bool:
+        """Return whether an idle connection can be used; mostly without a query."""
+        now = time.monotonic()
+        if self.is_retired or now >= self.expires_at or self.pgconn.transaction_status != IDLE:
+            return False
+        try:
+            if self.is_lost_after_input() or self._is_standby() != self.was_standby:
+                return False
+            if now - self.used_at >= IDLE_BEFORE_CHECK:
+                self.execute("SELECT 1")
+            self.used_at = now
+        except psycopg.Error:
+            return False
+        return True
+
+    def is_lost_after_input(self) -> bool:
+        """Read what the server has sent meanwhile, and return whether it closed the connection."""
+        try:
+            # the first call reads the last message of the server, the second one the end
+            self.pgconn.consume_input()
+            self.pgconn.consume_input()
+        except psycopg.Error:
+            pass
+        return self.is_lost
+
+    def _is_standby(self) -> bytes | None:
+        # servers since PostgreSQL 14 report it, and report again when a standby is promoted
+        return self.pgconn.parameter_status(b"in_hot_standby")
