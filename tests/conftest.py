@@ -18,6 +18,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from installed import freqtrade, hummingbot
 from paths import ROOT
+from pooler import pgbouncer, start_pgbouncer
 from processes import NOBODY
 from quick import (
     is_quick,
@@ -26,12 +27,14 @@ from quick import (
     pytest_runtest_teardown,
 )
 from recipes import sql
+from replication import pair
 from servers import new_database, restartable, run, server
 
 from botmemory import CashFlow, Signal, Trade, close_db, db, init_db
 from botmemory.database import close_database
 
 __all__ = ["freqtrade", "hummingbot", "new_database", "restartable", "server"]  # fixtures
+__all__ += ["pair", "pgbouncer", "start_pgbouncer"]
 __all__ += ["pytest_runtest_call", "pytest_runtest_setup", "pytest_runtest_teardown"]  # hooks
 
 LONG = 1200  # seconds that a test marked `long` may take
