@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TextIO, get_args
+from typing import Any, get_args
 
 import click
 
 from .. import formats
+from ..atomic_write import refuse_to_replace
+from ..backends.sqlite.errors import translate_errors
+from ..config import absolute_path
 from ..errors import StorageError
 from ..formats import count
 from ..interop import ImportResult, OnConflict, freqtrade, hummingbot
@@ -118,7 +123,7 @@ def _shown(value: Any) -> Any:
 
 notes_option = click.option(
     "--notes",
-    type=click.File("w", lazy=False),
+    type=PATH,
     metavar="FILE",
     help="Write warnings, conflicts and rejected rows as JSONL.",
 )
@@ -129,7 +134,7 @@ notes_option = click.option(
 @conflict_option
 @click.argument("file")
 def import_freqtrade(
-    options: DatabaseOptions, file: str, notes: TextIO | None, on_conflict: OnConflict
+    options: DatabaseOptions, file: str, notes: Path | None, on_conflict: OnConflict
 ) -> None:
     """Record the filled orders and the funding of a freqtrade database.
 
@@ -139,9 +144,10 @@ def import_freqtrade(
     """
     database = sqlite_file(file, freqtrade.FROM_SERVER)
     _require_readable(database)
-    with options.open(), progress("reading") as report:
-        result = freqtrade.import_database(database, on_conflict=on_conflict, progress=report)
-    _write_notes(result, notes)
+    with _open_notes(notes, database) as write_notes:
+        with options.open(), progress("reading") as report:
+            result = freqtrade.import_database(database, on_conflict=on_conflict, progress=report)
+        write_notes(result)
     _print_result(result, "trades", "{0.reason}", on_conflict)
 
 
@@ -153,7 +159,7 @@ def import_freqtrade(
 def import_hummingbot(
     options: DatabaseOptions,
     file: str,
-    notes: TextIO | None,
+    notes: Path | None,
     on_conflict: OnConflict,
     strategy: str | None,
 ) -> None:
@@ -165,11 +171,12 @@ def import_hummingbot(
     """
     database = sqlite_file(file, hummingbot.FROM_SERVER)
     _require_readable(database)
-    with options.open(), progress("reading") as report:
-        result = hummingbot.import_database(
-            database, strategy=strategy, on_conflict=on_conflict, progress=report
-        )
-    _write_notes(result, notes)
+    with _open_notes(notes, database) as write_notes:
+        with options.open(), progress("reading") as report:
+            result = hummingbot.import_database(
+                database, strategy=strategy, on_conflict=on_conflict, progress=report
+            )
+        write_notes(result)
     _print_result(result, "trades", "{0.reason}", on_conflict)
 
 
@@ -265,12 +272,25 @@ def _require_readable(file: Path) -> None:
         raise StorageError(f"{file}: cannot be read: {error.strerror}") from error
 
 
-def _write_notes(result: ImportResult, notes: TextIO | None) -> None:
-    """Write what an import has to say of single rows, if a file for it was given."""
-    for kind in ("warnings", "conflicts", "rejected") if notes is not None else ():
-        for issue in getattr(result, kind):
-            values = {"kind": kind, "reason": issue.reason, "row": issue.row}
-            print(json.dumps(values, default=str), file=notes)
+@contextmanager
+def _open_notes(path: Path | None, source: Path) -> Iterator[Callable[[ImportResult], None]]:
+    """Yield a function that writes what an import has to say of single rows, if there is a file."""
+    if path is None:
+        yield lambda result: None
+        return
+    refuse_to_replace("notes", absolute_path("notes", path), source=source)
+    with translate_errors(path, "cannot be written"):
+        notes = path.open("w", encoding="utf-8")  # before the import, which may take long
+
+    def write(result: ImportResult) -> None:
+        with translate_errors(path, "cannot be written, but the rows are recorded"), notes:
+            for kind in ("warnings", "conflicts", "rejected"):
+                for issue in getattr(result, kind):
+                    values = {"kind": kind, "reason": issue.reason, "row": issue.row}
+                    print(json.dumps(values, default=str), file=notes)
+
+    with notes:
+        yield write
 
 
 def _print_result(

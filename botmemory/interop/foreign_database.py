@@ -13,12 +13,12 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from .._values import plain_text
+from ..atomic_write import SQLITE_MAGIC
 from ..backends.sqlite.copy import snapshot
 from ..backends.sqlite.errors import cannot_open, translate_errors
 from ..config import absolute_path
 from ..errors import ConfigError, DatabaseBusyError, StorageError
 
-MAGIC = b"SQLite format 3\0"
 SUFFIXES = ("", "-wal", "-journal")  # of the files that make up a database
 ATTEMPTS, PAUSE = 10, 0.2  # seconds
 # of a URL, which a Path has with one slash; also after a quote, or in `db_url=...`
@@ -55,7 +55,7 @@ def private_copy(path: Path) -> Iterator[Path]:
     """
     with translate_errors(path, "cannot be read"), path.open("rb") as file:
         header = file.read(20)
-    if not header.startswith(MAGIC):
+    if not header.startswith(SQLITE_MAGIC):
         raise StorageError(f"{path}: is not a SQLite database; check the path")
     with translate_errors(path, "cannot be copied to a temporary folder"):
         folder = tempfile.mkdtemp(prefix="botmemory-")

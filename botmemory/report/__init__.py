@@ -12,7 +12,7 @@ from .._arguments import checked_call
 from .._values import plain_text
 from .._version import __version__
 from ..analysis.performance import Source
-from ..atomic_write import replacing
+from ..atomic_write import refuse_to_replace, replacing
 from ..backends.sqlite.errors import translate_errors
 from ..config import absolute_path
 from ..database import db
@@ -112,6 +112,7 @@ def write_report(
         places=places,
     )
     file = absolute_path("path", path)
+    refuse_to_replace("path", file, database=db.current().file)
     with translate_errors(file, "cannot be written"), replacing(file) as unfinished:
         unfinished.write_text(page, encoding="utf-8")
     return file

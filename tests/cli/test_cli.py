@@ -20,34 +20,18 @@ from pathlib import Path
 
 import cli_reference
 import pytest
-from click.testing import CliRunner
 from paths import ROOT
 from rich.console import Console
 from samples import at, cash_flow, signal, trade
 
 from botmemory import close_db, init_db
 from botmemory.cli import main
-from botmemory.cli._app import cli
 from botmemory.cli._output import Column, print_rows
 from botmemory.repositories import cash_flows, trades
 
 COMMAND = [sys.executable, "-c", "from botmemory.cli import main; main()"]
 
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run() -> Run:
-    """Run the command and return its exit code, stdout and stderr."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        done = CliRunner().invoke(
-            cli, [str(argument) for argument in arguments], prog_name="botmemory"
-        )
-        assert done.exception is None or isinstance(done.exception, SystemExit), done.exc_info
-        return done.exit_code, done.stdout, done.stderr
-
-    return run
 
 
 @pytest.fixture

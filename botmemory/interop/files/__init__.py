@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from ..._arguments import checked_call, from_caller, is_from_caller
-from ...atomic_write import replacing
+from ...atomic_write import refuse_to_replace, replacing
 from ...backends.peewee_internals import values_of
 from ...backends.sqlite.errors import translate_errors
 from ...config import absolute_path
+from ...database import db
 from ...errors import BotMemoryError, ConfigError, StorageError, ValidationError
 from ...models import BaseModel
 from ...queries import read, write
@@ -158,6 +159,9 @@ def import_file(
     file = absolute_path("path", path)
     report = from_caller(progress or (lambda done, total: None))
     file_format = _format_of(file)
+    if rejects is not None:
+        rejects = absolute_path("rejects", rejects)
+        refuse_to_replace("rejects", rejects, database=db.current().file, source=file)
     if layout is None:
         layout = Layout()
     elif not isinstance(layout, Layout):
@@ -192,6 +196,7 @@ def write_file(
 ) -> None:
     """Write rows, which have their values by the names of the fields, to a file."""
     file_format, columns = _format_of(file, to_write=True), columns_of(model)
+    refuse_to_replace("path", file, database=db.current().file)
     latest = None
 
     def by_column() -> Iterator[dict[str, Any]]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from ...backends.sqlite.errors import translate_errors
 from ...columns import Column
-from ...config import absolute_path
 from ...errors import DuplicateError, ValidationError, show
 from ...models import BaseModel
 from ...queries import write
@@ -35,7 +34,7 @@ def record_lines(
     newest_first: bool,
     on_conflict: OnConflict,
     keep_going: bool,
-    rejects: str | os.PathLike[str] | None,
+    rejects: Path | None,
     dry_run: bool,
 ) -> ImportResult:
     """Record the rows of lines, as `import_file` says; `place` comes before a line's number."""
@@ -152,13 +151,12 @@ def row_checker(model: type[BaseModel], translator: Translator) -> Callable[[Lin
 
 @contextmanager
 def _open_rejects(
-    path: str | os.PathLike[str] | None,
+    file: Path | None,
 ) -> Iterator[Callable[[dict[str, Any]], None]]:
     """Yield a function that writes a rejected row to the file, if there is one."""
-    if path is None:
+    if file is None:
         yield lambda reject: None
         return
-    file = absolute_path("rejects", path)
     with translate_errors(file, "cannot be written"):
         # flushed after each line, so that an error stops the import before rows are recorded
         out = file.open("w", encoding="utf-8", buffering=1)

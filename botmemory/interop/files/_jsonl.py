@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
+from ...atomic_write import SQLITE_MAGIC
 from ...backends.sqlite.errors import translate_errors
 from ...errors import StorageError
 from ._layout import Layout
@@ -18,7 +19,7 @@ OTHERS = {  # what a file that is no text begins with
     b"PK\3\4": NO_TEXT,
     b"\x1f\x8b": NO_TEXT,
     b"PAR1": "is a Parquet file; give it the suffix .parquet",
-    b"SQLite format 3\0": "is a database of SQLite; export its rows",
+    SQLITE_MAGIC: "is a database of SQLite; export its rows",
 }
 LIST = "; write each object of the list on a line of its own, without the brackets and the commas"
 LINES_PER_REPORT = 1000
