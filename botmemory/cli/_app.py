@@ -14,7 +14,6 @@ from .. import migration_runner
 from .._version import __version__
 from ..backends.base import Backend
 from ..database import open_temporarily
-from ..errors import BotMemoryError
 from ..fields import UtcDateTimeField
 from ..formats import count
 from ..models import CashFlow, Signal, Trade
@@ -33,7 +32,7 @@ from ._options import (
     format_options,
     json_option,
 )
-from ._output import named_as_options, print_json, print_pairs, print_rows, progress
+from ._output import print_json, print_pairs, print_rows, progress
 from ._transfer import TRANSFER_COMMANDS
 
 EPILOG = """\b
@@ -144,22 +143,10 @@ def check_database(options: DatabaseOptions, full: bool, output_format: str) -> 
     sys.exit(int(any(finding.severity == "error" for finding in findings)))
 
 
-class _Group(click.Group):
-    """A group whose commands print a `BotMemoryError` as one line on stderr and exit with 2."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except BotMemoryError as error:
-            click.echo(f"error: {named_as_options(str(error))}", err=True)
-            sys.exit(2)
-
-
 DATABASE_COMMANDS = (show_status, migrate, make_backup, make_report, check_database)
 
 
 @click.group(
-    cls=_Group,
     commands=[*LIST_COMMANDS, *ANALYSIS_COMMANDS, *TRANSFER_COMMANDS, *DATABASE_COMMANDS],
     epilog=EPILOG,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, time, timedelta
@@ -12,16 +13,21 @@ from pathlib import Path
 from typing import Any, get_args
 
 import click
+from click.core import ParameterSource
 
 from ..analysis.performance import Source
 from ..bootstrap import init_db
 from ..config import Config
 from ..database import close_db
+from ..errors import BotMemoryError
 from ..models import CASH_FLOW_KINDS
+from ._output import named_as_options
 
 Command = Callable[..., Any]
 
 UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
+# what an error begins with: an argument, or one key of it such as `map['Price']`
+ARGUMENT = re.compile(r"(\w+)(?:\[(['\"])(.*?)\2\])?: ")
 PATH = click.Path(path_type=Path)
 
 
@@ -48,9 +54,49 @@ class DatabaseOptions:
             close_db()
 
 
+class DatabaseCommand(click.Command):
+    """A command that prints a `BotMemoryError` as one line on stderr and exits with 2."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BotMemoryError as error:
+            message = _with_option(str(error), _names_on_command_line(ctx))
+            click.echo(f"error: {named_as_options(message)}", err=True)
+            sys.exit(2)
+
+
+def _with_option(message: str, names: dict[str, str]) -> str:
+    """Return a message that begins with an option or argument of the command line, if one does."""
+    if (found := ARGUMENT.match(message)) and found[1] in names:
+        key = f" {found[3]}" if found[3] else ""
+        message = f"{names[found[1]]}{key}: {message[found.end() :]}"
+    if "start_date" in names:
+        message = message.replace("is before start_date", f"is before {names['start_date']}")
+    return message
+
+
+def _names_on_command_line(context: click.Context) -> dict[str, str]:
+    """Return what the command line calls the arguments that it has, by their names in Python."""
+    names = {
+        str(parameter.name): max(parameter.opts, key=len)
+        if isinstance(parameter, click.Option)
+        else str(parameter.name).upper()
+        for parameter in context.command.params
+        if context.get_parameter_source(str(parameter.name)) is ParameterSource.COMMANDLINE
+    }
+    names["path"] = names.get("out") or names.get("file") or "path"
+    if context.obj.db is not None:
+        names["db_path"] = "--db"
+    elif "target" in names:
+        names["db_path"] = "SOURCE or TARGET"
+    return names
+
+
 def database_command(name: str) -> Callable[[Command], click.Command]:
     """Return a decorator for a command with `database_options`, which gets `DatabaseOptions`."""
-    return lambda function: click.command(name)(database_options(click.pass_obj(function)))
+    command = click.command(name, cls=DatabaseCommand)
+    return lambda function: command(database_options(click.pass_obj(function)))
 
 
 def database_options(command: Command) -> Command:

@@ -76,7 +76,12 @@ def named_as_options(message: str) -> str:
     )
     named = rf"\b({'|'.join(names.split())})="
     message = re.sub(named, lambda found: f"--{found[1].replace('_', '-')} ", message)
-    return re.sub(r"(--[a-z-]+) '([\w-]+)'", r"\1 \2", message).replace(" ,", ",")
+    without_quotes = re.sub(
+        r"--[a-z-]+ '[\w-]+'(?:(?:, | or )'[\w-]+')*",
+        lambda found: found[0].replace("'", ""),
+        message,
+    )
+    return without_quotes.replace(" ,", ",")
 
 
 def _map_options(found: re.Match[str]) -> str:

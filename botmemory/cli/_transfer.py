@@ -28,13 +28,14 @@ from ..upkeep.prune import PruneResult, prune
 from ._layout_options import layout_options
 from ._options import (
     PATH,
+    DatabaseCommand,
     DatabaseOptions,
     database_command,
     filter_options,
     format_options,
     settings_options,
 )
-from ._output import Column, print_pairs, print_rows, progress
+from ._output import Column, named_as_options, print_pairs, print_rows, progress
 
 TABLES: dict[str, Any] = {"trades": Trade, "signals": Signal, "cash-flows": CashFlow}
 COPY_COLUMNS = (
@@ -180,7 +181,7 @@ def import_hummingbot(
     _print_result(result, "trades", "{0.reason}", on_conflict)
 
 
-@click.command("copy")
+@click.command("copy", cls=DatabaseCommand)
 @settings_options
 @click.option(
     "--models", metavar="MODULE", help="The dotted name of the module with custom models."
@@ -316,7 +317,7 @@ def _print_result(
         (result.rejected, result.rejected_count, "rejected"),
     ):
         for issue in issues[:SHOWN]:
-            click.echo(line.format(issue), err=True)
+            click.echo(named_as_options(line.format(issue)), err=True)
         if issues:
             click.echo(f"{title}: {count(number)}", err=True)
     is_incomplete = result.rejected or (result.conflicts and on_conflict == "report")

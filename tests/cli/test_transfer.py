@@ -89,3 +89,65 @@ def test_no_output_replaces_the_database(run: Run, command: str) -> None:
         assert (code, out) == (2, "")
         assert f"{Path('bot.csv').absolute()} is a SQLite database; name another file" in err
         assert run("--db", name, "trades", "--csv")[1].count("BTC/USDT") == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ("--layout krakn", "error: --layout: 'krakn' is neither a file that ends in .toml nor"),
+        ("--time-zone Berlin", "error: --time-zone: 'Berlin' is not known; use a name such as"),
+        ("--date-format xx", "error: --date-format: 'xx' is not a format such as"),
+        ("--decimal ;", "error: --decimal: ';' is not '.' or ','"),
+        ("--encoding foo", "error: --encoding: 'foo' is not known; use one such as"),
+        ("--header-line 0", "error: --header-line: 0 is not a whole number from 1 on"),
+        ("--patterns price=(", "error: --patterns price: '(' is not a regular expression"),
+        ("--others refuse --map x=symbol", "there is no column 'x'"),
+    ],
+)
+def test_an_error_names_the_option(fills: Path, run: Run, options: str, expected: str) -> None:
+    code, out, err = run("--db", "bot.db", "import", "trades", fills, *options.split())
+    assert (code, out) == (2, "")
+    assert expected in err
+    assert "Traceback" not in err
+    assert err.count("\n") == 1
+    assert not Path("bot.db").exists() or run("--db", "bot.db", "trades", "--csv")[1] == ""
+
+
+def test_an_error_in_the_file_of_a_layout_names_no_option(fills: Path, run: Run) -> None:
+    Path("broker.toml").write_text('time_zone = "Berlin"\n')
+    _, _, err = run("import", "trades", fills, "--layout", "broker.toml", "--time-zone", "UTC")
+    assert err.startswith("error: broker.toml: time_zone: 'Berlin' is not known")
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("prune trades --yes --before 2999-01-01", "error: --before: 2999-01-01 00:00:00+00:00 is"),
+        ("prune signals --yes --before 2020-01-01 --exchange x", "error: --exchange: a Signal has"),
+        (
+            "export trades x.csv --since 2012-01-01 --until 2011-01-01",
+            "error: --until: 2011-01-01 23:59:59.999999+00:00 is before --since 2012-01-01",
+        ),
+        ("import-freqtrade mysql://u:secret@h/x", "error: FILE: mysql://... is not a SQLite file"),
+        ("copy bot.db mysql://u:secret@h/x", "error: SOURCE or TARGET: unknown scheme 'mysql'"),
+        ("--db mysql://u:secret@h/x trades", "error: --db: unknown scheme 'mysql'"),
+    ],
+)
+def test_an_error_names_the_argument(
+    run: Run, monkeypatch: pytest.MonkeyPatch, command: str, expected: str
+) -> None:
+    init_db("bot.db")
+    close_db()
+    monkeypatch.setenv("BOTMEMORY_DB_PATH", "bot.db")
+    code, out, err = run(*command.split())
+    assert (code, out) == (2, "")
+    assert expected in err
+    assert "secret" not in err
+
+
+def test_a_rejected_row_is_told_by_options(run: Run) -> None:
+    Path("fills.csv").write_text(FILLS.replace(",buy,", ",Kauf,"))
+    code, out, err = run("--db", "bot.db", "import", "trades", "fills.csv", "--keep-going")
+    assert (code, out) == (1, "trades: 1 recorded, 0 already existed\n")
+    reason = "side: 'Kauf' is no side; say which, as --values side:Kauf=buy"
+    assert err == f"line 2: {reason}\nrejected: 1\n"
