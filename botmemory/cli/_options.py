@@ -71,6 +71,10 @@ def _with_option(message: str, names: dict[str, str]) -> str:
     if (found := ARGUMENT.match(message)) and found[1] in names:
         key = f" {found[3]}" if found[3] else ""
         message = f"{names[found[1]]}{key}: {message[found.end() :]}"
+    for name, option in names.items():
+        message = message.replace(f"which {name} names", f"which {option} names")
+        if name in ("header_line", "separator"):
+            message = message.replace(f": {name}: ", f": {option}: ")
     if "start_date" in names:
         message = message.replace("is before start_date", f"is before {names['start_date']}")
     return message

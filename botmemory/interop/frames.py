@@ -174,10 +174,18 @@ def import_trades(
     given = {
         name: value for name, value in (("exchange", exchange), ("strategy", strategy)) if value
     }
+    for name, value in given.items():
+        if not isinstance(value, str):
+            refuse(name, value, "is not text")
     base = layout if isinstance(layout, Layout) else load_layout(layout) if layout else Layout()
     mapped = {str(name): meaning for name, meaning in (columns or {}).items()}
+    for name, meaning in mapped.items():
+        if not name.strip():
+            refuse("columns", name, "is not the name of a column")
+        if not isinstance(meaning, str):
+            refuse(f"columns[{name!r}]", meaning, "is not text")
     used = replace(base, map={**base.map, **mapped}, set={**base.set, **given})
-    translator = Translator(Trade, used, "frame")
+    translator = Translator(Trade, used, "frame", map_name="columns")
     if names is not None:
         translator.check_header(names, None, ", ".join(names))
     return record_lines(

@@ -101,7 +101,22 @@ def test_no_output_replaces_the_database(run: Run, command: str) -> None:
         ("--encoding foo", "error: --encoding: 'foo' is not known; use one such as"),
         ("--header-line 0", "error: --header-line: 0 is not a whole number from 1 on"),
         ("--patterns price=(", "error: --patterns price: '(' is not a regular expression"),
-        ("--others refuse --map x=symbol", "there is no column 'x'"),
+        (
+            "--map Prce=price",
+            "no column 'Prce' (did you mean 'price'?), which --map names",
+        ),
+        ("--map price=prce", "error: --map price: 'prce' is no column of a Trade (did you mean"),
+        ("--map price=", "error: --map price: '' is no column of a Trade; use one of"),
+        ("--set exchange_=x", "error: --set: 'exchange_' is no column of a Trade (did you mean"),
+        ("--set symbol={bse}/USD", "error: --set symbol: '{bse}/USD' has {bse}, which nothing in"),
+        ("--values sid:buy=sell", "'sid' (did you mean 'side'?), which --values names; the col"),
+        ("--header-line 9", "fills.csv: --header-line: 9 is beyond its last line, which is 3"),
+        ("--separator ;", "line 1: --separator: ';' is not in the header, but ',' is; the header"),
+        ("--date-format s", "'2024-01-02 09:30:00' is not a number of --date-format s"),
+        (
+            "--thousands .",
+            "error: --thousands: '.' is also the decimal point; pass --decimal ','",
+        ),
     ],
 )
 def test_an_error_names_the_option(fills: Path, run: Run, options: str, expected: str) -> None:

@@ -225,7 +225,7 @@ def test_sides_may_be_members_of_an_enumeration_or_numbers(
 
 def test_an_index_of_times_without_a_name_is_a_column() -> None:
     data = plain().set_index("timestamp").rename_axis(None)
-    with pytest.raises(ValidationError, match="no column 'index'.*map={'index': 'timestamp'}"):
+    with pytest.raises(ValidationError, match="no column 'index'.*columns={'index': 'timestamp'}"):
         frames.import_trades(data)
     frames.import_trades(data, {"index": "timestamp"})
     assert trades.get_latest(limit=1)[0].timestamp.hour == 11

@@ -299,7 +299,7 @@ LIST = "; write each object of the list on a line of its own, without the bracke
         (LINE.replace("1.5", "9" * 5000), "it is not JSON"),
         ('{"a":' + "[" * 100_000, "it is nested too deeply"),
         (LINE.replace("1.5", "Infinity"), "price: inf is not a finite number"),
-        (LINE.replace("1.5", "NaN"), "price: None is not allowed; pass a value"),
+        (LINE.replace("1.5", "NaN"), "price: nan is not allowed; pass a value"),
     ],
 )
 def test_a_line_of_json_is_named(content: str, problem: str) -> None:

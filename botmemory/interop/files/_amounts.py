@@ -67,7 +67,9 @@ FIAT = frozenset(
 )
 
 
-def complete(parts: Row, number: Numbers, metadata: Row, layout: Layout) -> None:
+def complete(
+    parts: Row, number: Numbers, metadata: Row, layout: Layout, map_name: str = "map"
+) -> None:
     """Replace what stands for columns of a trade by these columns.
 
     Args:
@@ -75,17 +77,18 @@ def complete(parts: Row, number: Numbers, metadata: Row, layout: Layout) -> None
         number: Those of them that are numbers.
         metadata: What is kept beside.
         layout: How the file is read, for messages.
+        map_name: What the caller knows `map` of the layout by, for messages.
 
     Raises:
         ValidationError: They contradict each other.
     """
-    _set_side(parts, number, layout)
+    _set_side(parts, number, layout, map_name)
     _set_amounts_of_two(parts, number)
     _set_price_and_fee(number, metadata)
     _set_currencies(parts)
 
 
-def _set_side(parts: Row, number: Numbers, layout: Layout) -> None:
+def _set_side(parts: Row, number: Numbers, layout: Layout, map_name: str) -> None:
     """Set side and quantity of a row that says them by a sign."""
     closed = number.pop("closed_quantity", None)
     signed = number.pop("signed_quantity", None if closed is None else -closed)
@@ -100,7 +103,7 @@ def _set_side(parts: Row, number: Numbers, layout: Layout) -> None:
         number["quantity"] = abs(signed)
     elif (quantity := number.get("quantity")) is not None and quantity < 0:
         column = next((name for name, is_ in layout.map.items() if is_ == "quantity"), "quantity")
-        advice = f"if it is a sale then, pass map={{{column!r}: 'signed_quantity'}}"
+        advice = f"if it is a sale then, pass {map_name}={{{column!r}: 'signed_quantity'}}"
         refuse("quantity", float(quantity), f"is below 0; {advice}")
 
 

@@ -11,6 +11,7 @@ from numbers import Real
 from typing import Any
 
 from ..._values import refuse
+from ...errors import ValidationError
 from .._ids import NO_IDS
 from ._layout import EPOCH_UNITS, Layout, zone_of
 
@@ -139,10 +140,18 @@ def _in_zone(local: datetime, time_zone: str) -> tuple[datetime, str]:
     )
 
 
+def _number_of_time(cell: object, layout: Layout) -> Decimal:
+    try:
+        number = to_number("timestamp", cell, layout)
+    except ValidationError:
+        refuse("timestamp", cell, f"is not a number of date_format={layout.date_format!r}")
+    assert number is not None  # noqa: S101  (it is not empty)
+    return number
+
+
 def _from_epoch(cell: object, layout: Layout) -> datetime:
     unit = str(layout.date_format)
-    number = to_number("timestamp", cell, layout)
-    assert number is not None  # noqa: S101  (it is not empty)
+    number = _number_of_time(cell, layout)
     seconds = number / EPOCH_UNITS[unit]
     if not EPOCH_SECONDS[0] <= seconds < EPOCH_SECONDS[1]:
         refuse("timestamp", cell, f"is no time in {unit} since 1970{_likely(number)}")
@@ -150,8 +159,7 @@ def _from_epoch(cell: object, layout: Layout) -> datetime:
 
 
 def _from_excel(cell: object, layout: Layout) -> datetime:
-    number = to_number("timestamp", cell, layout)
-    assert number is not None  # noqa: S101  (it is not empty)
+    number = _number_of_time(cell, layout)
     if not EXCEL_DAYS[0] <= number < EXCEL_DAYS[1]:
         refuse("timestamp", cell, f"is no serial number of Excel{_likely(number)}")
     # a double of Excel has 5 decimal digits of a second

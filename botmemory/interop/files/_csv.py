@@ -79,10 +79,23 @@ def read(
     lines = _Lines(path, progress, layout)
     header_line, header_text = lines.header()
     separator = layout.separator or lines.separator or _separator_of(header_text)
+    likely = _separator_of(header_text)
+    if separator not in header_text and likely in header_text:
+        raise ValidationError(
+            f"{path}, line {header_line}: separator: {separator!r} is not in the header, but "
+            f"{likely!r} is; the header is {header_text}",
+            field="separator",
+        )
     is_spaced = f"{separator} " in header_text
     reader = csv.reader(lines, strict=True, delimiter=separator, skipinitialspace=is_spaced)
     try:
         header = next(reader, None)
+        if header is None and lines.number:
+            raise ValidationError(
+                f"{path}: header_line: {layout.header_line} is beyond its last line, which is "
+                f"{lines.number}",
+                field="header_line",
+            )
         if header is None:
             raise ValidationError(f"{path}: is empty, without a line that names the columns")
         while header and not header[-1].strip():  # a separator at the end of each line
@@ -128,7 +141,7 @@ class _Lines:
             del lines[0]
         first = self._layout.header_line or self._find_header(lines)
         while lines and (lines[0][0] < first or not lines[0][1].strip()):
-            del lines[0]
+            self.number = lines.pop(0)[0]
         if lines:
             self.number, self._first = lines.pop(0)
         self._lines = chain(lines, self._lines)

@@ -92,7 +92,8 @@ def read_lines(
                 try:
                     text = line.decode(codec)
                 except UnicodeDecodeError as error:
-                    advice = "" if encoding else "; pass its encoding, such as encoding='cp1252'"
+                    other = "another encoding" if encoding else "its encoding"
+                    advice = f"; pass {other}, such as encoding='cp1252'"
                     raise StorageError(
                         f"{path}, line {number}: is not {codec.upper()}: {error.reason}{advice}"
                     ) from error

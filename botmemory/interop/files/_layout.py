@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import codecs
 import os
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from datetime import UTC, timedelta, timezone, tzinfo
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from pathlib import Path
 from typing import Any, Literal, get_args
 from zoneinfo import ZoneInfo
@@ -104,8 +103,11 @@ class Layout:
             refuse("decimal", self.decimal, "is not '.' or ','")
         if self.thousands != "" and not _is_character(self.thousands):
             refuse("thousands", self.thousands, "is not one character")
-        if self.thousands == self.decimal or self.thousands.isdigit():
-            refuse("thousands", self.thousands, "is also the decimal point, or a digit")
+        if self.thousands.isdigit():
+            refuse("thousands", self.thousands, "is a digit")
+        if self.thousands == self.decimal:
+            advice = "pass decimal=',' if the comma is it" if self.decimal == "." else "change one"
+            refuse("thousands", self.thousands, f"is also the decimal point; {advice}")
         for name, least in (("header_line", 1), ("skip_footer", 0)):
             number = getattr(self, name)
             if number is not None and (type(number) is not int or number < least):
@@ -118,7 +120,7 @@ class Layout:
     def _check_encoding(self) -> None:
         try:
             if self.encoding is not None:
-                codecs.lookup(self.encoding)
+                "\n".encode(self.encoding)  # base64 is a codec, too, but not of text
         except (LookupError, TypeError, ValueError):
             refuse("encoding", self.encoding, "is not known; use one such as 'utf-8' or 'cp1252'")
 
@@ -137,6 +139,8 @@ class Layout:
                 self.date_format,
                 "is not a format such as '%d.%m.%Y %H:%M:%S', s, ms, us, ns or excel",
             )
+        for each in formats:
+            _check_format(each)
 
     def columns(self) -> Sequence[str]:
         """Return the names of columns that a file must have."""
@@ -219,6 +223,16 @@ def zone_of(time_zone: str) -> tzinfo:
         return ZoneInfo(time_zone)
     sign = -1 if offset[1] == "-" else 1
     return timezone(sign * timedelta(hours=int(offset[2]), minutes=int(offset[3] or 0)))
+
+
+def _check_format(date_format: str) -> None:
+    try:
+        datetime.strptime("", date_format)  # noqa: DTZ007
+    except ValueError as error:
+        if not str(error).startswith("time data"):  # "does not match format", as it should not
+            refuse("date_format", date_format, f"is no format: {error}")
+    if not re.search("%[YyGcx]", date_format):
+        refuse("date_format", date_format, "has no year, such as %Y")
 
 
 def _is_character(value: object) -> bool:

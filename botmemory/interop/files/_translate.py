@@ -80,10 +80,14 @@ class Translator:
         model: The model of the rows.
         layout: How the file is read.
         place: The file, for messages.
+        map_name: What the caller knows `map` of the layout by, for messages.
     """
 
-    def __init__(self, model: type[BaseModel], layout: Layout, place: str) -> None:
+    def __init__(
+        self, model: type[BaseModel], layout: Layout, place: str, map_name: str = "map"
+    ) -> None:
         self.model, self.layout, self.place = model, layout, place
+        self.map_name = map_name
         self.columns = columns_of(model)
         self._exchanges: dict[str, str] = {}  # as they are recorded, by their names in lower case
         self.has_parts = model is Trade
@@ -92,8 +96,12 @@ class Translator:
         )
         self.templates = {name: _template(text) for name, text in layout.set.items()}
         self.parts_of_templates = {part for text in self.templates.values() for part in text[1::2]}
-        for name in (*layout.set, *layout.map.values()):
-            self._check_target(name)
+        self.required = [
+            field.column_name
+            for field in model._meta.sorted_fields
+            if not (field.null or field.primary_key) and field.default is None
+        ]
+        self._check_layout()
         self.is_own = layout == Layout()
         self._plans: dict[tuple[str, ...], _Plan | None] = {}
         self.left_out = 0
@@ -142,29 +150,32 @@ class Translator:
         if self.is_own and has_ids and all(name in self.columns for name in names):
             return None
         by_plain = {plain_name(name): name for name in reversed(names)}
-        missing: list[str] = []
+        own = {plain_name(name): name for name in (*self.columns, *self._parts())}
+        missing: dict[str, list[str]] = {}  # by the setting that names them
 
-        def of_file(table: Mapping[str, Any]) -> dict[str, Any]:
+        def of_file(setting: str, table: Mapping[str, Any]) -> dict[str, Any]:
             found = {}
             for name, value in table.items():
                 if (column := find_column(name, by_plain)) is not None:
                     found[column] = value
                 else:
-                    missing.append(name)
+                    missing.setdefault(setting, []).append(name)
             return found
 
-        targets, patterns = of_file(layout.map), of_file(layout.patterns)
+        targets = of_file(self.map_name, layout.map)
+        patterns = of_file("patterns", layout.patterns)
         only = [
             (name, wanted, frozenset(text.strip().casefold() for text in texts))
-            for table, wanted in ((layout.only, True), (layout.skip, False))
-            for name, texts in of_file(table).items()
-        ]
-        if missing:
-            raise ValidationError(
-                f"there is no column {', '.join(map(repr, missing))}, which the layout names; "
-                f"the columns are {', '.join(map(repr, names))}"
+            for setting, table, wanted in (
+                ("only", layout.only, True),
+                ("skip", layout.skip, False),
             )
-        own = {plain_name(name): name for name in (*self.columns, *self._parts())}
+            for name, texts in of_file(setting, table).items()
+        ]
+        named_parts = {*own, *map(plain_name, self._named_parts())}
+        of_file("values", {n: 0 for n in layout.values if plain_name(n) not in named_parts})
+        if missing:
+            raise ValidationError(_missing(missing, names))
         named = {name for name, _, _ in only}
         cells, unknown = [], []
         for name in names:
@@ -176,11 +187,8 @@ class Translator:
                 is_kept = layout.others == "metadata" and self.metadata
                 target = f"{self.metadata}.{name}" if is_kept else "ignore"
             compiled = None if pattern is None else re.compile(pattern, re.DOTALL)
-            if compiled is not None:
-                for group in compiled.groupindex:
-                    self._check_target(group)
-                if name not in targets:
-                    target = ""
+            if compiled is not None and name not in targets:
+                target = ""
             cells.append(_Cell(name, target, compiled, self._meanings(name, target)))
         if unknown:
             raise ValidationError(self._unknown(unknown, names))
@@ -189,15 +197,32 @@ class Translator:
     def _parts(self) -> tuple[str, ...]:
         return (*NUMBERS, *TEXTS) if self.has_parts else ()
 
-    def _check_target(self, target: str) -> None:
+    def _named_parts(self) -> set[str]:
+        """Return what the layout says that columns and parts of cells are."""
+        groups = (re.compile(pattern).groupindex for pattern in self.layout.patterns.values())
+        return {*self.layout.map.values(), *(name for names in groups for name in names)}
+
+    def _check_layout(self) -> None:
+        """Refuse what the table has not, whatever the file has."""
+        for name, text in self.layout.set.items():
+            self._check_target("set", name)
+            known = [*self.columns, *self._parts(), *self._named_parts()]
+            for part in self.templates[name][1::2]:
+                if part not in known:
+                    problem = f"has {{{part}}}, which nothing in the layout names"
+                    refuse(f"set[{name!r}]", text, f"{problem}{suggestion(part, known)}")
+        for column, name in self.layout.map.items():
+            self._check_target(f"{self.map_name}[{column!r}]", name)
+        for column, pattern in self.layout.patterns.items():
+            for group in re.compile(pattern).groupindex:
+                self._check_target(f"patterns[{column!r}]", group)
+
+    def _check_target(self, place: str, target: str) -> None:
         known = [*self.columns, *self._parts(), "ignore"]
         is_key = self.metadata is not None and target.startswith(f"{self.metadata}.")
         if target not in known and target not in self.parts_of_templates and not is_key:
-            raise ValidationError(
-                f"{target}: a {self.model.__name__} has no such column"
-                f"{suggestion(target, known)}; use one of {', '.join(known)}",
-                field=target,
-            )
+            problem = f"is no column of a {self.model.__name__}{suggestion(target, known)}"
+            refuse(place, target, f"{problem}; use one of {', '.join(known)}")
 
     def _meanings(self, name: str, target: str) -> dict[str, str]:
         """Return what texts of a column mean, by the texts without case."""
@@ -226,8 +251,8 @@ class Translator:
         return (
             f"a {self.model.__name__} has no {noun} {', '.join(map(show, unknown))}; "
             f"{_known_layout(names)}say what each of them is{columns}, such as "
-            f"map={likely or {unknown[0]: first}}, or what to do with those that are not named, "
-            f"by others={rest}"
+            f"{self.map_name}={likely or {unknown[0]: first}}, or what to do with those that are "
+            f"not named, by others={rest}"
         )
 
     def _meaning(self, name: str, taken: set[str]) -> str:
@@ -309,7 +334,7 @@ class Translator:
         if self.has_parts:
             if fee := number.get("fee"):
                 self.signs_of_fees.add(fee > 0)
-            complete(parts, number, metadata, self.layout)
+            complete(parts, number, metadata, self.layout, self.map_name)
         for name, template in self.templates.items():
             if (value := _filled(template, parts)) is not None:
                 if name in NUMBERS or self._is_number(name):
@@ -327,6 +352,9 @@ class Translator:
                 row[name] = self._plain(name, number[name])
             elif name in parts:
                 row[name] = self._value(name, parts[name], parts.get("time_zone"))
+        for name in self.required:
+            if row.get(name) is None and parts.get(name) is not None:  # NaN, or a text such as "-"
+                refuse(name, parts[name], "is not allowed; pass a value")
         if metadata and self.metadata:
             row[self.metadata] = self._with(row.get(self.metadata), metadata)
         return row
@@ -373,6 +401,18 @@ class Translator:
                 refuse(name, value, "is not text; pass value.decode(), or value.hex()")
             return str(value)
         return value
+
+
+def _missing(missing: Mapping[str, Sequence[str]], names: Sequence[str]) -> str:
+    """Return the message about columns that settings of the layout name and the file has not."""
+    problems = []
+    for setting, columns in missing.items():
+        each = ", ".join(f"{name!r}{suggestion(name, list(names))}" for name in columns)
+        problems.append(f"{each}, which {setting} names")
+    return (
+        f"there is no column {', and '.join(problems)}; the columns are "
+        f"{', '.join(map(repr, names))}"
+    )
 
 
 def _known_layout(names: Sequence[str]) -> str:
