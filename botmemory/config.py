@@ -24,6 +24,8 @@ MEMORY = ":memory:"
 SERVERS = {"postgresql": "postgresql", "postgres": "postgresql"}
 PREFIX = "BOTMEMORY_"
 _SCHEME = r"([A-Za-z][A-Za-z0-9+.-]*)://"
+# of a URL, which a Path has with one slash
+_SCHEME_OF_FILE = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 # the variables Kubernetes sets for a service: NAME_SERVICE_HOST, NAME_PORT_5432_TCP_ADDR, ...
 _KUBERNETES = re.compile(r"(^|_)(service_(host|port)|port_\d+_(tcp|udp|sctp))(_|$)")
@@ -235,8 +237,9 @@ def _checked_target(target: object, folder: str = "") -> str:
                 "('sqlite:///bot.db'), or four and an absolute one ('sqlite:////data/bot.db')"
             )
         if "?" in path:
+            shown = show(f"{text.partition('?')[0]}?...")  # they may have a password
             raise ConfigError(
-                f"db_path: {show(text)} has parameters, which SQLite targets do not take; "
+                f"db_path: {shown} has parameters, which SQLite targets do not take; "
                 "pass the settings to init_db() or Config"
             )
         return path if path == MEMORY else _absolute("db_path", path, folder)
@@ -255,7 +258,10 @@ def absolute_path(name: str, value: object) -> Path:
     """Return the path of a file as an absolute one; raise `ConfigError`, which names `name`."""
     from pathlib import Path  # imported late: it takes as long as half of the library
 
-    return Path(_absolute(name, _checked_path(name, value, "a path"), ""))
+    text = _checked_path(name, value, "a path")
+    if scheme := _SCHEME_OF_FILE.match(text):  # it may have a password
+        raise ConfigError(f"{name}: {scheme[1].lower()}://... is a URL; pass the path of a file")
+    return Path(_absolute(name, text, ""))
 
 
 def _checked_path(field: str, value: object, expected: str) -> str:

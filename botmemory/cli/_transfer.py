@@ -94,7 +94,7 @@ def import_rows(
     recorded; with --keep-going rejected rows are skipped. Exit 1 if rows were rejected, or if
     conflicts with what is recorded were only reported.
     """
-    _require_readable(file)
+    _require_readable(absolute_path("path", file))
     config = options.settings()
     is_new = config.backend == "sqlite" and not Path(config.db_path).exists()
     target = {"db_path": ":memory:"} if dry_run and is_new else {}

@@ -166,3 +166,36 @@ def test_a_rejected_row_is_told_by_options(run: Run) -> None:
     assert (code, out) == (1, "trades: 1 recorded, 0 already existed\n")
     reason = "side: 'Kauf' is no side; say which, as --values side:Kauf=buy"
     assert err == f"line 2: {reason}\nrejected: 1\n"
+
+
+@pytest.mark.parametrize("url", ["postgresql://bot:secret@host/bots", "file:/x?password=secret"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "import trades {}",
+        "import trades fills.csv --rejects {}",
+        "export trades {}",
+        "export trades {}.csv",
+        "import-hummingbot {}",
+        "import-freqtrade bot.db --notes {}",
+        "prune trades --yes --before 2020-01-01 --export {}",
+        "report --out {}",
+        "backup {}",
+    ],
+)
+def test_a_url_in_place_of_a_file_is_not_shown(
+    fills: Path, run: Run, monkeypatch: pytest.MonkeyPatch, command: str, url: str
+) -> None:
+    init_db("bot.db")
+    close_db()
+    monkeypatch.setenv("BOTMEMORY_DB_PATH", "bot.db")
+    code, out, err = run(*command.format(url).split())
+    assert (code, out) == (2, "")
+    assert f"{url.partition(':')[0]}://... is" in err
+    assert "secret" not in err
+
+
+def test_parameters_of_a_url_of_sqlite_are_not_shown(run: Run) -> None:
+    code, out, err = run("copy", "bot.db", "sqlite:///bot.db?password=secret")
+    assert (code, out) == (2, "")
+    assert "'sqlite:///bot.db?...' has parameters, which SQLite targets do not take" in err

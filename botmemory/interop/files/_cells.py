@@ -206,7 +206,7 @@ def _time_hint(text: str) -> str:
         time = f"{'%Y' if found[2] else '%y'}{time if rest else ''}"
         day_first, month_first = f"%d{by}%m{by}{time}", f"%m{by}%d{by}{time}"
         return f"; say which comes first: date_format={day_first!r} or {month_first!r}"
-    return "; pass how it is written as date_format, such as '%d %b %Y %H:%M'"
+    return "; pass how it is written, such as date_format='%d %b %Y %H:%M'"
 
 
 def _likely(number: Decimal) -> str:
