@@ -52,3 +52,8 @@ def number(value: float, sign: str = "") -> str:
 def count(value: int) -> str:
     """Format a number of rows."""
     return f"{value:,}"
+
+
+def counted(value: int, noun: str) -> str:
+    """Format a number of rows with the noun for one of them."""
+    return f"{count(value)} {noun}{'' if value == 1 else 's'}"

@@ -17,7 +17,7 @@ from ..atomic_write import refuse_to_replace
 from ..backends.sqlite.errors import translate_errors
 from ..config import absolute_path
 from ..errors import StorageError
-from ..formats import count
+from ..formats import count, counted
 from ..interop import ImportResult, OnConflict, freqtrade, hummingbot
 from ..interop.files import export_file, import_file
 from ..interop.foreign_database import sqlite_file
@@ -71,7 +71,7 @@ def export_rows(
         written = export_file(
             TABLES[table], file, spreadsheet=spreadsheet, progress=report, **filters
         )
-    click.echo(f"{count(written)} {table} in {file}")
+    click.echo(f"{counted(written, table.removesuffix('s'))} in {file}")
 
 
 @database_command("import")

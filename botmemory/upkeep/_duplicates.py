@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from peewee import Case, fn
 
 from ..backends.finding import Finding
-from ..formats import count, number
+from ..formats import counted, number
 from ..interop.files import is_id_of_content
 from ..models import Trade
 from ..queries import read
@@ -69,10 +69,13 @@ def duplicate_findings(*, full: bool) -> Iterator[Finding]:
         pairs += of_symbol.pairs[: SHOWN - len(pairs)]
         orders += of_symbol.orders()[: SHOWN - len(orders)]
     if pair_count:
-        what = f"{count(pair_count)} pairs of trades are probably one fill recorded twice"
+        verb = "is" if pair_count == 1 else "are"
+        what = f"{counted(pair_count, 'pair')} of trades {verb} probably one fill recorded twice"
         yield Finding("warning", f"{what}: {_shown(pairs, pair_count)}", ADVICE)
     if order_count:
-        what = f"{count(order_count)} orders are recorded as one trade, and by their fills too"
+        verb, their = ("is", "its") if order_count == 1 else ("are", "their")
+        orders_text = counted(order_count, "order")
+        what = f"{orders_text} {verb} recorded as one trade, and by {their} fills too"
         yield Finding("warning", f"{what}: {_shown(orders, order_count)}", ADVICE)
 
 
@@ -222,7 +225,7 @@ class Duplicates:
 
     def orders(self) -> list[str]:
         return [
-            f"{ORDER}{order} of {self.symbol} on {exchange}, {fills} fills"
+            f"{ORDER}{order} of {self.symbol} on {exchange}, {counted(fills, 'fill')}"
             for (exchange, order), fills in self.fill_counts.items()
         ]
 

@@ -199,3 +199,11 @@ def test_parameters_of_a_url_of_sqlite_are_not_shown(run: Run) -> None:
     code, out, err = run("copy", "bot.db", "sqlite:///bot.db?password=secret")
     assert (code, out) == (2, "")
     assert "'sqlite:///bot.db?...' has parameters, which SQLite targets do not take" in err
+
+
+def test_one_row_is_told_in_the_singular(run: Run) -> None:
+    init_db("bot.db")
+    trades.create(symbol="BTC/USDT", side="buy", price=1, quantity=1)
+    close_db()
+    assert run("--db", "bot.db", "export", "trades", "t.csv")[1] == "1 trade in t.csv\n"
+    assert run("--db", "bot.db", "export", "signals", "s.csv")[1] == "0 signals in s.csv\n"

@@ -32,9 +32,7 @@ FILL = {
 
 
 def findings(part: str = "") -> list[Finding]:
-    found = [
-        each for each in check(full=True) if "twice" in each.what or "by their fills" in each.what
-    ]
+    found = [each for each in check(full=True) if "twice" in each.what or "fills too" in each.what]
     assert all(part in each.what for each in found)
     assert all(each.severity == "warning" for each in found)
     return found
@@ -54,7 +52,7 @@ def by_ccxt(*ids: str, **values: Any) -> None:
 def test_a_fill_of_the_bot_and_of_ccxt_is_found(seconds: float, exchange: str | None) -> None:
     recorded = by_bot(seconds, exchange=exchange, strategy="trend", fee=0.1)
     by_ccxt("28457")
-    [finding] = findings("1 pairs of trades are probably one fill recorded twice: BTC/USDT buy 1 ")
+    [finding] = findings("1 pair of trades is probably one fill recorded twice: BTC/USDT buy 1 ")
     assert "at 100 on 2024-01-01 0" in finding.what
     assert recorded.id.hex in finding.what.replace("-", "")
     assert "(no exchange_trade_id)" in finding.what
@@ -93,7 +91,7 @@ def test_equal_fills_of_one_exchange_are_different_ones() -> None:
 def test_each_trade_is_in_one_pair() -> None:
     by_ccxt("1", "2", "3")
     by_bot(0.1)
-    assert findings("1 pairs")
+    assert findings("1 pair")
     by_bot(0.2)
     assert findings("2 pairs")
     for seconds in (0.3, 0.4, 0.5):
@@ -114,7 +112,7 @@ def test_two_fills_that_a_bot_and_ccxt_have_are_pairs_of_both(seconds: float) ->
 def test_each_further_source_of_a_fill_is_another_pair() -> None:
     by_ccxt("1")
     by_bot(0.2, exchange="okx", exchange_trade_id="order:4002")
-    assert findings("1 pairs")
+    assert findings("1 pair")
     by_bot(0.1)
     assert findings("2 pairs")
 
@@ -125,7 +123,7 @@ def test_one_id_at_an_exchange_in_two_cases_is_one_fill() -> None:
     by_bot(exchange="OKX", exchange_trade_id="2")
     assert findings() == []
     by_bot(exchange="OKX", exchange_trade_id="1")
-    assert findings("1 pairs")
+    assert findings("1 pair")
 
 
 def test_many_equal_fills_are_compared_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,14 +159,14 @@ def test_an_order_of_freqtrade_and_its_fills_from_ccxt_are_found(fills: int) -> 
     by_bot(exchange="okx", exchange_trade_id="order:4002", price=90)
     by_ccxt(*map(str, range(fills)), price=100.5 if fills > 1 else 100.0)
     by_ccxt("another", order="4003", price=91.0)
-    [finding] = findings("1 orders are recorded as one trade, and by their fills too: order:4001 ")
-    assert finding.what.endswith(f" of BTC/USDT on okx, {fills} fills")
+    [finding] = findings("1 order is recorded as one trade, and by its fills too: order:4001 ")
+    assert finding.what.endswith(f" on okx, {fills} fills" if fills > 1 else " on okx, 1 fill")
 
 
 def test_an_order_of_freqtrade_and_a_trade_of_the_bot_are_a_pair() -> None:
     by_bot(0.5, exchange="okx", exchange_trade_id="order:4001")
     by_bot(exchange="okx")
-    assert findings("1 pairs of trades")
+    assert findings("1 pair of trades")
 
 
 def test_orders_of_another_exchange_or_symbol_are_none() -> None:
@@ -184,7 +182,7 @@ def test_metadata_that_names_no_order_is_none() -> None:
         by_bot(exchange="okx", exchange_trade_id=f"{number}", trade_metadata=metadata)
     assert findings() == []
     by_bot(exchange="okx", exchange_trade_id="number", trade_metadata={"order": 4001})
-    assert findings("1 orders")
+    assert findings("1 order ")
 
 
 def test_a_trade_that_has_the_exchange_s_id_is_recognised_by_ccxt() -> None:
@@ -208,14 +206,14 @@ def test_a_bot_that_records_twice_within_a_second_is_found_by_a_full_check(
 ) -> None:
     by_bot()
     by_bot(seconds)
-    assert [each for each in check() if "pairs" in each.what] == []
-    assert bool(findings("1 pairs") if is_found else findings()) == is_found
+    assert [each for each in check() if "pair" in each.what] == []
+    assert bool(findings("1 pair") if is_found else findings()) == is_found
 
 
 def test_a_trade_of_the_bot_is_in_one_pair() -> None:
     for seconds in (0, 0.2, 0.4):
         by_bot(seconds)
-    assert findings("1 pairs")
+    assert findings("1 pair")
     by_bot(0.6)
     assert findings("2 pairs")
 
