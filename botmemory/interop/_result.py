@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,3 +66,33 @@ class ImportResult:
     preview: list[dict[str, Any]] = field(default_factory=list)
     flows_created: int = 0
     flows_skipped: int = 0
+
+
+@dataclass
+class Outcome:
+    """What became of the rows of an import so far.
+
+    Attributes:
+        counts: The number of trades by whether they are new.
+        flow_counts: Likewise of cash flows.
+    """
+
+    counts: Counter[bool] = field(default_factory=Counter)
+    flow_counts: Counter[bool] = field(default_factory=Counter)
+    rejected: list[RowIssue] = field(default_factory=list)
+    warnings: list[RowIssue] = field(default_factory=list)
+    conflicts: list[Conflict] = field(default_factory=list)
+
+    def result(self, left_out: int = 0) -> ImportResult:
+        return ImportResult(
+            self.counts[True],
+            self.counts[False],
+            self.rejected,
+            self.warnings,
+            len(self.rejected),
+            left_out,
+            self.conflicts,
+            len(self.conflicts),
+            flows_created=self.flow_counts[True],
+            flows_skipped=self.flow_counts[False],
+        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -20,7 +20,7 @@ from ...repositories import trades
 from .._conflicts import OnConflict, check_on_conflict, record_fill
 from .._fees import fee_in_one_column
 from .._ids import checked_names
-from .._result import Conflict, ImportResult, RowIssue
+from .._result import ImportResult, Outcome, RowIssue
 from ._cash_flows import funding_flows, record_flow
 from ._contract_sizes import ContractSizes, is_derivative
 from ._not_fills import is_payment_of_bybit, require_fill
@@ -112,17 +112,13 @@ def import_trades(
     exchange = checked_names(exchange, strategy)
     shared: dict[str, Any] = {"exchange": exchange, "strategy": strategy}
     sizes = ContractSizes(exchange, markets)
-    counts: Counter[bool] = Counter()  # the fills that are new, and the others
-    flow_counts: Counter[bool] = Counter()
-    rejected: list[RowIssue] = []
-    warnings: list[RowIssue] = []
-    conflicts: list[Conflict] = []
+    outcome = Outcome()
     doubtful: dict[str, RowIssue] = {}  # the warning about a contract size, by symbol
     unknown: dict[str, RowIssue] = {}
     unsized: defaultdict[str, list[uuid.UUID]] = defaultdict(list)  # ids of trades by symbol
     # read before the transaction begins: the exchange may be slow
-    numbered = _without_payments(unified_trades, shared, flow_counts, rejected)
-    for batch in _batches(numbered, rejected):
+    numbered = _without_payments(unified_trades, shared, outcome)
+    for batch in _batches(numbered, outcome.rejected):
         for fill in batch:
             if is_derivative(fill.symbol) and (warning := _add_contract_size(fill, sizes)):
                 doubtful.setdefault(fill.symbol, fill.issue(warning))
@@ -134,14 +130,14 @@ def import_trades(
                         fill.index, fill.row, fill.values | shared, on_conflict
                     )
                 except ValidationError as error:
-                    rejected.append(fill.issue(str(error)))
+                    outcome.rejected.append(fill.issue(str(error)))
                     continue
                 if conflict is None or is_new:
-                    counts[is_new] += 1
+                    outcome.counts[is_new] += 1
                 if conflict is not None:
-                    conflicts.append(conflict)
+                    outcome.conflicts.append(conflict)
                 if fill.warning:
-                    warnings.append(fill.issue(fill.warning))
+                    outcome.warnings.append(fill.issue(fill.warning))
                 if trade.contract_size is None and is_derivative(trade.symbol):
                     unknown.setdefault(trade.symbol, fill.issue(_no_size(fill, markets)))
                     unsized[trade.symbol].append(trade.id)
@@ -149,21 +145,10 @@ def import_trades(
         if (size := sizes.of_symbol(symbol)) is not None:  # they existed, or a later fill says it
             _set_contract_size(ids, size)
             del unknown[symbol]
-    by_index = attrgetter("index")
-    rejected.sort(key=by_index)
-    conflicts.sort(key=by_index)
-    warnings = sorted([*warnings, *doubtful.values(), *unknown.values()], key=by_index)
-    return ImportResult(
-        counts[True],
-        counts[False],
-        rejected,
-        warnings,
-        len(rejected),
-        conflicts=conflicts,
-        conflict_count=len(conflicts),
-        flows_created=flow_counts[True],
-        flows_skipped=flow_counts[False],
-    )
+    outcome.warnings += [*doubtful.values(), *unknown.values()]
+    for issues in (outcome.rejected, outcome.warnings, outcome.conflicts):
+        issues.sort(key=attrgetter("index"))
+    return outcome.result()
 
 
 def _complete(fill: Fill, sizes: ContractSizes) -> None:
@@ -199,7 +184,7 @@ def _set_contract_size(ids: list[uuid.UUID], size: float) -> None:
 
 
 def _without_payments(
-    rows: Iterable[Any], shared: dict[str, Any], counts: Counter[bool], rejected: list[RowIssue]
+    rows: Iterable[Any], shared: dict[str, Any], outcome: Outcome
 ) -> Iterator[tuple[int, Any]]:
     """Yield the rows with their indexes, and record those that are funding as cash flows."""
     for index, row in enumerate(rows):
@@ -208,9 +193,10 @@ def _without_payments(
             continue
         try:
             with session_scope():
-                counts.update(record_flow(**shared, flow=flow) for flow in funding_flows(row))
+                flows = funding_flows(row)
+                outcome.flow_counts.update(record_flow(**shared, flow=flow) for flow in flows)
         except ValidationError as error:
-            rejected.append(RowIssue(index, str(error), row))
+            outcome.rejected.append(RowIssue(index, str(error), row))
 
 
 # --- in which order ----------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -23,7 +23,7 @@ from ...errors import StorageError, ValidationError
 from ...exact import to_fraction
 from ...repositories import cash_flows
 from .._conflicts import OnConflict, check_on_conflict, record_fill
-from .._result import Conflict, ImportResult, RowIssue
+from .._result import ImportResult, Outcome, RowIssue
 from ..foreign_database import private_copy, sqlite_file
 from ._fills import Fill, Row, fills_of
 
@@ -94,41 +94,24 @@ def import_database(
     check_on_conflict(on_conflict)
     file = sqlite_file(path, FROM_SERVER)
     report = from_caller(progress or (lambda done, total: None))
-    counts: Counter[bool] = Counter()  # the fills that are new, and the others
-    flow_counts: Counter[bool] = Counter()  # likewise the sums of funding
-    rejected: list[RowIssue] = []
-    warnings: list[RowIssue] = []
-    conflicts: list[Conflict] = []
+    outcome = Outcome()
     with translate_errors(file, "cannot be imported"), private_copy(file) as copy:
         source = peewee.SqliteDatabase(str(copy))
         try:
             positions, orders, custom_data = _tables(source, file)
             total, done = positions.select().count(), 0
             rows = _with_orders(positions, orders, custom_data)
-            for batch in _batches(rows, rejected):
+            for batch in _batches(rows, outcome.rejected):
                 with session_scope():
                     for fills in batch:
-                        counts.update(
-                            _record(fills, flow_counts, rejected, warnings, conflicts, on_conflict)
-                        )
+                        _record(fills, outcome, on_conflict)
                 done += len(batch)
                 report(done, total)
-            rejected += _orders_without_trade(positions, orders)
+            outcome.rejected += _orders_without_trade(positions, orders)
             left_out = custom_data.select().where(_has_no_trade(custom_data, positions)).count()
         finally:
             source.close()
-    return ImportResult(
-        counts[True],
-        counts[False],
-        rejected,
-        warnings,
-        len(rejected),
-        left_out,
-        conflicts=conflicts,
-        conflict_count=len(conflicts),
-        flows_created=flow_counts[True],
-        flows_skipped=flow_counts[False],
-    )
+    return outcome.result(left_out)
 
 
 def _batches(
@@ -145,18 +128,8 @@ def _batches(
         yield batch
 
 
-def _record(
-    fills: list[Fill],
-    flow_counts: Counter[bool],
-    rejected: list[RowIssue],
-    warnings: list[RowIssue],
-    conflicts: list[Conflict],
-    on_conflict: OnConflict,
-) -> Iterator[bool]:
-    """Record the fills of a position and their funding; yield for each fill whether it is new.
-
-    Nothing is yielded for one that is in conflict, unless it is recorded too.
-    """
+def _record(fills: list[Fill], outcome: Outcome, on_conflict: OnConflict) -> None:
+    """Record the fills of a position and their funding."""
     recorded = Fraction(0)  # the profit that is recorded with exits so far
     for fill in fills:
         if fill.profit is not None:
@@ -167,27 +140,27 @@ def _record(
                 source.index, source.row, fill.values, on_conflict
             )
         except ValidationError as error:
-            rejected.append(fill.issue(str(error)))
+            outcome.rejected.append(fill.issue(str(error)))
             continue
         if conflict is not None:
-            conflicts.append(conflict)
+            outcome.conflicts.append(conflict)
         if conflict is None or is_new:
-            yield is_new
+            outcome.counts[is_new] += 1
         if fill.is_exit:
             recorded += to_fraction(trade.pnl or 0.0)
         if is_new and fill.warning:
-            warnings.append(fill.issue(fill.warning))
+            outcome.warnings.append(fill.issue(fill.warning))
         if fill.profit is not None and not math.isclose(recorded, fill.profit):
-            warnings.append(fill.changed_issue("pnl", recorded, fill.profit))
+            outcome.warnings.append(fill.changed_issue("pnl", recorded, fill.profit))
         if fill.funding:
             try:
                 flow, is_new_flow = cash_flows.get_or_create(**fill.funding_values())
             except ValidationError as error:
-                rejected.append(fill.issue(f"funding {float(fill.funding)}: {error}"))
+                outcome.rejected.append(fill.issue(f"funding {float(fill.funding)}: {error}"))
                 continue
-            flow_counts[is_new_flow] += 1
+            outcome.flow_counts[is_new_flow] += 1
             if not math.isclose(flow.amount, fill.funding):
-                warnings.append(fill.changed_issue("funding", flow.amount, fill.funding))
+                outcome.warnings.append(fill.changed_issue("funding", flow.amount, fill.funding))
 
 
 def _tables(source: peewee.SqliteDatabase, file: Path) -> list[Any]:

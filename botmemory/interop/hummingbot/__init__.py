@@ -6,7 +6,6 @@ hummingbot itself is not needed.
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
@@ -26,7 +25,7 @@ from ...errors import StorageError, ValidationError, show
 from ...repositories import cash_flows
 from .._conflicts import OnConflict, check_on_conflict, record_fill
 from .._ids import checked_names
-from .._result import Conflict, ImportResult, RowIssue
+from .._result import ImportResult, Outcome, RowIssue
 from ..foreign_database import private_copy, sqlite_file
 from ._rows import Row, fill_of, funding_of
 
@@ -49,19 +48,14 @@ ORDER_COLUMNS = ("exchange_order_id", "creation_timestamp")
 OTHER_TABLES = ("RangePositionUpdate",)
 
 
-@dataclass
-class _Import:
+@dataclass(kw_only=True)
+class _Import(Outcome):
     """What is common to all rows of an import, and what became of them."""
 
     exchange_of: Callable[[str], str]
     strategy: str | None
     on_conflict: OnConflict
     strategies: dict[str, str] = field(default_factory=dict)  # by configuration file
-    counts: Counter[bool] = field(default_factory=Counter)  # the fills that are new, and the others
-    flow_counts: Counter[bool] = field(default_factory=Counter)  # likewise the funding
-    rejected: list[RowIssue] = field(default_factory=list)
-    warnings: list[RowIssue] = field(default_factory=list)
-    conflicts: list[Conflict] = field(default_factory=list)
 
 
 @checked_call
@@ -124,7 +118,7 @@ def import_database(
     def exchange_of(market: str) -> str:
         return checked_names(names.get(market, market), strategy)
 
-    run = _Import(exchange_of, strategy, on_conflict)
+    run = _Import(exchange_of=exchange_of, strategy=strategy, on_conflict=on_conflict)
     report = from_caller(progress or (lambda done, total: None))
     with translate_errors(file, "cannot be imported"), private_copy(file) as copy:
         source = peewee.SqliteDatabase(str(copy))
@@ -145,18 +139,7 @@ def import_database(
             left_out = _left_out(source, fills, orders)
         finally:
             source.close()
-    return ImportResult(
-        run.counts[True],
-        run.counts[False],
-        run.rejected,
-        run.warnings,
-        len(run.rejected),
-        left_out,
-        run.conflicts,
-        len(run.conflicts),
-        flows_created=run.flow_counts[True],
-        flows_skipped=run.flow_counts[False],
-    )
+    return run.result(left_out)
 
 
 def _record_fill(run: _Import, row: Row, scaled: AbstractSet[str]) -> None:
