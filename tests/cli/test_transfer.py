@@ -128,6 +128,18 @@ def test_an_error_names_the_option(fills: Path, run: Run, options: str, expected
     assert not Path("bot.db").exists() or run("--db", "bot.db", "trades", "--csv")[1] == ""
 
 
+@pytest.mark.parametrize("name", ["broker", "broker.tml"])
+def test_a_layout_without_its_suffix_is_recognised(fills: Path, run: Run, name: str) -> None:
+    Path("broker.toml").touch()
+    code, _, err = run("import", "trades", fills, "--layout", name)
+    assert (code, err.endswith("(did you mean 'broker.toml'?)\n")) == (2, True)
+
+
+def test_a_layout_with_a_name_that_no_file_can_have(fills: Path, run: Run) -> None:
+    code, _, err = run("import", "trades", fills, "--layout", "a" * 300)
+    assert (code, err.startswith("error: --layout: 'aaa")) == (2, True)
+
+
 def test_an_error_in_the_file_of_a_layout_names_no_option(fills: Path, run: Run) -> None:
     Path("broker.toml").write_text('time_zone = "Berlin"\n')
     _, _, err = run("import", "trades", fills, "--layout", "broker.toml", "--time-zone", "UTC")

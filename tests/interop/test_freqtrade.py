@@ -919,7 +919,7 @@ def test_the_url_of_a_server_is_refused_without_its_password(url: str | Path, pa
     done = CliRunner().invoke(cli, ["--db", str(path), "import-freqtrade", str(url)])
     assert (done.exit_code, done.stdout) == (2, "")
     assert "secret" not in done.stderr
-    assert done.stderr == f"error: {caught.value}\n"
+    assert done.stderr == f"error: {str(caught.value).replace('path:', 'FILE:')}\n"
     assert not path.exists()
 
 

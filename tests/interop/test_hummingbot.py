@@ -746,7 +746,7 @@ def test_from_the_command_line(bot: Path, path: Path) -> None:
     url = "postgresql://user:secret@host/db"
     done = CliRunner().invoke(cli, ["--db", str(new), "import-hummingbot", url])
     assert (done.exit_code, done.stdout) == (2, "")
-    assert done.stderr.startswith("error: path: postgresql://... is not a SQLite file; ")
+    assert done.stderr.startswith("error: FILE: postgresql://... is not a SQLite file; ")
     assert "secret" not in done.stderr
     assert not new.exists()
 

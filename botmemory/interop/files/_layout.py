@@ -177,7 +177,7 @@ def load_layout(layout: str | os.PathLike[str]) -> Layout:
         if str(layout) not in known:
             raise ConfigError(
                 f"layout: {str(layout)!r} is neither a file that ends in .toml nor one of "
-                f"{', '.join(known)}{suggestion(str(layout), known)}"
+                f"{', '.join(known)}{suggestion(str(layout), [*known, *_layout_beside(path)])}"
             )
         path = LAYOUTS / f"{layout}.toml"
     with translate_errors(path, "cannot be read"), path.open("rb") as file:
@@ -196,6 +196,15 @@ def load_layout(layout: str | os.PathLike[str]) -> Layout:
         return Layout(**values)
     except ValidationError as error:
         raise ValidationError(f"{path}: {error}", field=error.field) from error
+
+
+def _layout_beside(path: Path) -> list[str]:
+    """Return the file that a path without its suffix, or with another one, is likely to mean."""
+    file = path.with_suffix(".toml") if path.name else path
+    try:
+        return [str(file)] if file.is_file() else []
+    except OSError:  # the name is too long
+        return []
 
 
 def plain_name(name: str) -> str:
