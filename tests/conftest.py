@@ -109,12 +109,20 @@ def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(
     scope="session",
-    params=["memory", "file", "postgresql", pytest.param("partitioned", marks=pytest.mark.long)],
+    params=[
+        "memory",
+        "file",
+        "postgresql",
+        pytest.param("partitioned", marks=pytest.mark.long),
+        pytest.param("pooled", marks=pytest.mark.long),
+    ],
 )
 def shared_database(request: pytest.FixtureRequest) -> Iterator[peewee.Database]:
     """One database of each backend, kept open between the tests."""
-    if request.param in ("postgresql", "partitioned"):
+    if request.param in ("postgresql", "partitioned", "pooled"):
         target = request.getfixturevalue("new_database")()
+        if request.param == "pooled":
+            target = request.getfixturevalue("pgbouncer").url(target)
     elif request.param == "file":
         folder = request.getfixturevalue("tmp_path_factory").mktemp("shared")
         target = str(folder / "bot.db")

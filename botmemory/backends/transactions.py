@@ -104,6 +104,7 @@ class Atomic:
         self.is_outermost = False
         self.rollback_reason: str | None = None  # why it cannot be committed
         self.inner: list[Atomic] = []  # its open savepoints
+        self.savepoints = 0  # how many it had
 
     def __enter__(self) -> Any:
         database = self.database = self._current()
@@ -131,7 +132,9 @@ class Atomic:
                 require_key(outermost.keys, key)
         self.is_outermost = False
         self.outermost = outermost
-        self._savepoint = f'"s{len(outermost.inner)}"'
+        # not by the depth: a signal handler may begin one while another ends
+        outermost.savepoints += 1
+        self._savepoint = f'"s{outermost.savepoints}"'
         self.database.execute_later(f"SAVEPOINT {self._savepoint}")
         self.is_open = True
         outermost.inner.append(self)

@@ -89,7 +89,7 @@ def _owner(host: str) -> int:
     return Path(host).stat().st_uid if host.startswith("/") else NOBODY
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def start_pgbouncer(server: str) -> Iterator[Callable[[str], PgBouncer]]:
     """A function that starts PgBouncer in a mode in front of the server."""
     with ExitStack() as stack:
@@ -105,7 +105,7 @@ def start_pgbouncer(server: str) -> Iterator[Callable[[str], PgBouncer]]:
         yield start
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def pgbouncer(start_pgbouncer: Callable[[str], PgBouncer]) -> PgBouncer:
     """PgBouncer in transaction mode: each transaction gets any of its connections."""
     return start_pgbouncer("transaction")

@@ -52,6 +52,7 @@ from .errors import (
     translated_error,
 )
 from .hosts import Hosts
+from .loaders import register_loaders
 from .pool import Pool
 
 OLDEST_VERSION, OLDEST_RELEASE = 12_00_00, "PostgreSQL 12"
@@ -197,7 +198,7 @@ class PostgresBackend(TransactionState, PostgresqlExtDatabase):  # type: ignore[
             raise peewee.OperationalError("Connection already opened.")
         connection = self.acquire_connection(self._deadline())
         local.conn, local.closed = connection, False
-        local.ctx, local.transactions, local.commit_callbacks = [], [], []
+        local.ctx, local.commit_callbacks = [], []
         if self.server_version is None:
             read_server_version(self, connection)
         return True
@@ -279,6 +280,7 @@ class PostgresBackend(TransactionState, PostgresqlExtDatabase):  # type: ignore[
         connection.deadline = deadline
         if connection.is_pooled:
             connection.prepare_threshold = None  # the next session does not know the statement
+            register_loaders(connection.adapters)
 
     def close(self) -> bool:
         """Release this thread's connection to the pool and return whether there was one."""
@@ -352,20 +354,24 @@ class PostgresBackend(TransactionState, PostgresqlExtDatabase):  # type: ignore[
     def _run_in_transaction(self, call: Callable[[], R], sql: str) -> R:
         """Run a statement of the transaction that is open."""
         local = self.local
-        if sql.startswith("ROLLBACK TO"):
-            local.has_write_lock = False  # the server releases locks that are newer
-        else:
-            self.acquire_write_lock(sql)
-        is_first = local.conn.is_beginning
-        together, deadline = local.conn.pending, self._deadline()
-        while True:
-            try:
-                return self._send(call, ROLLED_BACK)
-            except BotMemoryError as error:
-                # with its first statement, the transaction may begin on another connection
-                if not (is_first and may_repeat(error)) or time.monotonic() >= deadline:
-                    raise
-            self._begin_on_other_connection(together, deadline)
+        try:
+            local.is_executing = True  # a signal handler must not send what is pending
+            if sql.startswith("ROLLBACK TO"):
+                local.has_write_lock = False  # the server releases locks that are newer
+            else:
+                self.acquire_write_lock(sql)
+            is_first, together = local.conn.is_beginning, local.conn.pending
+            deadline = self._deadline()
+            while True:
+                try:
+                    return self._send(call, ROLLED_BACK)
+                except BotMemoryError as error:
+                    # with its first statement, the transaction may begin on another connection
+                    if not (is_first and may_repeat(error)) or time.monotonic() >= deadline:
+                        raise
+                self._begin_on_other_connection(together, deadline)
+        finally:
+            local.is_executing = False
 
     def _begin_on_other_connection(self, together: list[Statement], deadline: float) -> None:
         local = self.local
@@ -399,6 +405,7 @@ class PostgresBackend(TransactionState, PostgresqlExtDatabase):  # type: ignore[
         """Run a transaction in one round trip, together with what begins it."""
         local, pool = self.local, self.pool
         try:
+            local.is_executing = True  # a signal handler must not use and release the connection
             if local.closed:
                 local.conn = self.acquire_connection(deadline)
                 local.closed = False
@@ -408,6 +415,7 @@ class PostgresBackend(TransactionState, PostgresqlExtDatabase):  # type: ignore[
         finally:
             # repeated wherever a connection is released: a function of our own could be interrupted
             # as it is entered
+            local.is_executing = False
             if not local.transactions:
                 connection, local.conn, local.closed = local.conn, None, True
                 if connection is not None:
@@ -488,10 +496,12 @@ class PostgresBackend(TransactionState, PostgresqlExtDatabase):  # type: ignore[
         try:
             self._drop_terminated()
             transaction.position = len(local.transactions)
+            local.transactions.append(
+                transaction
+            )  # so that no signal handler releases the connection
             self.begin(mode)
             # which one that only reads must not wait for
             local.has_write_lock = transaction.only_reads
-            local.transactions.append(transaction)
             transaction.connection = weakref.ref(local.conn)
             transaction.is_open, transaction.is_changing = True, False
         finally:
@@ -565,8 +575,10 @@ class PostgresBackend(TransactionState, PostgresqlExtDatabase):  # type: ignore[
     def _commit(self) -> None:
         connection = self.local.conn
         if connection is not None and connection.is_beginning:
-            connection.pending = []  # it has done nothing
-            return
+            connection.pending = []
+            # unless a signal handler has done something in it meanwhile
+            if not (connection.has_begun_on_server or connection.is_lost):
+                return
         # a server that has ended the transaction meanwhile has rolled it back
         if connection is None or connection.is_lost_after_input() or connection.has_failed:
             is_lost = connection is not None and connection.is_lost
@@ -586,13 +598,12 @@ class PostgresBackend(TransactionState, PostgresqlExtDatabase):  # type: ignore[
     def roll_back_savepoint(self, name: str) -> None:
         """Roll back to a savepoint, which is forgotten if the server does not know it yet."""
         connection = self.local.conn
-        pending = connection.pending
         connection.rollbacks += 1
-        begun = [number for number, (sql, _) in enumerate(pending) if sql == f"SAVEPOINT {name}"]
-        if begun:
-            del pending[begun[-1] :]
-            return
-        connection.pending = []
+        pending, connection.pending = connection.pending, []
+        for number, (sql, _) in enumerate(pending):
+            if sql == f"SAVEPOINT {name}":
+                connection.pending = pending[:number]
+                return
         self.execute_sql(f"ROLLBACK TO SAVEPOINT {name}")
 
     def acquire_write_lock(self, sql: str) -> None:

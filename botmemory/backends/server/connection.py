@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import random
+import sys
 import time
-from collections.abc import Callable, Generator, Hashable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import psycopg
 from psycopg.pq import ConnStatus, TransactionStatus
+
+from .errors import interrupt_behind
 
 R = TypeVar("R")
 
@@ -89,25 +92,45 @@ class ServerConnection(psycopg.Connection[Any]):
         if not self.pending:
             return call()
         try:
-            with self.pipeline():
+            with self.in_pipeline():
                 for sql, params in self.pending:
-                    self.execute(sql, params)
+                    self.execute(sql, params, prepare=False)  # their texts differ
                 return call()
         finally:
             self.pending = []
+
+    @contextmanager
+    def in_pipeline(self) -> Iterator[None]:
+        """Send what is executed in the block together, in one round trip.
+
+        Where an interrupt ends the block, psycopg raises an error of its own, as the answers are
+        still to come: the connection is closed, and the interrupt raised.
+        """
+        if self.pgconn.pipeline_status:
+            yield
+            return
+        handled = sys.exc_info()[1]
+        try:
+            with self.pipeline():
+                yield
+        except psycopg.Error as error:
+            if (interrupt := interrupt_behind(error, handled)) is None:
+                raise
+            self.pgconn.finish()
+            raise interrupt from None
 
     def execute_together(self, statements: Sequence[Statement]) -> list[psycopg.Cursor[Any]]:
         """Send statements in one round trip and return their cursors.
 
         Inside `send`, they have their rows when that returns.
         """
-        with nullcontext() if self.pgconn.pipeline_status else self.pipeline():
+        with self.in_pipeline():
             return [self.execute(sql, params) for sql, params in statements]
 
     @property
     def is_beginning(self) -> bool:
         """Return whether the next statement is the first one of a transaction."""
-        return bool(self.pending) and self.pending[0][0].startswith("BEGIN")
+        return any(sql.startswith("BEGIN") for sql, _ in self.pending[:1])
 
     @property
     def has_begun_on_server(self) -> bool:

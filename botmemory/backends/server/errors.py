@@ -132,13 +132,16 @@ def translated_error(error: BaseException, config: Config, waited: float) -> Bot
 def interrupt_behind(error: BaseException, handled: BaseException | None) -> BaseException | None:
     """Return the exception of a signal handler that psycopg replaced by an error of its own.
 
-    It replaces each `Exception` that is raised while it connects, and a time limit is one.
-    `handled` is the exception that the caller was handling before.
+    It replaces each `Exception` that is raised while it connects, and a time limit is one; and any
+    exception while it waits for several answers. `handled` is the exception that the caller was
+    handling before.
     """
     cause: BaseException | None = error
     while cause is not None and cause is not handled:
         is_reported = isinstance(cause, (peewee.PeeweeException, psycopg.Error))
-        if not is_reported and type(cause).__module__ not in ("builtins", "socket"):
+        # the system reports with a number: a handler's own TimeoutError has none
+        is_reported |= isinstance(cause, OSError) and cause.errno is not None
+        if not (is_reported or isinstance(cause, (StopIteration, GeneratorExit))):
             return cause
         cause = cause.__cause__ or cause.__context__
     return None
