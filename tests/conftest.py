@@ -27,14 +27,14 @@ from quick import (
     pytest_runtest_teardown,
 )
 from recipes import sql
-from replication import pair
+from replication import pair, pair_of_session
 from servers import new_database, restartable, run, server
 
 from botmemory import CashFlow, Signal, Trade, close_db, db, init_db
 from botmemory.database import close_database
 
 __all__ = ["freqtrade", "hummingbot", "new_database", "restartable", "server"]  # fixtures
-__all__ += ["pair", "pgbouncer", "start_pgbouncer"]
+__all__ += ["pair", "pair_of_session", "pgbouncer", "start_pgbouncer"]
 __all__ += ["pytest_runtest_call", "pytest_runtest_setup", "pytest_runtest_teardown"]  # hooks
 
 LONG = 1200  # seconds that a test marked `long` may take

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -74,6 +75,7 @@ class PostgresServer:
     def initialize(self) -> None:
         """Make a new server without any data."""
         options = ["--encoding=UTF8", "--locale=C", "--username=postgres", "--auth=trust"]
+        options.append("--wal-segsize=1")  # megabytes, as a test copies all files
         self._run("initdb", "--no-sync", *options, "-D", str(self.folder))
 
     def follow(self, primary: PostgresServer) -> None:
@@ -176,11 +178,30 @@ class Pair:
     def __init__(self, folder: Path) -> None:
         self.primary = PostgresServer(folder / "primary")
         self.standby = PostgresServer(folder / "standby")
+        self._new = folder / "new"  # the files of both, without any data
+
+    def initialize(self) -> None:
+        """Make both, once: a test begins with copies of their files."""
+        try:
+            self.primary.initialize()
+            self.primary.start()
+            self.standby.follow(self.primary)
+            self.standby.stop()
+            self.primary.stop()
+        finally:
+            self.kill()
+        self._new.mkdir()
+        for server in (self.primary, self.standby):
+            server.folder.rename(self._new / server.folder.name)
 
     def start(self) -> None:
-        self.primary.initialize()
-        self.primary.start()
-        self.standby.follow(self.primary)
+        """Start both without any data."""
+        for server in (self.primary, self.standby):
+            shutil.rmtree(server.folder, ignore_errors=True)
+            # shutil would not keep the owner of the files
+            copy = ["cp", "-a", self._new / server.folder.name, server.folder]
+            subprocess.run(copy, check=True)
+            server.start()
 
     def url(self, **parameters: str) -> str:
         """Return the URL with both hosts."""
@@ -202,15 +223,26 @@ class Pair:
         self.primary.kill()
 
 
-@pytest.fixture
-def pair(open_folder: Path) -> Iterator[Pair]:
-    """A primary and its standby; the files of both are in one folder."""
-    servers = Pair(open_folder)
-    try:
-        servers.start()
+@pytest.fixture(scope="session")
+def pair_of_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    """The files of `pair`; not in pytest's folder, which other users may not enter."""
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        if os.getuid() == 0:
+            os.chown(folder, NOBODY, NOBODY)
+        servers = Pair(folder)
+        servers.initialize()
         yield servers
+
+
+@pytest.fixture
+def pair(pair_of_session: Pair) -> Iterator[Pair]:
+    """A primary and its standby, running and without any data."""
+    try:
+        pair_of_session.start()
+        yield pair_of_session
     finally:
-        servers.kill()
+        pair_of_session.kill()
 
 
 def url_of(*servers: PostgresServer, **parameters: str) -> str:
