@@ -14,7 +14,7 @@ from contextlib import closing, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import quote, urlencode
 
 import psycopg
@@ -101,20 +101,17 @@ class PostgresServer:
 
     def stop(self) -> None:
         """Stop: transactions are rolled back, and the clients are told."""
-        self._end(signal.SIGINT)
+        if self._process is not None:
+            self._process.send_signal(signal.SIGINT)
+            self._process.wait(STARTING)
+            self._process = None
 
     def kill(self) -> None:
         """Kill all of its processes, as when a machine fails."""
-        if self._process is None:
-            return
-        self._process.send_signal(signal.SIGSTOP)  # so that it starts no others meanwhile
-        children = _children(self._process.pid)
-        self._end(signal.SIGKILL)
-        for child in children:
-            with suppress(ProcessLookupError):
-                os.kill(child, signal.SIGKILL)
-        # until they are gone, no other server can be started in the folder
-        wait_until(lambda: not any(map(_is_running, children)))
+        if self._process is not None:
+            kill_with_children(self._process.pid)
+            self._process.wait()
+            self._process = None
 
     def promote(self) -> None:
         """Make a standby the primary, and return when it can be written to."""
@@ -153,12 +150,6 @@ class PostgresServer:
             psycopg.connect(self.url, connect_timeout=2).close()
             return True
         return False
-
-    def _end(self, number: signal.Signals) -> None:
-        if self._process is not None:
-            self._process.send_signal(number)
-            self._process.wait(STARTING)
-            self._process = None
 
     def _run(self, program: str, *arguments: str) -> None:
         done = subprocess.run(
@@ -245,7 +236,13 @@ def pair(pair_of_session: Pair) -> Iterator[Pair]:
         pair_of_session.kill()
 
 
-def url_of(*servers: PostgresServer, **parameters: str) -> str:
+class HasPort(Protocol):
+    """A server on this machine."""
+
+    port: int
+
+
+def url_of(*servers: HasPort, **parameters: str) -> str:
     """Return the URL of the maintenance database with the hosts of these servers."""
     hosts = ",".join(f"127.0.0.1:{server.port}" for server in servers)
     rest = urlencode(parameters, quote_via=quote)
@@ -258,6 +255,17 @@ def wait_until(is_so: Callable[[], bool], seconds: float = STARTING) -> None:
     while not is_so():
         assert time.monotonic() < deadline, "the server takes too long"
         time.sleep(0.02)
+
+
+def kill_with_children(pid: int) -> None:
+    """Kill a process and all that it has started, and return when those are gone."""
+    os.kill(pid, signal.SIGSTOP)  # so that it starts no others meanwhile
+    children = _children(pid)
+    for each in (pid, *children):
+        with suppress(ProcessLookupError):
+            os.kill(each, signal.SIGKILL)
+    # until they are gone, no other server can be started in the folder
+    wait_until(lambda: not any(map(_is_running, children)))
 
 
 def _children(pid: int) -> Sequence[int]:

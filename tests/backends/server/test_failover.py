@@ -9,12 +9,12 @@ import signal
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
 from subprocess import Popen
 
 import pytest
+from fleet import bots, count, end_of, wait_for_more
 from programs import SOON, Outcome, in_threads, start_program, stored, timed
 from proxy import Proxy
 from replication import Pair, wait_until
@@ -35,78 +35,11 @@ from botmemory.repositories import positions, trades
 CALL_TIMEOUT = 2.0
 LATE = 2.0  # seconds that a call on a busy machine may take longer than its timeout
 
-# records until stdin is closed, and prints what was acknowledged; it repeats what it does not know
-BOT = """
-    import sys, threading, time, uuid
-    from botmemory import DuplicateError, StorageError, init_db
-    from botmemory.repositories import trades
-    from samples import trade_values
-
-    init_db(sys.argv[1])
-    over = threading.Event()
-    threading.Thread(target=lambda: (sys.stdin.read(), over.set()), daemon=True).start()
-
-    def create(key):
-        try:
-            trades.create(id=key, **trade_values())
-        except DuplicateError:
-            pass
-        return key
-
-    def get_or_create(key):
-        fill = {"exchange": "okx", "exchange_trade_id": str(key)}
-        return trades.get_or_create(**fill, **trade_values())[0].id
-
-    record = {"create": create, "get_or_create": get_or_create}[sys.argv[2]]
-    while not over.wait(0.01):
-        key = uuid.uuid4()
-        while True:
-            try:
-                print(record(key), flush=True)
-                break
-            except StorageError as error:
-                assert "not known" in str(error), error
-"""
-
-
-@contextmanager
-def bots(url: str, *ways: str) -> Iterator[Callable[[], list[str]]]:
-    """Run a bot for each way of recording; yield a function that ends them all.
-
-    It returns the ids of the trades that were acknowledged.
-    """
-    with ExitStack() as stack:
-        started = [stack.enter_context(start_program(BOT, url, way)) for way in ways]
-
-        def end() -> list[str]:
-            acknowledged = []
-            with ThreadPoolExecutor(len(started)) as threads:
-                for bot, (out, err) in zip(started, threads.map(end_of, started), strict=True):
-                    assert bot.returncode == 0, err
-                    acknowledged += out.split()
-            return acknowledged
-
-        yield end
-
-
-def end_of(process: Popen[str]) -> tuple[str, str]:
-    return process.communicate(timeout=60)
-
 
 def next_line(process: Popen[str]) -> str:
     assert process.stdout is not None
     line = process.stdout.readline()
     return line.strip() if line else end_of(process)[1]  # why it has ended
-
-
-def count(url: str) -> int:
-    return int(run(url, "SELECT count(*) FROM trade")[0][0])
-
-
-def wait_for_more(url: str, number: int) -> None:
-    """Return when `number` more trades are stored on a server."""
-    wanted = count(url) + number
-    wait_until(lambda: count(url) >= wanted)
 
 
 def backend_pid() -> int:
@@ -149,8 +82,6 @@ def calls_while(away: Callable[[], object]) -> list[Outcome]:
 
 
 def test_no_acknowledged_trade_is_lost_or_doubled_in_a_failover(pair: Pair) -> None:
-    init_db(pair.url())
-    close_db()
     pair.primary.require_standby()
     ways = ["create", "create", "get_or_create", "get_or_create"]
     with bots(pair.url(), *ways) as end:
@@ -178,6 +109,25 @@ def test_a_failover_of_ten_seconds_is_bridged(pair: Pair) -> None:
         assert outcome.seconds < 10 + SOON
     assert trades.get_trade_count() == 1 + 4
     assert not is_on_standby()
+
+
+def test_one_address_may_lead_to_a_standby_until_that_is_promoted(pair: Pair) -> None:
+    with Proxy(pair.primary.url) as address:
+        init_db(address.url(target_session_attrs="read-write"))
+        trade()
+        pair.wait_for_standby()
+        pair.primary.kill()
+        address.parameters["port"] = str(pair.standby.port)
+
+        def promote_late() -> None:
+            time.sleep(1)
+            pair.standby.promote()
+
+        for name, outcome in zip(CALLS, calls_while(promote_late), strict=True):
+            assert outcome.error is None, (name, outcome)
+            assert outcome.seconds < 1 + SOON
+        assert trades.get_trade_count() == 1 + 4
+        close_db()
 
 
 def test_the_old_primary_may_come_back_as_the_standby(pair: Pair) -> None:
