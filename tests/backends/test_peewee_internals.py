@@ -142,9 +142,7 @@ def test_a_use_is_found(line: str, private: set[str]) -> None:
     assert uses(line, private)
 
 
-@pytest.mark.parametrize(
-    "kind", [SqliteBackend, PostgresBackend, BaseModel, SafeRunner]
-)
+@pytest.mark.parametrize("kind", [SqliteBackend, PostgresBackend, BaseModel, SafeRunner])
 def test_no_private_method_of_peewee_is_overridden_by_chance(kind: type) -> None:
     ours = {cls for cls in kind.__mro__ if cls.__module__.startswith("botmemory.")}
     theirs = {name for cls in set(kind.__mro__) - ours - {object} for name in vars(cls)}

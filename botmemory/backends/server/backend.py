@@ -39,7 +39,7 @@ from ..reference import Reference
 from ..retry import busy_error, retry_on_conflict
 from ..transactions import Atomic, ThreadState, TransactionState
 from . import dialect
-from .connection import ServerConnection
+from .connection import NoAnswerError, ServerConnection
 from .cursor import RowsOnServer
 from .dialect import ServerJSONMethods
 from .errors import (
@@ -275,7 +275,11 @@ class PostgresBackend(TransactionState, PostgresqlExtDatabase):  # type: ignore[
         setting = part("CASE WHEN pg_backend_pid() = %s THEN set_config(%s, %s, false) END")
         query = part("SELECT ") + part(", ").join([is_own, *[setting] * len(settings)])
         values = [value for name, text in settings.items() for value in (pid, name, text)]
-        row = connection.execute(query, [pid, *values]).fetchone()
+        try:
+            row = connection.execute(query, [pid, *values]).fetchone()
+        except NoAnswerError as error:
+            reason = "no session of the server was free at its pooler"
+            raise busy_error(self.config.label, waits, reason) from error
         connection.is_pooled = row is not None and not row[0]
         connection.deadline = deadline
         if connection.is_pooled:
@@ -964,7 +968,22 @@ class PostgresBackend(TransactionState, PostgresqlExtDatabase):  # type: ignore[
         return []
 
     def findings(self) -> Iterator[Finding]:
-        return iter(())
+        cursor = self.execute_sql("SELECT current_setting('synchronous_commit')")
+        if self.config.synchronous == "full" and cursor.fetchone()[0] == "off":
+            yield Finding(
+                "error",
+                "a crash of the server may lose the last transactions: synchronous_commit is off, "
+                "although synchronous is 'full'",
+                "turn it on for the server, the database or the role: ALTER DATABASE ... SET "
+                "synchronous_commit = on",
+            )
+        if cursor.connection.is_pooled:
+            yield Finding(
+                "info",
+                "the connection leads through a pooler, which may give each transaction another "
+                "session of the server",
+                "nothing is kept in a session; let no other program change its settings with SET",
+            )
 
     def size(self) -> int:
         cursor = self.execute_sql("SELECT pg_database_size(current_database())")
