@@ -18,15 +18,16 @@ from botmemory.repositories import positions, signals, trades
 from botmemory.upkeep.check import check
 
 THREADS = 8
-# what another program may leave in the sessions that it shares
-STRANGE = (
-    "SET extra_float_digits = -15",
-    "SET DateStyle = 'German'",
-    "SET IntervalStyle = 'iso_8601'",
-    "SET bytea_output = 'escape'",
-    "SET lock_timeout = '1ms'",
-    "SET idle_in_transaction_session_timeout = '1ms'",
-)
+# what another program may leave in a session; it holds it meanwhile, so that all are changed
+STRANGE = """
+BEGIN;
+SET extra_float_digits = -15;
+SET DateStyle = 'German';
+SET lock_timeout = '1ms';
+SET idle_in_transaction_session_timeout = '50ms';
+SELECT pg_sleep(0.04);
+COMMIT
+"""
 
 
 @pytest.fixture
@@ -68,8 +69,9 @@ def test_settings_of_a_stranger_change_no_number_and_no_time(
     init_db(url)
     close_db()
     pooled = pgbouncer.url(url)
-    with ThreadPoolExecutor(SERVER_CONNECTIONS) as threads:  # each holds a session meanwhile
-        list(threads.map(lambda _: run(pooled, *STRANGE, "SELECT pg_sleep(0.2)"), range(6)))
+    with ThreadPoolExecutor(SERVER_CONNECTIONS) as threads:
+        list(threads.map(lambda _: run(pooled, STRANGE), range(4 * SERVER_CONNECTIONS)))
+    assert run(pooled, "SELECT 0.1::float8 + 0.2::float8") == [(0.3,)]  # 0.30000000000000004
     init_db(pooled)
     metadata = {"rsi": 27.400000000000002, "big": 2**70}
     recorded = [
