@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, date, datetime
-from functools import cache, reduce
+from functools import cache, partial, reduce
 from numbers import Number
 from operator import and_
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -20,6 +20,7 @@ from peewee import Check, Field
 from ._arguments import suggestion
 from ._values import refuse
 from .backends.constraints import ForeignKeyError
+from .backends.keys import Key, Keys, refuse_row_without_key, require_key
 from .backends.peewee_internals import NO_DEFAULTS, assigned_names, related_of, values_of
 from .columns import clean_value, json_value, may_change_in_place
 from .database import db
@@ -51,6 +52,7 @@ CASH_FLOW_KINDS = (
     "transfer",
     "other",
 )
+KEY_FIELDS = frozenset(("strategy", "symbol"))  # of a `backends.keys.Key`
 MAX_DOUBLE = "1.7976931348623157e308"  # infinities and, on SQLite, text compare as greater
 
 
@@ -118,6 +120,8 @@ class _Metadata(peewee.Metadata):
         accessor = vars(self.model).get(field_name)
         if isinstance(accessor, peewee.FieldAccessor) and may_change_in_place(field):
             setattr(self.model, field_name, TrackedAccessor(accessor))
+        elif type(accessor) is peewee.ForeignKeyAccessor:
+            setattr(self.model, field_name, ReferenceAccessor(self.model, field, accessor.name))
 
 
 class BaseModel(peewee.Model):
@@ -304,6 +308,26 @@ class TrackedAccessor(peewee.FieldAccessor):
             refuse(self.name, value, f"does not fit its {type(self.field).__name__}")
 
 
+class ReferenceAccessor(peewee.ForeignKeyAccessor):
+    """Gives the row that a foreign key refers to, if the open block may read it."""
+
+    def get_rel_instance(self, instance: Any) -> Any:
+        read = partial(super().get_rel_instance, instance)
+        related = related_of(instance)
+        if self.name in related or not is_in_open_database(self.rel_model):
+            return read()
+        database = db.current()
+        keys = database.block_keys()
+        if keys is None:
+            return read()
+        row = database.reading_own_keys(read)
+        if self.name in related:  # it was read now
+            del related[self.name]
+            require_key_of(keys, row)
+            related[self.name] = row
+        return row
+
+
 def _fingerprint(value: Any) -> object:
     """Return what differs when a value was changed in place."""
     if value is None or isinstance(value, (str, Number, bytes, uuid.UUID, date)):
@@ -392,6 +416,40 @@ def key_fields(model: type[BaseModel]) -> list[Any]:
     return list(meta.get_primary_keys()) if meta.primary_key else []
 
 
+def key_of_row(row: BaseModel) -> Key | None:
+    """Return the key of a row; None if it has none."""
+    values, fields = values_of(row), row._meta.fields
+    if not values.keys() >= KEY_FIELDS or values["symbol"] is None:
+        return None
+    try:  # a value may be assigned, and not validated yet
+        strategy = clean_field(fields["strategy"], values["strategy"] or None)
+        return strategy, clean_field(fields["symbol"], values["symbol"])
+    except ValidationError:
+        return None
+
+
+def require_key_of(keys: Keys, row: BaseModel) -> None:
+    """Refuse a row that is not one of the keys of a block.
+
+    Raises:
+        ValidationError: The message names the key of the row.
+    """
+    key = key_of_row(row)
+    if key is None:
+        name = type(row).__name__
+        refuse_row_without_key(
+            keys, f"a {name} without a symbol" if "symbol" in row._meta.fields else f"a {name}"
+        )
+    require_key(keys, key)
+
+
+def references_to(model: type[BaseModel]) -> list[Any]:
+    """Return the foreign keys of other models that change where a row of this one is deleted."""
+    classes: list[Any] = [base for base in model.__mro__ if hasattr(base, "_meta")]
+    fields: list[Any] = [field for each in classes for field in each._meta.backrefs]
+    return [f for f in fields if (f.on_delete or "").upper() in ("CASCADE", "SET NULL")]
+
+
 def is_row(row: BaseModel) -> Any:
     """Return the condition for a row with the key of this one."""
     values = values_of(row)
@@ -406,15 +464,15 @@ def naming_references(row: BaseModel) -> Iterator[None]:
         with database.statement() if database is not None else nullcontext():
             yield
     except ForeignKeyError as error:
-        with database.reading_own_keys() if database is not None else nullcontext():
-            references = _references_to(row)
+        find = partial(_describe_references, row)
+        references = find() if database is None else database.reading_own_keys(find)
         raise ForeignKeyError(
             f"{type(row).__name__} {row.get_id()}: it is referred to by {references}; delete those "
             "first, or let them refer to another one"
         ) from error
 
 
-def _references_to(row: BaseModel) -> str:
+def _describe_references(row: BaseModel) -> str:
     """Return how many rows of which tables refer to a row."""
     database, table = row._meta.database, row._meta.table_name
     found = []

@@ -18,9 +18,10 @@ from botmemory import (
     aio,
     close_db,
     init_db,
+    run_transaction,
     session_scope,
 )
-from botmemory.repositories import signals, trades
+from botmemory.repositories import positions, signals, trades
 
 
 class StopError(Exception):
@@ -177,6 +178,32 @@ def test_an_in_memory_database_is_used_on_the_thread_of_the_loop() -> None:
         return await aio.run(trades.get_trade_count)
 
     assert asyncio.run(main()) == 1
+
+
+def test_run_transaction_with_a_key_runs_on_a_worker(target: str) -> None:
+    init_db(target)
+
+    def buy_if_flat(symbol: str, *, strategy: str) -> bool:
+        is_flat = not positions.get(symbol, strategy).quantity
+        if is_flat:
+            trade(symbol=symbol, strategy=strategy)
+        return is_flat
+
+    async def bot() -> list[bool]:
+        calls = [
+            aio.run(
+                run_transaction,
+                buy_if_flat,
+                "BTC/USDT",
+                strategy=strategy,
+                key=(strategy, "BTC/USDT"),
+            )
+            for strategy in ["trend", "carry", "trend", "trend"]
+        ]
+        return await asyncio.gather(*calls)
+
+    assert sum(asyncio.run(bot())) == 2
+    assert trades.get_trade_count() == 2
 
 
 def test_closing_ends_the_workers(target: str) -> None:

@@ -140,12 +140,12 @@ class Backend(Protocol):
     def block_keys(self) -> Keys | None:
         """Return the keys of the open block, which all that is read now must have; None if any."""
 
-    def reading_own_keys(self) -> AbstractContextManager[None]:
-        """Return a block that reads nothing but rows of the keys of the open block."""
+    def reading_own_keys(self, call: Callable[[], R]) -> R:
+        """Call what reads nothing but rows of the keys of the open block."""
         ...
 
-    def changing(self, key: Key | None) -> AbstractContextManager[None]:
-        """Return a block that changes or deletes rows of one key; None if it is not known."""
+    def changing(self, key: Key | None, call: Callable[[], R]) -> R:
+        """Call what changes or deletes rows of one key; None if it is not known."""
         ...
 
     # --- compiled queries -------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable
 from typing import Any, NoReturn
 
@@ -14,6 +15,25 @@ Key = tuple[str | None, str]
 
 Keys = frozenset[Key]
 
+_COMMENTS = re.compile(r"(?:\s|--[^\n]*|/\*.*?\*/)*", re.DOTALL)
+_USES_ROWS = (
+    *("SELECT", "UPDATE", "DELETE", "DECLARE", "WITH", "VALUES", "TABLE", "MERGE", "("),
+    *("REPLACE", "TRUNCATE", "EXPLAIN", "CALL", "DO "),
+)
+_IN_INSERT = re.compile(r"""(?<!["`\w])(?:select|update|replace)(?!["`\w])""")
+
+
+def uses_rows(sql: str) -> bool:
+    """Return whether a statement may read, change or delete rows, not only record new ones."""
+    if not sql.startswith(("INSERT", *_USES_ROWS)):  # not as Peewee writes it
+        sql = sql[_COMMENTS.match(sql).end() :].upper()  # type: ignore[union-attr]
+    if not sql.startswith("INSERT"):
+        return sql.startswith(_USES_ROWS)
+    text = sql.lower()
+    # found in this way in a tenth of the time that the expression takes
+    is_likely = "select" in text or "update" in text or "replace" in text
+    return is_likely and _IN_INSERT.search(text) is not None
+
 
 def checked_keys(value: Key | Iterable[Key]) -> Keys:
     """Return the keys that a caller gives as one pair or as several.
@@ -21,7 +41,7 @@ def checked_keys(value: Key | Iterable[Key]) -> Keys:
     Raises:
         ValidationError: A key is not a pair of a strategy and a symbol.
     """
-    is_pair = isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], str)
+    is_pair = isinstance(value, tuple) and not any(isinstance(of, (tuple, list)) for of in value)
     pairs: Any = [value] if is_pair else value
     if isinstance(pairs, str) or not isinstance(pairs, Iterable):
         _refuse(value)
@@ -72,6 +92,15 @@ def require_key(keys: Keys, key: Key) -> None:
             "session_scope(key=[...]), or leave key out",
             field="key",
         )
+
+
+def refuse_row_without_key(keys: Keys, row: str) -> NoReturn:
+    """Refuse a row that belongs to no key."""
+    raise ValidationError(
+        f"key: {row} belongs to no key, and a block with {shown(keys)} cannot use it; use it "
+        "outside of the block, or leave key out",
+        field="key",
+    )
 
 
 def refuse_unknown_key(keys: Keys, what: str) -> NoReturn:

@@ -13,7 +13,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from contextvars import ContextVar
 from functools import partial, wraps
 from types import TracebackType
@@ -23,16 +23,13 @@ import peewee
 
 from ..config import Config
 from ..errors import BotMemoryError, DatabaseBusyError, StorageError, ValidationError
-from .keys import Key, Keys, refuse_unknown_key, require_key
+from .keys import Key, Keys, refuse_unknown_key, require_key, uses_rows
 from .ownership import current_owner, is_owner, suspension_of
 from .peewee_internals import ConnectionLocal, DatabaseInternals
 
 P = ParamSpec("P")
 R = TypeVar("R")
 Row = TypeVar("Row", bound=peewee.Model)
-
-
-_READS_OR_CHANGES = ("SELECT", "UPDATE", "DELETE", "WITH", "(")
 
 # the block of the current context, which asyncio, anyio and trio copy to their worker threads
 _current_block: ContextVar[Atomic | None] = ContextVar("botmemory block", default=None)
@@ -443,27 +440,26 @@ class TransactionState(DatabaseInternals):
         keys: Keys | None = getattr(local.transactions[0], "keys", None)
         return keys
 
-    @contextmanager
-    def reading_own_keys(self) -> Iterator[None]:
-        """Return a block that reads nothing but rows of the keys of the open block."""
+    # functions, not blocks: an interrupt as a block is left would keep the state
+
+    def reading_own_keys(self, call: Callable[[], R]) -> R:
+        """Call what reads nothing but rows of the keys of the open block."""
         local = self.local
         before, local.reads_own_keys = local.reads_own_keys, True
         try:
-            yield
+            return call()
         finally:
             local.reads_own_keys = before
 
-    @contextmanager
-    def changing(self, key: Key | None) -> Iterator[None]:
-        """Return a block that changes or deletes rows of one key; None if it is not known."""
-        with self.reading_own_keys():
-            yield
+    def changing(self, key: Key | None, call: Callable[[], R]) -> R:
+        """Call what changes or deletes rows of one key; None if it is not known."""
+        return self.reading_own_keys(call)
 
     def require_own_keys(self, sql: str) -> None:
         """Refuse a statement that may depend on rows outside of the keys of the open block."""
         keys = self.block_keys()
-        if keys is not None and sql.startswith(_READS_OR_CHANGES):
-            refuse_unknown_key(keys, f"{sql[:40]}...")
+        if keys is not None and uses_rows(sql):
+            refuse_unknown_key(keys, f"{' '.join(sql.split())[:40]}...")
 
     def roll_back_leftover(self) -> None:
         """Roll back a transaction that an interrupt has left open in a generator of this thread."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from operator import itemgetter
 from typing import Any
 
@@ -54,8 +55,7 @@ def ledgers(filters: dict[str, Any], *, by_strategy: bool = False) -> Ledgers:
     nothing has happened since, or nothing but newer fills.
     """
     require_open_database(Trade)
-    with read.own_keys(filters):
-        return _ledgers(filters, by_strategy)
+    return read.with_own_keys(filters, partial(_ledgers, filters, by_strategy))
 
 
 def _ledgers(filters: dict[str, Any], by_strategy: bool) -> Ledgers:

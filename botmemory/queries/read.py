@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from datetime import datetime
-from functools import reduce
+from functools import partial, reduce
 from itertools import islice
 from typing import Any, TypeVar, cast
 
@@ -19,12 +19,13 @@ from ..backends.peewee_internals import peewee_errors
 from ..database import db
 from ..errors import BotMemoryError, StorageError, ValidationError, show
 from ..fields import UtcDateTimeField
-from ..models import BaseModel, clean_field, key_fields
+from ..models import BaseModel, clean_field, key_fields, require_key_of
 from . import write
 from .codegen import Maker, maker, tuple_maker
 from .compiled import Compiled, Param, compiled
-from .write import key_of_row, require_open_database
+from .write import require_open_database
 
+R = TypeVar("R")
 Row = TypeVar("Row", bound=BaseModel)
 
 ROWS_PER_READ = 500
@@ -146,29 +147,28 @@ def _time_order(model: type[BaseModel]) -> tuple[Any, ...]:
 def fetch_all(model: type[Row], query: Compiled, values: Mapping[str, Any]) -> list[Row]:
     """Run a compiled query and return its rows."""
     require_open_database(model)
-    with own_keys(values), _translated_errors():
-        rows: list[Row] = db.fetch_all(query.sql, query.bind(values), maker(model))
-        return rows
+    fetch = partial(db.fetch_all, query.sql, query.bind(values), maker(model))
+    with _translated_errors():
+        return cast("list[Row]", with_own_keys(values, fetch))
 
 
 def scalar(query: Compiled, values: Mapping[str, Any]) -> Any:
     """Run a compiled query whose result is one value."""
-    with own_keys(values), _translated_errors():
-        return db.fetch_all(query.sql, query.bind(values), list)[0][0]
+    fetch = partial(db.fetch_all, query.sql, query.bind(values), list)
+    with _translated_errors():
+        return with_own_keys(values, fetch)[0][0]
 
 
 def fetch(query: peewee.ModelSelect[Row], values: Mapping[str, Any] | None = None) -> list[Row]:
     """Run a Peewee query and return its rows; `values` are the filters in it."""
-    with own_keys(values), _translated_errors():
-        return list(query)
+    with _translated_errors():
+        return with_own_keys(values, lambda: list(query))
 
 
 def stream_query(query: peewee.ModelSelect[Row]) -> Iterator[Row]:
     """Run a Peewee query and yield its rows, reading a few at a time."""
-    with own_keys(None):
-        pass
     with _translated_errors():
-        yield from db.stream(query)
+        yield from _stream_own(query, None)
 
 
 @contextmanager
@@ -194,16 +194,26 @@ def _translated_errors() -> Iterator[None]:
         ) from error
 
 
-def own_keys(values: Mapping[str, Any] | None) -> AbstractContextManager[None]:
-    """Return a block that reads with these filters; refuse those that name no key of the block."""
-    database = db.current()
-    keys = database.block_keys()
+def require_own_keys(values: Mapping[str, Any] | None) -> bool:
+    """Refuse a read whose filters name no key of the open block; return whether it has keys."""
+    keys = db.current().block_keys()
     if keys is None:
-        return nullcontext()
+        return False
     if values is None or "symbol" not in values or not {"strategy", "without_strategy"} & {*values}:
         refuse_unknown_key(keys, "this query")
-    require_key(keys, (values.get("strategy"), values["symbol"]))
-    return database.reading_own_keys()
+    require_key(keys, (values.get("strategy") or None, values["symbol"]))
+    return True
+
+
+def with_own_keys(values: Mapping[str, Any] | None, read: Callable[[], R]) -> R:
+    """Call what reads with these filters; refuse those that name no key of the open block."""
+    return db.current().reading_own_keys(read) if require_own_keys(values) else read()
+
+
+def _stream_own(query: Any, values: Mapping[str, Any] | None) -> Iterator[Any]:
+    """Yield the rows of a query with these filters."""
+    require_own_keys(values)  # of the block that is open at the first row
+    yield from db.stream(query)
 
 
 def get_by_id(model: type[Row], id: object) -> Row | None:
@@ -229,13 +239,15 @@ def find(model: type[Row], values: dict[str, Any]) -> Row | None:
     if keys is None:
         rows = fetch_all(model, query, values)
         return rows[0] if rows else None
-    with database.reading_own_keys():
-        rows = fetch_all(model, query, values)
+    rows = database.reading_own_keys(partial(fetch_all, model, query, values))
     for row in rows:
-        if (key := key_of_row(row)) is None:
-            refuse_unknown_key(keys, f"a {model.__name__}")
-        require_key(keys, key)
+        require_key_of(keys, row)
     return rows[0] if rows else None
+
+
+def find_duplicate(model: type[Row], values: dict[str, Any]) -> Row | None:
+    """Return the row, of any key, with the unique values of one that is refused for them."""
+    return db.current().reading_own_keys(partial(find, model, values))
 
 
 def have_keys(model: type[BaseModel], rows: Sequence[Mapping[str, Any]]) -> Iterator[Any]:
@@ -309,10 +321,10 @@ def _page(
 def stream(model: type[Row], values: dict[str, Any]) -> Iterator[Row]:
     """Yield rows in time order, reading a few at a time; no lock is held in between."""
     require_open_database(model)
-    with own_keys(values):
-        # outside of a transaction, a cursor of the server would have to read all rows first
-        if db.streams and db.in_transaction():
-            return cast("Iterator[Row]", db.stream(_all_in_time_order(model, values)))
+    require_own_keys(values)
+    # outside of a transaction, a cursor of the server would have to read all rows first
+    if db.streams and db.in_transaction():
+        return _stream_own(_all_in_time_order(model, values), values)
     return stream_pages(model, values)
 
 
@@ -329,10 +341,9 @@ def stream_values(
     require_open_database(model)
     columns = tuple(field.name for field in _time_order(model)) + names
     if db.streams:
-        with own_keys(values):
-            pass
+        require_own_keys(values)
         fields = [model._meta.fields[name] for name in columns]
-        return cast("Iterator[Any]", db.stream(_all_in_time_order(model, values, *fields).tuples()))
+        return _stream_own(_all_in_time_order(model, values, *fields).tuples(), values)
     return _stream_pages(model, values, columns, tuple_maker(model, columns))
 
 
@@ -384,13 +395,12 @@ def driver_rows(
     """
     query = query.tuples()
     with _translated_errors():
-        with own_keys(values):
-            cursor: Any = None if db.streams else db.execute(query)
         if db.streams:
-            rows = iter(db.stream(query))
+            rows = _stream_own(query, values)
             while batch := list(islice(rows, size)):
                 yield batch
         else:
+            cursor: Any = with_own_keys(values, partial(db.execute, query))
             while batch := cursor.fetchmany(size):
                 yield batch
 
@@ -410,8 +420,8 @@ def _stream_pages(
     while True:
         query = _page(model, tuple(values), not position, columns)
         with _translated_errors():
-            with own_keys(values):
-                rows = db.fetch_all(query.sql, query.bind(values | position), list)
+            fetch = partial(db.fetch_all, query.sql, query.bind(values | position), list)
+            rows = with_own_keys(values, fetch)
             yield from make(rows)
         if len(rows) < ROWS_PER_READ:
             return
@@ -438,8 +448,9 @@ def select_where(model: type[Row], values: dict[str, Any], *where: Any) -> peewe
 def distinct(model: type[BaseModel], field: str, values: dict[str, Any]) -> list[Any]:
     """Return the distinct values of a field, in no order."""
     query = _distinct(model, field, tuple(values))
-    with own_keys(values), _translated_errors():
-        return [value for (value,) in db.fetch_all(query.sql, query.bind(values), list)]
+    fetch = partial(db.fetch_all, query.sql, query.bind(values), list)
+    with _translated_errors():
+        return [value for (value,) in with_own_keys(values, fetch)]
 
 
 @compiled

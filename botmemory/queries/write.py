@@ -9,14 +9,15 @@ from operator import or_
 from typing import Any, TypeVar, TypeVarTuple
 
 import peewee
-from peewee import SQL
+from peewee import SQL, Value
 
 from ..backends.constraints import ForeignKeyError, UniqueConstraintError
-from ..backends.keys import Key, Keys, refuse_unknown_key, require_key
+from ..backends.keys import Keys, require_key
 from ..backends.peewee_internals import initialized_row, new_row, values_of
-from ..database import db, session_scope
+from ..database import db, run_transaction, session_scope
 from ..errors import ConfigError, DuplicateError, NotFoundError, ValidationError, show
 from ..models import (
+    KEY_FIELDS,
     BaseModel,
     Signal,
     Trade,
@@ -25,10 +26,13 @@ from ..models import (
     is_in_open_database,
     is_row,
     key_fields,
+    key_of_row,
     missing_reference,
     naming_references,
     overrides,
+    references_to,
     refuse_unknown_field,
+    require_key_of,
 )
 from .compiled import Param, compiled
 
@@ -406,11 +410,17 @@ def delete(base: type[BaseModel], row: BaseModel) -> None:
         return
     query = type(row).delete()
     with naming_references(row):
-        _change_row(row, {}, lambda *where: query.where(*where).execute())
+        _change_row(row, None, lambda *where: query.where(*where).execute())
 
 
-def _change_row(row: BaseModel, changes: Mapping[str, Any], change: Callable[..., int]) -> None:
-    """Change or delete one row, with the lock of its key where keys have locks.
+def _change_row(
+    row: BaseModel,
+    changes: Mapping[str, Any] | None,
+    change: Callable[..., int],
+) -> None:
+    """Change one row, or delete it, with the lock of its key where keys have locks.
+
+    `changes` is None where it is deleted.
 
     Raises:
         NotFoundError: The row does not exist.
@@ -423,42 +433,57 @@ def _change_row(row: BaseModel, changes: Mapping[str, Any], change: Callable[...
         return
     keys, key = database.block_keys(), key_of_row(row)
     if keys is not None:
-        if key is None:
-            refuse_unknown_key(keys, f"a {model.__name__}")
-        changed = (changes.get("strategy", key[0]), changes.get("symbol", key[1]))
-        require_key(keys, changed)
-        with database.changing(None):
-            if change(is_row(row), _has_key(model, keys)):
-                return
-            stored = model.get_or_none(is_row(row))
-        if stored is not None and (stored_key := key_of_row(stored)) is not None:
-            require_key(keys, stored_key)
+        _require_changes(keys, row, changes)
+        if database.changing(None, lambda: change(is_row(row), _has_key(model, keys))):
+            return
+        stored = database.reading_own_keys(lambda: model.get_or_none(is_row(row)))
+        if stored is not None:
+            require_key_of(keys, stored)
         raise _not_found(row)
-    # the row may have another key meanwhile, or only in memory; without a key all blocks are
-    # waited for
-    if database.has_key_locks and key is not None and not {"strategy", "symbol"} & {*changes}:
-        with database.changing(key):
-            if change(is_row(row), _has_key(model, frozenset([key]))):
+    # the row may have another key meanwhile, or only in memory, and a change may concern rows of
+    # another one; without a key all blocks are waited for
+    if database.has_key_locks and key is not None and not KEY_FIELDS & {*(changes or ())}:
+        own = frozenset([key])
+        if changes is not None or not references_to(model):
+            if database.changing(key, lambda: change(is_row(row), _has_key(model, own))):
                 return
+        elif not database.in_transaction():
+            try:
+                return run_transaction(_change_row, row, changes, change, key=own)
+            except ValidationError as error:
+                if error.field != "key":
+                    raise
     if not change(is_row(row)):
         raise _not_found(row)
 
 
+def _require_changes(keys: Keys, row: BaseModel, changes: Mapping[str, Any] | None) -> None:
+    """Refuse a change of rows that are not of the keys, or would not be."""
+    require_key_of(keys, row)
+    if changes is not None:
+        stored = values_of(row)
+        new = {name: changes.get(name, stored[name]) for name in KEY_FIELDS}
+        require_key(keys, (new["strategy"] or None, new["symbol"]))
+        return
+    database = db.current()
+    for field in references_to(type(row)):  # which are set to NULL, or deleted
+        if not database.reading_own_keys(field.model.table_exists):
+            continue
+        key = [field.model._meta.fields[name] for name in KEY_FIELDS & {*field.model._meta.fields}]
+        value = values_of(row)[field.rel_field.name]
+        query = field.model.select(*key or key_fields(field.model)).where(field == value)
+        rows: list[BaseModel] = database.reading_own_keys(partial(list, query.distinct()))
+        for referring in rows:
+            require_key_of(keys, referring)
+
+
 def _has_key(model: type[BaseModel], keys: Keys) -> Any:
     strategy, symbol = model._meta.fields["strategy"], model._meta.fields["symbol"]
+    none = strategy.is_null() if strategy.null else strategy == Value("", converter=False)
     conditions = [
-        (strategy.is_null() if name is None else strategy == name) & (symbol == of)
-        for name, of in keys
+        (none if name is None else strategy == name) & (symbol == of) for name, of in keys
     ]
     return reduce(or_, conditions)
-
-
-def key_of_row(row: BaseModel) -> Key | None:
-    """Return the key of a row; None if its table has none."""
-    values = values_of(row)
-    if not {"strategy", "symbol"} <= values.keys() or values["symbol"] is None:
-        return None
-    return values["strategy"], values["symbol"]
 
 
 def _not_found(row: BaseModel) -> NotFoundError:

@@ -176,13 +176,13 @@ def get_or_create(
         },
     )
     # first, because most of what an exchange reports again is known, and reading waits for nobody
-    existing = _find_flow(values)
+    existing = read.find(CashFlow, _id_of_exchange(values))
     if existing is not None:
         return existing, False
     try:
         return write.insert_autoincrement(CashFlow, values), True
     except DuplicateError:  # another thread or process has recorded it meanwhile
-        existing = _find_flow(values)
+        existing = read.find(CashFlow, _id_of_exchange(values))
         if existing is None:
             raise
         return existing, False
@@ -371,7 +371,9 @@ def _insert(model: type[CashFlow], values: dict[str, Any]) -> CashFlow:
     try:
         return write.insert_autoincrement(model, values)
     except DuplicateError:
-        existing = _find_flow(values)
+        if values["exchange_flow_id"] is None:
+            raise
+        existing = read.find_duplicate(CashFlow, _id_of_exchange(values))
         if existing is None:
             raise
         raise DuplicateError(
@@ -381,9 +383,5 @@ def _insert(model: type[CashFlow], values: dict[str, Any]) -> CashFlow:
         ) from None
 
 
-def _find_flow(values: dict[str, Any]) -> CashFlow | None:
-    """Return the cash flow with the same id of the exchange."""
-    if values["exchange_flow_id"] is None:
-        return None
-    flow = {name: values[name] for name in ("exchange", "exchange_flow_id")}
-    return read.find(CashFlow, flow)
+def _id_of_exchange(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: values[name] for name in ("exchange", "exchange_flow_id")}

@@ -15,7 +15,7 @@ import peewee
 
 from .._arguments import checked_call
 from ..errors import DuplicateError
-from ..models import BaseModel
+from ..models import BaseModel, key_fields
 from ..queries import read, write
 from ..queries.write import checked_model
 
@@ -243,6 +243,8 @@ def _insert(model: type[Row], values: dict[str, Any]) -> Row:
     if row is not None:
         return row
     key = write.key_value(model, values)
-    if read.get_by_id(model, key) is None:  # another unique value is the duplicate
+    if (
+        read.find_duplicate(model, {f.name: values[f.name] for f in key_fields(model)}) is None
+    ):  # another unique value is the duplicate
         raise DuplicateError(f"a {model.__name__} with these unique values already exists")
     raise DuplicateError(f"{model.__name__} {key} already exists", id=key)

@@ -503,11 +503,11 @@ def _insert(model: type[Trade], values: dict[str, Any]) -> Trade:
 
 
 def _find_fill(values: dict[str, Any]) -> Trade | None:
-    """Return the trade with the same id of the exchange."""
+    """Return the trade with the same id of the exchange, for an error that names it."""
     if values["exchange_trade_id"] is None:
         return None
     fill = {name: values[name] for name in FILL_KEY}
-    return read.find(Trade, fill)
+    return read.find_duplicate(Trade, fill)
 
 
 def _duplicate_error(values: dict[str, Any]) -> DuplicateError:

@@ -246,3 +246,51 @@ def test_an_invalid_row_is_refused() -> None:
     for function in (records.delete, records.update):
         with pytest.raises(ValidationError, match="5 is not a BaseModel"):
             function(5)  # type: ignore[type-var]
+
+
+# --- in a block with a key ----------------------------------------------------------------------
+
+KEY = ("trend", "BTC/USDT")
+
+
+def test_a_table_with_symbol_and_strategy_has_keys() -> None:
+    own, other = snapshot(strategy="trend"), snapshot(strategy="carry")
+    with session_scope(key=KEY):
+        assert records.get_by_symbol(EquitySnapshot, "BTC/USDT", strategy="trend") == [own]
+        records.update(own, equity=2.0)
+        with pytest.raises(ValidationError, match=r"^key: .*\('carry', 'BTC/USDT'\)"):
+            records.update(other, equity=2.0)
+        records.delete(own)
+        snapshot(strategy="carry")
+    assert records.count(EquitySnapshot) == 2
+
+
+def test_a_table_without_them_is_only_recorded_in_a_block_with_a_key() -> None:
+    remark = records.create(Remark, text="a")
+    uses: list[Callable[[], object]] = [
+        lambda: records.get_by_id(Remark, remark.id),
+        lambda: records.update(remark, stars=1),
+        lambda: records.delete(remark),
+    ]
+    with session_scope(key=KEY):
+        for use in uses:
+            with pytest.raises(ValidationError, match=r"^key: a Remark belongs to no key"):
+                use()
+        with pytest.raises(ValidationError, match=r"^key: this query"):
+            records.get_all(Remark)
+        records.create(Remark, text="b")
+        with pytest.raises(DuplicateError):
+            records.create(Remark, text="a")
+    assert records.count(Remark) == 2
+
+
+def test_a_trade_is_not_deleted_where_rows_of_another_key_would_change() -> None:
+    own = trade(strategy="trend")
+    referring = snapshot(strategy="carry", trade=own)
+    with (
+        session_scope(key=KEY),
+        pytest.raises(ValidationError, match=r"^key: .*\('carry', 'BTC/USDT'\)"),
+    ):
+        trades.delete(own)
+    trades.delete(own)
+    assert EquitySnapshot.get_by_id(referring.id).trade is None

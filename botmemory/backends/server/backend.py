@@ -33,7 +33,7 @@ from ..base import Backend, Fields, MakeObjects, Statement, Values
 from ..change_marker import ChangeMarker
 from ..finding import Finding
 from ..fork import open_backends
-from ..keys import Key, Keys, number_of
+from ..keys import Key, Keys, number_of, uses_rows
 from ..peewee_internals import isolation_level_name, peewee_errors, read_server_version, rows_of
 from ..reference import Reference
 from ..retry import busy_error, retry_on_conflict
@@ -84,6 +84,11 @@ MARKER: Statement = (
     (),
 )
 HAS_CHANGES = fn.PG_CURRENT_XACT_ID_IF_ASSIGNED().is_null(False)  # of its own
+# what an earlier part of the same statement has left of the milliseconds for all of its locks
+SET_TIME_LEFT = (
+    "set_config('lock_timeout', greatest(1, %s - 1000 * extract(epoch FROM "
+    "clock_timestamp() - statement_timestamp()))::int || 'ms', true)"
+)
 AWAKE: Statement = ("SET LOCAL idle_in_transaction_session_timeout = 0", ())
 BEGIN_SNAPSHOT: Statement = ("BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY", ())
 
@@ -433,12 +438,11 @@ class PostgresBackend(TransactionState, PostgresqlExtDatabase):  # type: ignore[
 
         All that is sent together is one transaction, without a BEGIN.
         """
-        if not sql.startswith(("INSERT", "UPDATE", "DELETE")):
+        if sql.lstrip()[:6].upper() not in ("INSERT", "UPDATE", "DELETE"):
             return []
-        local, statements = self.local, self._settings_of(connection)
-        if not (sql.startswith("INSERT") or self.config.read_only):
-            keys = local.changed_keys
-            statements.append(LOCK if keys is None else lock_of_keys(keys))
+        statements = self._settings_of(connection)
+        if uses_rows(sql) and not self.config.read_only:
+            statements.append(self._lock_of(self.local.changed_keys))
         return statements
 
     def _settings_of(self, connection: ServerConnection) -> list[Statement]:
@@ -483,8 +487,10 @@ class PostgresBackend(TransactionState, PostgresqlExtDatabase):  # type: ignore[
         """
         local = self.local
         names = ("conn", "closed", "transactions", "commit_callbacks", "has_write_lock")
-        interrupted = {name: getattr(local, name) for name in (*names, "is_executing")}
+        others = ("is_executing", "reads_own_keys", "changed_keys")
+        interrupted = {name: getattr(local, name) for name in (*names, *others)}
         local.conn, local.closed, local.transactions, local.is_executing = None, True, [], False
+        local.reads_own_keys, local.changed_keys = False, None
         return interrupted
 
     # --- transactions -----------------------------------------------------------------------
@@ -607,29 +613,45 @@ class PostgresBackend(TransactionState, PostgresqlExtDatabase):  # type: ignore[
         for number, (sql, _) in enumerate(pending):
             if sql == f"SAVEPOINT {name}":
                 connection.pending = pending[:number]
+                self.local.has_write_lock = False  # what acquires it may be among them
                 return
         self.execute_sql(f"ROLLBACK TO SAVEPOINT {name}")
 
     def acquire_write_lock(self, sql: str) -> None:
         """Have the write lock acquired before this statement, if it needs it."""
         local = self.local
-        if local.has_write_lock or self.config.read_only:
+        if local.has_write_lock or self.config.read_only or not uses_rows(sql):
             return
-        if sql.startswith(("SELECT", "UPDATE", "DELETE", "DECLARE", "WITH", "(")):
-            local.has_write_lock = True
-            keys: Keys | None = getattr(local.transactions[0], "keys", None)
-            local.conn.pending.append(LOCK if keys is None else lock_of_keys(keys))
+        keys: Keys | None = getattr(local.transactions[0], "keys", None)
+        pending, place = local.conn.pending, len(local.conn.pending)
+        # before savepoints that are not sent yet: rolled back, they would release it
+        while place and pending[place - 1][0].startswith("SAVEPOINT"):
+            place -= 1
+        pending.insert(place, self._lock_of(keys))
+        local.has_write_lock = True  # last: an interrupt must not leave it without the statement
+
+    def _lock_of(self, keys: Keys | None) -> Statement:
+        return LOCK if keys is None else lock_of_keys(keys, round(self.lock_timeout * 1000))
 
     has_key_locks = True
 
-    @contextmanager
-    def changing(self, key: Key | None) -> Iterator[None]:
-        """Return a block in which an UPDATE or DELETE waits for blocks with this key alone."""
+    def block_keys(self) -> Keys | None:
+        # a signal handler that interrupts a statement is not part of the block
+        return None if self.local.is_inside_call() else super().block_keys()
+
+    def changing(self, key: Key | None, call: Callable[[], R]) -> R:
+        """Call what has an UPDATE or DELETE wait for blocks with this key alone."""
         local = self.local
-        before, local.changed_keys = local.changed_keys, None if key is None else frozenset([key])
+        if local.is_inside_call():
+            interrupted = self._use_other_connection()
+            try:
+                return self.changing(key, call)
+            finally:
+                local.__dict__.update(interrupted)
+        keys = None if key is None else frozenset([key])
+        before, local.changed_keys = local.changed_keys, keys
         try:
-            with self.reading_own_keys():
-                yield
+            return self.reading_own_keys(call)
         finally:
             local.changed_keys = before
 
@@ -877,15 +899,13 @@ class PostgresBackend(TransactionState, PostgresqlExtDatabase):  # type: ignore[
         return int(peewee.Select(columns=[highest]).bind(self).scalar())
 
     def advance_sequence(self, model: type[peewee.Model], least: int = 0) -> None:
-        with self.reading_own_keys():
-            last = max(least, self.last_id(model))
+        last = max(least, self.reading_own_keys(partial(self.last_id, model)))
         if last:
             sequence = _sequence_of(model._meta.primary_key)
             # never back: the id of a deleted row is not used again
             is_behind = fn.COALESCE(fn.PG_SEQUENCE_LAST_VALUE(sequence.cast("regclass")), 0) < last
             query = peewee.Select(columns=[fn.SETVAL(sequence, last)]).where(is_behind)
-            with self.reading_own_keys():
-                query.bind(self).execute()
+            self.reading_own_keys(query.bind(self).execute)
 
     # --- changes ----------------------------------------------------------------------------
 
@@ -894,8 +914,7 @@ class PostgresBackend(TransactionState, PostgresqlExtDatabase):  # type: ignore[
     def change_marker(self) -> ChangeMarker | None:
         if (self.server_version or 0) < FIRST_WITH_SNAPSHOTS:
             return None
-        with self.reading_own_keys():
-            return _marker(self.execute_sql(*MARKER))[2]
+        return _marker(self.reading_own_keys(partial(self.execute_sql, *MARKER)))[2]
 
     # --- schema -----------------------------------------------------------------------------
 
@@ -996,14 +1015,17 @@ class PostgresBackend(TransactionState, PostgresqlExtDatabase):  # type: ignore[
         )
 
 
-def lock_of_keys(keys: Keys) -> Statement:
+def lock_of_keys(keys: Keys, timeout: int) -> Statement:
     """Return what acquires the locks of keys, and waits for blocks without a key.
 
-    In one order, so that two blocks with several keys cannot wait for each other.
+    In one order, so that two blocks with several keys cannot wait for each other. The server's
+    `lock_timeout` is for each lock; all of them together are waited for `timeout` milliseconds.
     """
-    numbers = sorted(map(number_of, keys))
-    calls = ["pg_advisory_xact_lock_shared(%s)", *["pg_advisory_xact_lock(%s)"] * len(numbers)]
-    return "SELECT " + ", ".join(calls), (WRITE_LOCK, *numbers)
+    sql, params = "SELECT pg_advisory_xact_lock_shared(%s)", [WRITE_LOCK]
+    for number in sorted(map(number_of, keys)):
+        sql += f", {SET_TIME_LEFT}, pg_advisory_xact_lock(%s)"
+        params += [timeout, number]
+    return sql + ", set_config('lock_timeout', %s, true)", (*params, f"{max(1, timeout)}ms")
 
 
 def _marker(cursor: Any) -> tuple[tuple[str, ...], bool, ChangeMarker | None]:

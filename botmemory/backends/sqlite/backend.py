@@ -718,6 +718,9 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         return row[0] if row else 0
 
     def advance_sequence(self, model: type[peewee.Model], least: int = 0) -> None:
+        self.reading_own_keys(partial(self._advance_sequence, model, least))
+
+    def _advance_sequence(self, model: type[peewee.Model], least: int) -> None:
         # SQLite itself goes on after the highest id in the table
         highest = peewee.fn.MAX(model._meta.primary_key)
         if least > self.last_id(model) and least > (model.select(highest).scalar() or 0):
