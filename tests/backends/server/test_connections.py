@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
+from signal import ITIMER_REAL, SIGALRM, setitimer
+from signal import signal as set_handler
 
 import peewee
 import pytest
@@ -478,3 +480,29 @@ def test_signals_of_one_batch_have_ids_of_their_own(url: str) -> None:
     assert len(ids) == 1001
     assert min(ids) == first.id
     assert Trade.select().count() == 0
+
+
+class TimeLimitError(Exception):
+    """Raised by a signal handler."""
+
+
+@pytest.mark.parametrize("error_class", [TimeLimitError, TimeoutError, KeyboardInterrupt])
+def test_what_a_signal_handler_raises_during_a_wait_is_raised_as_it_is(
+    error_class: type[BaseException], url: str
+) -> None:
+    init_db(url)
+
+    def interrupt(*_: object) -> None:
+        raise error_class("enough")
+
+    before = set_handler(SIGALRM, interrupt)
+    try:
+        setitimer(ITIMER_REAL, 0.2)
+        # the statement is sent together with others, in a pipeline of psycopg's
+        with pytest.raises(error_class, match="enough"), session_scope() as database:
+            database.execute_sql("SELECT pg_sleep(20)")
+    finally:
+        setitimer(ITIMER_REAL, 0)
+        set_handler(SIGALRM, before)
+    trade()
+    assert trades.get_trade_count() == 1
