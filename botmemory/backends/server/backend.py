@@ -369,6 +369,7 @@ class PostgresBackend(TransactionState, PostgresqlExtDatabase):  # type: ignore[
                 local.has_write_lock = False  # the server releases locks that are newer
             else:
                 self.acquire_write_lock(sql)
+            self._require_not_ended(local.conn)
             is_first, together = local.conn.is_beginning, local.conn.pending
             deadline = self._deadline()
             while True:
@@ -590,6 +591,7 @@ class PostgresBackend(TransactionState, PostgresqlExtDatabase):  # type: ignore[
             if not (connection.has_begun_on_server or connection.is_lost):
                 return
         # a server that has ended the transaction meanwhile has rolled it back
+        self._require_not_ended(connection)
         if connection is None or connection.is_lost_after_input() or connection.has_failed:
             is_lost = connection is not None and connection.is_lost
             reason = "the connection was lost" if is_lost else "an earlier statement failed"
@@ -598,6 +600,16 @@ class PostgresBackend(TransactionState, PostgresqlExtDatabase):  # type: ignore[
                 "back; leave session_scope() when a call raises, and begin again"
             )
         self._send(partial(connection.execute, "COMMIT"), OUTCOME_UNKNOWN)
+
+    def _require_not_ended(self, connection: ServerConnection | None) -> None:
+        """Raise what the server has said when it ended a transaction that did nothing for long."""
+        if connection is not None:
+            connection.is_lost_after_input()  # the end may arrive later than what was said
+            for error in connection.ended_by:
+                translated = self.translated(error)
+                if isinstance(translated, DatabaseBusyError):
+                    connection.pgconn.finish()  # nothing is left to be rolled back
+                    raise translated from error
 
     def _roll_back(self) -> None:
         connection = self.local.conn

@@ -30,6 +30,21 @@ class NoAnswerError(psycopg.OperationalError):
     """The server did not answer before the deadline of the call."""
 
 
+class _Pipeline(psycopg.Pipeline):
+    """A pipeline that ends with a Sync, and sends nothing after it.
+
+    psycopg may send a Flush after the Sync, with which PostgreSQL stops its timer for transactions
+    that do nothing.
+    """
+
+    def _exit_gen(self) -> Generator[Any, Any, None]:
+        try:
+            self._enqueue_sync()
+            yield from self._communicate_gen()
+        finally:
+            yield from self._fetch_gen(flush=False)
+
+
 class ServerConnection(psycopg.Connection[Any]):
     """A connection that waits until a deadline, and is closed when it is garbage collected.
 
@@ -40,6 +55,7 @@ class ServerConnection(psycopg.Connection[Any]):
         rollbacks: How often a savepoint was rolled back, which closes cursors.
         is_pooled: Whether a pooler may give each transaction another session of the server.
         is_retired: Whether it must not be used again.
+        ended_by: The errors with which the server has ended the connection between two statements.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -51,6 +67,15 @@ class ServerConnection(psycopg.Connection[Any]):
         self.rollbacks = 0
         self.is_pooled = self.is_retired = False
         self.is_terminated = False  # another thread had to end its transaction
+        ended_by: list[psycopg.Error] = []
+        self.ended_by = ended_by
+
+        def remember(diagnostic: psycopg.errors.Diagnostic) -> None:  # without a reference to self
+            if diagnostic.severity_nonlocalized == "FATAL":
+                kind = psycopg.errors.lookup(diagnostic.sqlstate or "08006")
+                ended_by.append(kind(diagnostic.message_primary or ""))
+
+        self.add_notice_handler(remember)
         now = time.monotonic()
         self.opened_at = self.used_at = now
         self.expires_at = now + MAX_AGE * random.uniform(0.9, 1)  # noqa: S311
@@ -111,6 +136,7 @@ class ServerConnection(psycopg.Connection[Any]):
             return
         handled = sys.exc_info()[1]
         try:
+            self._pipeline = self._pipeline or _Pipeline(self)
             with self.pipeline():
                 yield
         except psycopg.Error as error:
@@ -178,6 +204,7 @@ class ServerConnection(psycopg.Connection[Any]):
         try:
             # the first call reads the last message of the server, the second one the end
             self.pgconn.consume_input()
+            self.pgconn.notifies()  # has libpq parse it
             self.pgconn.consume_input()
         except psycopg.Error:
             pass
