@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ from botmemory import (
     session_scope,
 )
 from botmemory.backends.keys import number_of, uses_rows
+from botmemory.backends.server.backend import WRITE_LOCK, lock_of_keys
 from botmemory.repositories import positions, records, signals, trades
 
 BTC, ETH = "BTC/USDT", "ETH/USDT"
@@ -351,6 +353,13 @@ def test_two_blocks_with_two_keys_in_opposite_order_never_deadlock(new_database:
     assert [(outcome.value, outcome.error) for outcome in outcomes] == [(60, None)] * 4
 
 
+def test_the_locks_of_a_block_are_acquired_in_the_order_of_their_numbers() -> None:
+    keys = frozenset(("trend", f"{number}/USDT") for number in range(50))
+    numbers = [param for param in lock_of_keys(keys, 100)[1] if param not in (100, "100ms")]
+    assert numbers[0] == WRITE_LOCK
+    assert numbers[1:] == sorted(map(number_of, keys))
+
+
 def test_all_locks_of_a_block_together_are_waited_for_once(new_database: Any) -> None:
     url = new_database()
     init_db(url, busy_timeout=2)
@@ -362,8 +371,12 @@ def test_all_locks_of_a_block_together_are_waited_for_once(new_database: Any) ->
         timer.join()
     assert isinstance(outcome.error, DatabaseBusyError)
     assert 1.8 < outcome.seconds < 3
-    with session_scope(key=keys):  # the limit of what follows is the whole one again
+    with held_elsewhere(url, KEY) as end, session_scope(key=keys):
+        timer = threading.Timer(0.5, end)
+        timer.start()
         positions.get(BTC, "trend")
+        timer.join()
+        # the limit of what follows is the whole one again
         assert db.connection().execute("SHOW lock_timeout").fetchall() == [("2s",)]
 
 
@@ -425,18 +438,26 @@ def test_a_handler_in_a_statement_of_a_block_is_not_bound_by_its_keys(url: str) 
     assert results == [(1, "read")]
 
 
-def test_a_handler_in_a_change_of_a_row_takes_the_locks_of_its_own_change(url: str) -> None:
+def test_a_handler_in_a_read_of_a_block_is_checked_by_its_own_keys(url: str) -> None:
+    def handler() -> None:
+        with session_scope(key=OTHER):
+            positions.get(ETH, "carry")
+            with pytest.raises(ValidationError, match="^key: "):
+                positions.get(BTC, "trend")
+            with pytest.raises(ValidationError, match="^key: "):
+                trades.get_all()
+
+    with held_elsewhere(url, KEY), interrupted_by(handler) as results:
+        waits(read_in_block(KEY))
+    assert results == [None]
+
+
+def test_a_handler_in_a_change_of_a_row_changes_another_one(url: str) -> None:
     own, other = trade(**OWN), trade(**OF_OTHER)
-    with held_elsewhere(url, ("mean", BTC)), held_elsewhere(url, KEY):
-
-        def handler() -> None:
-            trades.update(other, pnl=1.0)  # its key is free
-            Trade.update(pnl=2.0).where(Trade.id == other.id).execute()  # waits for all
-
-        with interrupted_by(handler) as results:
-            waits(lambda: trades.update(own, pnl=1.0))
-    assert len(results) == 1
-    assert isinstance(results[0], DatabaseBusyError)
+    change = partial(trades.update, other, pnl=1.0)
+    with held_elsewhere(url, KEY), interrupted_by(change) as results:
+        waits(lambda: trades.update(own, pnl=1.0))
+    assert results == [other]
     assert Trade.get_by_id(other.id).pnl == 1.0
 
 
