@@ -6,13 +6,16 @@ import os
 import re
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg
 import pytest
 from paths import ROOT
+from programs import SOON
 from recipes import blocks, code_of, sql
 from samples import at, cash_flow, cash_flow_values, signal, trade, trade_values
 from servers import changed, programs, run
@@ -26,6 +29,7 @@ from botmemory import (
     init_db,
     session_scope,
 )
+from botmemory.backends.keys import number_of
 from botmemory.repositories import cash_flows, positions, trades
 from botmemory.upkeep.check import check
 
@@ -47,9 +51,26 @@ def test_who_holds_the_lock_can_be_queried(url: str) -> None:
     [query] = [block.code for block in BLOCKS if "pg_locks" in block.code]
     with session_scope():
         trades.get_all()
-        [(_, application, *_)] = run(url, query)
-        assert application == "botmemory"
+        [(_, application, _, granted, lock, waits_for)] = run(url, query)
+        assert (application, granted, lock, waits_for) == ("botmemory", True, "all keys", None)
     assert run(url, query) == []
+    key = ("trend", "BTC/USDT")
+    row = trade(strategy="trend")
+    with ThreadPoolExecutor(1) as other:
+        with session_scope(key=key):
+            positions.get("BTC/USDT", "trend")
+            waiting = other.submit(trades.delete, row)
+            deadline = time.monotonic() + SOON
+            while len(found := run(url, query)) < 4:
+                assert time.monotonic() < deadline
+        waiting.result()
+    locks = sorted((row[-2], row[-3], row[-1]) for row in found if row[-3])
+    [holder] = {row[0] for row in found if row[-2] == f"key {number_of(key)}" and row[-3]}
+    assert [name for name, *_ in locks] == [f"key {number_of(key)}", "some keys", "some keys"]
+    [(pid, *_, lock, waits_for)] = [row for row in found if not row[-3]]
+    assert (lock, waits_for) == (f"key {number_of(key)}", [holder])
+    assert pid != holder
+    assert trades.get_trade_count() == 0
 
 
 @pytest.fixture
