@@ -158,8 +158,9 @@ def session_scope(
     used or ended by another one, it is rolled back and an error is raised.
 
     Blocks with different keys do not wait for each other on PostgreSQL. A block with a key reads,
-    updates and deletes rows of its keys alone, and a read of others is refused; a block without a
-    key waits for all blocks, and all for it. On SQLite, which has one writer at a time, the same is
+    updates and deletes rows of its keys alone, by the functions of `repositories`; what may use
+    others is refused, and nothing is done then. Rows of any key are recorded. A block without a key
+    waits for all blocks, and all for it. On SQLite, which has one writer at a time, the same is
     checked.
 
     Args:
@@ -201,13 +202,15 @@ def run_transaction(
         kwargs: Its keyword arguments.
 
     Raises:
+        ValidationError: A key is invalid, or not one of the block around this one.
         NotInitializedError: No database is open.
         DatabaseBusyError: The last attempt was rolled back as well, or another writer held the
             database for longer than `busy_timeout`.
     """
+    keys = None if key is None else checked_keys(key)  # once: it may be a generator
 
     def attempt() -> R:
-        with session_scope(key=key):
+        with session_scope(key=keys):
             return function(*args, **kwargs)
 
     return attempt() if db.current().in_transaction() else retry_on_conflict(attempt)

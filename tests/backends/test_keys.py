@@ -14,6 +14,7 @@ from samples import at, cash_flow, cash_flow_values, signal, trade, trade_values
 
 from botmemory import (
     CashFlow,
+    DatabaseBusyError,
     DuplicateError,
     NotFoundError,
     Signal,
@@ -639,6 +640,23 @@ def buy_if_flat(symbol: str, *, strategy: str) -> bool:
         return False
     trade(symbol=symbol, strategy=strategy)
     return True
+
+
+def test_run_transaction_repeats_a_function_with_the_same_keys(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("botmemory.backends.retry.LONGEST_PAUSE", 0.001)
+    calls = []
+
+    def work() -> None:
+        calls.append(positions.get(BTC, "trend"))
+        with refused("'carry'"):
+            positions.get(BTC, "carry")
+        if len(calls) < 3:
+            raise DatabaseBusyError("rolled back", retryable=True)
+
+    run_transaction(work, key=iter([KEY]))
+    assert len(calls) == 3
 
 
 def test_run_transaction_has_a_key() -> None:
