@@ -41,7 +41,7 @@ def audit(target: str, seconds: float, *modes: str, locks: str = "all") -> Count
 
 
 def require_none(found: Counter[str]) -> None:
-    assert found.pop("trades") > 100
+    assert found.pop("trades") > 40
     assert not +found
 
 

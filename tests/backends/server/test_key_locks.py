@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+from key_reads import READS
 from programs import SOON, in_threads, start_program, timed
 from samples import cash_flow, signal, trade
 from servers import run
@@ -131,6 +132,28 @@ def test_a_block_without_a_key_waits_for_all_and_all_wait_for_it(url: str) -> No
         waits(read_in_block(OTHER))
         waits(read_in_block())
     does_not_wait(read_in_block())
+
+
+def test_each_function_that_reads_acquires_the_lock_of_the_key(url: str) -> None:
+    made = trade(**OWN, signal=signal(**OWN))
+    reads = READS | {
+        "by id": lambda *_: trades.get_by_id(made.id),
+        "of a missing id": lambda *_: signals.get_by_id(10**9),
+        "signal": lambda *_: made.signal,
+        "found": lambda *_: trades.get_or_create(
+            **{"exchange": "okx", "exchange_trade_id": "1", "side": "buy", "price": 1},
+            **{"quantity": 1, **OWN},
+        ),
+        "changed": lambda *_: trades.update(made, pnl=1.0),
+    }
+    reads["found"]()
+    for name, read in reads.items():
+        for _ in range(2):  # the second time, from the cache of what is computed
+            made = Trade.get_by_id(made.id)
+            with session_scope(key=KEY):
+                read(BTC, "trend")
+                held = run(url, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'")
+            assert held == [(2,)], name
 
 
 def test_a_block_that_waits_for_all_does_not_keep_single_reads_waiting(url: str) -> None:
