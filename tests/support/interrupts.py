@@ -545,6 +545,10 @@ def update(stored: Trade) -> None:
     trades.update(stored, strategy="changed")
 
 
+def update_with_key(stored: Trade) -> None:
+    trades.update(stored, pnl=1.0)
+
+
 def delete(stored: Trade) -> None:
     trades.delete(stored)
 
@@ -560,6 +564,15 @@ def session_scope_that_changes(stored: Trade) -> None:
         trades.get_latest()
         trades.update(stored, strategy="changed")
         record("A")
+
+
+def session_scope_with_key(stored: Trade) -> None:
+    with scope(key=[("", "STORED"), ("s", "A")]):
+        with suppress(LookupError), scope():
+            trades.get_by_symbol("STORED", strategy="")
+            raise LookupError
+        trades.update(stored, pnl=1.0)
+        record("A", strategy="s")
 
 
 def session_scope_rolled_back(stored: Trade) -> None:
@@ -658,9 +671,11 @@ OPERATIONS = {
     "create_many_in_scope": Operation(create_many_in_scope),
     "get_or_create": Operation(get_or_create),
     "update": Operation(update),
+    "update_with_key": Operation(update_with_key),
     "delete": Operation(delete),
     "session_scope": Operation(session_scope),
     "session_scope_that_changes": Operation(session_scope_that_changes),
+    "session_scope_with_key": Operation(session_scope_with_key, rolls_back=True),
     "session_scope_rolled_back": Operation(session_scope_rolled_back, rolls_back=True),
     "nested": Operation(nested),
     "nested_rolled_back": Operation(nested_rolled_back, rolls_back=True),
@@ -1015,6 +1030,9 @@ class _Attempt:
         for problem in self.target.left():
             if problem not in self.problems:
                 self.problems.append(problem + when)
+        local: Any = getattr(db.obj, "local", None)
+        if getattr(local, "reads_own_keys", False) or getattr(local, "changed_keys", None):
+            self.problems.append("keys of a call left" + when)
 
     def _compare(self, before: Rows, after: Rows) -> None:
         """Note how many rows the call added, removed and changed: all it is to, or none."""
