@@ -17,6 +17,7 @@ import pytest
 from fleet import bots, count, end_of, wait_for_more
 from programs import SOON, Outcome, in_threads, start_program, stored, timed
 from proxy import Proxy
+from recipes import code_of
 from replication import Pair, wait_until
 from samples import trade, trade_values
 from servers import run
@@ -179,6 +180,17 @@ def test_a_block_that_a_failover_interrupts_is_rolled_back_and_says_so(pair: Pai
         trade()
         pair.fail_over()
         trade()
+    assert trades.get_all() == [kept]
+
+
+def test_with_the_settings_of_the_page_a_commit_waits_for_a_standby(pair: Pair) -> None:
+    init_db(pair.url(), call_timeout=CALL_TIMEOUT)
+    for line in code_of("docs/postgresql.md", "ini").splitlines()[1:]:
+        run(pair.primary.url, f"ALTER SYSTEM SET {line}", "SELECT pg_reload_conf()")
+    query = "SELECT sync_state FROM pg_stat_replication"
+    wait_until(lambda: run(pair.primary.url, query) == [("quorum",)])
+    kept = trade()
+    pair.fail_over()
     assert trades.get_all() == [kept]
 
 
