@@ -40,6 +40,10 @@ _CAUSES = {
         f"{NOTHING_WRITTEN}; check the server's disk and its log",
     ),
     "F0": ("the server's configuration is broken", "see the server's log"),
+    "P0": (
+        "a trigger or a function of the database refused it",
+        f"{NOTHING_WRITTEN}; correct what it refused, or change it",
+    ),
     "XX": ("the server found damage or an internal error", "see its log; restore from a backup"),
 }
 _CONSTRAINTS = {"23502": "null", "23503": "reference", "23505": "unique"}
@@ -126,6 +130,8 @@ def translated_error(error: BaseException, config: Config, waited: float) -> Bot
             f"{label}: {message}; look at 'python -m botmemory.migration_runner status'"
         )
     cause = _CAUSES.get(code) or _CAUSES.get(code[:2])
+    if code.startswith("P0") and (context := getattr(diagnostic, "context", None)):
+        message = f"{message}, {context.partition(chr(10))[0]}"  # the name of the function
     return StorageError(f"{label}: {cause[0]} ({message}); {cause[1]}") if cause else None
 
 

@@ -526,3 +526,22 @@ def test_a_sequence_is_not_set_behind_ids_that_others_got_meanwhile(
     monkeypatch.setattr(backend, "last_id", meanwhile)
     backend.advance_sequence(Signal)
     assert signal().id == 5
+
+
+def test_a_trigger_that_refuses_a_row_is_named(url: str) -> None:
+    init_db(url)
+    kept = trade(pnl=1.0)
+    run(
+        url,
+        "CREATE FUNCTION only_profits() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$BEGIN IF NEW.pnl < 0 THEN RAISE 'no losses here'; END IF; RETURN NEW; END$$",
+        "CREATE TRIGGER only_profits BEFORE INSERT OR UPDATE ON trade "
+        "FOR EACH ROW EXECUTE FUNCTION only_profits()",
+    )
+    message = r"refused it \(no losses here, PL/pgSQL function only_profits\(\) .* nothing was"
+    for call in (lambda: trade(pnl=-1.0), lambda: trades.update(kept, pnl=-1.0)):
+        with pytest.raises(StorageError, match=message) as caught:
+            call()
+        assert type(caught.value).__name__ == "StorageError"
+    trade(pnl=2.0)
+    assert trades.get_total_pnl() == 3.0
