@@ -11,7 +11,7 @@ runs once for each backend; `tests/backends/test_base.py` compares the backends 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -202,12 +202,11 @@ class Backend(Protocol):
     def change_marker(self) -> ChangeMarker | None:
         """Return what shows whether rows were changed since; None if that cannot be seen."""
 
-    def fetch_unless_cached(
-        self, key: Hashable, queries: Sequence[Any], limit: int
+    def fetch_with_marker(
+        self, statements: Sequence[Statement]
     ) -> tuple[ChangeMarker | None, list[list[tuple[Any, ...]]]]:
-        """Return a change marker and the first rows of each query, which see one state.
+        """Return a change marker and the rows of compiled SELECTs, which see one state.
 
-        No rows are read where `cache` of the marker has an entry for `key` that is still valid.
         Only where there is no `row_number`.
         """
         ...

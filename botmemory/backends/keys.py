@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any, NoReturn
 
 from .._values import plain_text
@@ -23,16 +24,14 @@ _USES_ROWS = (
 _IN_INSERT = re.compile(r"""(?<!["`\w])(?:select|update|replace)(?!["`\w])""")
 
 
+@lru_cache(maxsize=1000)
 def uses_rows(sql: str) -> bool:
     """Return whether a statement may read, change or delete rows, not only record new ones."""
     if not sql.startswith(("INSERT", *_USES_ROWS)):  # not as Peewee writes it
         sql = sql[_COMMENTS.match(sql).end() :].upper()  # type: ignore[union-attr]
     if not sql.startswith("INSERT"):
         return sql.startswith(_USES_ROWS)
-    text = sql.lower()
-    # found in this way in a tenth of the time that the expression takes
-    is_likely = "select" in text or "update" in text or "replace" in text
-    return is_likely and _IN_INSERT.search(text) is not None
+    return _IN_INSERT.search(sql.lower()) is not None
 
 
 def checked_keys(value: Key | Iterable[Key]) -> Keys:

@@ -9,7 +9,7 @@ import. `Model._meta` is documented by Peewee and used everywhere.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from functools import partial
 from typing import Any, TypeVar
@@ -60,6 +60,14 @@ def prepare_connection(database: Any, connection: sqlite3.Connection) -> None:
 def read_server_version(database: Any, connection: Any) -> None:
     """Set `server_version` as the server of a connection reports it."""
     database._set_server_version(connection)
+
+
+def announce(database: Any, statements: Iterable[tuple[str, Any]], began: float) -> None:
+    """Log statements that were executed without Peewee, and tell the query hooks of them."""
+    for sql, params in statements:
+        database._log_query(sql, params)
+        if database.query_hooks:
+            database._notify_hooks(sql, params, began, None)
 
 
 def isolation_level_name(database: Any, level: str | int | None) -> str | None:

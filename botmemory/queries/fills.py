@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from operator import itemgetter
@@ -11,6 +11,7 @@ from typing import Any
 
 from peewee import Case, fn
 
+from ..backends.change_marker import ChangeMarker
 from ..database import db
 from ..ledger import Ledger
 from ..models import BaseModel, CashFlow, Trade
@@ -23,6 +24,8 @@ KEY = ("symbol", "exchange", "strategy")
 Key = tuple[str, str | None, str | None]  # the strategy if it is asked for
 
 FILLS_PER_READ = 2000
+# the entries of the cache that were valid at their last use, each with the id of its database
+_unchanged: set[tuple[int, Any]] = set()
 MAX_NEW_ROWS = 10_000  # to look through; of more, the fills are found by an index
 LARGEST_ROW = 2**63 - 1  # after it, SQLite numbers new rows at random
 MAX_CACHED = 1000  # entries for each connection
@@ -95,12 +98,17 @@ def _ledgers_of_server(
     filters: dict[str, Any], by_strategy: bool, cache_key: tuple[Any, ...]
 ) -> Ledgers:
     """Return the ledgers in one round trip, unless there are many rows."""
+    # where nothing had changed at the last call, the marker alone, as it is likely to do
+    if (id(db.obj), cache_key) in _unchanged:
+        current = _cached(db.change_marker(), cache_key)
+        if current is not None:
+            return current
     names = _names_of_key(filters, by_strategy)
-    queries = [_fills(filters, names), _funding(filters)]
-    marker, (fills, flows) = db.fetch_unless_cached(cache_key, queries, FILLS_PER_READ)
-    cached = None if marker is None else marker.cache.get(cache_key)
-    if marker is not None and cached is not None and cached.version == marker.version:
-        return cached  # type: ignore[no-any-return]
+    queries = _first_fills(tuple(filters), tuple(names)), _first_flows(tuple(filters))
+    statements = [(query.sql, query.bind(filters)) for query in queries]
+    marker, (fills, flows) = db.fetch_with_marker(statements)
+    if (current := _cached(marker, cache_key)) is not None:
+        return current
     if max(len(fills), len(flows)) < FILLS_PER_READ:
         current = Ledgers(_add_fills({}, [fills] if fills else [], filters, names))
         _add_funding(current.by_key, [flows], filters, by_strategy)
@@ -113,6 +121,28 @@ def _ledgers_of_server(
             marker.cache.clear()
         current = marker.cache[cache_key] = replace(current, version=marker.version)
     return current
+
+
+def _cached(marker: ChangeMarker | None, cache_key: tuple[Any, ...]) -> Ledgers | None:
+    """Return ledgers that were read before if nothing has changed since, and remember whether."""
+    current: Ledgers | None = None if marker is None else marker.cache.get(cache_key)
+    if marker is None or current is None or current.version != marker.version:
+        _unchanged.discard((id(db.obj), cache_key))
+        return None
+    if len(_unchanged) >= MAX_CACHED:
+        _unchanged.clear()
+    _unchanged.add((id(db.obj), cache_key))
+    return current
+
+
+@compiled
+def _first_fills(filters: tuple[str, ...], names: tuple[str, ...]) -> Any:
+    return _fill_query(read.conditions(Trade, filters), filters, names).limit(FILLS_PER_READ)
+
+
+@compiled
+def _first_flows(filters: tuple[str, ...]) -> Any:
+    return _flow_query(read.conditions(CashFlow, filters)).limit(FILLS_PER_READ)
 
 
 def _read_all(filters: dict[str, Any], by_strategy: bool) -> Ledgers:
@@ -173,12 +203,14 @@ def fill_columns() -> tuple[Any, ...]:
 
 
 def _fills(filters: dict[str, Any], names: list[str]) -> Any:
-    """Return the query of fills with the named parts of their key.
+    """Return the query of fills with the named parts of their key."""
+    return _fill_query(read.conditions(Trade, filters, filters), filters, names)
 
-    Those of one key are in the order in which they count.
-    """
+
+def _fill_query(conditions: list[Any], filters: Collection[str], names: Iterable[str]) -> Any:
+    """Return the query of fills, of which those of one key are in the order in which they count."""
     query: Any = Trade.select(*fill_columns(), *(getattr(Trade, name) for name in names))
-    if conditions := read.conditions(Trade, filters, filters):
+    if conditions:
         query = query.where(*conditions)
     order = (Trade.timestamp, Trade.id)
     return query.order_by(*order) if "symbol" in filters else query.order_by(Trade.symbol, *order)
@@ -218,11 +250,15 @@ def _add_fills(
 
 
 def _funding(filters: dict[str, Any]) -> Any:
-    """Return the query of the funding of the positions that the filters match."""
+    return _flow_query(read.conditions(CashFlow, filters, filters))
+
+
+def _flow_query(conditions: list[Any]) -> Any:
+    """Return the query of the funding of positions."""
     fields: Any = (CashFlow.symbol, CashFlow.exchange, CashFlow.strategy)
     symbol, kind = CashFlow.symbol, CashFlow.kind
     query: Any = CashFlow.select(*fields, CashFlow.currency, CashFlow.amount)
-    return query.where(kind == "funding", symbol > "", *read.conditions(CashFlow, filters, filters))
+    return query.where(kind == "funding", symbol > "", *conditions)
 
 
 def _add_funding(

@@ -15,7 +15,7 @@ import socket
 import sys
 import time
 import weakref
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
@@ -34,7 +34,13 @@ from ..change_marker import ChangeMarker
 from ..finding import Finding
 from ..fork import open_backends
 from ..keys import Key, Keys, number_of, uses_rows
-from ..peewee_internals import isolation_level_name, peewee_errors, read_server_version, rows_of
+from ..peewee_internals import (
+    announce,
+    isolation_level_name,
+    peewee_errors,
+    read_server_version,
+    rows_of,
+)
 from ..reference import Reference
 from ..retry import busy_error, retry_on_conflict
 from ..transactions import Atomic, ThreadState, TransactionState
@@ -76,14 +82,12 @@ KEEPALIVES = {
 LOCK: Statement = ("SELECT pg_advisory_xact_lock(%s)", (WRITE_LOCK,))
 # the snapshot is equal while no transaction begins to write and none ends; role and schemas say
 # which tables are read, and a policy may hide rows by any setting
-SNAPSHOT = fn.PG_CURRENT_SNAPSHOT().cast("text")
 MARKER: Statement = (
     "SELECT pg_current_snapshot()::text, current_user::text, current_schemas(true)::text, "
-    "pg_current_xact_id_if_assigned() IS NULL, "
-    "NOT (pg_is_in_recovery() OR EXISTS (SELECT FROM pg_catalog.pg_policy))",
+    "pg_current_xact_id_if_assigned() IS NULL AND NOT pg_is_in_recovery() "
+    "AND NOT EXISTS (SELECT FROM pg_catalog.pg_policy)",
     (),
 )
-HAS_CHANGES = fn.PG_CURRENT_XACT_ID_IF_ASSIGNED().is_null(False)  # of its own
 # what an earlier part of the same statement has left of the milliseconds for all of its locks
 SET_TIME_LEFT = (
     "set_config('lock_timeout', greatest(1, %s - 1000 * extract(epoch FROM "
@@ -349,7 +353,8 @@ class PostgresBackend(TransactionState, PostgresqlExtDatabase):  # type: ignore[
 
     def run_statement(self, run: Callable[[], Any], sql: str, options: dict[str, Any]) -> Any:
         local = self.local
-        self.require_own_keys(sql)
+        if local.transactions:
+            self.require_own_keys(sql)
         if local.is_inside_call():
             interrupted = self._use_other_connection()
             try:
@@ -762,7 +767,7 @@ class PostgresBackend(TransactionState, PostgresqlExtDatabase):  # type: ignore[
         if self.local.is_inside_call() or self.in_transaction():
             return None if self.insert_row(*insert) else self.execute_sql(*select).fetchall()
         self.refuse_self_deadlock()
-        deadline = self._deadline()
+        began, deadline = time.perf_counter(), self._deadline()
         inserted, found = retry_on_conflict(
             lambda: self._run_once(
                 lambda: self.local.conn.execute_together([insert, select]),
@@ -771,46 +776,34 @@ class PostgresBackend(TransactionState, PostgresqlExtDatabase):  # type: ignore[
                 deadline,
             )
         )
+        announce(self, [insert, select], began)
         return None if inserted.rowcount else found.fetchall()
 
-    def fetch_unless_cached(
-        self, key: Hashable, queries: Sequence[Any], limit: int
+    def fetch_with_marker(
+        self, statements: Sequence[Statement]
     ) -> tuple[ChangeMarker | None, list[list[tuple[Any, ...]]]]:
-        """Run queries in one snapshot and one round trip, and return their first rows.
-
-        Where the connection's cache has an entry for `key` that is still valid, no rows are read.
-        """
-        has_snapshots = (self.server_version or 0) >= FIRST_WITH_SNAPSHOTS
+        """Return a change marker and the rows of SELECTs, in one snapshot and one round trip."""
+        if self.local.is_inside_call() or (self.server_version or 0) < FIRST_WITH_SNAPSHOTS:
+            with self.read_snapshot():
+                return None, [self.execute_sql(*each).fetchall() for each in statements]
+        together, began = [MARKER, *statements], time.perf_counter()
 
         def fetch() -> list[Any]:
-            connection = self.local.conn
-            statements = [MARKER] if has_snapshots else []
-            cached = connection.cache.get(key)
-            for query in queries:
-                limited = query.limit(limit).tuples()
-                if cached is not None:
-                    is_other = SNAPSHOT != cached.version[0]  # noqa: SIM300
-                    limited = limited.where(is_other | HAS_CHANGES)
-                statements.append(limited.sql())
-            return [connection, cached, *connection.execute_together(statements)]
+            return list(self.local.conn.execute_together(together))
 
-        if self.local.is_inside_call() or self.in_transaction():
-            connection, cached, *cursors = self._run_in_transaction(fetch, "SELECT")
+        def fetch_and_commit() -> list[Any]:
+            return [*fetch(), self.local.conn.execute("COMMIT")][:-1]
+
+        if self.in_transaction():
+            cursors = self._run_in_transaction(fetch, "SELECT")
         else:
-            connection, cached, *cursors = self._read(
-                lambda: [*fetch(), self.local.conn.execute("COMMIT")][:-1],
+            cursors = self._read(
+                fetch_and_commit,
                 lambda connection: [BEGIN_SNAPSHOT, *self._settings_of(connection)],
                 self._deadline(),
             )
-        if not has_snapshots:
-            return None, [cursor.fetchall() for cursor in cursors]
-        version, has_changes, marker = _marker(cursors.pop(0))
-        is_valid = marker is not None and cached is not None and version == cached.version
-        left_out = cached is not None and version[0] == cached.version[0] and not has_changes
-        if left_out and not is_valid:  # the role or its schemas have changed
-            connection.cache.clear()
-            return self.fetch_unless_cached(key, queries, limit)
-        return marker, [cursor.fetchall() for cursor in cursors]
+        announce(self, together, began)
+        return _marker(cursors[0]), [cursor.fetchall() for cursor in cursors[1:]]
 
     def insert_autoincrement(self, sql: str, params: Values) -> int:
         return int(self.execute_sql(sql, params).fetchone()[0])
@@ -927,7 +920,7 @@ class PostgresBackend(TransactionState, PostgresqlExtDatabase):  # type: ignore[
     def change_marker(self) -> ChangeMarker | None:
         if (self.server_version or 0) < FIRST_WITH_SNAPSHOTS:
             return None
-        return _marker(self.reading_own_keys(partial(self.execute_sql, *MARKER)))[2]
+        return _marker(self.reading_own_keys(partial(self.execute_sql, *MARKER)))
 
     # --- schema -----------------------------------------------------------------------------
 
@@ -1041,18 +1034,14 @@ def lock_of_keys(keys: Keys, timeout: int) -> Statement:
     return sql + ", set_config('lock_timeout', %s, true)", (*params, f"{max(1, timeout)}ms")
 
 
-def _marker(cursor: Any) -> tuple[tuple[str, ...], bool, ChangeMarker | None]:
-    """Return what `MARKER` has read: the version, whether the transaction has changes, the marker.
-
-    The marker is None where it does not show all changes.
-    """
-    *version, has_no_changes, shows_all = cursor.fetchone()
+def _marker(cursor: Any) -> ChangeMarker | None:
+    """Return the change marker that `MARKER` has read; None if it does not show all changes."""
+    *version, is_complete = cursor.fetchone()
     connection = cursor.connection
     # not with changes of its own; a standby does not list all that is in progress, and behind a
     # pooler the next answer may come from another server
-    is_complete = has_no_changes and shows_all and not connection.is_pooled
-    marker = ChangeMarker(tuple(version), True, connection.cache) if is_complete else None
-    return tuple(version), not has_no_changes, marker
+    is_complete = is_complete and not connection.is_pooled
+    return ChangeMarker(tuple(version), True, connection.cache) if is_complete else None
 
 
 def _sequence_of(key: Any) -> Any:

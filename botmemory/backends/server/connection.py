@@ -22,6 +22,7 @@ INTRANS, INERROR = TransactionStatus.INTRANS, TransactionStatus.INERROR
 
 MAX_AGE = 1800.0  # seconds; a random tenth less, so that not all are replaced at once
 IDLE_BEFORE_CHECK = 30.0  # seconds after which an idle connection is tested before it is used
+LONGEST_CHECK = 3.0  # seconds for that test
 
 Statement = tuple[str, Sequence[Any]]
 
@@ -198,6 +199,7 @@ class ServerConnection(psycopg.Connection[Any]):
             if self.is_lost_after_input() or self._is_standby() != self.was_standby:
                 return False
             if now - self.used_at >= IDLE_BEFORE_CHECK:
+                self.deadline = min(self.deadline, now + LONGEST_CHECK)
                 self.execute("SELECT 1")
             self.used_at = now
         except psycopg.Error:

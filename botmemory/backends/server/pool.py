@@ -44,9 +44,9 @@ class Pool:
 
     def acquire(self, seconds: float, deadline: float) -> ServerConnection | None:
         """Return a connection; None if all are in use for longer than `seconds`."""
-        began = time.monotonic()
-        until = min(began + seconds, deadline)
+        until = None
         while (connection := self._acquire_idle(deadline) or self._open(deadline)) is None:
+            until = until or min(time.monotonic() + seconds, deadline)
             if time.monotonic() >= until:
                 return None
             time.sleep(_PAUSE)
@@ -68,16 +68,18 @@ class Pool:
             self.idle.pop().close()
 
     def _acquire_idle(self, deadline: float) -> ServerConnection | None:
-        with suppress(IndexError):  # another thread has acquired or closed it
-            while time.monotonic() - self.idle[0].used_at > MAX_IDLE:
-                self.idle.popleft().pgconn.finish()
+        if len(self.idle) > 1:
+            self._close_oldest()
         while self.idle:
             connection, usable = None, False
             try:
                 connection = self.idle.pop()
                 connection.deadline = deadline
                 usable = connection.is_usable()
+                if connection.is_lost:  # the others may be, too, and each test may take its time
+                    self.retire()
                 if usable:
+                    connection.deadline = deadline
                     return connection
             except IndexError:  # another thread has acquired the last one
                 return None
@@ -85,6 +87,12 @@ class Pool:
                 if connection is not None and not usable:
                     connection.pgconn.finish()
         return None
+
+    def _close_oldest(self) -> None:
+        """Close the connections that nobody has needed for long."""
+        with suppress(IndexError):  # another thread has acquired or closed it
+            while time.monotonic() - self.idle[0].used_at > MAX_IDLE:
+                self.idle.popleft().pgconn.finish()
 
     def _open(self, deadline: float) -> ServerConnection | None:
         opening = _Opening()

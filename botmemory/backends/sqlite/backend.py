@@ -9,7 +9,7 @@ import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -259,7 +259,8 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
     # --- statements and transactions --------------------------------------------------------
 
     def run_statement(self, run: Callable[[], Any], sql: str, options: dict[str, Any]) -> Any:
-        self.require_own_keys(sql)
+        if self.local.transactions:
+            self.require_own_keys(sql)
         cursor = self._run_statement(run, sql)
         if cursor.description is not None and not sql.startswith(("SELECT", "PRAGMA")):
             self.local.connection.returning_cursors.add(cursor)
@@ -650,8 +651,8 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
     def insert_row(self, sql: str, params: Values) -> int:
         return int(self._insert_one(sql, params).rowcount)
 
-    def fetch_unless_cached(
-        self, key: Hashable, queries: Sequence[Any], limit: int
+    def fetch_with_marker(
+        self, statements: Sequence[Statement]
     ) -> tuple[ChangeMarker | None, list[list[tuple[Any, ...]]]]:
         raise NotImplementedError  # there are row numbers
 
