@@ -608,14 +608,12 @@ class PostgresBackend(TransactionState, PostgresqlExtDatabase):  # type: ignore[
         self._send(partial(connection.execute, "COMMIT"), OUTCOME_UNKNOWN)
 
     def _require_not_ended(self, connection: ServerConnection | None) -> None:
-        """Raise what the server has said when it ended a transaction that did nothing for long."""
-        if connection is not None:
-            connection.is_lost_after_input()  # the end may arrive later than what was said
-            for error in connection.ended_by:
-                translated = self.translated(error)
-                if isinstance(translated, DatabaseBusyError):
-                    connection.pgconn.finish()  # nothing is left to be rolled back
-                    raise translated from error
+        """Raise the error with which the server has ended the open transaction.
+
+        A statement alone gets that error; one that is sent in a pipeline, only a lost connection.
+        """
+        if connection is not None and connection.has_begun_on_server and connection.has_input():
+            self._translate_errors(partial(connection.execute, "SELECT 1"), ROLLED_BACK)
 
     def _roll_back(self) -> None:
         connection = self.local.conn

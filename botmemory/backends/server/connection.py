@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import select
 import sys
 import time
 from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
@@ -39,11 +40,13 @@ class _Pipeline(psycopg.Pipeline):
     """
 
     def _exit_gen(self) -> Generator[Any, Any, None]:
+        self._enqueue_sync()
         try:
-            self._enqueue_sync()
             yield from self._communicate_gen()
-        finally:
+        except psycopg.Error:  # of a statement; after an interrupt there may be nothing to wait for
             yield from self._fetch_gen(flush=False)
+            raise
+        yield from self._fetch_gen(flush=False)
 
 
 class ServerConnection(psycopg.Connection[Any]):
@@ -56,7 +59,6 @@ class ServerConnection(psycopg.Connection[Any]):
         rollbacks: How often a savepoint was rolled back, which closes cursors.
         is_pooled: Whether a pooler may give each transaction another session of the server.
         is_retired: Whether it must not be used again.
-        ended_by: The errors with which the server has ended the connection between two statements.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -68,15 +70,6 @@ class ServerConnection(psycopg.Connection[Any]):
         self.rollbacks = 0
         self.is_pooled = self.is_retired = False
         self.is_terminated = False  # another thread had to end its transaction
-        ended_by: list[psycopg.Error] = []
-        self.ended_by = ended_by
-
-        def remember(diagnostic: psycopg.errors.Diagnostic) -> None:  # without a reference to self
-            if diagnostic.severity_nonlocalized == "FATAL":
-                kind = psycopg.errors.lookup(diagnostic.sqlstate or "08006")
-                ended_by.append(kind(diagnostic.message_primary or ""))
-
-        self.add_notice_handler(remember)
         now = time.monotonic()
         self.opened_at = self.used_at = now
         self.expires_at = now + MAX_AGE * random.uniform(0.9, 1)  # noqa: S311
@@ -206,12 +199,17 @@ class ServerConnection(psycopg.Connection[Any]):
             return False
         return True
 
+    def has_input(self) -> bool:
+        """Return whether the server has sent something, or closed the connection, by itself."""
+        waiting = select.poll()
+        waiting.register(self.pgconn.socket, select.POLLIN)
+        return bool(waiting.poll(0))
+
     def is_lost_after_input(self) -> bool:
         """Read what the server has sent meanwhile, and return whether it closed the connection."""
         try:
             # the first call reads the last message of the server, the second one the end
             self.pgconn.consume_input()
-            self.pgconn.notifies()  # has libpq parse it
             self.pgconn.consume_input()
         except psycopg.Error:
             pass
