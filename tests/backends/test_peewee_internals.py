@@ -35,6 +35,8 @@ PLACES = {
     "_execute_cursor": INTERNALS,
     "_get_cursor_wrapper": INTERNALS,
     "_lock": INTERNALS,
+    "_log_query": INTERNALS,
+    "_notify_hooks": INTERNALS,
     "_run": "schema/runner.py",
     "_set_server_version": INTERNALS,
     "_state": INTERNALS,
