@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+import peewee
 import psycopg
 from psycopg.pq import ConnStatus, TransactionStatus
 
@@ -127,22 +128,31 @@ class ServerConnection(psycopg.Connection[Any]):
     def in_pipeline(self) -> Iterator[None]:
         """Send what is executed in the block together, in one round trip.
 
-        Where an interrupt ends the block, psycopg raises an error of its own, as the answers are
-        still to come: the connection is closed, and the interrupt raised.
+        An interrupt is raised as it is, and closes the connection: psycopg may have sent the block
+        without what ends its transaction, or queue later statements without ever sending them.
         """
         if self.pgconn.pipeline_status:
             yield
             return
         handled = sys.exc_info()[1]
+        is_whole = False
         try:
             self._pipeline = self._pipeline or _Pipeline(self)
             with self.pipeline():
                 yield
+            is_whole = True
         except psycopg.Error as error:
+            # psycopg's own, as the answers are still to come
             if (interrupt := interrupt_behind(error, handled)) is None:
+                is_whole = True
                 raise
-            self.pgconn.finish()
             raise interrupt from None
+        except (peewee.PeeweeException, ValueError, TypeError):  # of a value that is not sent
+            is_whole = True
+            raise
+        finally:
+            if not is_whole:
+                self.pgconn.finish()
 
     def execute_together(self, statements: Sequence[Statement]) -> list[psycopg.Cursor[Any]]:
         """Send statements in one round trip and return their cursors.
