@@ -45,7 +45,7 @@ from ..reference import Reference
 from ..retry import busy_error, retry_on_conflict
 from ..transactions import Atomic, ThreadState, TransactionState
 from . import dialect
-from .connection import NoAnswerError, ServerConnection
+from .connection import IDLE, NoAnswerError, ServerConnection
 from .cursor import RowsOnServer
 from .dialect import ServerJSONMethods
 from .errors import (
@@ -304,7 +304,8 @@ class PostgresBackend(TransactionState, PostgresqlExtDatabase):  # type: ignore[
         connection, local.conn, local.closed = local.conn, None, True
         local.ctx, local.transactions, local.commit_callbacks = [], [], []
         if connection is not None:
-            if connection.may_be_reused and not pool.is_closed:
+            is_over = connection.pending or connection.is_retired or pool.is_closed
+            if connection.pgconn.transaction_status == IDLE and not is_over:
                 pool.idle.append(connection)
             else:
                 connection.pgconn.finish()
@@ -435,7 +436,8 @@ class PostgresBackend(TransactionState, PostgresqlExtDatabase):  # type: ignore[
             if not local.transactions:
                 connection, local.conn, local.closed = local.conn, None, True
                 if connection is not None:
-                    if connection.may_be_reused and not pool.is_closed:
+                    is_over = connection.pending or connection.is_retired or pool.is_closed
+                    if connection.pgconn.transaction_status == IDLE and not is_over:
                         pool.idle.append(connection)
                     else:
                         connection.pgconn.finish()
@@ -549,7 +551,8 @@ class PostgresBackend(TransactionState, PostgresqlExtDatabase):  # type: ignore[
             callbacks, local.commit_callbacks = local.commit_callbacks, []
             local.conn, local.closed = None, True
             try:
-                if connection.may_be_reused and not pool.is_closed:
+                is_over = connection.pending or connection.is_retired or pool.is_closed
+                if connection.pgconn.transaction_status == IDLE and not is_over:
                     pool.idle.append(connection)
                 else:
                     connection.pgconn.finish()
@@ -854,7 +857,8 @@ class PostgresBackend(TransactionState, PostgresqlExtDatabase):  # type: ignore[
         finally:
             if connection is not None:
                 # a connection with an open cursor must not return to the pool
-                if connection.may_be_reused and not pool.is_closed:
+                is_over = connection.pending or connection.is_retired or pool.is_closed
+                if connection.pgconn.transaction_status == IDLE and not is_over:
                     pool.idle.append(connection)
                 else:
                     connection.pgconn.finish()

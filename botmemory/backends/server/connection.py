@@ -183,12 +183,6 @@ class ServerConnection(psycopg.Connection[Any]):
         return self.pgconn.transaction_status == INERROR
 
     @property
-    def may_be_reused(self) -> bool:
-        """Return whether it may be returned to the pool."""
-        is_idle = self.pgconn.transaction_status == IDLE
-        return is_idle and not (self.pending or self.is_retired)
-
-    @property
     def is_lost(self) -> bool:
         """Return whether the connection to the server was closed or lost."""
         return self.pgconn.status == ConnStatus.BAD
