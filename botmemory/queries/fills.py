@@ -24,8 +24,8 @@ KEY = ("symbol", "exchange", "strategy")
 Key = tuple[str, str | None, str | None]  # the strategy if it is asked for
 
 FILLS_PER_READ = 2000
-# the entries of the cache that were valid at their last use, each with the id of its database
-_unchanged: set[tuple[int, Any]] = set()
+# whether an entry of the cache was valid at its last use, by the id of the database and its key
+_was_valid: dict[tuple[int, Any], bool] = {}
 MAX_NEW_ROWS = 10_000  # to look through; of more, the fills are found by an index
 LARGEST_ROW = 2**63 - 1  # after it, SQLite numbers new rows at random
 MAX_CACHED = 1000  # entries for each connection
@@ -98,8 +98,8 @@ def _ledgers_of_server(
     filters: dict[str, Any], by_strategy: bool, cache_key: tuple[Any, ...]
 ) -> Ledgers:
     """Return the ledgers in one round trip, unless there are many rows."""
-    # where nothing had changed at the last call, the marker alone, as it is likely to do
-    if (id(db.obj), cache_key) in _unchanged:
+    # where nothing had changed at the last call, the marker alone is likely to do
+    if _was_valid.get((id(db.obj), cache_key)):
         current = _cached(db.change_marker(), cache_key)
         if current is not None:
             return current
@@ -120,19 +120,19 @@ def _ledgers_of_server(
         if len(marker.cache) >= MAX_CACHED:
             marker.cache.clear()
         current = marker.cache[cache_key] = replace(current, version=marker.version)
+        _was_valid.setdefault((id(db.obj), cache_key), True)
     return current
 
 
 def _cached(marker: ChangeMarker | None, cache_key: tuple[Any, ...]) -> Ledgers | None:
     """Return ledgers that were read before if nothing has changed since, and remember whether."""
     current: Ledgers | None = None if marker is None else marker.cache.get(cache_key)
-    if marker is None or current is None or current.version != marker.version:
-        _unchanged.discard((id(db.obj), cache_key))
+    if marker is None or current is None:
         return None
-    if len(_unchanged) >= MAX_CACHED:
-        _unchanged.clear()
-    _unchanged.add((id(db.obj), cache_key))
-    return current
+    if len(_was_valid) >= MAX_CACHED:
+        _was_valid.clear()
+    is_valid = _was_valid[id(db.obj), cache_key] = current.version == marker.version
+    return current if is_valid else None
 
 
 @compiled
