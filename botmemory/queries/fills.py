@@ -98,8 +98,9 @@ def _ledgers_of_server(
     filters: dict[str, Any], by_strategy: bool, cache_key: tuple[Any, ...]
 ) -> Ledgers:
     """Return the ledgers in one round trip, unless there are many rows."""
-    # where nothing had changed at the last call, the marker alone is likely to do
-    if _was_valid.get((id(db.obj), cache_key)):
+    # where nothing had changed at the last call, the marker alone is likely to do; a block, which
+    # others wait for, reads few rows rather than to wait for another answer
+    if _was_valid.get((id(db.obj), cache_key)) and not db.in_transaction():
         current = _cached(db.change_marker(), cache_key)
         if current is not None:
             return current

@@ -13,7 +13,7 @@ from samples import cash_flow, signal, trade, trade_values
 from botmemory import Trade, init_db, run_transaction, session_scope
 from botmemory.repositories import positions, trades
 
-DELAY = 0.005
+DELAY = 0.04  # longer than a busy machine takes to send a few statements
 FILL = {"exchange": "okx", "exchange_trade_id": "1"} | trade_values()
 
 
