@@ -239,6 +239,20 @@ def test_what_is_unique_stays_unique_over_all_partitions(url: str) -> None:
     assert (finding.severity, "partitioned" in finding.what) == ("info", True)
 
 
+def test_a_month_is_dropped_with_its_keys(url: str) -> None:
+    init_db(url)
+    fill = {"exchange": "okx", "exchange_trade_id": "1"} | trade_values(timestamp=at(0))
+    trades.get_or_create(**fill)
+    kept = trade(timestamp=at(24 * 40), exchange="okx", exchange_trade_id="2")
+    run(url, sql("partitions"))
+    run(url, sql("drop a month"))
+    assert trades.get_all() == [kept]
+    assert run(url, "SELECT id FROM trade_key") == [(kept.id,)]
+    assert trades.get_or_create(**fill)[1] is True
+    with pytest.raises(DuplicateError):
+        trade(timestamp=at(0), exchange="okx", exchange_trade_id="2")
+
+
 def test_a_partitioned_database_is_searched_by_its_indexes(url: str) -> None:
     init_db(url)
     run(url, sql("partitions"))

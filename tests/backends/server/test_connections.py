@@ -22,7 +22,7 @@ import peewee
 import pytest
 import trustme
 from processes import in_child, needs_fork
-from programs import in_threads
+from programs import in_threads, timed
 from proxy import Proxy
 from replication import wait_until
 from samples import at, signal, trade, trade_values
@@ -125,6 +125,25 @@ def test_what_the_caller_was_handling_does_not_hide_why_connecting_failed() -> N
     except CallerError:
         with pytest.raises(StorageError, match="cannot connect"):
             init_db("postgresql://bot@127.0.0.1:1/memory", call_timeout=0.5)
+
+
+def test_calls_go_on_while_another_thread_opens_a_connection(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("botmemory.backends.server.hosts.AVOIDED", 0.0)
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts, and never answers
+        host = f"127.0.0.1,{server_parameters(url)['host']}"
+        port = f"{silent.getsockname()[1]},5432"
+        init_db(changed(url, host=host, port=port, connect_timeout="2"))
+        with ThreadPoolExecutor(1) as other, session_scope():
+            trades.get_trade_count()
+            opening = other.submit(timed, trades.get_all)
+            slowest = 0.0
+            while not opening.done():
+                slowest = max(slowest, timed(trades.get_trade_count).seconds)
+        assert opening.result().value == []
+        assert opening.result().seconds > 1.5
+        assert slowest < 1.0
 
 
 def test_a_used_up_pool_is_a_named_error(url: str) -> None:
