@@ -76,11 +76,11 @@ class Pool:
                 connection = self.idle.pop()
                 connection.deadline = deadline
                 usable = connection.is_usable()
-                if connection.is_lost:  # the others may be, too, and each test may take its time
-                    self.retire()
                 if usable:
                     connection.deadline = deadline
-                    return connection
+                    return connection  # nothing is called before this, so no interrupt loses it
+                if connection.is_lost:  # the others may be, too, and each test may take its time
+                    self.retire()
             except IndexError:  # another thread has acquired the last one
                 return None
             finally:

@@ -384,7 +384,7 @@ def test_the_tls_options_of_the_url_hold(url: str, tmp_path: Path) -> None:
 
 
 def test_an_option_that_libpq_does_not_know_is_named(url: str) -> None:
-    with pytest.raises(ConfigError, match=r"'sslmodus' .* did you mean 'sslmode'"):
+    with pytest.raises(ConfigError, match=r"'sslmodus' .*did you mean 'sslmode'"):
         init_db(changed(url, sslmodus="require"))
 
 
