@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from functools import partial, reduce
 from itertools import islice
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import peewee
 from peewee import SQL, Tuple, Value, fn
@@ -146,10 +146,16 @@ def _time_order(model: type[BaseModel]) -> tuple[Any, ...]:
 
 def fetch_all(model: type[Row], query: Compiled, values: Mapping[str, Any]) -> list[Row]:
     """Run a compiled query and return its rows."""
+    if require_own_keys(values):
+        return db.current().reading_own_keys(partial(_fetch_all, model, query, values))
+    return _fetch_all(model, query, values)
+
+
+def _fetch_all(model: type[Row], query: Compiled, values: Mapping[str, Any]) -> list[Row]:
     require_open_database(model)
-    fetch = partial(db.fetch_all, query.sql, query.bind(values), maker(model))
     with _translated_errors():
-        return cast("list[Row]", with_own_keys(values, fetch))
+        rows: list[Row] = db.fetch_all(query.sql, query.bind(values), maker(model))
+        return rows
 
 
 def scalar(query: Compiled, values: Mapping[str, Any]) -> Any:
@@ -237,9 +243,9 @@ def find(model: type[Row], values: dict[str, Any]) -> Row | None:
     database = db.current()
     query, keys = _find(model, tuple(values)), database.block_keys()
     if keys is None:
-        rows = fetch_all(model, query, values)
+        rows = _fetch_all(model, query, values)
         return rows[0] if rows else None
-    rows = database.reading_own_keys(partial(fetch_all, model, query, values))
+    rows = database.reading_own_keys(partial(_fetch_all, model, query, values))
     for row in rows:
         require_key_of(keys, row)
     return rows[0] if rows else None
