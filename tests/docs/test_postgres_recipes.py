@@ -43,7 +43,7 @@ def url(new_database: Callable[[], str]) -> str:
 
 
 def test_the_page_has_the_blocks_that_are_tested() -> None:
-    assert [block.language for block in BLOCKS].count("sql") == 5
+    assert [block.language for block in BLOCKS].count("sql") == 6
 
 
 def test_who_holds_the_lock_can_be_queried(url: str) -> None:
