@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable
 from functools import lru_cache
@@ -71,6 +70,8 @@ def _refuse(value: object) -> NoReturn:
 
 def number_of(key: Key) -> int:
     """Return the number of the advisory lock of a key; it must never change."""
+    import hashlib  # imported late: only a server has locks of keys
+
     strategy, symbol = key
     # a label has no character that is not printable, so that no two keys have one text
     text = f"{'' if strategy is None else strategy}\0{symbol}"

@@ -515,15 +515,15 @@ class PostgresBackend(TransactionState, PostgresqlExtDatabase):  # type: ignore[
         try:
             self._drop_terminated()
             transaction.position = len(local.transactions)
-            local.transactions.append(
-                transaction
-            )  # so that no signal handler releases the connection
+            local.transactions.append(transaction)
+            local.is_executing = True  # a signal handler must not use and release the connection
             self.begin(mode)
             # which one that only reads must not wait for
             local.has_write_lock = transaction.only_reads
             transaction.connection = weakref.ref(local.conn)
             transaction.is_open, transaction.is_changing = True, False
         finally:
+            local.is_executing = False
             if not transaction.is_open:
                 transaction.is_changing = False
                 del local.transactions[transaction.position :]

@@ -22,6 +22,7 @@ from ...backends.sqlite.stage import Occurrences, UsedNumbers
 from ...database import db
 from ...models import BaseModel, Trade, key_fields
 from ...queries import read, write
+from ...repositories.trades import FILL_KEY
 from ...uuid7 import uuid_of
 from .._columns import columns_of
 from .._conflicts import differences
@@ -54,9 +55,14 @@ class Checked(NamedTuple):
 
 
 def unique_names(model: type[BaseModel]) -> list[tuple[str, ...]]:
-    """Return the names of the fields of the key, and of each other unique index of the table."""
+    """Return the names of the fields of the key, and of each other unique index of the table.
+
+    A partitioned table has no such index, but a trigger for the exchange's ids of trades.
+    """
     by_column: Any = model._meta.columns
     keys = [tuple(field.name for field in key_fields(model))]
+    if model is Trade:
+        keys.append(FILL_KEY)
     for index in db.current().get_indexes(model._meta.table_name):
         if index.unique and all(column in by_column for column in index.columns):
             names = tuple(by_column[column].name for column in index.columns)
