@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -236,7 +237,9 @@ def zone_of(time_zone: str) -> tzinfo:
 
 def _check_format(date_format: str) -> None:
     try:
-        datetime.strptime("", date_format)  # noqa: DTZ007
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a format without a year, which is refused below
+            datetime.strptime("", date_format)  # noqa: DTZ007
     except ValueError as error:
         if not str(error).startswith("time data"):  # "does not match format", as it should not
             refuse("date_format", date_format, f"is no format: {error}")
