@@ -15,22 +15,23 @@ Key = tuple[str | None, str]
 
 Keys = frozenset[Key]
 
-_COMMENTS = re.compile(r"(?:\s|--[^\n]*|/\*.*?\*/)*", re.DOTALL)
+# compiled at their first use: most programs never need them
+_COMMENTS = r"(?s:\s|--[^\n]*|/\*.*?\*/)*"
 _USES_ROWS = (
     *("SELECT", "UPDATE", "DELETE", "DECLARE", "WITH", "VALUES", "TABLE", "MERGE", "("),
     *("REPLACE", "TRUNCATE", "EXPLAIN", "CALL", "DO "),
 )
-_IN_INSERT = re.compile(r"""(?<!["`\w])(?:select|update|replace)(?!["`\w])""")
+_IN_INSERT = r"""(?<!["`\w])(?:select|update|replace)(?!["`\w])"""
 
 
 @lru_cache(maxsize=1000)
 def uses_rows(sql: str) -> bool:
     """Return whether a statement may read, change or delete rows, not only record new ones."""
     if not sql.startswith(("INSERT", *_USES_ROWS)):  # not as Peewee writes it
-        sql = sql[_COMMENTS.match(sql).end() :].upper()  # type: ignore[union-attr]
+        sql = sql[re.match(_COMMENTS, sql).end() :].upper()  # type: ignore[union-attr]
     if not sql.startswith("INSERT"):
         return sql.startswith(_USES_ROWS)
-    return _IN_INSERT.search(sql.lower()) is not None
+    return re.search(_IN_INSERT, sql.lower()) is not None
 
 
 def checked_keys(value: Key | Iterable[Key]) -> Keys:

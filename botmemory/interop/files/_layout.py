@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-import warnings
 import tomllib
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
