@@ -10,7 +10,7 @@ import pytest
 from proxy import Proxy
 from samples import cash_flow, signal, trade, trade_values
 
-from botmemory import Trade, init_db, run_transaction, session_scope
+from botmemory import Trade, db, init_db, run_transaction, session_scope
 from botmemory.repositories import cash_flows, positions, trades
 
 DELAY = 0.04  # longer than a busy machine takes to send a few statements
@@ -31,6 +31,8 @@ def network(request: pytest.FixtureRequest, url: str) -> Iterator[Proxy]:
     with Proxy(target, delay=DELAY) as network:
         init_db(network.url())
         Trade.delete().execute()
+        for connection in db.obj.pool.connections():
+            connection.prepare_threshold = None  # preparing a statement is one more, once
         yield network
 
 
