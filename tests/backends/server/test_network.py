@@ -84,7 +84,7 @@ def test_a_block_is_one_for_each_call_and_one_for_its_end(network: Proxy, key: A
             with session_scope():
                 trades.update(stored, pnl=2.0)
 
-    def undone() -> None:
+    def rolled_back() -> None:
         with pytest.raises(ZeroDivisionError), session_scope(key=key):
             trade(strategy=strategy)
             raise ZeroDivisionError
@@ -92,7 +92,7 @@ def test_a_block_is_one_for_each_call_and_one_for_its_end(network: Proxy, key: A
     assert count(network, nothing) == 0
     assert count(network, lambda: run_transaction(read_and_record, key=key)) == 3
     assert count(network, nested) == 3
-    assert count(network, undone) == 2
+    assert count(network, rolled_back) == 2
 
 
 def test_an_error_costs_no_more_than_the_end_of_the_block(network: Proxy) -> None:
