@@ -146,6 +146,8 @@ def _status(database: Backend, _: argparse.Namespace) -> Result:
     lines = [database.config.label]
     for step in steps:
         when = f"{step.applied:%Y-%m-%d %H:%M:%S} UTC" if step.applied else "pending"
+        if step.remaining:
+            when = f"unfinished, 'up' goes on with: {step.remaining[0]}"
         lines.append(f"[{'x' if step.applied else ' '}] {step.name:<{width}}  {when}")
     data = [
         {
@@ -153,6 +155,7 @@ def _status(database: Backend, _: argparse.Namespace) -> Result:
             "applied": step.applied and f"{step.applied.isoformat(' ')}+00:00",
             "version": step.version,
         }
+        | ({"remaining": step.remaining} if step.remaining else {})
         for step in steps
     ]
     return int(any(not step.applied for step in steps)), data, lines
@@ -175,6 +178,7 @@ def _check(database: Backend, arguments: argparse.Namespace) -> Result:
         )
     custom = models_of(arguments.models) if arguments.models else []
     differences = drift(database, [*MODELS, *custom])
+    differences += [f"{each.what}; {each.advice}" for each in database.schema_findings()]
     return int(bool(differences)), differences, differences or ["the tables match the models"]
 
 

@@ -34,6 +34,41 @@ Statement = tuple[str, Values]
 MakeObjects = Callable[[Iterable[tuple[Any, ...]]], Iterable[R]]  # from rows
 
 
+class Migrator(Protocol):
+    """What migrations are run with: Peewee's `SchemaMigrator`, and what differs by the engine."""
+
+    transactional_ddl: bool
+    """Whether a change of the schema can be rolled back."""
+
+    def migration_context(self, atomic: bool = True) -> AbstractContextManager[None]:
+        """Return the block that a migration runs in: one transaction if it is `atomic`."""
+        ...
+
+    def repeat(self, change: Callable[[], R]) -> R:
+        """Return the result of `change`, which is called again while locks keep it from its tables.
+
+        Raises:
+            DatabaseBusyError: They did for `busy_timeout`. The last attempt is rolled back.
+        """
+        ...
+
+    def put_off(self) -> list[str]:
+        """Return the statements that the last block has put off, which follow its transaction."""
+        ...
+
+    def run_put_off(self, statement: str, record: Callable[[], None]) -> None:
+        """Run one of these statements, which may have been run before, and call `record`."""
+
+    def discard(self, statements: list[str]) -> None:
+        """Drop what is half made by a migration that these statements would finish."""
+
+    def migrate(self, *operations: Any) -> None:
+        """Run operations, which the other methods of Peewee's migrator make."""
+
+    add_column: Callable[..., Any]
+    """Return the operation that adds a column."""
+
+
 class Backend(Protocol):
     """A database of one engine, opened as its `config` says; each thread has a connection."""
 
@@ -303,11 +338,19 @@ class Backend(Protocol):
         """
         ...
 
+    def migrator(self) -> Migrator:
+        """Return a new migrator of this database."""
+        ...
+
     def back_up(self, number: str) -> None:
         """Copy the file before migration `number` changes it, and keep the newest copies.
 
         It does nothing on a server and for `:memory:`.
         """
+
+    def schema_findings(self) -> Iterator[Finding]:
+        """Yield indexes and constraints that are not in force, with what mends them."""
+        ...
 
     # --- health -----------------------------------------------------------------------------
 

@@ -15,14 +15,17 @@ from .runner import SafeRunner, translate_migration_errors
 from .versions import last_applied, pending, runners, status, user_tables
 
 # statements of the transactions around a migration, and queries
-_NOT_IN_PLAN = ("BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE", "SELECT", "PRAGMA", "SHOW")
+_NOT_IN_PLAN = (
+    *("BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE"),
+    *("SELECT", "PRAGMA", "SHOW", "SET LOCAL"),
+)
 
 
 def plan(database: Backend, target: str | None = None) -> list[tuple[str, list[str]]]:
     """Run the pending migrations in a scratch database and return the SQL of each.
 
-    On SQLite that is a copy of the tables without their rows, on PostgreSQL a transaction that is
-    rolled back.
+    It has the tables without their rows: on SQLite in memory, on PostgreSQL as temporary tables in
+    a transaction that is rolled back.
 
     Args:
         target: The last migration to run; None for all that are pending.
@@ -41,6 +44,7 @@ def plan(database: Backend, target: str | None = None) -> list[tuple[str, list[s
                 if scratch is database:
                     _require_transactional(runner, [name])
                 with _record_statements(scratch, runner.table_name) as statements:
+                    runner.finish()
                     runner.up(name)
                 planned.append((name, statements))
     return planned
@@ -89,19 +93,24 @@ def _rehearsal(database: Backend) -> Iterator[Backend]:
         raise SchemaError(
             f"{database.config.label}: cannot rehearse inside a transaction; leave it first"
         )
+    if not runners(database)[0].migrator.transactional_ddl:
+        raise SchemaError(
+            f"{database.config.label}: this engine cannot roll back changes of the schema, so "
+            "migrations cannot be rehearsed; read their files ('down --yes' runs without a "
+            "rehearsal)"
+        )
+    if not database.can_make_scratch():
+        raise SchemaError(
+            f"{database.config.label}: a rehearsal needs temporary tables, which are not allowed "
+            "here; use a role that has the right TEMPORARY on the database ('down --yes' runs "
+            "without a rehearsal)"
+        )
+    histories = [list(runner.records().values()) for runner in runners(database)]
     with database.scratch(with_tables=True) as scratch:
-        if scratch is database:
-            if not runners(database)[0].migrator.transactional_ddl:
-                raise SchemaError(
-                    f"{database.config.label}: this engine cannot roll back changes of the schema, "
-                    "so migrations cannot be rehearsed; read their files ('down --yes' runs "
-                    "without a rehearsal)"
-                )
-        else:
-            for source, target in zip(runners(database), runners(scratch), strict=True):
-                if records := list(source.records().values()):
-                    target.complete_history()
-                    target.History.insert_many(records).execute()
+        for runner, records in zip(runners(scratch), histories, strict=True):
+            if records:
+                runner.complete_history()
+                runner.History.insert_many(records).execute()
         yield scratch
 
 
@@ -122,7 +131,8 @@ def _record_statements(database: Backend, history: str) -> Iterator[list[str]]:
     statements: list[str] = []
 
     def record(event: Any) -> None:
-        sql = event.sql.strip()
+        # not allowed in the transaction of a rehearsal
+        sql = event.sql.strip().replace("/* CONCURRENTLY */", "CONCURRENTLY")
         if database.param == "%s":
             sql = sql.replace("%%", "%")  # as the driver sends it
         if event.exception is not None or sql.startswith(_NOT_IN_PLAN) or f'"{history}"' in sql:

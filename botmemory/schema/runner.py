@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
@@ -41,13 +43,16 @@ class Step:
 
     Attributes:
         name: The name of its file, without the suffix.
-        applied: When it was applied, as a naive datetime in UTC; None while it is pending.
+        applied: When it was applied, as a naive datetime in UTC; None while it is pending or
+            unfinished.
         version: The version of botmemory that applied it.
+        remaining: The statements that an unfinished one still has to run.
     """
 
     name: str
     applied: datetime | None
     version: str | None
+    remaining: tuple[str, ...] = ()
 
 
 def folders(config: Config) -> list[Folder]:
@@ -85,18 +90,21 @@ class SafeRunner(Runner):  # type: ignore[misc]
     """Peewee's runner with a history in UTC that holds the checksum of each file.
 
     Each migration is one transaction together with its row in the history. It is rolled back if it
-    leaves rows that refer to missing rows.
+    leaves rows that refer to missing rows. On a server, what would keep others waiting follows the
+    transaction; until all of it is done, the row holds the direction and the remaining statements.
     """
 
     def __init__(self, database: Backend, folder: Folder) -> None:
         self.folder = folder
         super().__init__(database, str(folder.path), table_name=folder.history)
+        self.migrator = database.migrator()
 
         class History(database.Model):  # type: ignore[misc, name-defined]
             name = peewee.CharField(unique=True)
             applied = peewee.DateTimeField(default=utc_now)
             checksum = peewee.CharField(max_length=64, null=True)
             version = peewee.CharField(max_length=32, null=True, default=__version__)
+            remaining = peewee.TextField(null=True)  # JSON
 
             class Meta:
                 table_name = folder.history
@@ -120,7 +128,8 @@ class SafeRunner(Runner):  # type: ignore[misc]
         columns = self._columns()
         fields = [field for field in self.fields if field.column_name in columns]
         rows = self.History.select(*fields).dicts() if fields else []
-        return {row["name"]: {"checksum": None, "version": None, **row} for row in rows}
+        added = {"checksum": None, "version": None, "remaining": None}  # by later versions
+        return {row["name"]: added | row for row in rows}
 
     def applied(self) -> dict[str, datetime]:
         return {name: record["applied"] for name, record in self.records().items()}
@@ -134,15 +143,20 @@ class SafeRunner(Runner):  # type: ignore[misc]
         """Create the history table, or add the columns that one made by `pwmigrate` lacks."""
         self.History.create_table()
         columns = self._columns()
-        for field in self.fields:
-            if field.column_name not in columns:
+        missing = [field for field in self.fields if field.column_name not in columns]
+        if missing:
+            self.migrator.repeat(lambda: self._add_columns(missing))
+
+    def _add_columns(self, fields: list[Any]) -> None:
+        with self.migrator.migration_context():
+            for field in fields:
                 self.migrator.migrate(
                     self.migrator.add_column(self.table_name, field.column_name, field)
                 )
 
     def stamp(self, name: str) -> None:
         """Record a migration as applied, with the checksum of its file."""
-        values = {"checksum": self.checksum(name)}
+        values = {"checksum": self.checksum(name), "remaining": None}
         if not self.History.update(values).where(self.History.name == name).execute():
             self.History.create(name=name, **values)
 
@@ -153,36 +167,88 @@ class SafeRunner(Runner):  # type: ignore[misc]
             content = file.read_bytes()
         return hashlib.sha256(content.replace(b"\r\n", b"\n")).hexdigest()
 
+    def finish(self) -> list[str]:
+        """Run what was put off by migrations that were interrupted; return those now applied."""
+        unfinished = {name: row for name, row in self.records().items() if row["remaining"]}
+        for name in unfinished:
+            self._run_put_off(name)
+        return [name for name in unfinished if name in self.records()]
+
     def _run(self, name: str, module: Any, direction: str, fake: bool = False) -> None:
         atomic = getattr(module, "atomic", True) and self.migrator.transactional_ddl
+        change = partial(self._change, name, module, direction, atomic)
         try:
-            with self.migrator.migration_context(atomic):
-                # another process may have run it before this one got the lock
-                if (name in self.applied()) == (direction == "up"):
-                    return
-                orphans = Counter(self.database.orphans())
-                super()._run(name, module, direction, fake=fake)
-                if direction == "up":
-                    self.stamp(name)
-                for (table, parent), count in (Counter(self.database.orphans()) - orphans).items():
-                    raise MigrationError(
-                        f"it leaves {count} rows of '{table}' that refer to missing rows of "
-                        f"'{parent}'"
-                    )
+            if atomic:
+                self.migrator.repeat(change)
+            else:
+                change()
         except (DatabaseBusyError, StorageError):
             raise
         except Exception as error:  # a migration may raise anything
-            cause = error.__cause__ if isinstance(error, SchemaError) else error
             outcome = (
                 "and was rolled back"
                 if atomic
                 else "half-way, and cannot be rolled back: compare the tables with the file"
             )
+            cause = error.__cause__ if isinstance(error, SchemaError) else error
             kind = "" if isinstance(cause, peewee.PeeweeException) else f"{type(cause).__name__}: "
             raise SchemaError(
                 f"{self.database.config.label}: the migration {name} failed {outcome}: "
                 f"{kind}{cause}"
             ) from error
+        self._run_put_off(name)
+
+    def _change(self, name: str, module: Any, direction: str, atomic: bool) -> None:
+        """Run a migration and record it, with what was put off."""
+        with self.migrator.migration_context(atomic):
+            # another process may have run it before this one got the lock
+            record = self.records().get(name)
+            if (record is not None) == (direction == "up"):
+                return
+            if record and record["remaining"]:
+                unfinished, *statements = json.loads(record["remaining"])
+                if unfinished == direction:
+                    return
+                self.migrator.discard(statements)
+            orphans = Counter(self.database.orphans())
+            super()._run(name, module, direction)
+            if direction == "up":
+                self.stamp(name)
+            for (table, parent), count in (Counter(self.database.orphans()) - orphans).items():
+                raise MigrationError(
+                    f"it leaves {count} rows of '{table}' that refer to missing rows of '{parent}'"
+                )
+            if statements := self.migrator.put_off():
+                if record is not None:
+                    self.History.create(**record)
+                self._set_remaining(name, [direction, *statements])
+
+    def _run_put_off(self, name: str) -> None:
+        """Run what a migration has put off, each statement with its entry in the history."""
+        while (record := self.records().get(name)) and record["remaining"]:
+            direction, statement, *rest = json.loads(record["remaining"])
+            try:
+                self.migrator.run_put_off(
+                    statement, partial(self._set_remaining, name, [direction, *rest])
+                )
+            except BotMemoryError as error:
+                label = self.database.config.label
+                is_busy = isinstance(error, DatabaseBusyError)
+                reason = error if is_busy else error.__cause__ or error
+                raise (DatabaseBusyError if is_busy else SchemaError)(
+                    f"{label}: the migration {name} is applied except for '{statement}', which "
+                    f"failed: {str(reason).removeprefix(f'{label}: ')}; 'up' goes on with it, "
+                    f"'down {name}' reverts it"
+                ) from error
+
+    def _set_remaining(self, name: str, remaining: list[str]) -> None:
+        """Store the direction of a migration and what remains of it."""
+        row = self.History.name == name
+        if remaining == ["down"]:
+            self.History.delete().where(row).execute()
+        else:
+            text = json.dumps(remaining) if len(remaining) > 1 else None
+            self.History.update(remaining=text).where(row).execute()
 
 
 def checked_steps(runner: SafeRunner) -> list[Step]:
@@ -215,8 +281,16 @@ def checked_steps(runner: SafeRunner) -> list[Step]:
                 f"applied; rename it {last + 1:04}_..., or, if the database already has its "
                 f"change, record it with 'stamp {file.name}'"
             )
-    steps = [(file.name, records.get(file.name, {})) for file in files]
-    return [Step(name, row.get("applied"), row.get("version")) for name, row in steps]
+    return [_step(file.name, records.get(file.name)) for file in files]
+
+
+def _step(name: str, record: dict[str, Any] | None) -> Step:
+    if record is None:
+        return Step(name, None, None)
+    if record["remaining"]:
+        _, *remaining = json.loads(record["remaining"])
+        return Step(name, None, record["version"], tuple(remaining))
+    return Step(name, record["applied"], record["version"])
 
 
 def _unknown_migration(folder: Folder, name: str, record: dict[str, Any], last: int) -> str:

@@ -73,6 +73,7 @@ def up(database: Backend, target: str | None = None) -> list[str]:
         applied = []
         for runner, names in planned:
             runner.complete_history()
+            applied += runner.finish()
             applied += runner.up(names[-1])
         return applied
 
@@ -161,9 +162,14 @@ def last_applied(database: Backend, target: str | None = None) -> tuple[SafeRunn
     _require_name(target, [step.name for of_runner in steps.values() for step in of_runner])
     candidates = []
     for runner, of_runner in steps.items():
-        applied = [step for step in of_runner if step.applied and target in (None, step.name)]
+        applied = [
+            step
+            for step in of_runner
+            if (step.applied or step.remaining) and target in (None, step.name)
+        ]
         if applied:
-            latest = max(str(step.applied) for step in applied)
+            # an unfinished one is the latest
+            latest = max(str(step.applied or "unfinished") for step in applied)
             candidates.append((latest, runner, applied[-1].name))
     if not candidates:
         return None

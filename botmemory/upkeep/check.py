@@ -100,6 +100,7 @@ def _schema(database: Backend) -> Iterator[Finding]:
             f"the tables differ from the migrations: {difference}",
             "revert by hand what another program has changed, or restore the latest backup",
         )
+    yield from database.schema_findings()
 
 
 def _violations(database: Backend) -> Iterator[Finding]:

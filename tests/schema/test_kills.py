@@ -7,11 +7,8 @@ After each kill the database is as before or as after a migration, with every ro
 from __future__ import annotations
 
 import itertools
-import os
 import shutil
-import signal
 import sqlite3
-import traceback
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
@@ -19,12 +16,13 @@ from typing import Any
 
 import pytest
 from custom_tables import OURS, custom_migrations
+from killed_migrations import at_statement, die, killed
 from paths import VERSION_0001
 from processes import needs_fork
 from servers import run
 
 from botmemory import Config, close_db, init_db
-from botmemory.database import open_database, open_temporarily
+from botmemory.database import open_temporarily
 from botmemory.migration_runner import down, status, up
 
 pytestmark = [
@@ -189,26 +187,6 @@ def fill_from_old_file(target: str) -> None:
                 )
 
 
-def die() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def at_statement(number: int) -> Callable[[Any], None]:
-    """Return a function that makes the process die after that many statements."""
-
-    def arm(database: Any) -> None:
-        statements: list[object] = []
-
-        def record(statement: object) -> None:
-            statements.append(statement)
-            if len(statements) == number:
-                die()
-
-        database.query_hooks.append(record)
-
-    return arm
-
-
 def inside_statements(steps: int) -> Callable[[Any], None]:
     """Return a function that makes the process die after that many steps of SQLite's VM."""
 
@@ -217,23 +195,6 @@ def inside_statements(steps: int) -> Callable[[Any], None]:
         database.connection().set_progress_handler(lambda: 0 if next(remaining) else die(), 1)
 
     return arm
-
-
-def killed(config: Config, arm: Callable[[Any], None]) -> bool:
-    """Migrate in a child process, and return whether it died."""
-    child = os.fork()
-    if child == 0:
-        try:
-            database = open_database(config)
-            arm(database)
-            up(database)
-        except BaseException:
-            traceback.print_exc()
-            os._exit(1)
-        os._exit(0)
-    _, code = os.waitpid(child, 0)
-    assert os.WIFSIGNALED(code) or os.WEXITSTATUS(code) == 0
-    return os.WIFSIGNALED(code)
 
 
 def require_whole(base: Base, config: Config, expected: dict[str, list[Any]]) -> int:

@@ -29,7 +29,7 @@ from playhouse.postgres_ext import PostgresqlExtDatabase
 from ..._url import server_parameters
 from ...config import Config
 from ...errors import BotMemoryError, ConfigError, DatabaseBusyError, StorageError
-from ..base import Backend, Fields, MakeObjects, Statement, Values
+from ..base import Backend, Fields, MakeObjects, Migrator, Statement, Values
 from ..change_marker import ChangeMarker
 from ..finding import Finding
 from ..fork import open_backends
@@ -59,6 +59,7 @@ from .errors import (
 )
 from .hosts import Hosts
 from .loaders import register_loaders
+from .online import OnlineMigrator, copy_tables, schema_findings
 from .pool import Pool
 
 OLDEST_VERSION, OLDEST_RELEASE = 12_00_00, "PostgreSQL 12"
@@ -685,10 +686,7 @@ class PostgresBackend(TransactionState, PostgresqlExtDatabase):  # type: ignore[
         try:
             try:
                 with peewee_errors:
-                    # in a transaction, as a pooler may give the next one to another session
-                    connection.pending = [("BEGIN", ()), *self._settings_of(connection), AWAKE]
-                    lock = ("SELECT pg_advisory_xact_lock(%s)", (MIGRATION_LOCK,))
-                    connection.send(partial(connection.execute, *lock))
+                    self._acquire_migration_lock(connection)
             except peewee.DatabaseError as error:
                 raise self.lost_or_translated(error, connection, "nothing was changed") from error
             yield
@@ -698,6 +696,28 @@ class PostgresBackend(TransactionState, PostgresqlExtDatabase):  # type: ignore[
                 self.roll_back_leftover()
             finally:
                 connection.close()
+
+    def _acquire_migration_lock(self, connection: ServerConnection) -> None:
+        """Try until the lock is free, in a transaction without a snapshot.
+
+        CREATE INDEX CONCURRENTLY waits for the end of transactions that have an older snapshot, as
+        one has that waits for the lock.
+        """
+        began = time.monotonic()
+        # in a transaction, as a pooler may give the next one to another session
+        begin = ("BEGIN TRANSACTION ISOLATION LEVEL READ COMMITTED", ())
+        lock = ("SELECT pg_try_advisory_xact_lock(%s)", (MIGRATION_LOCK,))
+        while True:
+            connection.pending = [begin, *self._settings_of(connection)]
+            if connection.send(partial(connection.execute, *lock)).fetchone() == (True,):
+                connection.execute(
+                    *AWAKE
+                )  # the snapshot of the SELECT ends with the next statement
+                return
+            connection.execute("ROLLBACK")
+            if time.monotonic() - began >= self.config.busy_timeout:
+                raise busy_error(self.config.label, self.config.busy_timeout)
+            time.sleep(FIRST_PAUSE)
 
     # --- errors -----------------------------------------------------------------------------
 
@@ -929,19 +949,20 @@ class PostgresBackend(TransactionState, PostgresqlExtDatabase):  # type: ignore[
     check_options: tuple[str, ...] = ("constraints",)
 
     def read_checks(self, table: str, schema: str | None = None) -> dict[str, str]:
-        """Return the validated CHECK constraints of a table by name.
+        """Return the CHECK constraints of a table by name, validated or not.
 
         Without casts and parentheses, which a restored dump writes in another way.
         """
         quoted = ".".join(f'"{name}"' for name in (schema, table) if name is not None)
         cursor = self.execute_sql(
             "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint "
-            "WHERE conrelid = to_regclass(%s) AND contype = 'c' AND convalidated",
+            "WHERE conrelid = to_regclass(%s) AND contype = 'c'",
             (quoted,),
         )
         ignored = re.compile(r"::(?:double precision|character varying|[a-z]+)(?:\[\])?|[()']")
         return {
-            name: ignored.sub("", check).removeprefix("CHECK ") for name, check in cursor.fetchall()
+            name: ignored.sub("", check).removeprefix("CHECK ").removesuffix(" NOT VALID")
+            for name, check in cursor.fetchall()
         }
 
     def is_partitioned(self, table: str) -> bool:
@@ -956,6 +977,9 @@ class PostgresBackend(TransactionState, PostgresqlExtDatabase):  # type: ignore[
     def scratch(self, *, with_tables: bool) -> Iterator[Backend]:
         with self.atomic() as transaction:
             try:
+                self.local.has_write_lock = True  # which nothing here needs
+                if with_tables:
+                    copy_tables(self)
                 yield cast("Backend", self)
             finally:
                 transaction.rollback()
@@ -983,6 +1007,12 @@ class PostgresBackend(TransactionState, PostgresqlExtDatabase):  # type: ignore[
 
     def orphans(self) -> list[tuple[str, str]]:
         return []
+
+    def migrator(self) -> Migrator:
+        return OnlineMigrator(self)
+
+    def schema_findings(self) -> Iterator[Finding]:
+        return schema_findings(self)
 
     def back_up(self, number: str) -> None:
         pass  # a server is backed up by its own tools

@@ -45,7 +45,7 @@ from .lock import FileLock
 from .stage import Stage, open_stage
 
 if TYPE_CHECKING:
-    from ..base import Backend, Fields, MakeObjects, Statement, Values
+    from ..base import Backend, Fields, MakeObjects, Migrator, Statement, Values
 
 MINIMUM_SQLITE = (3, 38, 0)  # the first one whose JSON operators Peewee can use
 MAX_WAL_SIZE = 16 * 1024 * 1024  # bytes of the -wal file that stay after a checkpoint
@@ -808,6 +808,14 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
     def orphans(self) -> list[tuple[str, str]]:
         cursor = self.execute_sql("PRAGMA foreign_key_check")
         return [(table, parent) for table, _, parent, _ in cursor.fetchall()]
+
+    def migrator(self) -> Migrator:
+        from .migrator import SqliteMigrator  # late: a bot with a current file migrates nothing
+
+        return SqliteMigrator(self)
+
+    def schema_findings(self) -> Iterator[Finding]:
+        return iter(())
 
     def back_up(self, number: str) -> None:
         from .copy import (
