@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import subprocess
@@ -19,22 +20,25 @@ import pytest
 from custom_tables import OURS, custom_migrations
 from killed_migrations import at_statement, die, killed
 from processes import needs_fork
-from samples import signal
+from samples import signal, trade
 from servers import run
 
 from botmemory import (
     Config,
     DatabaseBusyError,
     SchemaError,
+    Trade,
     close_db,
     init_db,
     migrations,
+    run_transaction,
 )
 from botmemory.backends.base import Backend
 from botmemory.backends.server.backend import WRITE_LOCK
 from botmemory.database import open_temporarily
 from botmemory.migration_runner import down, main, status, up
 from botmemory.models import MODELS
+from botmemory.repositories import positions, signals, trades
 from botmemory.schema.drift import drift
 from botmemory.schema.plan import plan
 from botmemory.upkeep.check import check
@@ -51,6 +55,12 @@ SELECT gen_random_uuid(), timestamptz '2024-01-01 UTC' + n * interval '1 minute'
     100 + n, 1
 FROM generate_series(1, %(rows)s) AS n
 """
+
+
+def lengthened(longest: int) -> str:
+    """Return the migration that lengthens symbols, for symbols that are longer still."""
+    text = (FILES / f"{FOURTH}.py").read_text()
+    return text.replace("20, 64)", f"64, {longest})").replace("64, 20)", f"{longest}, 64)")
 
 
 @pytest.fixture
@@ -542,3 +552,40 @@ def test_what_is_not_in_force_is_found(url: str, capsys: pytest.CaptureFixture[s
     run(url, *(finding.advice.partition("'")[2][:-1] for finding in findings))
     assert [finding for finding in check() if finding.severity == "error"] == []
     assert main(["--db", url, "check"]) == 0
+
+
+def test_bots_go_on_while_another_process_changes_a_type(url: str, tmp_path: Path) -> None:
+    """A prepared statement does not survive that; a bot prepares what it calls often."""
+    folder = custom_migrations(tmp_path, lengthen=lengthened(80))
+    init_db(url)
+    because = signal()
+    is_over = threading.Event()
+    first_calls = threading.Barrier(4)
+
+    def update_and_sum(made: Trade) -> float:
+        trades.update(made, pnl=1.0)
+        return positions.get(made.symbol).quantity
+
+    def calls(number: int) -> int:
+        for count in itertools.count(1):
+            made = trade(symbol=f"X{number}/USDT", signal=because)
+            assert trades.get_by_id(made.id) == made
+            assert trades.get_by_symbol(made.symbol, limit=1) == [made]
+            assert len(trades.get_latest(limit=3)) == 3
+            assert run_transaction(update_and_sum, made) == count
+            assert signals.get_latest(limit=1) == [because]
+            if count == 10:
+                first_calls.wait(60)
+            if is_over.is_set():
+                return count
+        raise AssertionError
+
+    with ThreadPoolExecutor(3) as executor:
+        running = [executor.submit(calls, number) for number in range(3)]
+        first_calls.wait(60)
+        subprocess.run(script(url, "--migrations", folder, "up"), check=True)
+        time.sleep(0.5)
+        is_over.set()
+        counts = [each.result() for each in running]
+    assert min(counts) > 10
+    assert trades.get_trade_count() == MANY + sum(counts)
