@@ -710,11 +710,10 @@ class PostgresBackend(TransactionState, PostgresqlExtDatabase):  # type: ignore[
         while True:
             connection.pending = [begin, *self._settings_of(connection)]
             if connection.send(partial(connection.execute, *lock)).fetchone() == (True,):
-                connection.execute(
-                    *AWAKE
-                )  # the snapshot of the SELECT ends with the next statement
+                # in place of the SELECT, whose snapshot ends with that
+                connection.execute_together([AWAKE])
                 return
-            connection.execute("ROLLBACK")
+            connection.execute_together([("ROLLBACK", ())])
             if time.monotonic() - began >= self.config.busy_timeout:
                 raise busy_error(self.config.label, self.config.busy_timeout)
             time.sleep(FIRST_PAUSE)

@@ -54,6 +54,7 @@ class OnlineMigrator(PostgresqlMigrator):  # type: ignore[misc]
     def __init__(self, database: Any, schema: str | None = None) -> None:
         super().__init__(database, schema)
         self._is_atomic = self._is_rehearsal = False
+        self._touched: set[str] = set()  # tables, by the attempts so far
         self._forget()
 
     def _forget(self) -> None:
@@ -75,6 +76,7 @@ class OnlineMigrator(PostgresqlMigrator):  # type: ignore[misc]
         self._is_atomic, self._is_rehearsal = True, self.database.in_transaction()
         try:
             with self._short_transaction():
+                self._lock_touched()
                 yield
         finally:
             self._is_atomic = False
@@ -87,9 +89,28 @@ class OnlineMigrator(PostgresqlMigrator):  # type: ignore[misc]
             self.database.execute_sql(f"SET LOCAL lock_timeout = {round(LOCK_TIMEOUT * 1000)}")
             yield
 
+    def _lock_touched(self) -> None:
+        """Lock the tables that an earlier attempt has touched, those that refer to others first.
+
+        An INSERT locks its table and then those that it refers to. A migration that locks them in
+        the other order waits for an INSERT that waits for it.
+        """
+        if not self._touched or self._is_rehearsal:
+            return
+        # a table is newer than those that it refers to
+        sql = (
+            "SELECT quote_ident(relname) FROM pg_class c "
+            "JOIN pg_namespace n ON n.oid = relnamespace "
+            "WHERE relname = ANY(%s) AND nspname = current_schema() ORDER BY c.oid DESC"
+        )
+        tables = [name for (name,) in self.database.execute_sql(sql, (list(self._touched),))]
+        if tables:
+            self.database.execute_sql(f"LOCK TABLE {', '.join(tables)}")
+
     def repeat(self, change: Callable[[], R]) -> R:
         if self.database.in_transaction():  # a rehearsal
             return change()
+        self._touched.clear()
         timeout = self.database.config.busy_timeout
         began, pause, latest = time.monotonic(), LOCK_TIMEOUT, ""
 
@@ -192,6 +213,7 @@ class OnlineMigrator(PostgresqlMigrator):  # type: ignore[misc]
 
     def _runs_now(self, table: str) -> bool:
         """Return whether a change of a whole table takes milliseconds, or cannot be put off."""
+        self._touched.add(table)
         # of a copy for a rehearsal, which comes first in the path, and of the table itself
         cursor = self.database.execute_sql(
             "SELECT max(pg_relation_size(c.oid)) FROM pg_class c "
@@ -283,6 +305,7 @@ class OnlineMigrator(PostgresqlMigrator):  # type: ignore[misc]
 
     @operation
     def drop_constraint(self, table: str, name: str) -> Any:
+        self._touched.add(table)
         return [] if name in self._discarded else super().drop_constraint(table, name)
 
     @operation
