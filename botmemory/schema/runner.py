@@ -178,10 +178,7 @@ class SafeRunner(Runner):  # type: ignore[misc]
         atomic = getattr(module, "atomic", True) and self.migrator.transactional_ddl
         change = partial(self._change, name, module, direction, atomic)
         try:
-            if atomic:
-                self.migrator.repeat(change)
-            else:
-                change()
+            is_unfinished = self.migrator.repeat(change) if atomic else change()
         except (DatabaseBusyError, StorageError):
             raise
         except Exception as error:  # a migration may raise anything
@@ -196,19 +193,20 @@ class SafeRunner(Runner):  # type: ignore[misc]
                 f"{self.database.config.label}: the migration {name} failed {outcome}: "
                 f"{kind}{cause}"
             ) from error
-        self._run_put_off(name)
+        if is_unfinished:
+            self._run_put_off(name)
 
-    def _change(self, name: str, module: Any, direction: str, atomic: bool) -> None:
-        """Run a migration and record it, with what was put off."""
+    def _change(self, name: str, module: Any, direction: str, atomic: bool) -> bool:
+        """Run a migration and record it; return whether something was put off."""
         with self.migrator.migration_context(atomic):
             # another process may have run it before this one got the lock
             record = self.records().get(name)
             if (record is not None) == (direction == "up"):
-                return
+                return bool(record and record["remaining"])
             if record and record["remaining"]:
                 unfinished, *statements = json.loads(record["remaining"])
                 if unfinished == direction:
-                    return
+                    return True
                 self.migrator.discard(statements)
             orphans = Counter(self.database.orphans())
             super()._run(name, module, direction)
@@ -218,10 +216,12 @@ class SafeRunner(Runner):  # type: ignore[misc]
                 raise MigrationError(
                     f"it leaves {count} rows of '{table}' that refer to missing rows of '{parent}'"
                 )
-            if statements := self.migrator.put_off():
+            statements = self.migrator.put_off()
+            if statements:
                 if record is not None:
                     self.History.create(**record)
                 self._set_remaining(name, [direction, *statements])
+            return bool(statements)
 
     def _run_put_off(self, name: str) -> None:
         """Run what a migration has put off, each statement with its entry in the history."""
