@@ -302,6 +302,9 @@ class Backend(Protocol):
     check_options: tuple[str, ...]
     """The options of a model's `Meta` with the CHECK constraints for this engine."""
 
+    index_options: tuple[str, ...]
+    """The options of a model's `Meta` with indexes for this engine alone."""
+
     def read_checks(self, table: str, schema: str | None = None) -> dict[str, str]:
         """Return the CHECK constraints of a table by name; one without a name by its condition."""
         ...

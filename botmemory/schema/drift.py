@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any, cast
+from typing import Any
 
 import peewee
 
@@ -69,9 +69,13 @@ def _declared(
     """Create the tables of the models in a scratch database and describe them."""
     with database.scratch(with_tables=False) as scratch:
         for model in models:
-            manager: Any = peewee.SchemaManager(model, cast("peewee.Database", scratch))
+            engine: Any = scratch
+            manager: Any = peewee.SchemaManager(model, engine)
             manager.create_table(safe=False, temporary=scratch is database)
             manager.create_indexes(safe=False)
+            for option in database.index_options:
+                for index in getattr(model._meta, option, ()):
+                    engine.execute(index)
         schema = scratch.temporary_schema()
         descriptions = {
             model: _describe(scratch, model._meta.table_name, schema) for model in models

@@ -408,7 +408,7 @@ class TestStatus:
         code, out, err = run("status", "--db", filled)
         assert (code, err) == (0, "")
         for line in (
-            r"schema +0006_create_cash_flow",
+            r"schema +0007_index_strategy_and_symbol",
             r"pending +nothing",
             r"trades +2",
             r"last trade +2024-01-02 06:00:00 UTC",
@@ -425,10 +425,10 @@ class TestStatus:
         assert run("--db", filled, "migrate", "down")[0] == 0
         code, out, _ = run("--db", filled, "status")
         assert code == 1
-        assert re.search(r"^pending +0006_create_cash_flow$", out, re.MULTILINE)
+        assert re.search(r"^pending +0007_index_strategy_and_symbol$", out, re.MULTILINE)
         assert re.search(r"^trades +2$", out, re.MULTILINE)
         code, _, err = run("--db", filled, "trades")
-        assert (code, "migrations are pending: 0006" in err) == (2, True)
+        assert (code, "migrations are pending: 0007" in err) == (2, True)
 
     def test_a_database_without_tables(self, path: Path, run: Run) -> None:
         with closing(sqlite3.connect(path)) as connection:

@@ -31,7 +31,8 @@ THIRD = "0003_cover_pnl_by_symbol"
 FOURTH = "0004_lengthen_symbol"
 FIFTH = "0005_add_contract_size"
 SIXTH = "0006_create_cash_flow"
-EVERY = [FIRST, SECOND, THIRD, FOURTH, FIFTH, SIXTH]
+SEVENTH = "0007_index_strategy_and_symbol"
+EVERY = [FIRST, SECOND, THIRD, FOURTH, FIFTH, SIXTH, SEVENTH]
 # Written by migration 0001: 40 signals, 120 trades.
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 from samples import at, cash_flow, cash_flow_values, signal, trade, trade_values
 
-from botmemory import db, init_db
+from botmemory import db, init_db, session_scope
 from botmemory.repositories import cash_flows, positions, signals, trades
 
 FILL = {"exchange": "okx", "exchange_trade_id": "7"}
@@ -136,3 +137,24 @@ def test_the_total_of_a_symbol_is_read_from_the_index_alone(
     for sql, params in list(statements):
         [(*_, plan)] = database.execute_sql(f"EXPLAIN QUERY PLAN {sql}", params)
         assert "COVERING INDEX trade_symbol" in plan
+
+
+def test_a_key_of_a_server_has_an_index_of_its_own(new_database: Callable[[], str]) -> None:
+    """A block with a key reads no trade of another strategy or symbol."""
+    database: Any = init_db(new_database())
+    pairs = [(f"grid-{n % 10}", f"C{n // 10}/USDT") for n in range(100)]
+    trades.create_many(
+        trade_values(timestamp=at(n), strategy=strategy, symbol=symbol)
+        for strategy, symbol in pairs
+        for n in range(50)
+    )
+    database.execute_sql("ANALYZE trade")
+    executed: list[tuple[str, Any]] = []
+    database.query_hooks.append(lambda event: executed.append((event.sql, event.params)))
+    with session_scope(key=("grid-3", "C3/USDT")):
+        positions.get("C3/USDT", "grid-3")
+    [(sql, params)] = [(sql, params) for sql, params in executed if '"trade"' in sql]
+    plan = "\n".join(line for (line,) in database.execute_sql(f"EXPLAIN {sql}", params))
+    [condition] = re.findall(r"trade_strategy_symbol.*\n +Index Cond: (.*)", plan)
+    assert ("strategy" in condition, "symbol" in condition) == (True, True)
+    assert "Filter" not in plan

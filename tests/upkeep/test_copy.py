@@ -380,7 +380,7 @@ def test_a_source_with_pending_migrations_is_refused_before_the_target_is_create
     fill(source)
     with open_temporarily(Config(source)) as database:
         versions.down(database)
-    with pytest.raises(SchemaError, match="migrations are pending: 0006"):
+    with pytest.raises(SchemaError, match="migrations are pending: 0007"):
         copy_database(source, target)
     assert not Path(target).exists()
 

@@ -949,6 +949,7 @@ class PostgresBackend(TransactionState, PostgresqlExtDatabase):  # type: ignore[
 
     def read_checks(self, table: str, schema: str | None = None) -> dict[str, str]:
         """Return the CHECK constraints of a table by name, validated or not.
+    index_options: tuple[str, ...] = ("server_indexes",)
 
         Without casts and parentheses, which a restored dump writes in another way.
         """

@@ -770,6 +770,7 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
     # --- schema -----------------------------------------------------------------------------
 
     check_options: tuple[str, ...] = ("constraints", "sqlite_constraints")
+    index_options: tuple[str, ...] = ()
 
     def read_checks(self, table: str, schema: str | None = None) -> dict[str, str]:
         return health.read_checks(self, table)
