@@ -53,6 +53,7 @@ from .errors import (
     ROLLED_BACK,
     interrupt_behind,
     is_permanent,
+    is_stale_plan,
     may_repeat,
     needs_other_connection,
     translated_error,
@@ -760,6 +761,8 @@ class PostgresBackend(TransactionState, PostgresqlExtDatabase):  # type: ignore[
         """Return the botmemory error for one of the driver's; the same error if there is none."""
         if needs_other_connection(error):
             self.pool.retire()
+            if not (is_stale_plan(error) or self.config.read_only):
+                self._hosts.avoid_standbys()
         translated = self.translated(error)
         # the server says that it has ended the transaction, before it ends the connection
         if isinstance(translated, DatabaseBusyError):
@@ -946,10 +949,10 @@ class PostgresBackend(TransactionState, PostgresqlExtDatabase):  # type: ignore[
     # --- schema -----------------------------------------------------------------------------
 
     check_options: tuple[str, ...] = ("constraints",)
+    index_options: tuple[str, ...] = ("server_indexes",)
 
     def read_checks(self, table: str, schema: str | None = None) -> dict[str, str]:
         """Return the CHECK constraints of a table by name, validated or not.
-    index_options: tuple[str, ...] = ("server_indexes",)
 
         Without casts and parentheses, which a restored dump writes in another way.
         """

@@ -16,10 +16,11 @@ NOTHING_WRITTEN = "nothing was written by this call"
 ROLLED_BACK = (
     "the transaction is rolled back, nothing of it is stored: leave session_scope() and begin again"
 )
+READ_ONLY = "25006"
 # SQLSTATE or its class -> what happened, what to do
 _CAUSES = {
     "08": ("the connection failed", "check the server and the network, and repeat the call"),
-    "25006": ("it can only be read", "connect to the primary, without read_only=True"),
+    READ_ONLY: ("it can only be read", "connect to the primary, without read_only=True"),
     "25P02": (
         "an earlier statement of this transaction failed",
         "all of it is rolled back: leave session_scope() and begin again",
@@ -63,7 +64,7 @@ def is_stale_plan(error: BaseException) -> bool:
 
 def needs_other_connection(error: BaseException) -> bool:
     """Return whether the open connections are of no use: to a standby, or with a stale plan."""
-    return sqlstate(error) == "25006" or is_stale_plan(error)
+    return sqlstate(error) == READ_ONLY or is_stale_plan(error)
 
 
 def may_repeat(error: BotMemoryError) -> bool:
@@ -110,6 +111,12 @@ def translated_error(error: BaseException, config: Config, waited: float) -> Bot
         return DatabaseBusyError(
             f"{label}: a migration has changed the tables ({message}); nothing was written, repeat "
             "the whole transaction: run_transaction() does",
+            retryable=True,
+        )
+    if code == READ_ONLY and not config.read_only:
+        return DatabaseBusyError(
+            f"{label}: the server can only be read ({message}), as a standby that was not promoted "
+            "yet; nothing was written, repeat the whole transaction: run_transaction() does",
             retryable=True,
         )
     if code in ("25P03", "25P04"):

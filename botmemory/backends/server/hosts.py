@@ -37,10 +37,13 @@ class Hosts:
         self._parameters = DEFAULTS | {
             name: value for name, value in parameters.items() if name not in _OF_EACH_HOST
         }
+        self._given = self._parameters.pop("target_session_attrs", None)
         wanted = "prefer-standby" if read_only else "read-write"
-        self._session = self._parameters.pop(
-            "target_session_attrs", wanted if len(self._hosts) > 1 else "any"
-        )
+        self._session = self._given or (wanted if len(self._hosts) > 1 else "any")
+
+    def avoid_standbys(self) -> None:
+        """Connect to servers alone that can be written, unless the URL says which to choose."""
+        self._session = self._given or "read-write"
 
     def connect(self, deadline: float) -> ServerConnection:
         """Return a new connection to the first host that accepts it.

@@ -9,8 +9,9 @@ import signal
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from subprocess import Popen
 
 import pytest
@@ -29,6 +30,7 @@ from botmemory import (
     close_db,
     db,
     init_db,
+    run_transaction,
     session_scope,
 )
 from botmemory.repositories import positions, trades
@@ -70,11 +72,13 @@ CALLS: dict[str, Callable[[], object]] = {
 }
 
 
-def calls_while(away: Callable[[], object]) -> list[Outcome]:
+def calls_while(
+    away: Callable[[], object], calls: Iterable[Callable[[], object]] = CALLS.values()
+) -> list[Outcome]:
     """Start all of the calls while a server is away, and return their outcomes."""
     with ThreadPoolExecutor(1) as other:
         returned = other.submit(away)
-        outcomes = in_threads(*CALLS.values())
+        outcomes = in_threads(*calls)
         returned.result()
     return outcomes
 
@@ -112,10 +116,17 @@ def test_a_failover_of_ten_seconds_is_bridged(pair: Pair) -> None:
     assert not is_on_standby()
 
 
-def test_one_address_may_lead_to_a_standby_until_that_is_promoted(pair: Pair) -> None:
+@pytest.mark.parametrize("parameters", [{}, {"target_session_attrs": "read-write"}])
+def test_one_address_may_lead_to_a_standby_until_that_is_promoted(
+    pair: Pair, parameters: dict[str, str]
+) -> None:
     with Proxy(pair.primary.url) as address:
-        init_db(address.url(target_session_attrs="read-write"))
+        init_db(address.url(**parameters))
         trade()
+        # on a standby, what has read first cannot go on with another server
+        calls = CALLS | {
+            name: partial(run_transaction, CALLS[name]) for name in ("create_many", "block")
+        }
         pair.wait_for_standby()
         pair.primary.kill()
         address.parameters["port"] = str(pair.standby.port)
@@ -124,7 +135,8 @@ def test_one_address_may_lead_to_a_standby_until_that_is_promoted(pair: Pair) ->
             time.sleep(1)
             pair.standby.promote()
 
-        for name, outcome in zip(CALLS, calls_while(promote_late), strict=True):
+        outcomes = calls_while(promote_late, calls.values())
+        for name, outcome in zip(calls, outcomes, strict=True):
             assert outcome.error is None, (name, outcome)
             assert outcome.seconds < 1 + SOON
         assert trades.get_trade_count() == 1 + 4
