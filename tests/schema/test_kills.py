@@ -12,6 +12,7 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from custom_tables import OURS, custom_migrations
 from killed_migrations import at_statement, die, killed
 from paths import VERSION_0001
 from processes import needs_fork
-from servers import run
+from servers import drop_database, run
 
 from botmemory import Config, close_db, init_db
 from botmemory.database import open_temporarily
@@ -156,9 +157,11 @@ def base(
     with_database(config, lambda database: down(database, OURS[1]))
     (migrations / "0004_rebuild.py").write_text(REBUILD)
 
+    numbers = itertools.count()
+
     def copy() -> Config:
         if request.param == "file":
-            parent = folder / f"copy {len(list(folder.iterdir()))}"
+            parent = folder / f"copy {next(numbers)}"
             parent.mkdir()
             return Config(shutil.copy(original, parent / "bot.db"), migrations=migrations)
         name = Config(original).db_path.rpartition("/")[2].partition("?")[0]
@@ -227,7 +230,12 @@ def kill_and_verify(base: Base, config: Config, arm: Callable[[Any], None]) -> i
     """Kill a migration; return how many were applied, or None if the process was not killed."""
     expected = with_database(config, rows)
     assert [len(rows) for rows in expected.values()] == [40, 120, 50, 500]
-    return require_whole(base, config, expected) if killed(config, arm) else None
+    applied = require_whole(base, config, expected) if killed(config, arm) else None
+    if config.backend == "sqlite":
+        shutil.rmtree(Path(config.sqlite_path).parent)
+    else:
+        drop_database(str(config.db_path))
+    return applied
 
 
 def kill_after_statements(base: Base, kills: int) -> None:
@@ -240,7 +248,7 @@ def kill_after_statements(base: Base, kills: int) -> None:
 
 
 def test_killed_after_a_statement(base: Base) -> None:
-    kill_after_statements(base, 60 if base.copy().backend == "sqlite" else 12)
+    kill_after_statements(base, 60 if base.copy().backend == "sqlite" else 20)
 
 
 @pytest.mark.long

@@ -120,6 +120,12 @@ def new_database(server: str) -> Iterator[Callable[[str], str]]:
         run(server, sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name))
 
 
+def drop_database(url: str) -> None:
+    """Drop a database: a test that makes hundreds of copies would fill the memory."""
+    name = sql.Identifier(server_parameters(url)["dbname"])
+    run(changed(url, dbname="postgres"), sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
+
+
 def run(url: str, *statements: str | sql.Composed, **values: Any) -> list[tuple[Any, ...]]:
     """Run SQL on a connection of its own; return the rows of the last statement."""
     with psycopg.connect(**server_parameters(url), autocommit=True) as connection:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import os
 import random
-import re
 import socket
 import sys
 import time
@@ -33,7 +32,7 @@ from ..base import Backend, Fields, MakeObjects, Migrator, Statement, Values
 from ..change_marker import ChangeMarker
 from ..finding import Finding
 from ..fork import open_backends
-from ..keys import Key, Keys, number_of, uses_rows
+from ..keys import Key, Keys, uses_rows
 from ..peewee_internals import (
     announce,
     isolation_level_name,
@@ -41,10 +40,9 @@ from ..peewee_internals import (
     read_server_version,
     rows_of,
 )
-from ..reference import Reference
 from ..retry import busy_error, retry_on_conflict
 from ..transactions import Atomic, ThreadState, TransactionState
-from . import dialect
+from . import catalog, dialect, online
 from .connection import IDLE, NoAnswerError, ServerConnection
 from .cursor import RowsOnServer
 from .dialect import ServerJSONMethods
@@ -60,16 +58,13 @@ from .errors import (
 )
 from .hosts import Hosts
 from .loaders import register_loaders
-from .online import OnlineMigrator, copy_tables, schema_findings
+from .locks import ALL_KEYS, acquire_migration_lock, lock_of_keys
 from .pool import Pool
 
 OLDEST_VERSION, OLDEST_RELEASE = 12_00_00, "PostgreSQL 12"
 FIRST_WITH_SNAPSHOTS = 13_00_00
 FIRST_WITH_CLIENT_CHECK = 14_00_00  # whether the bot is still there, while its statement waits
 LEAST_WAIT = 1.0  # seconds for the first answer on a new connection
-# keys of advisory locks, which are per database; they must never change
-WRITE_LOCK = 0x626F746D656D0001
-MIGRATION_LOCK = 0x626F746D656D0002
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0  # seconds between two attempts to connect
 # a lock is waited for a little less than for an answer, so that the server says who was waiting
 LOCK_SHARE = 0.9
@@ -81,7 +76,6 @@ KEEPALIVES = {
     "tcp_user_timeout": "30000",
 }
 
-LOCK: Statement = ("SELECT pg_advisory_xact_lock(%s)", (WRITE_LOCK,))
 # the snapshot is equal while no transaction begins to write and none ends; role and schemas say
 # which tables are read, and a policy may hide rows by any setting
 MARKER: Statement = (
@@ -90,16 +84,8 @@ MARKER: Statement = (
     "AND NOT EXISTS (SELECT FROM pg_catalog.pg_policy)",
     (),
 )
-# what an earlier part of the same statement has left of the milliseconds for all of its locks
-SET_TIME_LEFT = (
-    "set_config('lock_timeout', greatest(1, %s - 1000 * extract(epoch FROM "
-    "clock_timestamp() - statement_timestamp()))::int || 'ms', true)"
-)
-AWAKE: Statement = ("SET LOCAL idle_in_transaction_session_timeout = 0", ())
 BEGIN_SNAPSHOT: Statement = ("BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY", ())
 
-# what the server calls the actions of a foreign key that change the referring row
-ON_DELETE = {"c": "CASCADE", "n": "SET NULL", "d": "SET DEFAULT"}
 OUTCOME_UNKNOWN = (
     "whether it is stored is not known: look for it, or record with id= or get_or_create(), which "
     "are safe to repeat"
@@ -652,7 +638,7 @@ class PostgresBackend(TransactionState, PostgresqlExtDatabase):  # type: ignore[
         local.has_write_lock = True  # last: an interrupt must not leave it without the statement
 
     def _lock_of(self, keys: Keys | None) -> Statement:
-        return LOCK if keys is None else lock_of_keys(keys, round(self.lock_timeout * 1000))
+        return ALL_KEYS if keys is None else lock_of_keys(keys, round(self.lock_timeout * 1000))
 
     has_key_locks = True
 
@@ -687,7 +673,12 @@ class PostgresBackend(TransactionState, PostgresqlExtDatabase):  # type: ignore[
         try:
             try:
                 with peewee_errors:
-                    self._acquire_migration_lock(connection)
+                    acquire_migration_lock(
+                        connection,
+                        self._settings_of(connection),
+                        self.config.label,
+                        self.config.busy_timeout,
+                    )
             except peewee.DatabaseError as error:
                 raise self.lost_or_translated(error, connection, "nothing was changed") from error
             yield
@@ -697,27 +688,6 @@ class PostgresBackend(TransactionState, PostgresqlExtDatabase):  # type: ignore[
                 self.roll_back_leftover()
             finally:
                 connection.close()
-
-    def _acquire_migration_lock(self, connection: ServerConnection) -> None:
-        """Try until the lock is free, in a transaction without a snapshot.
-
-        CREATE INDEX CONCURRENTLY waits for the end of transactions that have an older snapshot, as
-        one has that waits for the lock.
-        """
-        began = time.monotonic()
-        # in a transaction, as a pooler may give the next one to another session
-        begin = ("BEGIN TRANSACTION ISOLATION LEVEL READ COMMITTED", ())
-        lock = ("SELECT pg_try_advisory_xact_lock(%s)", (MIGRATION_LOCK,))
-        while True:
-            connection.pending = [begin, *self._settings_of(connection)]
-            if connection.send(partial(connection.execute, *lock)).fetchone() == (True,):
-                # in place of the SELECT, whose snapshot ends with that
-                connection.execute_together([AWAKE])
-                return
-            connection.execute_together([("ROLLBACK", ())])
-            if time.monotonic() - began >= self.config.busy_timeout:
-                raise busy_error(self.config.label, self.config.busy_timeout)
-            time.sleep(FIRST_PAUSE)
 
     # --- errors -----------------------------------------------------------------------------
 
@@ -951,30 +921,13 @@ class PostgresBackend(TransactionState, PostgresqlExtDatabase):  # type: ignore[
     check_options: tuple[str, ...] = ("constraints",)
     index_options: tuple[str, ...] = ("server_indexes",)
 
-    def read_checks(self, table: str, schema: str | None = None) -> dict[str, str]:
-        """Return the CHECK constraints of a table by name, validated or not.
-
-        Without casts and parentheses, which a restored dump writes in another way.
-        """
-        quoted = ".".join(f'"{name}"' for name in (schema, table) if name is not None)
-        cursor = self.execute_sql(
-            "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint "
-            "WHERE conrelid = to_regclass(%s) AND contype = 'c'",
-            (quoted,),
-        )
-        ignored = re.compile(r"::(?:double precision|character varying|[a-z]+)(?:\[\])?|[()']")
-        return {
-            name: ignored.sub("", check).removeprefix("CHECK ").removesuffix(" NOT VALID")
-            for name, check in cursor.fetchall()
-        }
-
-    def is_partitioned(self, table: str) -> bool:
-        sql = "SELECT relkind = 'p' FROM pg_class WHERE oid = to_regclass(%s)"
-        return bool(self.execute_sql(sql, (f'"{table}"',)).fetchone() == (True,))
-
-    def can_make_scratch(self) -> bool:
-        sql = "SELECT has_database_privilege(current_database(), 'TEMPORARY')"
-        return not self.config.read_only and bool(self.execute_sql(sql).fetchone()[0])
+    read_checks = catalog.read_checks
+    references = catalog.references
+    is_partitioned = catalog.is_partitioned
+    can_make_scratch = catalog.can_make_scratch
+    temporary_schema = catalog.temporary_schema
+    size = catalog.size
+    schema_findings = online.schema_findings
 
     @contextmanager
     def scratch(self, *, with_tables: bool) -> Iterator[Backend]:
@@ -982,40 +935,16 @@ class PostgresBackend(TransactionState, PostgresqlExtDatabase):  # type: ignore[
             try:
                 self.local.has_write_lock = True  # which nothing here needs
                 if with_tables:
-                    copy_tables(self)
+                    online.copy_tables(self)
                 yield cast("Backend", self)
             finally:
                 transaction.rollback()
-
-    def temporary_schema(self) -> str:
-        cursor = self.execute_sql("SELECT pg_my_temp_schema()::regnamespace::text")
-        return str(cursor.fetchone()[0])
-
-    def references(self, table: str, schema: str | None = None) -> list[Reference]:
-        quoted = ".".join(f'"{name}"' for name in (schema, table) if name is not None)
-        # not Peewee's query, which shows a role only the foreign keys to its own tables
-        cursor = self.execute_sql(
-            "SELECT relname, a.attname, b.attname, confdeltype, nspname FROM pg_constraint c "
-            "JOIN pg_class t ON t.oid = conrelid JOIN pg_namespace n ON n.oid = relnamespace "
-            "CROSS JOIN unnest(conkey, confkey) AS k (referring, referred) "
-            "JOIN pg_attribute a ON a.attrelid = conrelid AND a.attnum = referring "
-            "JOIN pg_attribute b ON b.attrelid = confrelid AND b.attnum = referred "
-            "WHERE contype = 'f' AND confrelid = to_regclass(%s) AND conparentid = 0",
-            (quoted,),
-        )
-        return [
-            Reference(name, column, referred_column, ON_DELETE.get(action, "NO ACTION"), schema)
-            for name, column, referred_column, action, schema in cursor.fetchall()
-        ]
 
     def orphans(self) -> list[tuple[str, str]]:
         return []
 
     def migrator(self) -> Migrator:
-        return OnlineMigrator(self)
-
-    def schema_findings(self) -> Iterator[Finding]:
-        return schema_findings(self)
+        return online.OnlineMigrator(self)
 
     def back_up(self, number: str) -> None:
         pass  # a server is backed up by its own tools
@@ -1045,28 +974,11 @@ class PostgresBackend(TransactionState, PostgresqlExtDatabase):  # type: ignore[
                 "nothing is kept in a session; let no other program change its settings with SET",
             )
 
-    def size(self) -> int:
-        cursor = self.execute_sql("SELECT pg_database_size(current_database())")
-        return int(cursor.fetchone()[0])
-
     def snapshot(self) -> NoReturn:
         raise ConfigError(
             f"{self.config.label}: a server is copied by its own tool, such as pg_dump; see "
             "docs/postgresql.md"
         )
-
-
-def lock_of_keys(keys: Keys, timeout: int) -> Statement:
-    """Return what acquires the locks of keys, and waits for blocks without a key.
-
-    In one order, so that two blocks with several keys cannot wait for each other. The server's
-    `lock_timeout` is for each lock; all of them together are waited for `timeout` milliseconds.
-    """
-    sql, params = "SELECT pg_advisory_xact_lock_shared(%s)", [WRITE_LOCK]
-    for number in sorted(map(number_of, keys)):
-        sql += f", {SET_TIME_LEFT}, pg_advisory_xact_lock(%s)"
-        params += [timeout, number]
-    return sql + ", set_config('lock_timeout', %s, true)", (*params, f"{max(1, timeout)}ms")
 
 
 def _marker(cursor: Any) -> ChangeMarker | None:

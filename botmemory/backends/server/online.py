@@ -24,6 +24,7 @@ from psycopg.sql import Literal
 from ...errors import DatabaseBusyError
 from ..finding import Finding
 from .errors import sqlstate
+from .locks import WRITE_LOCK
 
 LOCK_TIMEOUT = 0.1  # seconds that others wait behind a statement that waits for a table
 LONGEST_PAUSE = 1.0  # seconds between two attempts
@@ -143,8 +144,6 @@ class OnlineMigrator(PostgresqlMigrator):  # type: ignore[misc]
 
     def _busy(self, outcome: str, sql: str) -> DatabaseBusyError:
         """Return an error that names the longest transactions that a statement waited for."""
-        from .backend import WRITE_LOCK  # late: it imports this module
-
         # with which the write lock is acquired
         key = WRITE_LOCK if sql.startswith("SET LOCAL") else None
         cursor = self.database.execute_sql(_HOLDERS, (sql, sql, key))

@@ -27,7 +27,7 @@ from botmemory import (
     session_scope,
 )
 from botmemory.backends.keys import number_of, uses_rows
-from botmemory.backends.server.backend import WRITE_LOCK, lock_of_keys
+from botmemory.backends.server.locks import WRITE_LOCK, lock_of_keys
 from botmemory.repositories import positions, records, signals, trades
 
 BTC, ETH = "BTC/USDT", "ETH/USDT"

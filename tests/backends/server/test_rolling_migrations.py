@@ -21,7 +21,7 @@ from custom_tables import OURS, custom_migrations
 from killed_migrations import at_statement, die, killed
 from processes import needs_fork
 from samples import signal, trade
-from servers import run
+from servers import drop_database, run
 
 from botmemory import (
     Config,
@@ -34,7 +34,7 @@ from botmemory import (
     run_transaction,
 )
 from botmemory.backends.base import Backend
-from botmemory.backends.server.backend import WRITE_LOCK
+from botmemory.backends.server.locks import WRITE_LOCK
 from botmemory.database import open_temporarily
 from botmemory.migration_runner import down, main, status, up
 from botmemory.models import MODELS
@@ -441,6 +441,7 @@ class TestInterruptions:
                 assert remaining(database) == {}
             assert run(url, DESCRIPTION) == run(complete, DESCRIPTION)
             assert run(url, "SELECT count(*) FROM trade") == [(MANY,)]
+            drop_database(url)
         assert unfinished > 2
 
     @needs_fork
