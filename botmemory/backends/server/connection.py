@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import peewee
 import psycopg
+from psycopg.generators import send
 from psycopg.pq import ConnStatus, TransactionStatus
 
 from .errors import interrupt_behind
@@ -45,8 +46,14 @@ class _Pipeline(psycopg.Pipeline):
         try:
             yield from self._communicate_gen()
         except psycopg.Error:  # of a statement; after an interrupt there may be nothing to wait for
-            yield from self._fetch_gen(flush=False)
+            yield from self._receive_gen()
             raise
+        yield from self._receive_gen()
+
+    def _receive_gen(self) -> Generator[Any, Any, None]:
+        # the socket may have taken a part of a large statement, and the server waits for the rest
+        if self.pgconn.status == ConnStatus.OK:
+            yield from send(self.pgconn)
         yield from self._fetch_gen(flush=False)
 
 

@@ -251,6 +251,19 @@ def test_bulk_takes_constant_memory_on_both_sides(
 # --- turns, deadlocks -----------------------------------------------------------------------
 
 
+def test_a_statement_larger_than_the_buffers_of_a_socket_is_sent_with_others(url: str) -> None:
+    database: Any = init_db(url, call_timeout=5)
+    size = database.config.max_metadata_bytes - 2
+    made = trade()
+    for _ in range(15):  # how much a socket takes at once depends on how fast the server reads
+        with session_scope():
+            trade(trade_metadata="x" * size)
+        trades.update(made, trade_metadata="y" * size)
+        with pytest.raises(DuplicateError), session_scope():
+            trade(id=made.id, trade_metadata="z" * size)
+    assert trades.get_trade_count() == 16
+
+
 def test_transactions_that_only_record_wait_for_nobody(url: str) -> None:
     init_db(url, busy_timeout=5)
     with ThreadPoolExecutor(1) as other, session_scope():
