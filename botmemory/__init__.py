@@ -1,4 +1,7 @@
-"""Record and read a trading bot's trades, signals and cash flows in SQLite or PostgreSQL."""
+"""Record and read a trading bot's trades, signals, cash flows and state.
+
+In one SQLite file, or on a PostgreSQL server.
+"""
 
 from ._version import __version__ as __version__
 from .bootstrap import init_db
@@ -15,7 +18,7 @@ from .errors import (
     StorageError,
     ValidationError,
 )
-from .models import BaseModel, CashFlow, OrderSide, Signal, Trade
+from .models import BaseModel, CashFlow, OrderSide, Signal, State, Trade
 
 __all__ = [
     "BaseModel",
@@ -30,6 +33,7 @@ __all__ = [
     "OrderSide",
     "SchemaError",
     "Signal",
+    "State",
     "StorageError",
     "Trade",
     "ValidationError",

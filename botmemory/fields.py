@@ -32,6 +32,7 @@ __all__ = [
     "IdField",
     "LabelField",
     "MetadataField",
+    "OptionalLabelField",
     "ReferenceField",
     "SideField",
     "TextChoiceField",
@@ -116,6 +117,7 @@ class LabelField(peewee.CharField):
     """A short name: 1 to `max_length` printable characters, without a space at either end."""
 
     to_driver = from_driver = None
+    min_length = 1
 
     def clean(self, value: object) -> str:
         """Return the text.
@@ -147,6 +149,20 @@ class LabelField(peewee.CharField):
 
     def endswith(self, rhs: Any) -> Any:
         return super().endswith(_pattern(rhs))
+
+
+class OptionalLabelField(LabelField):
+    """A short name, or "" for none: for a column of a key, which cannot be NULL."""
+
+    min_length = 0
+
+    def clean(self, value: object) -> str:
+        """Return the text.
+
+        Raises:
+            ValidationError: It is neither "" nor such a name.
+        """
+        return super().clean(value) if value != "" else ""
 
 
 def _pattern(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The models: `Signal`, `Trade`, `CashFlow`, and `BaseModel` for custom tables."""
+"""The models: `Signal`, `Trade`, `CashFlow`, `State`, and `BaseModel` for custom tables."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ from .fields import (
     IdField,
     LabelField,
     MetadataField,
+    OptionalLabelField,
     ReferenceField,
     SideField,
     TextChoiceField,
@@ -39,7 +40,7 @@ from .fields import (
 )
 from .uuid7 import uuid7
 
-__all__ = ["BaseModel", "CashFlow", "OrderSide", "Signal", "Trade"]
+__all__ = ["BaseModel", "CashFlow", "OrderSide", "Signal", "State", "Trade"]
 
 CASH_FLOW_KINDS = (
     "funding",
@@ -78,7 +79,8 @@ def _check(field: Any) -> str:
     if isinstance(field, (ChoiceField, SideField, TextChoiceField)):
         return f"{column} IN {tuple(value for value, _ in field.choices)}"
     if isinstance(field, LabelField):
-        check = f"length({column}) BETWEEN 1 AND {field.max_length} AND {column} = trim({column})"
+        check = f"length({column}) BETWEEN {field.min_length} AND {field.max_length}"
+        check += f" AND {column} = trim({column})"
         if column in ("exchange_trade_id", "exchange_flow_id"):
             check += f" AND ({column} IS NULL OR exchange IS NOT NULL)"
         return check
@@ -706,8 +708,30 @@ class CashFlow(BaseModel):
         return f"{self.kind} {self.amount} {self.currency} on {self.timestamp}"
 
 
+class State(BaseModel):
+    """A value that a bot needs after a restart, by its strategy and its key.
+
+    Attributes:
+        strategy: The name of the strategy; "" for none, as a column of the key cannot be NULL.
+        key: 1 to 128 printable characters; unique in its strategy.
+        value: Any JSON value, or None.
+        updated_at: UTC; when the value was set.
+    """
+
+    strategy: Field[str] = OptionalLabelField(max_length=64, default="")
+    key: Field[str] = LabelField(max_length=128)
+    value: Field[Any] = MetadataField(null=True)
+    updated_at: Field[datetime] = UtcDateTimeField(default=now)
+
+    class Meta:  # pyright: ignore[reportIncompatibleVariableOverride]
+        primary_key = peewee.CompositeKey("strategy", "key")
+
+    def __str__(self) -> str:
+        return f"{self.strategy} {self.key}, set on {self.updated_at}".lstrip()
+
+
 # the models of botmemory's own tables, each after those that it refers to
-MODELS = (Signal, Trade, CashFlow)
+MODELS = (Signal, Trade, CashFlow, State)
 
 # each index serves a query of the repositories and has its rows in the order of the result
 for _model in MODELS:
@@ -716,6 +740,8 @@ for _model in MODELS:
         _checks = {field.name: _condition(field) for field in _model._meta.sorted_fields}
         _named = [Check(sql, f"{_table}_{column}_check") for column, sql in _checks.items() if sql]
         setattr(_model._meta, _option, _named)
+for _model in (Signal, Trade, CashFlow):
+    _table = _model._meta.table_name
     _time_order = (_model.timestamp, _model.id)
     _model.add_index(*_time_order, name=f"{_table}_timestamp")
     # a covering index for the total PnL of a symbol

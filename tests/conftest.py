@@ -30,7 +30,7 @@ from recipes import sql
 from replication import pair, pair_of_session
 from servers import new_database, restartable, run, server
 
-from botmemory import CashFlow, Signal, Trade, close_db, db, init_db
+from botmemory import CashFlow, Signal, State, Trade, close_db, db, init_db
 from botmemory.database import close_database
 
 __all__ = ["freqtrade", "hummingbot", "new_database", "restartable", "server"]  # fixtures
@@ -144,6 +144,7 @@ def empty_database(shared_database: peewee.Database) -> Iterator[peewee.Database
     Trade.delete().execute()
     Signal.delete().execute()
     CashFlow.delete().execute()
+    State.delete().execute()
     db.initialize(None)
 
 

@@ -183,6 +183,13 @@ class Backend(Protocol):
         """Call what changes or deletes rows of one key; None if it is not known."""
         ...
 
+    def using_row(self, key: Key, call: Callable[[], R]) -> R:
+        """Call what reads or writes the row of a key, which the open block need not have.
+
+        In a block with keys, nobody else changes the row from then until the end of the block.
+        """
+        ...
+
     # --- compiled queries -------------------------------------------------------------------
 
     def fetch_all(self, sql: str, params: Values, make: MakeObjects[R]) -> list[R]:
@@ -277,6 +284,13 @@ class Backend(Protocol):
             equals: The value, or None for any.
             minimum: The least number, inclusive; None for no limit.
             maximum: The greatest number, inclusive; None for no limit.
+        """
+        ...
+
+    def json_equal(self, field: peewee.JSONField, text: Any) -> peewee.Node:
+        """Return the condition that a JSON column is equal to a value, which is given as text.
+
+        The order of the keys of objects makes no difference; 1 is equal to 1.0, and not to true.
         """
         ...
 

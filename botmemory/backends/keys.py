@@ -80,6 +80,11 @@ def number_of(key: Key) -> int:
     return int.from_bytes(digest, "big", signed=True)
 
 
+def key_of_state(strategy: str, name: str) -> Key:
+    """Return the key of one row of the table `state`; its symbol is none that a row can have."""
+    return strategy or None, f"\0{name}"
+
+
 def require_key(keys: Keys, key: Key) -> None:
     """Refuse what depends on a key that the block does not have.
 
@@ -109,6 +114,15 @@ def refuse_unknown_key(keys: Keys, what: str) -> NoReturn:
     raise ValidationError(
         f"key: {what} in a block with {shown(keys)} may use other rows than those of its keys; "
         "call a function of botmemory.repositories with symbol= and strategy=, or leave key out",
+        field="key",
+    )
+
+
+def refuse_state_of_many_keys(keys: Keys) -> NoReturn:
+    """Refuse what reads rows of the table `state` that others may add."""
+    raise ValidationError(
+        f"key: others may set other keys of the state meanwhile, and a block with {shown(keys)} "
+        "cannot depend on all of them; call state.get() for each key, or leave key out",
         field="key",
     )
 

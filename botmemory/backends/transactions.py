@@ -455,6 +455,10 @@ class TransactionState(DatabaseInternals):
         """Call what changes or deletes rows of one key; None if it is not known."""
         return self.reading_own_keys(call)
 
+    def using_row(self, key: Key, call: Callable[[], R]) -> R:
+        """Call what reads or writes the row of a key, which the open block need not have."""
+        return self.reading_own_keys(call)
+
     def require_own_keys(self, sql: str) -> None:
         """Refuse a statement that may depend on rows outside of the keys of the open block."""
         keys = self.block_keys()

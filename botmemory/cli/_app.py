@@ -16,7 +16,7 @@ from ..backends.base import Backend
 from ..database import open_temporarily
 from ..fields import UtcDateTimeField
 from ..formats import count
-from ..models import CashFlow, Signal, Trade
+from ..models import CashFlow, Signal, State, Trade
 from ..report import write_report
 from ..schema.versions import status as schema_status
 from ..upkeep.backup import backup
@@ -62,7 +62,7 @@ def show_status(options: DatabaseOptions, as_json: bool) -> None:
             "pending": pending,
         }
         tables = database.get_tables() if applied else []
-        for model in (Trade, Signal, CashFlow):
+        for model in (Trade, Signal, CashFlow, State):
             values |= _count_rows(database, model) if model._meta.table_name in tables else {}
     if as_json:
         print_json(values)
@@ -77,10 +77,10 @@ def _count_rows(database: Backend, model: type[peewee.Model]) -> dict[str, Any]:
     name: str = model._meta.table_name
     # not by the model, which may have columns that an older table lacks
     table: Any = peewee.Table(name).bind(cast("peewee.Database", database))
-    columns = peewee.fn.COUNT(peewee.SQL("*")), peewee.fn.MAX(table.c.timestamp)
-    [(rows, last)] = table.select(*columns).tuples()
+    time = table.c.updated_at if model is State else table.c.timestamp
+    [(rows, last)] = table.select(peewee.fn.COUNT(peewee.SQL("*")), peewee.fn.MAX(time)).tuples()
     timestamp = UtcDateTimeField().python_value(last)
-    return {f"{name}s": rows, f"last_{name}": timestamp}
+    return {name if model is State else f"{name}s": rows, f"last_{name}": timestamp}
 
 
 def _format(value: Any) -> str:

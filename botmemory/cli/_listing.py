@@ -1,4 +1,4 @@
-"""The commands that list rows: trades, signals, cash flows, positions."""
+"""The commands that list rows: trades, signals, cash flows, state, positions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 
 from ..backends.peewee_internals import values_of
 from ..formats import number
-from ..models import BaseModel, CashFlow, Signal, Trade
+from ..models import BaseModel, CashFlow, Signal, State, Trade
 from ..queries import read
 from ..repositories import positions
 from ._options import DatabaseOptions, database_command, filter_options, format_options
@@ -85,6 +85,29 @@ def show_cash_flows(
     print_rows(rows, columns, output_format, empty="no cash flows")
 
 
+@database_command("state")
+@filter_options("strategy")
+@click.option("--prefix", metavar="TEXT", default="", help="Only keys that begin with this.")
+@format_options
+def show_state(
+    options: DatabaseOptions, output_format: str, strategy: str | None, prefix: str
+) -> None:
+    """List what the bots have set to find after a restart, by strategy and key."""
+    with options.open(read_only=True):
+        values = read.filters(State, strategy=strategy)
+        query = read.select(State, read.conditions(State, values, values))
+        rows = [row_of(row) for row in read.fetch(query) if row.key.startswith(prefix)]
+    rows.sort(key=lambda row: (row["strategy"], row["key"]))
+    rows = [row | {"strategy": row["strategy"] or None} for row in rows]
+    columns = (
+        Column("strategy", "strategy", optional=True),
+        Column("key", "key"),
+        Column("value", "value", json.dumps),
+        Column("updated_at", "set (UTC)", timestamp),
+    )
+    print_rows(rows, columns, output_format, empty="no state")
+
+
 @database_command("positions")
 @filter_options("symbol", "strategy", "exchange")
 @click.option("--by-strategy", is_flag=True, help="Keep the trades of each strategy apart.")
@@ -122,7 +145,7 @@ def show_positions(
     print_rows(rows, columns, output_format, empty="no open positions")
 
 
-LIST_COMMANDS = (show_trades, show_signals, show_cash_flows, show_positions)
+LIST_COMMANDS = (show_trades, show_signals, show_cash_flows, show_state, show_positions)
 
 
 def _rows(model: type[BaseModel], limit: int, filters: dict[str, Any]) -> list[dict[str, Any]]:

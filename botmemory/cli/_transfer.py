@@ -22,7 +22,7 @@ from ..interop import ImportResult, OnConflict, freqtrade, hummingbot
 from ..interop.files import export_file, import_file
 from ..interop.foreign_database import sqlite_file
 from ..migration_runner import models_of
-from ..models import CashFlow, Signal, Trade
+from ..models import CashFlow, Signal, State, Trade
 from ..upkeep.copy import copy_database
 from ..upkeep.prune import PruneResult, prune
 from ._layout_options import layout_options
@@ -37,7 +37,13 @@ from ._options import (
 )
 from ._output import Column, named_as_options, print_pairs, print_rows, progress
 
-TABLES: dict[str, Any] = {"trades": Trade, "signals": Signal, "cash-flows": CashFlow}
+TABLES: dict[str, Any] = {
+    "trades": Trade,
+    "signals": Signal,
+    "cash-flows": CashFlow,
+    "state": State,
+}
+WITH_TIMESTAMP = [name for name, model in TABLES.items() if model is not State]
 COPY_COLUMNS = (
     Column("name", "table"),
     Column("rows", "rows", count, right=True),
@@ -63,7 +69,7 @@ conflict_option = click.option(
 def export_rows(
     options: DatabaseOptions, table: str, file: Path, spreadsheet: bool, **filters: Any
 ) -> None:
-    """Write trades, signals or cash flows to a CSV, JSONL or Parquet file.
+    """Write trades, signals, cash flows or the state to a CSV, JSONL or Parquet file.
 
     The suffix chooses the format: .csv, .jsonl or .parquet. `import` reads it without any loss.
     """
@@ -85,7 +91,7 @@ def export_rows(
 def import_rows(
     options: DatabaseOptions, table: str, file: Path, dry_run: bool, **settings: Any
 ) -> None:
-    """Record the trades, signals or cash flows of a file, each once.
+    """Record the trades, signals, cash flows or state of a file, each once.
 
     A file of another program or of an exchange is read as --layout or the other options say: which
     column is what, how numbers and times are written. --dry-run shows what becomes of it.
@@ -220,7 +226,7 @@ def copy_all(
 )
 @click.option("--dry-run", is_flag=True, help="Only count the rows.")
 @click.option("--yes", is_flag=True, help="Delete without a question.")
-@click.argument("table", type=click.Choice(list(TABLES)))
+@click.argument("table", type=click.Choice(WITH_TIMESTAMP))
 def prune_rows(
     options: DatabaseOptions,
     table: str,

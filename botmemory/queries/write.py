@@ -34,7 +34,7 @@ from ..models import (
     refuse_unknown_field,
     require_key_of,
 )
-from .compiled import Param, compiled
+from .compiled import Compiled, Param, compiled
 
 Args = TypeVarTuple("Args")
 R = TypeVar("R")
@@ -234,6 +234,19 @@ def insert_if_new(model: type[Row], values: dict[str, Any]) -> Row | None:
     insert = db.current().insert_row
     count = _write(model, _may_fail(model, values), insert, query.sql, query.bind(values))
     return to_model(model, values) if count else None
+
+
+def store(model: type[BaseModel], query: Compiled, values: Mapping[str, Any]) -> None:
+    """Insert one prepared row by a compiled query, which may replace the row with its key."""
+    require_open_database(model)
+    _write(model, True, db.current().insert_row, query.sql, query.bind(values))
+
+
+def change(model: type[BaseModel], query: Compiled, values: Mapping[str, Any]) -> int:
+    """Run a compiled UPDATE or DELETE and return the number of rows."""
+    require_open_database(model)
+    cursor: Any = _write(model, True, db.execute_sql, query.sql, query.bind(values))
+    return int(cursor.rowcount)
 
 
 def insert_or_fetch(

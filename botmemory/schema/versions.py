@@ -192,7 +192,7 @@ def user_tables(database: Backend) -> list[str]:
 
 def _steps(runner: SafeRunner) -> list[Step]:
     # tables before the history: another process may create both between the two queries
-    tables = {"signal", "trade", "cash_flow"}.intersection(runner.database.get_tables())
+    tables = {"signal", "trade", "cash_flow", "state"}.intersection(runner.database.get_tables())
     steps = checked_steps(runner)
     if tables and runner.folder.owner == "botmemory" and not any(s.applied for s in steps):
         raise SchemaError(

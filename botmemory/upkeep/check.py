@@ -16,8 +16,8 @@ from ..backends.sqlite.errors import RESTORE
 from ..database import db
 from ..errors import SchemaError, ValidationError
 from ..interop.files import is_id_of_content
-from ..models import MODELS, BaseModel, CashFlow, Signal, Trade, clean_field
-from ..queries import read, write
+from ..models import MODELS, BaseModel, CashFlow, Signal, State, Trade, clean_field, key_fields
+from ..queries import read
 from ..schema.drift import checks, drift
 from ..schema.versions import require_current
 from ._duplicates import duplicate_findings
@@ -107,7 +107,7 @@ def _violations(database: Backend) -> Iterator[Finding]:
     """Find rows that another program wrote although they violate a check constraint."""
     for model in MODELS:
         for name, condition in checks(model, database).items():
-            query = model.select(write.key_of(model)).where(SQL(f"NOT ({condition})"))
+            query = model.select(*key_fields(model)).where(SQL(f"NOT ({condition})"))
             problem = f"violate the constraint {name}: {condition}"
             yield from _rows(model, problem, _ids(query), "correct or delete them")
 
@@ -120,7 +120,8 @@ def _invalid_values() -> Iterator[Finding]:
                 try:
                     clean_field(field, values_of(row).get(name))
                 except ValidationError as error:
-                    invalid.append(f"{row.get_id()} ({error})")
+                    key = "/".join(str(values_of(row)[key.name]) for key in key_fields(model))
+                    invalid.append(f"{key} ({error})")
         yield from _rows(model, "have invalid values", invalid, "correct or delete them")
 
 
@@ -193,10 +194,12 @@ def _rows(
     if ids:
         more = ", ..." if len(ids) > SHOWN else ""
         shown = ", ".join(ids[:SHOWN]) + more
-        name = model._meta.table_name.replace("_", " ")
-        yield Finding(severity, f"{name}s {problem}: {shown}", advice)
+        names = f"{model._meta.table_name.replace('_', ' ')}s"
+        if model is State:
+            names = "values of the state"
+        yield Finding(severity, f"{names} {problem}: {shown}", advice)
 
 
 def _ids(query: peewee.ModelSelect[Any]) -> list[str]:
-    """Return the first ids as they are stored."""
-    return [str(row[0]) for row in _tuples(query.limit(SHOWN + 1))]
+    """Return the first ids as they are stored; the parts of a composite one with a slash."""
+    return ["/".join(map(str, row)) for row in _tuples(query.limit(SHOWN + 1))]

@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from datetime import date, time
+from datetime import date, datetime, time
 from decimal import Decimal
 from typing import Any
 
@@ -24,7 +24,7 @@ from ..backends.peewee_internals import values_of
 from ..config import Config, Target, config_of
 from ..database import db, lifecycle, open_temporarily, session_scope
 from ..errors import ConfigError, DuplicateError, StorageError, ValidationError, show
-from ..models import MODELS, BaseModel, key_fields
+from ..models import MODELS, BaseModel, State, key_fields
 from ..queries import read, write
 from ..queries.compiled import Param, compiled
 from ..schema import versions
@@ -69,7 +69,7 @@ def copy_database(
 
     Each table of the target is read again and must have the number of rows and the checksum of the
     source. Ids continue after those of the source. Repeat the call to complete a copy that was
-    interrupted, or to copy new rows.
+    interrupted, or to copy new rows and what the state is now.
 
     Args:
         source: What `init_db` takes. It is read in one snapshot and not changed.
@@ -84,7 +84,8 @@ def copy_database(
         ConfigError: This process has a database open, one of the two is `:memory:`, both are the
             same, or a table has no model.
         SchemaError: The source has pending migrations.
-        DuplicateError: The target has a row that the source does not have; nothing was copied.
+        DuplicateError: The target has a row that the source does not have, other than an older
+            value of the state; nothing was copied.
         ValidationError: A row violates a constraint of the target.
         StorageError: The two databases differ after the copy.
     """
@@ -122,8 +123,10 @@ def _copy(
         if progress is not None:
             progress(done, total)
 
-    for model in models:
-        _require_subset(model, source, target, report)
+    outdated = {model: _require_subset(model, source, target, report) for model in models}
+    with _bound_to(target):
+        for condition in read.have_keys(State, outdated[State]):
+            State.delete().where(condition).execute()
     tables = {
         model: _copy_table(model, source, target, report, resume=existing[model] > 0)
         for model in models
@@ -178,13 +181,22 @@ def _require_models(source: Backend, target: Backend, models: list[type[BaseMode
 
 def _require_subset(
     model: type[BaseModel], source: Backend, target: Backend, report: Report
-) -> None:
-    """Raise `DuplicateError` for a row of the target that the source does not have."""
+) -> list[Values]:
+    """Raise `DuplicateError` for a row of the target that the source does not have.
+
+    Values of the state are set and deleted all the time: those that an earlier copy has brought,
+    and the source has no more, are returned.
+    """
+    newest = _newest_state(source) if model is State else None
+    outdated = []
     for rows in _pages(model, target, report):
         in_source = _by_key(model, source, rows)
         for row in rows:
             key = write.key_value(model, row)
             if in_source.get(key) != row:
+                if newest is not None and row["updated_at"] <= newest:
+                    outdated.append(row)
+                    continue
                 problem = "differs from" if key in in_source else "is missing in"
                 raise DuplicateError(
                     f"{target.config.label}: its {model.__name__} {key} {problem} "
@@ -192,6 +204,14 @@ def _require_subset(
                     "name an empty database",
                     id=key,
                 )
+    return outdated
+
+
+def _newest_state(database: Backend) -> datetime | None:
+    """Return when a value of the state was set last."""
+    with _bound_to(database):
+        newest = State.select().order_by(State.updated_at.desc()).first()
+    return None if newest is None else newest.updated_at
 
 
 # --- copying ------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ from samples import at, cash_flow, signal, trade
 from botmemory import close_db, init_db
 from botmemory.cli import main
 from botmemory.cli._output import Column, print_rows
-from botmemory.repositories import cash_flows, trades
+from botmemory.repositories import cash_flows, state, trades
 
 COMMAND = [sys.executable, "-c", "from botmemory.cli import main; main()"]
 
@@ -108,6 +108,30 @@ class TestTables:
         _, out, _ = run("--db", filled, "signals")
         assert out.splitlines()[2].split()[:4] == ["2", "2024-01-02", "06:00", "BTC/USDT"]
         assert '"why": "dip"' in out
+
+    def test_state(self, filled: str, run: Run) -> None:
+        assert run("--db", filled, "state")[::2] == (0, "no state\n")
+        init_db(filled)
+        state.set("grid%2", {"levels": [1, 2]}, strategy="grid")
+        state.set("grid_1", None, strategy="grid")
+        state.set("started", True)
+        close_db()
+        code, out, err = run("--db", filled, "state")
+        assert (code, err) == (0, "")
+        head, _, *lines = out.splitlines()
+        assert head.split() == ["strategy", "key", "value", "set", "(UTC)"]
+        assert [line.split()[0] for line in lines] == ["started", "grid", "grid"]
+        assert '{"levels": [1, 2]}' in lines[1]
+
+        def keys(*options: str) -> list[str]:
+            rows = json.loads(run("state", "--db", filled, "--json", *options)[1])
+            return [row["key"] for row in rows]
+
+        assert keys("--strategy", "grid") == keys("--prefix", "grid") == ["grid%2", "grid_1"]
+        assert keys("--strategy", "") == ["started"]
+        assert keys("--prefix", "grid_", "--strategy", "grid") == ["grid_1"]
+        code, out, _ = run("--db", filled, "status")
+        assert re.search(r"^state +3$", out, re.MULTILINE), out
 
     def test_cash_flows(self, filled: str, run: Run) -> None:
         assert run("--db", filled, "cash-flows")[::2] == (0, "no cash flows\n")
@@ -408,13 +432,15 @@ class TestStatus:
         code, out, err = run("status", "--db", filled)
         assert (code, err) == (0, "")
         for line in (
-            r"schema +0007_index_strategy_and_symbol",
+            r"schema +0008_create_state",
             r"pending +nothing",
             r"trades +2",
             r"last trade +2024-01-02 06:00:00 UTC",
             r"signals +2",
             r"cash flows +0",
             r"last cash flow +none",
+            r"state +0",
+            r"last state +none",
         ):
             assert re.search(f"^{line}$", out, re.MULTILINE), out
         values = json.loads(run("--db", filled, "status", "--json")[1])
@@ -425,10 +451,10 @@ class TestStatus:
         assert run("--db", filled, "migrate", "down")[0] == 0
         code, out, _ = run("--db", filled, "status")
         assert code == 1
-        assert re.search(r"^pending +0007_index_strategy_and_symbol$", out, re.MULTILINE)
+        assert re.search(r"^pending +0008_create_state$", out, re.MULTILINE)
         assert re.search(r"^trades +2$", out, re.MULTILINE)
         code, _, err = run("--db", filled, "trades")
-        assert (code, "migrations are pending: 0007" in err) == (2, True)
+        assert (code, "migrations are pending: 0008" in err) == (2, True)
 
     def test_a_database_without_tables(self, path: Path, run: Run) -> None:
         with closing(sqlite3.connect(path)) as connection:

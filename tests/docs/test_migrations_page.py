@@ -51,7 +51,7 @@ def test_a_field_from_migration_to_model_to_test(
     kept = trade()
     close_db()
     shutil.copytree(ROOT / "botmemory", tmp_path / "botmemory")
-    name = "botmemory/migrations/0008_add_trade_note.py"
+    name = "botmemory/migrations/0009_add_trade_note.py"
     write(tmp_path / name, code_of(PAGE, "python", f"# {name}"))
     write(tmp_path / "tests" / "test_note.py", code_of(PAGE, "python", "# tests/test_note.py"))
     command = ["git", "apply", "--directory", "", "-"]
@@ -59,12 +59,12 @@ def test_a_field_from_migration_to_model_to_test(
 
     script = ("-m", "botmemory.migration_runner", "--db", target)
     assert 'ALTER TABLE "trade" ADD COLUMN "note"' in run(tmp_path, *script, "plan")
-    assert run(tmp_path, *script, "up") == "applied: 0008_add_trade_note\n"
+    assert run(tmp_path, *script, "up") == "applied: 0009_add_trade_note\n"
     assert run(tmp_path, *script, "check") == "the tables match the models\n"
     assert "1 passed" in run(
         tmp_path, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", "tests"
     )
-    assert run(tmp_path, *script, "down") == "reverted: 0008_add_trade_note\n"
+    assert run(tmp_path, *script, "down") == "reverted: 0009_add_trade_note\n"
     init_db(target)
     assert trades.get_all() == [kept]
 

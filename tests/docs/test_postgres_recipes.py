@@ -30,7 +30,7 @@ from botmemory import (
     session_scope,
 )
 from botmemory.backends.keys import number_of
-from botmemory.repositories import cash_flows, positions, trades
+from botmemory.repositories import cash_flows, positions, state, trades
 from botmemory.upkeep.check import check
 
 BLOCKS = blocks(ROOT / "docs" / "postgresql.md")
@@ -105,6 +105,9 @@ def test_a_bot_records_and_updates_and_deletes_nothing(roles: dict[str, str]) ->
     flow = {"exchange": "okx", "exchange_flow_id": "1"} | cash_flow_values()
     assert [cash_flows.get_or_create(**flow)[1] for _ in range(2)] == [True, False]
     cash_flows.update(cash_flow(), amount=1.0)
+    state.set("a", 1)
+    assert state.compare_and_set("a", 1, 2)
+    assert state.delete("a")
     with session_scope():
         assert positions.get("BTC/USDT").quantity == 5.0
     with pytest.raises(StorageError, match=r"this user may not \(permission denied.*trade"):
@@ -135,7 +138,9 @@ def test_a_dashboard_reads_and_writes_nothing(roles: dict[str, str]) -> None:
     assert positions.get("BTC/USDT").quantity == 1.0
     close_db()
     init_db(roles["dashboard"], migrate=False)
-    for call in (trade, signal, cash_flow, lambda: trades.update(made, pnl=2.0)):
+    assert state.get("a", "none") == "none"
+    changes = (lambda: trades.update(made, pnl=2.0), lambda: state.set("a", 1))
+    for call in (trade, signal, cash_flow, *changes):
         with pytest.raises(StorageError, match="may not"):
             call()
     assert trades.get_total_pnl() == 1.0

@@ -14,7 +14,7 @@ import botmemory
 from botmemory import BotMemoryError, Config
 from botmemory.analysis import attribution, excursions, performance, round_trips
 from botmemory.interop import ccxt, files, frames, freqtrade, hummingbot
-from botmemory.repositories import cash_flows, positions, records, signals, trades
+from botmemory.repositories import cash_flows, positions, records, signals, state, trades
 from botmemory.upkeep import backup, check, copy
 
 README = ROOT / "README.md"
@@ -38,6 +38,7 @@ def test_it_is_short_and_has_one_command_that_runs_the_tests() -> None:
         trades,
         signals,
         cash_flows,
+        state,
         positions,
         records,
         performance,

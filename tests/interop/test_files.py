@@ -25,6 +25,7 @@ from botmemory import (
     CashFlow,
     ConfigError,
     Signal,
+    State,
     StorageError,
     Trade,
     ValidationError,
@@ -35,8 +36,8 @@ from botmemory import (
 from botmemory._install import install_command
 from botmemory.cli._app import cli
 from botmemory.interop.files import export_file, import_file
-from botmemory.models import CASH_FLOW_KINDS, MODELS
-from botmemory.repositories import cash_flows, records, signals, trades
+from botmemory.models import CASH_FLOW_KINDS, MODELS, key_fields
+from botmemory.repositories import cash_flows, records, signals, state, trades
 
 ROWS = 200_000
 FORMATS = ["csv", "jsonl", "parquet"]
@@ -44,7 +45,8 @@ every_format = pytest.mark.parametrize("file_format", FORMATS)
 
 
 def rows_of(model: Any) -> list[dict[str, Any]]:
-    return [dict(row.__data__) for row in model.select().order_by(model.timestamp, model.id)]
+    order = key_fields(model) if model is State else (model.timestamp, model.id)
+    return [dict(row.__data__) for row in model.select().order_by(*order)]
 
 
 def cells(file: Path) -> list[dict[str, str]]:
@@ -79,6 +81,7 @@ def fill() -> None:
             exchange_flow_id=[None, f"-{n}"][n % 2],
             metadata=value,
         )
+        state.set(f"=key,{n}", value, strategy=["", 'say "hi"'][n % 2])
 
 
 def transfer(source: str, target: str, folder: Path, file_format: str) -> tuple[Any, Any]:

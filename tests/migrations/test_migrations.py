@@ -18,7 +18,17 @@ import pytest
 from paths import VERSION_0001
 from samples import signal, trade
 
-from botmemory import CashFlow, Config, SchemaError, Signal, Trade, close_db, init_db, session_scope
+from botmemory import (
+    CashFlow,
+    Config,
+    SchemaError,
+    Signal,
+    State,
+    Trade,
+    close_db,
+    init_db,
+    session_scope,
+)
 from botmemory.database import open_database
 from botmemory.migration_runner import down, main, require_current, status, up
 from botmemory.repositories import signals, trades
@@ -32,7 +42,8 @@ FOURTH = "0004_lengthen_symbol"
 FIFTH = "0005_add_contract_size"
 SIXTH = "0006_create_cash_flow"
 SEVENTH = "0007_index_strategy_and_symbol"
-EVERY = [FIRST, SECOND, THIRD, FOURTH, FIFTH, SIXTH, SEVENTH]
+EIGHTH = "0008_create_state"
+EVERY = [FIRST, SECOND, THIRD, FOURTH, FIFTH, SIXTH, SEVENTH, EIGHTH]
 # Written by migration 0001: 40 signals, 120 trades.
 
 
@@ -309,10 +320,11 @@ class TestScript:
 def declared() -> peewee.Database:
     """Return a database whose tables Peewee created from the models."""
     database = open_database(Config(":memory:"))
-    with database.bind_ctx([Signal, Trade, CashFlow]):
+    with database.bind_ctx([Signal, Trade, CashFlow, State]):
         Signal.create_table()
         Trade.create_table()
         CashFlow.create_table()
+        State.create_table()
     return database
 
 
@@ -363,7 +375,7 @@ def declared_checks(model: type[peewee.Model]) -> dict[str, str]:
     return result
 
 
-@pytest.mark.parametrize("model", [Signal, Trade, CashFlow])
+@pytest.mark.parametrize("model", [Signal, Trade, CashFlow, State])
 @pytest.mark.parametrize("start", [None, VERSION_0001])
 def test_the_migrated_schema_matches_the_models(
     model: type[peewee.Model], start: Path | None, path: Path

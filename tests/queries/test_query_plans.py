@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from samples import at, cash_flow, cash_flow_values, signal, trade, trade_values
 
-from botmemory import db, init_db, session_scope
-from botmemory.repositories import cash_flows, positions, signals, trades
+from botmemory import State, db, init_db, session_scope
+from botmemory.repositories import cash_flows, positions, records, signals, state, trades
 
 FILL = {"exchange": "okx", "exchange_trade_id": "7"}
 FLOW = {"exchange": "okx", "exchange_flow_id": "7"}
@@ -62,6 +62,9 @@ QUERIES = [
     (cash_flows, "get_total", ("USDT",), {"symbol": "BTC/USDT"}),
     (cash_flows, "get_total", ("USDT",), {"symbol": "BTC/USDT"} | SPAN),
     (cash_flows, "get_total", ("USDT",), {"kind": "funding"} | SPAN),
+    (state, "get", ("a",), {}),
+    (state, "items", (), {"strategy": "3"}),
+    (state, "items", ("grid.",), {"strategy": "3"}),
     (positions, "get", ("BTC/USDT",), {}),
     (positions, "get", ("BTC/USDT", "a"), {}),
     (positions, "get", ("BTC/USDT",), {"exchange": "okx"}),
@@ -93,6 +96,9 @@ def statements(path: Path) -> list[tuple[str, Any]]:
         cash_flow_values(timestamp=at(n), symbol=f"C{n % 30}", exchange="okx") for n in range(1200)
     )
     cash_flows.create_many(cash_flow_values(timestamp=at(n), kind="fee") for n in range(1200))
+    records.create_many(
+        State, ({"strategy": f"{n % 9}", "key": f"grid.{n}", "value": n} for n in range(900))
+    )
     trade(signal=signal(signal_metadata={"rsi": 20}), **FILL)
     cash_flow(**FLOW)
     database.execute_sql("ANALYZE")

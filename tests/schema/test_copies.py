@@ -165,7 +165,7 @@ def test_a_full_disk_leaves_the_database_untouched(tmp_path: Path) -> None:
     if result is None:
         pytest.skip("this user may not mount a disk")
     message, names, count = result
-    assert re.search("before-0007-.*: the copy failed, .* unchanged: the disk is full", message)
+    assert re.search("before-0008-.*: the copy failed, .* unchanged: the disk is full", message)
     assert [name for name in names if "before" in name] == []
     assert count == 600
 

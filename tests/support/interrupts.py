@@ -41,7 +41,7 @@ import playhouse
 import botmemory
 from botmemory import Trade, close_db, db, get_db, init_db, migrations, run_transaction
 from botmemory import session_scope as scope
-from botmemory.repositories import signals, trades
+from botmemory.repositories import signals, state, trades
 
 # files of the standard library are here because their Python code runs inside the operations
 PLACES = (
@@ -575,6 +575,16 @@ def session_scope_with_key(stored: Trade) -> None:
         record("A", strategy="s")
 
 
+def state_set(stored: Trade) -> None:
+    state.set("a", 1, strategy="s")
+
+
+def state_with_key(stored: Trade) -> None:
+    with scope(key=("s", "A")):
+        state.set("n", state.get("n", 0, strategy="s") + 1, strategy="s")
+        record("A", strategy="s")
+
+
 def session_scope_rolled_back(stored: Trade) -> None:
     with suppress(LookupError), scope():
         record("A")
@@ -676,6 +686,8 @@ OPERATIONS = {
     "session_scope": Operation(session_scope),
     "session_scope_that_changes": Operation(session_scope_that_changes),
     "session_scope_with_key": Operation(session_scope_with_key, rolls_back=True),
+    "state_set": Operation(state_set),
+    "state_with_key": Operation(state_with_key),
     "session_scope_rolled_back": Operation(session_scope_rolled_back, rolls_back=True),
     "nested": Operation(nested),
     "nested_rolled_back": Operation(nested_rolled_back, rolls_back=True),
@@ -1031,7 +1043,8 @@ class _Attempt:
             if problem not in self.problems:
                 self.problems.append(problem + when)
         local: Any = getattr(db.obj, "local", None)
-        if getattr(local, "reads_own_keys", False) or getattr(local, "changed_keys", None):
+        names = ("reads_own_keys", "changed_keys", "row_key")
+        if any(getattr(local, name, None) for name in names):
             self.problems.append("keys of a call left" + when)
 
     def _compare(self, before: Rows, after: Rows) -> None:

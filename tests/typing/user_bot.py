@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import assert_type
+from typing import Any, assert_type
 
 import numpy as np
 import peewee
@@ -19,6 +19,7 @@ from botmemory import (
     Config,
     OrderSide,
     Signal,
+    State,
     Trade,
     get_db,
     init_db,
@@ -31,7 +32,7 @@ from botmemory.fields import DoubleField, UtcDateTimeField
 from botmemory.interop import ImportResult, hummingbot
 from botmemory.interop.ccxt import import_trades
 from botmemory.interop.freqtrade import import_database
-from botmemory.repositories import positions, records, signals, trades
+from botmemory.repositories import positions, records, signals, state, trades
 from botmemory.repositories.positions import Position
 from botmemory.repositories.trades import NewTrade
 from botmemory.upkeep.copy import CopiedTable, copy_database
@@ -82,6 +83,18 @@ def ask(trade: Trade, signal: Signal) -> Position:
     for _ in get_db():
         pass
     return positions.get("X", strategy="a")
+
+
+def remember() -> int:
+    state.set("grid", {"levels": [1.5, 2]}, strategy="grid")
+    assert_type(state.compare_and_set("n", state.MISSING, 1), bool)
+    assert_type(state.delete("n", strategy="grid"), bool)
+    assert_type(state.items("grid", strategy="grid"), dict[str, Any])
+    state.set(5, 1)  # type: ignore[arg-type]
+    state.set("n", 1, "grid")  # type: ignore[call-arg]
+    row: State = State.get(State.key == "n")
+    assert_type(row.updated_at, datetime)
+    return int(state.get("n", 0))
 
 
 def bring(fills: list[dict[str, object]]) -> ImportResult:

@@ -42,8 +42,8 @@ from botmemory import (
 )
 from botmemory.cli._app import cli
 from botmemory.database import open_temporarily
-from botmemory.models import CASH_FLOW_KINDS, MODELS
-from botmemory.repositories import cash_flows, positions, records, signals, trades
+from botmemory.models import CASH_FLOW_KINDS, MODELS, key_fields
+from botmemory.repositories import cash_flows, positions, records, signals, state, trades
 from botmemory.schema import versions
 from botmemory.upkeep.copy import CopiedTable, copy_database
 
@@ -108,7 +108,9 @@ def fill(target: str, rows: int = 30) -> None:
 def contents(target: str) -> dict[str, list[dict[str, Any]]]:
     init_db(target)
     rows = {
-        model._meta.table_name: [dict(row.__data__) for row in model.select().order_by(model.id)]
+        model._meta.table_name: [
+            dict(row.__data__) for row in model.select().order_by(*key_fields(model))
+        ]
         for model in MODELS
     }
     close_db()
@@ -126,10 +128,11 @@ def test_a_copy_is_equal_to_its_source(pair: tuple[str, str]) -> None:
     assert [(table.name, table.rows, table.copied) for table in copied] == [
         ("cash_flow", 0, 0),
         ("signal", 30, 30),
+        ("state", 0, 0),
         ("trade", 30, 30),
     ]
     assert contents(target) == contents(source)
-    assert len({table.checksum for table in copied}) == 3
+    assert len({table.checksum for table in copied if table.rows}) == 2
     init_db(target)
     assert positions.get("BTC/USDT").fees == {"BNB": pytest.approx(0.0003)}
     assert [row.signal is None for row in Trade.select().order_by(Trade.id)][:5] == [
@@ -145,6 +148,46 @@ def test_ids_continue_after_those_of_the_source(pair: tuple[str, str]) -> None:
         init_db(target)
         assert signal().id == 32
         close_db()
+
+
+def test_the_state_is_copied_as_it_is_now(pair: tuple[str, str]) -> None:
+    source, target = pair
+    init_db(source)
+    trade()
+    for key in ("kept", "set", "deleted"):
+        state.set(key, 1, strategy="a")
+    close_db()
+    copy_database(source, target)
+    init_db(source)
+    state.set("set", 2, strategy="a")
+    state.delete("deleted", strategy="a")
+    state.set("new", 3)
+    close_db()
+    copied = {table.name: table for table in copy_database(source, target)}
+    assert (copied["state"].rows, copied["state"].copied) == (3, 2)
+    assert (copied["trade"].rows, copied["trade"].copied) == (1, 0)
+    assert contents(target) == contents(source)
+    assert [table.copied for table in copy_database(source, target)] == [0] * len(copied)
+
+
+def test_the_state_is_copied_and_what_was_set_later_is_refused(pair: tuple[str, str]) -> None:
+    source, target = pair
+    init_db(source)
+    state.set("last_candle", {"close": 0.1 + 0.2, "n": 10**25}, strategy="a")
+    state.set("last_candle", None)
+    for number, key in enumerate(("é", "É", "a%", "日本")):
+        state.set(key, [number, 1.0, True, "x"], strategy="a")
+    close_db()
+    copied = {table.name: table for table in copy_database(source, target)}
+    assert (copied["state"].rows, copied["state"].copied) == (6, 6)
+    assert contents(target) == contents(source)
+    init_db(target)
+    assert state.get("last_candle", "none") is None
+    assert state.get("last_candle", strategy="a") == {"close": 0.30000000000000004, "n": 10**25}
+    assert state.compare_and_set("a%", [2, 1, True, "x"], "set later", strategy="a")
+    close_db()
+    with pytest.raises(DuplicateError, match="State .*'a', 'a%'.* differs from"):
+        copy_database(source, target)
 
 
 def test_cash_flows_are_copied_and_their_ids_continue(pair: tuple[str, str]) -> None:
@@ -209,7 +252,12 @@ def test_metadata_above_the_limit_is_copied(pair: tuple[str, str]) -> None:
     init_db(source, max_metadata_bytes=3_000_000)
     trade(trade_metadata="x" * 2_000_000)
     close_db()
-    assert rows_of(copy_database(source, target)) == {"cash_flow": 0, "signal": 0, "trade": 1}
+    assert rows_of(copy_database(source, target)) == {
+        "cash_flow": 0,
+        "signal": 0,
+        "state": 0,
+        "trade": 1,
+    }
 
 
 def test_a_second_copy_copies_new_rows(pair: tuple[str, str]) -> None:
@@ -220,7 +268,7 @@ def test_a_second_copy_copies_new_rows(pair: tuple[str, str]) -> None:
     new = trade(signal=signal())
     close_db()
     second = copy_database(source, target)
-    assert [(table.rows, table.copied) for table in second] == [(0, 0), (31, 1), (31, 1)]
+    assert [(table.rows, table.copied) for table in second] == [(0, 0), (31, 1), (0, 0), (31, 1)]
     assert second[-1].checksum != first[-1].checksum
     assert copy_database(source, target)[-1].copied == 0
     init_db(target)
@@ -273,7 +321,7 @@ def test_the_source_is_read_in_one_snapshot(pair: tuple[str, str]) -> None:
         reports.append((done, total))
 
     copied = copy_database(source, target, progress=report)
-    assert rows_of(copied) == {"cash_flow": 0, "signal": 30, "trade": 30}
+    assert rows_of(copied) == {"cash_flow": 0, "signal": 30, "state": 0, "trade": 30}
     assert contents(target) == before
     assert reports == [(30, 120), (60, 120), (90, 120), (120, 120)]
     assert copy_database(source, target)[-1].copied == 1
@@ -347,6 +395,7 @@ def test_a_row_that_violates_a_constraint_of_the_target_is_named(
     assert {name: len(rows) for name, rows in contents(target).items()} == {
         "cash_flow": 0,
         "signal": 30,
+        "state": 0,
         "trade": 0,
     }
 
@@ -380,7 +429,7 @@ def test_a_source_with_pending_migrations_is_refused_before_the_target_is_create
     fill(source)
     with open_temporarily(Config(source)) as database:
         versions.down(database)
-    with pytest.raises(SchemaError, match="migrations are pending: 0007"):
+    with pytest.raises(SchemaError, match="migrations are pending: 0008"):
         copy_database(source, target)
     assert not Path(target).exists()
 
@@ -406,7 +455,7 @@ def test_custom_tables_are_copied_too(pair: tuple[str, str], tmp_path: Path) -> 
         Config(source, migrations=folder), target, models=[EquitySnapshot, Remark]
     )
     assert {table.name: table.copied for table in copied} == {
-        "cash_flow": 0, "signal": 1, "remark": 2, "trade": 1, "equity_snapshot": 1,
+        "cash_flow": 0, "signal": 1, "state": 0, "remark": 2, "trade": 1, "equity_snapshot": 1,
     }  # fmt: skip
     init_db(target, migrations=folder)
     [snapshot] = records.get_all(EquitySnapshot)
@@ -463,7 +512,7 @@ def test_a_custom_table_without_its_model_is_an_error(
         copy_database(config, target)
     with pytest.raises(ConfigError, match=": remark: no model was given"):
         copy_database(config, target, models=[EquitySnapshot])
-    assert [len(rows) for rows in contents(target).values()] == [0, 0, 0]
+    assert [len(rows) for rows in contents(target).values()] == [0, 0, 0, 0]
 
 
 # --- the command, and memory ---------------------------------------------------------------------
@@ -489,6 +538,7 @@ def test_from_the_command_line(
     assert (code, err) == (0, "")
     assert [(table["name"], table["rows"]) for table in json.loads(out)] == [
         ("cash_flow", 0), ("signal", 1), ("trade", 1), ("equity_snapshot", 1), ("remark", 2),
+        ("state", 0),
     ]  # fmt: skip
     code, out, err = run("copy", source, target, *custom)
     assert out.splitlines()[0].split("  ")[0] == "table"

@@ -30,7 +30,7 @@ from botmemory import (
 from botmemory.backends.sqlite.file_system import parse_mounts
 from botmemory.backends.sqlite.lock import FileLock
 from botmemory.models import CASH_FLOW_KINDS
-from botmemory.repositories import signals, trades
+from botmemory.repositories import signals, state, trades
 from botmemory.upkeep.backup import backup, restore
 from botmemory.upkeep.check import Finding, check
 
@@ -440,6 +440,22 @@ def test_cash_flows_that_another_program_wrote_wrongly(path: Path) -> None:
     write_unchecked(path, "UPDATE cash_flow SET kind = 'fee', exchange = 'a' || char(9) || 'b'")
     [invalid] = findings("error", full=True)
     assert invalid.what.startswith(f"cash flows have invalid values: {created.id} (exchange: ")
+
+
+def test_state_that_another_program_wrote_wrongly(path: Path) -> None:
+    init_db(path)
+    state.set("a b", 1, strategy="trend")
+    state.set("c", 2)
+    assert findings("error", full=True) == []
+    write_unchecked(path, "UPDATE state SET value = '{' WHERE key = 'c'")
+    assert [finding.what for finding in findings("error")] == [
+        "values of the state violate the constraint state_value_check: value IS NULL OR "
+        "json_valid(value): /c"
+    ]
+    write_unchecked(path, "UPDATE state SET value = '1', key = key || char(9) || 'b'")
+    [invalid] = findings("error", full=True)
+    assert invalid.what.startswith("values of the state have invalid values: /c\tb (key: ")
+    assert "trend/a b\tb (key: " in invalid.what
 
 
 def test_a_changed_schema(path: Path) -> None:

@@ -106,6 +106,7 @@ class State(ThreadState):
     has_write_lock = False
     is_executing = False
     changed_keys: Keys | None = None  # of the rows that a statement outside of a block changes
+    row_key: Key | None = None  # of the row that a statement uses, which has a lock of its own
 
     def is_inside_call(self) -> bool:
         """Return whether a call is using the connection, which a signal handler cannot use then."""
@@ -438,8 +439,10 @@ class PostgresBackend(TransactionState, PostgresqlExtDatabase):  # type: ignore[
         if sql.lstrip()[:6].upper() not in ("INSERT", "UPDATE", "DELETE"):
             return []
         statements = self._settings_of(connection)
-        if uses_rows(sql) and not self.config.read_only:
-            statements.append(self._lock_of(self.local.changed_keys))
+        row_key = self.local.row_key
+        if (uses_rows(sql) or row_key) and not self.config.read_only:
+            keys = frozenset([row_key]) if row_key else self.local.changed_keys
+            statements.append(self._lock_of(keys))
         return statements
 
     def _settings_of(self, connection: ServerConnection) -> list[Statement]:
@@ -484,10 +487,10 @@ class PostgresBackend(TransactionState, PostgresqlExtDatabase):  # type: ignore[
         """
         local = self.local
         names = ("conn", "closed", "transactions", "commit_callbacks", "has_write_lock")
-        others = ("is_executing", "reads_own_keys", "changed_keys")
+        others = ("is_executing", "reads_own_keys", "changed_keys", "row_key")
         interrupted = {name: getattr(local, name) for name in (*names, *others)}
         local.conn, local.closed, local.transactions, local.is_executing = None, True, [], False
-        local.reads_own_keys, local.changed_keys = False, None
+        local.reads_own_keys, local.changed_keys, local.row_key = False, None, None
         return interrupted
 
     # --- transactions -----------------------------------------------------------------------
@@ -627,18 +630,25 @@ class PostgresBackend(TransactionState, PostgresqlExtDatabase):  # type: ignore[
     def acquire_write_lock(self, sql: str) -> None:
         """Have the write lock acquired before this statement, if it needs it."""
         local = self.local
-        if local.has_write_lock or self.config.read_only or not uses_rows(sql):
+        if self.config.read_only or not (uses_rows(sql) or local.row_key):
             return
         keys: Keys | None = getattr(local.transactions[0], "keys", None)
+        row_key = None if keys is None else local.row_key
         pending, place = local.conn.pending, len(local.conn.pending)
+        if local.has_write_lock:
+            if row_key is not None:
+                pending.append(self._lock_of(frozenset([row_key])))
+            return
         # before savepoints that are not sent yet: rolled back, they would release it
         while place and pending[place - 1][0].startswith("SAVEPOINT"):
             place -= 1
-        pending.insert(place, self._lock_of(keys))
+        pending.insert(place, self._lock_of(keys, *([] if row_key is None else [row_key])))
         local.has_write_lock = True  # last: an interrupt must not leave it without the statement
 
-    def _lock_of(self, keys: Keys | None) -> Statement:
-        return ALL_KEYS if keys is None else lock_of_keys(keys, round(self.lock_timeout * 1000))
+    def _lock_of(self, keys: Keys | None, *later: Key) -> Statement:
+        if keys is None:
+            return ALL_KEYS
+        return lock_of_keys(keys, round(self.lock_timeout * 1000), *later)
 
     has_key_locks = True
 
@@ -661,6 +671,21 @@ class PostgresBackend(TransactionState, PostgresqlExtDatabase):  # type: ignore[
             return self.reading_own_keys(call)
         finally:
             local.changed_keys = before
+
+    def using_row(self, key: Key, call: Callable[[], R]) -> R:
+        """Call what acquires the lock of one row, where it writes or is in a block with keys."""
+        local = self.local
+        if local.is_inside_call():
+            interrupted = self._use_other_connection()
+            try:
+                return self.using_row(key, call)
+            finally:
+                local.__dict__.update(interrupted)
+        before, local.row_key = local.row_key, key
+        try:
+            return self.reading_own_keys(call)
+        finally:
+            local.row_key = before
 
     def statement(self) -> AbstractContextManager[object]:
         return self.atomic() if self.in_transaction() else nullcontext()
@@ -886,6 +911,7 @@ class PostgresBackend(TransactionState, PostgresqlExtDatabase):  # type: ignore[
 
     json_text = staticmethod(dialect.json_text)
     json_match = staticmethod(dialect.json_match)
+    json_equal = staticmethod(dialect.json_equal)
     hour_of = staticmethod(dialect.hour_of)
 
     # --- ids --------------------------------------------------------------------------------

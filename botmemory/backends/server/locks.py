@@ -6,7 +6,7 @@ import time
 from functools import partial
 
 from ..base import Statement
-from ..keys import Keys, number_of
+from ..keys import Key, Keys, number_of
 from ..retry import busy_error
 from .connection import ServerConnection
 
@@ -26,14 +26,15 @@ ROLLBACK: Statement = ("ROLLBACK", ())
 AWAKE: Statement = ("SET LOCAL idle_in_transaction_session_timeout = 0", ())
 
 
-def lock_of_keys(keys: Keys, timeout: int) -> Statement:
+def lock_of_keys(keys: Keys, timeout: int, *later: Key) -> Statement:
     """Return what acquires the locks of keys, and waits for blocks without a key.
 
-    In one order, so that two blocks with several keys cannot wait for each other. The server's
-    `lock_timeout` is for each lock; all of them together are waited for `timeout` milliseconds.
+    In one order, so that two blocks with several keys cannot wait for each other; `later` follow,
+    as if they were acquired by a later statement. The server's `lock_timeout` is for each lock; all
+    of them together are waited for `timeout` milliseconds.
     """
     sql, params = "SELECT pg_advisory_xact_lock_shared(%s)", [WRITE_LOCK]
-    for number in sorted(map(number_of, keys)):
+    for number in [*sorted(map(number_of, keys)), *map(number_of, later)]:
         sql += f", {SET_TIME_LEFT}, pg_advisory_xact_lock(%s)"
         params += [timeout, number]
     return sql + ", set_config('lock_timeout', %s, true)", (*params, f"{max(1, timeout)}ms")

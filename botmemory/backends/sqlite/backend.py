@@ -98,6 +98,7 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
             # a transaction that reads first and writes later must not fail because of another one
             lock_type=None if config.read_only else "IMMEDIATE",
         )
+        self.register_function(dialect.is_equal_json, dialect.EQUAL_JSON, 2)
         self.file = None if config.in_memory else Path(self.database)
         self._locks = not (config.in_memory or config.read_only)
         open_backends.add(self)
@@ -706,6 +707,7 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
     # --- SQL and errors of the engine -------------------------------------------------------
 
     json_match = staticmethod(dialect.json_match)
+    json_equal = staticmethod(dialect.json_equal)
     hour_of = staticmethod(dialect.hour_of)
 
     def json_text(self, text: str) -> str:

@@ -55,7 +55,7 @@ def export_file(
     """Write the rows of a table to a file.
 
     Args:
-        model: `Trade`, `Signal`, `CashFlow` or the model of a custom table.
+        model: `Trade`, `Signal`, `CashFlow`, `State` or the model of a custom table.
         path: The file to write. An existing one is replaced when the new one is complete.
         symbol: Only rows of this symbol.
         strategy: Only rows of this strategy; "" for those without one.
@@ -124,7 +124,7 @@ def import_file(
     transaction.
 
     Args:
-        model: `Trade`, `Signal`, `CashFlow` or the model of a custom table.
+        model: `Trade`, `Signal`, `CashFlow`, `State` or the model of a custom table.
         path: The file to read.
         layout: How a file from elsewhere is read: a `Layout`, a TOML file with one, or the name of
             one that comes with botmemory, such as "kraken".

@@ -146,7 +146,7 @@ class Translator:
 
     def _plan(self, names: tuple[str, ...]) -> _Plan | None:
         layout = self.layout
-        has_ids = "id" in names or self.model not in MODELS
+        has_ids = "id" in names or "id" not in self.columns or self.model not in MODELS
         if self.is_own and has_ids and all(name in self.columns for name in names):
             return None
         by_plain = {plain_name(name): name for name in reversed(names)}

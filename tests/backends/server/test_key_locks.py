@@ -22,13 +22,15 @@ from botmemory import (
     DatabaseBusyError,
     Trade,
     ValidationError,
+    close_db,
     db,
     init_db,
+    run_transaction,
     session_scope,
 )
 from botmemory.backends.keys import number_of, uses_rows
 from botmemory.backends.server.locks import WRITE_LOCK, lock_of_keys
-from botmemory.repositories import positions, records, signals, trades
+from botmemory.repositories import positions, records, signals, state, trades
 
 BTC, ETH = "BTC/USDT", "ETH/USDT"
 KEY, OTHER = ("trend", BTC), ("carry", ETH)
@@ -513,3 +515,134 @@ def test_an_interrupt_leaves_no_key_behind(url: str) -> None:
     assert (database.local.reads_own_keys, database.local.changed_keys) == (False, None)
     with held_elsewhere(url, OTHER):
         waits(lambda: Trade.update(pnl=1.0).execute())
+
+
+# --- the state ----------------------------------------------------------------------------------
+
+HOLDER_OF_STATE = """
+    import sys
+    from botmemory import init_db, session_scope
+    from botmemory.repositories import state
+
+    init_db(sys.argv[1])
+    with session_scope(key=("trend", "BTC/USDT")):
+        getattr(state, sys.argv[2])("used", *map(int, sys.argv[3:]), strategy="trend")
+        print("held", flush=True)
+        sys.stdin.read()
+    print("left", flush=True)
+    """
+
+
+@contextmanager
+def state_held_elsewhere(url: str, *call: object) -> Iterator[None]:
+    """Run another process inside a block with a key, which has called this function of `state`."""
+    with start_program(HOLDER_OF_STATE, url, *call) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        yield
+        process.stdin.close()
+        assert process.stdout.readline() == "left\n"
+
+
+def in_block(call: Callable[[], object], key: tuple[str, str] | None = OTHER) -> Any:
+    def work() -> None:
+        with session_scope(key=key):
+            call()
+
+    return work
+
+
+@pytest.mark.parametrize("call", [("get",), ("set", 2), ("compare_and_set", 1, 2), ("delete",)])
+def test_a_block_locks_the_keys_of_the_state_that_it_uses(url: str, call: tuple[object]) -> None:
+    state.set("used", 1, strategy="trend")
+    state.set("other", 1, strategy="trend")
+    with state_held_elsewhere(url, *call):
+        for change in (
+            lambda: state.set("used", 5, strategy="trend"),
+            lambda: state.compare_and_set("used", 1, 5, strategy="trend"),
+            lambda: state.compare_and_set("used", state.MISSING, 5, strategy="trend"),
+            lambda: state.delete("used", strategy="trend"),
+        ):
+            waits(change)
+            waits(in_block(change))
+        waits(in_block(lambda: state.get("used", strategy="trend")))
+        waits(in_block(lambda: state.get("used", strategy="trend"), None))
+        # not the same key of another strategy, nor another one, nor reading without a block
+        does_not_wait(lambda: state.set("other", 2, strategy="trend"))
+        does_not_wait(lambda: state.set("used", 2, strategy="carry"))
+        does_not_wait(lambda: state.set("used", 2))
+        does_not_wait(in_block(lambda: state.get("other", strategy="trend")))
+        does_not_wait(read_in_block(OTHER))
+        does_not_wait(lambda: trade(**OWN))
+        assert state.get("used", strategy="trend") == 1
+        assert state.items(strategy="trend") == {"other": 2, "used": 1}
+    does_not_wait(lambda: state.set("used", 5, strategy="trend"))
+
+
+def test_the_state_waits_for_a_block_without_a_key(url: str) -> None:
+    with held_elsewhere(url):
+        waits(lambda: state.set("a", 1))
+        waits(lambda: state.compare_and_set("a", state.MISSING, 1))
+        waits(lambda: state.delete("a"))
+        waits(in_block(lambda: state.get("a")))
+        assert state.get("a") is None
+
+
+def test_all_the_locks_of_one_call_are_waited_for_once(url: str) -> None:
+    with state_held_elsewhere(url, "get"):
+        first = timed(in_block(lambda: state.get("used", strategy="trend")))
+    assert isinstance(first.error, DatabaseBusyError)
+    assert BRIEF * 0.8 < first.seconds < BRIEF * 1.8
+
+
+def test_a_block_locks_its_keys_before_those_of_the_state() -> None:
+    """Else two blocks of one key could wait for each other: each has what the other one needs."""
+    keys = frozenset([KEY, OTHER])
+    later = ("trend", "\0used")
+    numbers = [p for p in lock_of_keys(keys, 100, later)[1] if p not in (100, "100ms")]
+    assert numbers == [WRITE_LOCK, *sorted(map(number_of, keys)), number_of(later)]
+
+
+def test_a_lock_of_the_state_is_acquired_again_after_a_savepoint_was_rolled_back(url: str) -> None:
+    class CancelError(Exception):
+        pass
+
+    with session_scope(key=KEY):
+        with pytest.raises(CancelError), session_scope():
+            state.get("a", strategy="trend")
+            raise CancelError
+        assert state.get("a", 0, strategy="trend") == 0
+        with held_elsewhere(url, OTHER):
+            set_elsewhere = timed(
+                lambda: in_threads(lambda: state.set("a", 1, strategy="trend"))[0].error
+            )
+        assert isinstance(set_elsewhere.value, DatabaseBusyError)
+        state.set("a", 2, strategy="trend")
+    assert state.get("a", strategy="trend") == 2
+
+
+def test_blocks_that_use_two_keys_of_the_state_in_opposite_order_are_repeated(
+    url: str,
+) -> None:
+    close_db()
+    init_db(url)  # which waits for longer than the server needs to notice a deadlock
+    both = threading.Barrier(2)
+    attempts: list[str] = []
+
+    def count_up(first: str, second: str) -> None:
+        attempts.append(first)
+        ours = state.get(first, 0)
+        if len(attempts) <= 2:
+            both.wait(SOON)
+        theirs = state.get(second, 0)
+        state.set(first, ours + 1)
+        state.set(second, theirs + 1)
+
+    outcomes = in_threads(
+        lambda: run_transaction(count_up, "a", "b", key=KEY),
+        lambda: run_transaction(count_up, "b", "a", key=OTHER),
+    )
+    assert [outcome.error for outcome in outcomes] == [None, None]
+    assert state.items() == {"a": 2, "b": 2}
+    assert len(attempts) > 2

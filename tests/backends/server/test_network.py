@@ -11,7 +11,7 @@ from proxy import Proxy
 from samples import cash_flow, signal, trade, trade_values
 
 from botmemory import Trade, db, init_db, run_transaction, session_scope
-from botmemory.repositories import cash_flows, positions, trades
+from botmemory.repositories import cash_flows, positions, state, trades
 
 DELAY = 0.04  # longer than a busy machine takes to send a few statements
 FILL = {"exchange": "okx", "exchange_trade_id": "1"} | trade_values()
@@ -58,6 +58,12 @@ def test_each_call_is_one_round_trip(network: Proxy) -> None:
         "positions.get, unchanged": lambda: positions.get("BTC/USDT"),
         "positions.get_all": positions.get_all,
         "iterate, first row": lambda: next(trades.iterate()),
+        "state.set": lambda: state.set("a", 1, strategy="trend"),
+        "state.get": lambda: state.get("a", strategy="trend"),
+        "state.compare_and_set": lambda: state.compare_and_set("a", 1, 2, strategy="trend"),
+        "state.compare_and_set, new": lambda: state.compare_and_set("b", state.MISSING, 1),
+        "state.items": state.items,
+        "state.delete": lambda: state.delete("b"),
         # of a row to which no table refers; otherwise those rows are asked for first
         "delete": lambda: cash_flows.delete(flow),
     }
@@ -89,6 +95,13 @@ def test_a_block_is_one_for_each_call_and_one_for_its_end(network: Proxy, key: A
             trade(strategy=strategy)
             raise ZeroDivisionError
 
+    def uses_state() -> None:
+        with session_scope(key=key):
+            candle = state.get("candle", 0, strategy="trend")
+            trade(strategy=strategy)
+            state.set("candle", candle + 1, strategy="trend")
+
+    assert count(network, uses_state) == 4
     assert count(network, nothing) == 0
     assert count(network, lambda: run_transaction(read_and_record, key=key)) == 3
     assert count(network, nested) == 3

@@ -426,7 +426,7 @@ def test_the_script_migrates_a_server(url: str, capsys: pytest.CaptureFixture[st
     trade()
     close_db()
     assert main(["--db", url, "down"]) == 0
-    with pytest.raises(SchemaError, match="0007_.* run 'python -m"):
+    with pytest.raises(SchemaError, match="0008_.* run 'python -m"):
         init_db(url, migrate=False)
     assert main(["--db", url, "up"]) == 0
     init_db(url)
