@@ -102,7 +102,7 @@ def source(tmp_path: Path) -> Path:
     source = tmp_path / "a bot's own" / "botmemory"
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "botmemory", source / "botmemory", ignore=ignored)
-    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+    for name in ("setup.cfg", "pyproject.toml", "pytest_botmemory.py", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     return source
 
@@ -153,6 +153,14 @@ class TestTheCommandForAnExtra:
         with zipfile.ZipFile(wheel) as archive:
             names = {Path(name).stem for name in archive.namelist() if "files/layouts/" in name}
         assert names == set(known_layouts())
+
+    def test_a_wheel_has_the_pytest_plugin(self, wheel: Path) -> None:
+        with zipfile.ZipFile(wheel) as archive:
+            assert "pytest_botmemory.py" in archive.namelist()
+            [points] = [name for name in archive.namelist() if name.endswith("entry_points.txt")]
+            declared = configparser.ConfigParser()
+            declared.read_string(archive.read(points).decode())
+        assert dict(declared["pytest11"]) == {"botmemory": "pytest_botmemory"}
 
     def test_of_an_index(self, environment: Environment, wheel: Path, tmp_path: Path) -> None:
         environment.pip(*INSTALL, "--find-links", wheel.parent, "botmemory")

@@ -133,14 +133,30 @@ def test_the_commands_for_trouble_work(
     assert "GOOG" in capfd.readouterr().out
 
 
-def test_the_fixture_works_in_a_test_suite_of_its_own(tmp_path: Path) -> None:
-    for name in ("conftest.py", "test_bot.py"):
-        (tmp_path / name).write_text(code_of("docs/testing.md", "python", f"# {name}\n"))
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]
-    # without plugins, which take seconds to import
+def test_the_fixtures_work_in_a_test_suite_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "bot_migrations").mkdir()
+    (tmp_path / "settings").mkdir()
+    for name in ("test_bot.py", "settings/conftest.py"):
+        code = code_of("docs/testing.md", "python", f"# {name}\n")
+        (tmp_path / name).write_text(code)
+    (tmp_path / "settings" / "test_settings.py").write_text(
+        "def test_them(botmemory_db):\n"
+        "    assert botmemory_db.config.synchronous == 'normal'\n"
+        "    assert botmemory_db.config.migrations is not None\n"
+    )
+    # other plugins take seconds to import
     environment = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert "1 passed" in done.stdout, done.stdout + done.stderr
+    command = [sys.executable, "-m", "pytest", "-p", "pytest_botmemory", "-p", "no:cacheprovider"]
+    for selected, passed in (("test_bot.py", 2), ("settings", 1)):
+        done = subprocess.run(
+            [*command, selected],
+            env=environment,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert f"{passed} passed" in done.stdout, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
