@@ -92,8 +92,10 @@ def remember() -> int:
     assert_type(state.items("grid", strategy="grid"), dict[str, Any])
     state.set(5, 1)  # type: ignore[arg-type]
     state.set("n", 1, "grid")  # type: ignore[call-arg]
-    row: State = State.get(State.key == "n")
+    row = records.get_by_id(State, ("", "n"))
+    assert row is not None
     assert_type(row.updated_at, datetime)
+    assert_type(row.strategy, str)
     return int(state.get("n", 0))
 
 
