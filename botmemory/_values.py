@@ -9,7 +9,7 @@ import operator
 import re
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, tzinfo
 from decimal import Decimal
 from numbers import Integral, Real
 from typing import Any, NoReturn
@@ -258,3 +258,20 @@ def flatten(metadata: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield from flatten(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
+
+
+def checked_time_zone(tz: object) -> tzinfo:
+    """Return a time zone from its name in the IANA database; UTC for None."""
+    if tz is None:
+        return UTC
+    from zoneinfo import ZoneInfo  # late: `import botmemory` needs none
+
+    try:
+        zone = ZoneInfo(plain_text(tz)) if isinstance(tz, str) else tz
+        if isinstance(zone, tzinfo) and datetime.now(zone).utcoffset() is not None:
+            return zone
+    except (KeyError, ValueError, OSError):  # not found, not a name, a folder
+        pass
+    except (NotImplementedError, TypeError):  # a tzinfo of the caller's own
+        pass
+    refuse("tz", tz, "is not a time zone; use a name such as 'Europe/Berlin' or a tzinfo")

@@ -40,12 +40,12 @@ def amount(value: float, decimals: int | None = None, sign: str = "") -> str:
     return f"{value:{sign}z,.{_places(value) if decimals is None else decimals}f}"
 
 
-def number(value: float, sign: str = "") -> str:
-    """Format a price or a quantity: ten significant digits, but every digit before the point."""
+def number(value: float, sign: str = "", digits: int = 10) -> str:
+    """Format a price or a quantity: `digits` significant ones, and every one before the point."""
     size = abs(value)
     if size and not SMALL_PRICE <= size < LARGEST:
-        return f"{value:{sign},.10g}"
-    significant = max(10, len(str(int(size))))
+        return f"{value:{sign},.{digits}g}"
+    significant = max(digits, len(str(int(size))))
     return f"{Decimal(f'{value + 0.0:.{significant}g}'):{sign},f}"
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any, Literal, get_args
-from zoneinfo import ZoneInfo
 
 from peewee import Case
 
@@ -41,21 +40,6 @@ def checked_dimensions(dimension: object) -> tuple[Dimension, ...]:
     if not 1 <= len(names) <= 2 or len(set(names)) < len(names):
         refuse("dimension", dimension, "is not one dimension, or a tuple of two different ones")
     return names  # type: ignore[return-value]
-
-
-def checked_time_zone(tz: object) -> tzinfo:
-    """Return a time zone from its name in the IANA database; UTC for None."""
-    if tz is None:
-        return UTC
-    try:
-        zone = ZoneInfo(plain_text(tz)) if isinstance(tz, str) else tz
-        if isinstance(zone, tzinfo) and datetime.now(zone).utcoffset() is not None:
-            return zone
-    except (KeyError, ValueError, OSError):  # not found, not a name, a folder
-        pass
-    except (NotImplementedError, TypeError):  # a tzinfo of the caller's own
-        pass
-    refuse("tz", tz, "is not a time zone; use a name such as 'Europe/Berlin' or a tzinfo")
 
 
 def local(timestamp: datetime, time_zone: tzinfo) -> datetime:

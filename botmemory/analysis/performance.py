@@ -17,7 +17,7 @@ from decimal import Decimal
 from typing import Any, Literal, NamedTuple, overload
 
 from .._arguments import checked_call
-from .._values import checked_key, checked_rates, refuse
+from .._values import checked_key, checked_rates, checked_time_zone, refuse
 from ..database import db
 from ..errors import ValidationError
 from ..exact import to_float
@@ -26,7 +26,7 @@ from ..queries import read
 from ..queries.trips import ID, read_trips, timestamp_of
 from ..symbols import quote_of
 from ._curve import Curve, Drawdown
-from ._dimensions import Dimension, Grouping, checked_dimensions, checked_time_zone
+from ._dimensions import Dimension, Grouping, checked_dimensions
 from ._groups import groups_of_round_trips, groups_of_trades
 from ._results import Result, Source, Sums, result_fields
 from .selection import Selection, choose_source, count_trades, quotes_of, select, trades_of

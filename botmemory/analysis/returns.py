@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, SupportsFloat
 
 from .. import exact
 from .._arguments import checked_call
-from .._values import refuse, to_finite, to_utc
+from .._values import checked_time_zone, refuse, to_finite, to_utc
 from ..database import db
 from ..errors import ValidationError
 from ..exact import DIVISION, ZERO, add, multiply, subtract
@@ -24,7 +24,7 @@ from ..formats import amount
 from ..models import CashFlow
 from ..queries import read
 from . import performance
-from ._dimensions import checked_time_zone, local
+from ._dimensions import local
 from ._results import Source, factor
 
 divide = DIVISION.divide

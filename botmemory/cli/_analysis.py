@@ -6,11 +6,12 @@ import json
 import re
 import uuid
 from collections import deque
-from dataclasses import fields
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
+from operator import itemgetter
 from typing import Any, get_args
 
 import click
+from peewee import fn
 
 from ..analysis import attribution, performance, returns, round_trips
 from ..analysis.selection import currencies
@@ -20,17 +21,25 @@ from ..formats import amount, count, number
 from ..models import Trade
 from ..queries import read
 from ..repositories import trades
-from ._listing import format_fees, row_of
+from ._listing import EXCHANGE, STRATEGY, SYMBOL, json_text, row_of
 from ._options import DatabaseOptions, database_command, filter_options, format_options, json_option
 from ._output import (
     Column,
+    average_column,
     duration,
+    fees_text,
+    fields_of,
+    gain_or_loss,
+    middle,
     named_as_options,
     percent,
     print_json,
     print_pairs,
     print_rows,
+    ratio,
+    time_column,
     timestamp,
+    zone_name,
 )
 
 CLOSED_COLUMNS = (
@@ -42,19 +51,19 @@ RESULT_COLUMNS = {
         Column("trades", "trades", count, right=True, importance=4),
         *CLOSED_COLUMNS,
         Column("total_pnl", "pnl", amounts=True, right=True),
-        Column("profit_factor", "factor", amounts=True, right=True, importance=3),
+        Column("profit_factor", "factor", ratio, right=True, importance=3),
         Column("best", "best", amounts=True, right=True, importance=2),
         Column("worst", "worst", amounts=True, right=True, importance=1),
     ),
     "fills": (
         *CLOSED_COLUMNS,
-        Column("profit_factor", "factor", amounts=True, right=True, importance=2),
+        Column("profit_factor", "factor", ratio, right=True, importance=2),
         Column("gross_pnl", "gross", amounts=True, right=True, importance=1),
         Column("shown_fees", "fees", right=True, importance=3),
         Column("net_pnl", "net pnl", amounts=True, right=True),
     ),
 }
-FILTERS = ("symbol", "strategy", "exchange", "since", "until", "quote", "source", "rates")
+FILTERS = ("symbol", "strategy", "exchange", "since", "until", "tz", "quote", "source", "rates")
 
 
 @database_command("pnl")
@@ -65,7 +74,6 @@ FILTERS = ("symbol", "strategy", "exchange", "since", "until", "quote", "source"
     help=f"One or two of {', '.join(get_args(performance.Dimension))}.  [default: symbol]",
 )
 @click.option("--metadata", metavar="KEY", help="By the value of a key of the trades' metadata.")
-@click.option("--tz", metavar="ZONE", help="Time zone of days and hours, such as Europe/Berlin.")
 @filter_options(*FILTERS)
 @format_options
 def show_pnl(
@@ -85,16 +93,15 @@ def show_pnl(
     names = tuple((dimensions or "symbol").split(",")) if metadata is None else (metadata,)
     dimension: Any = names[0] if len(names) == 1 else names
     of: Any = None if metadata is None else "trade_metadata"
-    filters = {name: value for name, value in arguments.items() if name != "tz"}
     blocks: list[tuple[list[performance.Group], performance.Performance | None]] = []
     with options.open(read_only=True), db.read_snapshot():
-        found = currencies(_of_trades(filters), quote, of_symbols="symbol" in names)
+        found = currencies(_of_trades(arguments), quote, of_symbols="symbol" in names)
         for currency in found:
-            groups = performance.by(dimension, **arguments, quote=currency, of=of)
+            groups = performance.by(dimension, **arguments, tz=options.zone, quote=currency, of=of)
             # of symbols that name no currency, only one has a total; a trade may have several tags
             has_total = currency or quote is not None or "symbol" not in names or len(groups) == 1
             has_total = has_total and metadata is None
-            total = performance.summarize(**filters, quote=currency) if has_total else None
+            total = performance.summarize(**arguments, quote=currency) if has_total else None
             if groups:
                 blocks.append((groups, total))
     if output_format != "table" or not blocks:
@@ -103,33 +110,44 @@ def show_pnl(
         empty = "no trades"
         if found:
             empty = f"no closed trade has {metadata}" if metadata else "nothing was closed"
-        print_rows(rows, (), output_format, empty=empty)
+        fields = dict.fromkeys(["key", *fields_of(performance.Group)])
+        print_rows(rows, (), output_format, empty=empty, fields=fields)
         return
     for index, (groups, total) in enumerate(blocks):
         if index:
             click.echo()
-        columns = [Column(f"key {name}", name, right=name == "hour") for name in names]
+        columns = [_key_column(name) for name in names]
         if total is None:
             columns.append(Column("quote", "in", optional=True))
         columns += RESULT_COLUMNS[groups[0].source]
         rows = [_keys(names, group.key) | _shown(group) for group in groups]
+        totals = []
         if total is not None:
-            rows.append(_keys(names, ("total", "")[: len(names)]) | _shown(total))
-        print_rows(rows, columns, output_format, empty="no trades")
+            totals = [_keys(names, ("total", "")[: len(names)]) | _shown(total)]
+        print_rows(rows, columns, output_format, empty="no trades", totals=totals)
         if total is not None:
             print_source(total)
+
+
+def _key_column(name: str) -> Column:
+    """Return the column of the keys of groups."""
+    is_hour = name == "hour"
+    return Column(f"key {name}", name, right=is_hour, shorten=None if is_hour else middle)
 
 
 def _keys(names: tuple[str, ...], key: Any) -> dict[str, Any]:
     """Return the keys of a group by column."""
     keys = key if isinstance(key, tuple) else (json.dumps(key) if isinstance(key, bool) else key,)
-    return {f"key {name}": each for name, each in zip(names, keys, strict=True)}
+    return {
+        f"key {name}": "(none)" if each is None else each
+        for name, each in zip(names, keys, strict=True)
+    }
 
 
 def _shown(result: performance.Result) -> dict[str, Any]:
     """Return the fields of a result, with its fees as text, without the currency of the PnL."""
     is_plain = result.fees.keys() <= {result.quote}
-    fees = amount(sum(result.fees.values())) if is_plain else format_fees(result.fees)
+    fees = amount(sum(result.fees.values())) if is_plain else fees_text(result.fees)
     return {**vars(result), "shown_fees": fees}
 
 
@@ -149,56 +167,55 @@ def print_source(result: performance.Result) -> None:
 @database_command("performance")
 @click.option(
     "--capital",
-    metavar="AMOUNT",
-    callback=lambda _context, _parameter, text: None if text is None else _capital(text),
+    "capitals",
+    multiple=True,
+    metavar="[USDT=]AMOUNT",
+    callback=lambda _context, _parameter, texts: dict(map(_capital, texts)),
     help="The capital at the start, for returns in percent; or the word deposits, for those that "
-    "are recorded.",
+    "are recorded. With several currencies one for each.",
 )
-@click.option("--tz", metavar="ZONE", help="Time zone of the days of returns.")
 @filter_options(*FILTERS)
 @format_options
 def show_performance(
     options: DatabaseOptions,
     output_format: str,
     quote: str | None,
-    capital: tuple[float | None] | None,
-    tz: str | None,
+    capitals: dict[str, float | None],
     **filters: Any,
 ) -> None:
     """Show the performance for each quote currency."""
-    if tz is not None and capital is None:
-        raise click.UsageError("--tz is that of the days of returns; pass --capital, too")
     with options.open(read_only=True), db.read_snapshot():
         chosen = currencies(_of_trades(filters), quote)
-        if capital is not None and capital[0] is not None and len(chosen) > 1:
-            raise click.UsageError(
-                f"--capital: the PnL is in {', '.join(chosen)}; pass one of them as --quote"
-            )
         summaries = [performance.summarize(**filters, quote=currency) for currency in chosen]
-        on_capital: list[dict[str, Any]] = [{} for _ in chosen]
-        if capital is not None:
-            arguments: Any = {**filters, "capital": capital[0], "tz": tz}
-            found = [returns.summarize(**arguments, quote=currency) for currency in chosen]
-            empty = dict.fromkeys(field.name for field in fields(returns.Returns))
-            on_capital = [empty if result is None else vars(result) for result in found]
-    results = [more | vars(s) for s, more in zip(summaries, on_capital, strict=True)]
+        on_capital = [
+            _on_capital(currency, capitals, filters, options.zone, is_only=len(chosen) == 1)
+            for currency in chosen
+        ]
+    results = [more | vars(s) for s, (more, _) in zip(summaries, on_capital, strict=True)]
     if output_format != "table" or not summaries:
-        print_rows(results, (), output_format, empty="no trades")
+        columns = fields_of(performance.Performance)
+        print_rows(results, (), output_format, empty="no trades", fields=columns)
+        for _, problem in on_capital:
+            if problem:
+                click.echo(problem, err=True)
         return
-    for index, (summary, more) in enumerate(zip(summaries, on_capital, strict=True)):
+    for index, (summary, (more, problem)) in enumerate(zip(summaries, on_capital, strict=True)):
         if index:
             click.echo()
         shown = {name: value for name, value in vars(summary).items() if name not in IN_WORDS}
-        pairs = {name: _format_field(name, value) for name, value in shown.items()}
-        pairs |= {
-            name: percent(value)
-            if name in PERCENTAGES and value is not None
-            else _format_field(name, value)
-            for name, value in more.items()
-            if name not in (*shown, *IN_WORDS)
-        }
-        print_pairs(pairs)
+        added = {n: value for n, value in more.items() if n not in (*shown, *IN_WORDS)}
+        print_pairs(
+            {name: _format_field(name, value, options.zone) for name, value in shown.items()}
+            | {
+                name: gain_or_loss(percent(value), value)
+                if name in PERCENTAGES and value is not None
+                else _format_field(name, value, options.zone)
+                for name, value in added.items()
+            }
+        )
         print_source(summary)
+        if problem:
+            click.echo(problem)
 
 
 IN_WORDS = ("source", "unknown")  # in a line of their own
@@ -206,12 +223,41 @@ IN_WORDS = ("source", "unknown")  # in a line of their own
 PERCENTAGES = ("total_return", "cagr", "volatility", "relative_drawdown", "best_day", "worst_day")
 
 
-def _capital(text: str) -> tuple[float | None]:
-    """Return the argument `capital`, which is None for the recorded deposits."""
+def _capital(text: str) -> tuple[str, float | None]:
+    """Return a currency, "" if none is named, and its capital, None for the recorded deposits."""
+    currency, _, number_text = text.rpartition("=")
     try:
-        return (None if text == "deposits" else float(text),)
+        return currency, None if number_text == "deposits" else float(number_text)
     except ValueError:
         raise click.BadParameter(f"{text!r} is neither an amount nor 'deposits'") from None
+
+
+def _on_capital(
+    currency: str,
+    capitals: dict[str, float | None],
+    filters: dict[str, Any],
+    zone: tzinfo,
+    *,
+    is_only: bool,
+) -> tuple[dict[str, Any], str | None]:
+    """Return the figures of a capital by name, and why they are missing where others are not."""
+    if not capitals:
+        return {}, None
+    missing: dict[str, Any] = dict.fromkeys(fields_of(returns.Returns))
+    capital = capitals.get(currency, capitals.get(""))
+    if currency not in capitals:
+        if "" not in capitals:
+            return missing, f"returns are not known: pass --capital {currency}=AMOUNT, too"
+        if capital is not None and not is_only:
+            return missing, f"returns are not known: pass --capital {currency}={capital:g}"
+    arguments: Any = {**filters, "capital": capital, "tz": zone}
+    try:
+        found = returns.summarize(**arguments, quote=currency)
+    except ValidationError as error:
+        if is_only or error.field != "capital":
+            raise
+        return missing, f"returns are not known: {error}"
+    return missing if found is None else vars(found), None
 
 
 def _of_trades(filters: dict[str, Any]) -> dict[str, Any]:
@@ -220,7 +266,8 @@ def _of_trades(filters: dict[str, Any]) -> dict[str, Any]:
 
 
 @database_command("round-trips")
-@filter_options("symbol", "strategy", "exchange", "since", "until", "quote", "rates", "limit")
+@filter_options("symbol", "strategy", "exchange", "since", "until", "tz", "quote", "rates", "limit")
+@click.option("--direction", type=click.Choice(["long", "short"]), help="Only this direction.")
 @click.option("--open", "include_open", is_flag=True, help="Show those that are open, too.")
 @click.option(
     "--stop-key",
@@ -229,28 +276,35 @@ def _of_trades(filters: dict[str, Any]) -> dict[str, Any]:
 )
 @format_options
 def show_round_trips(
-    options: DatabaseOptions, output_format: str, limit: int, **arguments: Any
+    options: DatabaseOptions,
+    output_format: str,
+    limit: int,
+    direction: str | None,
+    **arguments: Any,
 ) -> None:
     """List the round trips that were closed last, newest first.
 
     A round trip is a position from flat to flat. The net PnL is after fees and with funding.
     """
     with options.open(read_only=True):
-        latest = deque(round_trips.round_trips(**arguments), maxlen=limit)
+        found = round_trips.round_trips(**arguments)
+        some = (trip for trip in found if direction in (None, trip.direction))
+        latest = deque(some, maxlen=limit)
     columns = (
-        Column("closed_at", "closed (UTC)", timestamp),
-        Column("symbol", "symbol"),
-        Column("exchange", "exchange", optional=True, importance=2),
-        Column("strategy", "strategy", optional=True, importance=1),
-        Column("direction", "direction"),
-        Column("quantity", "quantity", number, right=True, importance=3),
-        Column("entry_price", "entry", number, right=True, importance=5),
-        Column("exit_price", "exit", number, right=True, importance=4),
-        Column("net_pnl", "net pnl", amounts=True, right=True),
+        time_column("closed_at", "closed", options.zone),
+        SYMBOL,
+        Column("direction", "side"),
+        Column("quantity", "quantity", number, right=True, importance=6),
+        average_column("entry_price", "entry", importance=7),
+        average_column("exit_price", "exit", importance=7),
+        Column("net_pnl", "net pnl", amounts=True, currency=itemgetter("quote"), right=True),
         Column("quote", "in", optional=True),
-        *([Column("r_multiple", "R", amounts=True, right=True)] if arguments["stop_key"] else []),
+        *([Column("r_multiple", "R", ratio, right=True)] if arguments["stop_key"] else []),
+        STRATEGY,
+        EXCHANGE,
     )
-    print_rows(reversed(latest), columns, output_format, empty="no round trips")
+    fields = fields_of(round_trips.RoundTrip)
+    print_rows(reversed(latest), columns, output_format, empty="no round trips", fields=fields)
     if output_format == "table":
         for reason in dict.fromkeys(trip.unknown for trip in latest if trip.unknown):
             click.echo(f"net pnl is not known: {named_as_options(reason)}", err=True)
@@ -258,12 +312,13 @@ def show_round_trips(
 
 @database_command("explain")
 @click.option("--price-key", metavar="KEY", help="The key of the price in the signal's metadata.")
+@filter_options("tz")
 @json_option
 @click.argument("id")
 def explain_trade(options: DatabaseOptions, id: str, price_key: str | None, as_json: bool) -> None:
     """Show which signal triggered a trade, and the slippage.
 
-    ID is the id of the trade, or its first digits as shown by `trades`.
+    ID is the id of the trade, or any part of it that no other trade has.
     """
     with options.open(read_only=True):
         explanation = attribution.explain(_find_trade(id), price_key=price_key)
@@ -275,10 +330,10 @@ def explain_trade(options: DatabaseOptions, id: str, price_key: str | None, as_j
     pairs: dict[str, Any] = {
         "trade": f"{trade['side']} {number(trade['quantity'])} {trade['symbol']} at "
         f"{number(trade['price'])}",
-        "when": f"{trade['timestamp']:%Y-%m-%d %H:%M:%S} UTC",
+        "when": _time(trade["timestamp"], options.zone, seconds=True),
         "id": trade["id"],
         "strategy": trade["strategy"],
-        "pnl": None if trade["pnl"] is None else amount(trade["pnl"]),
+        "pnl": None if trade["pnl"] is None else gain_or_loss(amount(trade["pnl"]), trade["pnl"]),
         "signal": explanation.warning or "none",
     }
     if signal is not None:
@@ -291,7 +346,7 @@ def explain_trade(options: DatabaseOptions, id: str, price_key: str | None, as_j
             )
         pairs["warning"] = explanation.warning
         pairs |= {
-            f"  {name}": number(value) if isinstance(value, float) else json.dumps(value)
+            f"  {name}": number(value) if isinstance(value, float) else json_text(value)
             for name, value in explanation.indicators.items()
         }
     print_pairs(pairs)
@@ -312,6 +367,7 @@ def show_attribution(
     bins: int | None,
     ends: str | None,
     entry: bool,
+    quote: str | None,
     **filters: Any,
 ) -> None:
     """Show the results by ranges of an indicator.
@@ -328,20 +384,35 @@ def show_attribution(
         )
     except ValueError:
         raise click.BadParameter(f"{ends!r} are not numbers such as 30,70") from None
+    of_trades = _of_trades({name: v for name, v in filters.items() if name != "quantiles"})
     signal_of: Any = "entry" if entry else "exit"
-    with options.open(read_only=True):
-        groups = attribution.pnl_by_metadata(key, ranges, **filters, signal_of=signal_of)
-    source = groups[0].source if groups else "recorded"
-    columns = (
-        Column("label", key, right=all(group.category is None for group in groups)),
-        *RESULT_COLUMNS[source],
-    )
-    rows: list[Any] = [_shown(group) for group in groups] if output_format == "table" else groups
-    print_rows(rows, columns, output_format, empty=f"no trade has a signal with {key}")
+    with options.open(read_only=True), db.read_snapshot():
+        blocks = [
+            attribution.pnl_by_metadata(key, ranges, **filters, quote=each, signal_of=signal_of)
+            for each in currencies(of_trades, quote)
+        ]
+    blocks = [groups for groups in blocks if groups]
+    if output_format != "table" or not blocks:
+        all_groups = [group for groups in blocks for group in groups]
+        empty = f"no trade has a signal with {key}"
+        fields = fields_of(attribution.Bucket)
+        print_rows(all_groups, (), output_format, empty=empty, fields=fields)
+        return
+    for index, groups in enumerate(blocks):
+        if index:
+            click.echo()
+        is_category = any(group.category is not None for group in groups)
+        columns = (
+            Column("label", key, right=not is_category, shorten=middle if is_category else None),
+            *RESULT_COLUMNS[groups[0].source],
+        )
+        print_rows([_shown(group) for group in groups], columns, output_format, empty="")
+        if len(blocks) > 1:
+            click.echo(f"in {groups[0].quote}" if groups[0].quote else "symbols without a currency")
 
 
 @database_command("conversion")
-@filter_options("symbol", "strategy", "since", "until")
+@filter_options("symbol", "strategy", "since", "until", "tz")
 @format_options
 def show_conversion(options: DatabaseOptions, output_format: str, **filters: Any) -> None:
     """Show how many signals of each value led to a trade."""
@@ -354,7 +425,11 @@ def show_conversion(options: DatabaseOptions, output_format: str, **filters: Any
         Column("rate", "rate", percent, right=True),
         Column("trades", "trades", count, right=True),
     )
-    print_rows(groups, columns, output_format, empty="no signals")
+    fields = fields_of(attribution.Conversion)
+    total = {name: sum(vars(group)[name] for group in groups) for name in fields[1:]}
+    if total["signals"]:
+        total |= {"signal_value": "total", "rate": total["acted_on"] / total["signals"]}
+    print_rows(groups, columns, output_format, empty="no signals", fields=fields, totals=[total])
 
 
 ANALYSIS_COMMANDS = (
@@ -368,36 +443,61 @@ ANALYSIS_COMMANDS = (
 
 
 def _find_trade(text: str) -> Trade:
-    """Return the trade whose id begins with a text."""
+    """Return the trade whose id has a text in it: at its beginning, at its end or in between."""
     digits = text.replace("-", "").lower()
-    if not re.fullmatch(r"[0-9a-f]{4,31}", digits):
+    if not re.fullmatch(r"[0-9a-f]{1,31}", digits):
         trade = trades.get_by_id(text)
         if trade is None:
             raise NotFoundError(f"id: there is no trade {text}")
         return trade
     first, last = (uuid.UUID(digits.ljust(32, fill)) for fill in "0f")
     key: Any = Trade.id
-    query: Any = Trade.select().where(key.between(first, last)).limit(2)
-    matches: list[Trade] = read.fetch(query)
+    whole: Any = fn.REPLACE(key.cast("TEXT"), "-", "")
+    matches = _some_trades(key.between(first, last))  # by the index
+    if len(matches) != 1:
+        matches = _some_trades(whole.contains(digits))
     if not matches:
-        raise NotFoundError(f"id: there is no trade whose id begins with {text}")
+        raise NotFoundError(f"id: there is no trade whose id has {text} in it")
     if len(matches) > 1:
-        raise ValidationError(f"id: several trades begin with {text}; give more of its digits")
+        examples = ", ".join(str(trade.id) for trade in matches[:2])
+        raise ValidationError(
+            f"id: several trades have {text} in it, such as {examples}; give more of its digits"
+        )
     return matches[0]
 
 
-def _format_field(name: str, value: Any) -> str | None:
+def _some_trades(condition: Any) -> list[Trade]:
+    """Return at most three trades that meet a condition, the newest first."""
+    order: Any = Trade.timestamp
+    query: Any = Trade.select().where(condition).order_by(order.desc()).limit(3)
+    matches: list[Trade] = read.fetch(query)
+    return matches
+
+
+def _format_field(name: str, value: Any, zone: tzinfo) -> Any:
     """Format a field of a `Performance`; None for one without a value."""
     if name == "fees":
-        return format_fees(value) or None
+        return fees_text(value) or None
     if name == "win_rate":
         return None if value is None else percent(value)
     if isinstance(value, datetime):
-        return f"{timestamp(value)} UTC"
+        return _time(value, zone)
     if isinstance(value, timedelta):
         return duration(value)
     if isinstance(value, float):
-        return amount(value)
+        return gain_or_loss(amount(value), value) if name in SIGNED else amount(value)
     if isinstance(value, int):
         return count(value)
     return None if value is None else str(value)
+
+
+def _time(value: datetime, zone: tzinfo, *, seconds: bool = False) -> str:
+    text = f"{value.astimezone(zone):%Y-%m-%d %H:%M:%S}" if seconds else timestamp(value, zone)
+    return f"{text} {zone_name(zone)}"
+
+
+# what is above 0 for a gain, and below 0 for a loss
+SIGNED = (
+    "average_loss", "average_win", "best", "expectancy", "gross_loss", "gross_pnl", "gross_profit",
+    "net_pnl", "total_pnl", "worst",
+)  # fmt: skip

@@ -13,6 +13,7 @@ import peewee
 from .. import migration_runner
 from .._version import __version__
 from ..backends.base import Backend
+from ..backends.finding import Finding
 from ..database import open_temporarily
 from ..fields import UtcDateTimeField
 from ..formats import count
@@ -32,7 +33,7 @@ from ._options import (
     format_options,
     json_option,
 )
-from ._output import print_json, print_pairs, print_rows, progress
+from ._output import fields_of, print_json, print_pairs, print_rows, progress
 from ._transfer import TRANSFER_COMMANDS
 
 EPILOG = """\b
@@ -114,7 +115,9 @@ def make_backup(options: DatabaseOptions, destination: Path) -> None:
 
 @database_command("report")
 @click.option("--out", type=PATH, default="report.html", show_default=True, metavar="FILE")
-@filter_options("symbol", "strategy", "exchange", "since", "until", "quote", "source", "rates")
+@filter_options(
+    "symbol", "strategy", "exchange", "since", "until", "tz", "quote", "source", "rates"
+)
 def make_report(options: DatabaseOptions, out: Path, **filters: Any) -> None:
     """Write a report with charts as one HTML file.
 
@@ -136,7 +139,8 @@ def check_database(options: DatabaseOptions, full: bool, output_format: str) -> 
     with options.open(read_only=True):
         findings = check(full=full)
     if output_format != "table" or not findings:
-        print_rows(findings, (), output_format, empty="no findings")
+        fields = fields_of(Finding)
+        print_rows(findings, (), output_format, empty="no findings", fields=fields)
     else:
         for finding in findings:
             click.echo(f"{finding.severity}: {finding.what}\n  {finding.advice}")

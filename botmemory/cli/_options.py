@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from functools import partial, wraps
 from pathlib import Path
 from typing import Any, get_args
@@ -15,20 +16,26 @@ from typing import Any, get_args
 import click
 from click.core import ParameterSource
 
+from .._values import checked_time_zone
 from ..analysis.performance import Source
 from ..bootstrap import init_db
 from ..config import Config
 from ..database import close_db
-from ..errors import BotMemoryError
-from ..models import CASH_FLOW_KINDS
+from ..errors import BotMemoryError, ValidationError
+from ..models import CASH_FLOW_KINDS, OrderSide
 from ._output import named_as_options
 
 Command = Callable[..., Any]
 
 UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
+DAYS = {"today": timedelta(), "yesterday": timedelta(days=1)}
+SIDES = [side.value for side in OrderSide]
+NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][-+]?\d+)?")
 # what an error begins with: an argument, or one key of it such as `map['Price']`
 ARGUMENT = re.compile(r"(\w+)(?:\[(['\"])(.*?)\2\])?: ")
 PATH = click.Path(path_type=Path)
+# text that a shell completes with the names of files
+A_FILE, A_FOLDER = click.Path(), click.Path(file_okay=False)
 
 
 @dataclasses.dataclass
@@ -38,6 +45,12 @@ class DatabaseOptions:
     db: str | None = None
     config: str | None = None
     migrations: str | None = None
+    tz: tzinfo | None = None
+
+    @property
+    def zone(self) -> tzinfo:
+        """The time zone of dates and of the times that are shown."""
+        return self.tz or UTC
 
     def settings(self, **changes: Any) -> Config:
         options: dict[str, Any] = {"db_path": self.db, "migrations": self.migrations}
@@ -106,15 +119,16 @@ def database_command(name: str) -> Callable[[Command], click.Command]:
 def database_options(command: Command) -> Command:
     """Add --db and the options of `settings_options` to a command."""
     text = "Path or URL of the database (BOTMEMORY_DB_PATH, trading_state.db)."
-    return _database_option("--db", metavar="TARGET", help=text)(settings_options(command))
+    option = _database_option("--db", metavar="TARGET", type=A_FILE, help=text)
+    return option(settings_options(command))
 
 
 def settings_options(command: Command) -> Command:
     """Add --config and --migrations to a command."""
     text = "Migrations of custom tables (BOTMEMORY_MIGRATIONS)."
-    command = _database_option("--migrations", metavar="FOLDER", help=text)(command)
+    command = _database_option("--migrations", metavar="FOLDER", type=A_FOLDER, help=text)(command)
     text = "Read the settings from a TOML file."
-    return _database_option("--config", metavar="FILE", help=text)(command)
+    return _database_option("--config", metavar="FILE", type=A_FILE, help=text)(command)
 
 
 def _store(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
@@ -144,7 +158,7 @@ def format_options(command: Command) -> Command:
 
 def filter_options(*names: str) -> Callable[[Command], Command]:
     """Add some of these filters to a command, in the order in which its help names them."""
-    date = partial(click.option, metavar="DATE", callback=_timestamp)
+    a_date = partial(click.option, metavar="DATE", callback=_timestamp)
     options = {
         "symbol": click.option("--symbol", metavar="SYMBOL", help="Only this symbol."),
         "strategy": click.option(
@@ -155,12 +169,48 @@ def filter_options(*names: str) -> Callable[[Command], Command]:
         ),
         "kind": click.option("--kind", type=click.Choice(CASH_FLOW_KINDS), help="Only this kind."),
         "currency": click.option("--currency", metavar="CURRENCY", help="Only this currency."),
-        "since": date(
-            "--since", "start_date", help="From this date or time (UTC) on, or since 30d."
+        "side": click.option("--side", type=click.Choice(SIDES), help="Only this side."),
+        "value": click.option(
+            "--value",
+            "signal_value",
+            type=click.Choice(["1", "-1", "0"]),
+            callback=lambda _context, _parameter, text: None if text is None else int(text),
+            help="Only signals of this value.",
         ),
-        "until": date("--until", "end_date", help="Up to and including this date or time (UTC)."),
-        "before": date(
-            "--before", "before", required=True, help="Before this date or time (UTC), or 90d ago."
+        "metadata": click.option(
+            "--metadata",
+            metavar="KEY[=VALUE]",
+            callback=lambda _context, _parameter, text: None if text is None else _metadata(text),
+            help="Only rows whose metadata has this key, or this value; a dot separates the keys "
+            "of nested objects.",
+        ),
+        "since": a_date(
+            "--since",
+            "start_date",
+            help="From this date or time on: 2024-01-31, today, yesterday, or 7d ago.",
+        ),
+        "until": a_date("--until", "end_date", help="Up to and including this date or time."),
+        "before": a_date(
+            "--before",
+            "before",
+            required=True,
+            help="Before this date or time: 2024-01-31, or 90d ago.",
+        ),
+        "tz": click.option(
+            "--tz",
+            metavar="ZONE",
+            is_eager=True,  # before the dates that are in it
+            expose_value=False,
+            callback=_store_zone,
+            help="Time zone of the dates, and of the times that are shown: Europe/Berlin [UTC].",
+        ),
+        "prices": click.option(
+            "--price",
+            "prices",
+            multiple=True,
+            metavar="SYMBOL=PRICE",
+            callback=lambda _context, _parameter, values: dict(map(_price, values)),
+            help="The price of a symbol, for its unrealized PnL: BTC/USDT=42000.",
         ),
         "quote": click.option(
             "--quote", metavar="CURRENCY", help="Only symbols with this quote currency."
@@ -193,28 +243,63 @@ def filter_options(*names: str) -> Callable[[Command], Command]:
 
 
 def _rate(text: str) -> tuple[str, float]:
-    currency, _, price = text.partition("=")
+    return _named_number(text, "a currency and its price: BNB=600")
+
+
+def _price(text: str) -> tuple[str, float]:
+    return _named_number(text, "a symbol and its price: BTC/USDT=42000")
+
+
+def _named_number(text: str, form: str) -> tuple[str, float]:
+    name, _, number = text.rpartition("=")
     try:
-        if currency:
-            return currency, float(price)
+        if name:
+            return name, float(number)
     except ValueError:
         pass
-    raise click.BadParameter(f"{text!r} is not a currency and its price: BNB=600")
+    raise click.BadParameter(f"{text!r} is not {form}")
+
+
+def _metadata(text: str) -> tuple[str, Any]:
+    """Return a key and its value: a number, true or false, or else the text; None for any."""
+    key, equals, value = text.partition("=")
+    if not equals:
+        return key, None
+    if value in ("true", "false"):
+        return key, value == "true"
+    return key, json.loads(value) if NUMBER.fullmatch(value) else value.removeprefix(
+        '"'
+    ).removesuffix('"')
+
+
+def _store_zone(context: click.Context, parameter: click.Parameter, name: str | None) -> None:
+    if name is not None:
+        try:
+            context.ensure_object(DatabaseOptions).tz = checked_time_zone(name)
+        except ValidationError as error:
+            raise click.BadParameter(str(error).removeprefix("tz: ")) from None
 
 
 def _timestamp(context: click.Context, parameter: click.Parameter, text: str | None) -> Any:
     """Return a UTC timestamp; a date alone is its first instant, or its last for --until."""
     if text is None:
         return None
+    zone = context.ensure_object(DatabaseOptions).zone
     try:
         if ago := re.fullmatch(r"(\d+)([hdw])", text):
             return datetime.now(UTC) - int(ago[1]) * UNITS[ago[2]]
-        timestamp = datetime.fromisoformat(text)
+        if text in DAYS:
+            day: date | None = (datetime.now(zone) - DAYS[text]).date()
+        else:
+            day = date.fromisoformat(text) if re.fullmatch(r"\d{4}-?\d\d-?\d\d", text) else None
+        if day is not None:
+            end = parameter.name == "end_date"
+            timestamp = datetime.combine(day, time.max if end else time.min)
+        else:
+            timestamp = datetime.fromisoformat(text)
+        return (timestamp if timestamp.tzinfo else timestamp.replace(tzinfo=zone)).astimezone(UTC)
     except (ValueError, OverflowError):
         raise click.BadParameter(
-            f"{text!r} is not a date such as 2024-01-31 or 2024-01-31T09:30, nor a time ago such "
-            "as 12h, 30d or 4w"
+            f"{text!r} is not a date such as 2024-01-31 or 2024-01-31T09:30, nor today or "
+            "yesterday, nor a time ago such as 12h, 30d or 4w"
         ) from None
-    if re.fullmatch(r"\d{4}-?\d\d-?\d\d", text) and parameter.name == "end_date":
-        timestamp = datetime.combine(timestamp, time.max)
-    return timestamp if timestamp.tzinfo else timestamp.replace(tzinfo=UTC)

@@ -23,10 +23,11 @@ from ..interop.files import export_file, import_file
 from ..interop.foreign_database import sqlite_file
 from ..migration_runner import models_of
 from ..models import CashFlow, Signal, State, Trade
-from ..upkeep.copy import copy_database
+from ..upkeep.copy import CopiedTable, copy_database
 from ..upkeep.prune import PruneResult, prune
 from ._layout_options import layout_options
 from ._options import (
+    A_FILE,
     PATH,
     DatabaseCommand,
     DatabaseOptions,
@@ -35,7 +36,7 @@ from ._options import (
     format_options,
     settings_options,
 )
-from ._output import Column, named_as_options, print_pairs, print_rows, progress
+from ._output import Column, fields_of, named_as_options, print_pairs, print_rows, progress
 
 TABLES: dict[str, Any] = {
     "trades": Trade,
@@ -62,7 +63,7 @@ conflict_option = click.option(
 
 
 @database_command("export")
-@filter_options("symbol", "strategy", "exchange", "since", "until")
+@filter_options("symbol", "strategy", "exchange", "since", "until", "tz")
 @click.option("--spreadsheet", is_flag=True, help="Write formulas in CSV as text.")
 @click.argument("table", type=click.Choice(list(TABLES)))
 @click.argument("file", type=PATH)
@@ -139,7 +140,7 @@ notes_option = click.option(
 @database_command("import-freqtrade")
 @notes_option
 @conflict_option
-@click.argument("file")
+@click.argument("file", type=A_FILE)
 def import_freqtrade(
     options: DatabaseOptions, file: str, notes: Path | None, on_conflict: OnConflict
 ) -> None:
@@ -162,7 +163,7 @@ def import_freqtrade(
 @notes_option
 @conflict_option
 @click.option("--strategy", metavar="NAME", help="The strategy of all rows [hummingbot's own].")
-@click.argument("file")
+@click.argument("file", type=A_FILE)
 def import_hummingbot(
     options: DatabaseOptions,
     file: str,
@@ -192,8 +193,8 @@ def import_hummingbot(
 @click.option(
     "--models", metavar="MODULE", help="The dotted name of the module with custom models."
 )
-@click.argument("source")
-@click.argument("target")
+@click.argument("source", type=A_FILE)
+@click.argument("target", type=A_FILE)
 @format_options
 @click.pass_obj
 def copy_all(
@@ -213,11 +214,11 @@ def copy_all(
             models=custom,
             progress=report,
         )
-    print_rows(tables, COPY_COLUMNS, output_format, empty="")
+    print_rows(tables, COPY_COLUMNS, output_format, empty="", fields=fields_of(CopiedTable))
 
 
 @database_command("prune")
-@filter_options("before", "symbol", "strategy", "exchange")
+@filter_options("before", "tz", "symbol", "strategy", "exchange")
 @click.option(
     "--include-linked", is_flag=True, help="Also delete signals of trades; the trades stay."
 )

@@ -9,7 +9,6 @@ import os
 import re
 import shutil
 import sqlite3
-import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -21,15 +20,14 @@ from pathlib import Path
 import cli_reference
 import pytest
 from paths import ROOT
-from rich.console import Console
 from samples import at, cash_flow, signal, trade
 
 from botmemory import close_db, init_db
 from botmemory.cli import main
-from botmemory.cli._output import Column, print_rows
+from botmemory.cli._output import Column, middle, table_lines
 from botmemory.repositories import cash_flows, state, trades
 
-COMMAND = [sys.executable, "-c", "from botmemory.cli import main; main()"]
+COMMAND = [sys.executable, "-m", "botmemory"]
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -73,7 +71,7 @@ class TestTables:
             "110",
             "4.00",
         ]
-        assert re.fullmatch(r"2024-01-01 01:00 +BTC/USDT +buy +1 +100 +[\w-]{13}  a *", oldest)
+        assert re.fullmatch(r"2024-01-01 01:00 +BTC/USDT +buy +1 +100 +[\w-]{36}  a", oldest)
 
     def test_small_amounts_are_readable_and_align(self, target: str, run: Run) -> None:
         init_db(target)
@@ -101,8 +99,9 @@ class TestTables:
         assert count("--since", "2024-01-02") == count("--until", "2024-01-01") == 1
         assert count("--since", "2024-01-01T01:00", "--until", "2024-01-02T06:00:00+00:00") == 2
         assert count("--until", "2024-01-02T06:00:00+02:00") == 1
-        code, _, err = run("trades", "--since", "yesterday")
-        assert (code, "'yesterday' is not a date such as 2024-01-31" in err) == (2, True)
+        assert count("--side", "buy") == count("--side", "sell") == 1
+        code, _, err = run("trades", "--since", "lately")
+        assert (code, "'lately' is not a date such as 2024-01-31" in err) == (2, True)
 
     def test_signals(self, filled: str, run: Run) -> None:
         _, out, _ = run("--db", filled, "signals")
@@ -142,9 +141,9 @@ class TestTables:
         code, out, err = run("--db", filled, "cash-flows")
         assert (code, err) == (0, "")
         head, _, newest, oldest = out.splitlines()
-        titles = "id when (UTC) kind amount currency symbol exchange"
+        titles = "id when (UTC) kind amount in symbol exchange"
         assert head.split() == titles.split()
-        assert newest.split() == ["2", "2024-01-01", "02:00", "deposit", "2", "BTC"]
+        assert newest.split() == ["2", "2024-01-01", "02:00", "deposit", "2.00", "BTC"]
         row = "1 2024-01-01 01:00 funding -0.00042 USDT BTC/USDT:USDT okx"
         assert oldest.split() == row.split()
 
@@ -163,7 +162,7 @@ class TestTables:
 
     def test_positions(self, filled: str, run: Run) -> None:
         _, out, _ = run("--db", filled, "positions")
-        row = "BTC/USDT 0.6 100 4.00 0.5 USDT 2024-01-01 01:00"
+        row = "BTC/USDT 0.6 100 4.00 USDT 2024-01-01 01:00 0.50 USDT"
         assert out.splitlines()[2].split() == row.split()
         _, out, _ = run("--db", filled, "positions", "--symbol", "ETH/USDT", "--json")
         assert json.loads(out)[0]["quantity"] == 0.0
@@ -194,7 +193,7 @@ class TestTables:
         first, second = out.split("\n\n")
         assert re.search(r"^quote +EUR$", first, re.MULTILINE)
         assert re.search(r"^total pnl +-3.00$", first, re.MULTILINE)
-        assert re.search(r"^fees +0.5 USDT$", second, re.MULTILINE)
+        assert re.search(r"^fees +0.50 USDT$", second, re.MULTILINE)
         _, out, _ = run("--db", filled, "performance", "--json", "--quote", "USDT")
         assert [summary["win_rate"] for summary in json.loads(out)] == [1.0]
         code, out, _ = run("--db", filled, "pnl", "--by", "day")
@@ -207,9 +206,9 @@ class TestTables:
             "in EUR, as recorded: 1 of 1 trades have a PnL",
             "in USDT, as recorded: 1 of 2 trades have a PnL",
         ]
-        code, _, err = run("--db", filled, "attribution", "rsi")
-        assert code == 2
-        assert "added up: 'EUR', 'USDT'; pass one of them as --quote, or a symbol" in err
+        _, out, _ = run("--db", filled, "attribution", "rsi")
+        assert "in EUR" not in out  # no trade in it has a signal
+        assert out.splitlines()[-1].split()[:6] == ["70", "to", "75", "1", "1", "100.0%"]
 
     def test_performance_does_not_add_up_symbols_without_a_currency(
         self, filled: str, run: Run
@@ -240,8 +239,19 @@ class TestTables:
         arguments = ("--capital", "deposits", "--quote", "USDT")
         _, out, _ = run("--db", filled, "performance", *arguments)
         assert re.search(r"^capital +100.00$", out, re.MULTILINE)
-        code, _, err = run("--db", filled, "performance", "--capital", "1000")
-        assert (code, "the PnL is in EUR, USDT; pass one of them as --quote" in err) == (2, True)
+        code, out, _ = run("--db", filled, "performance", "--capital", "1000")
+        euro, dollar = out.split("\n\n")
+        assert code == 0
+        assert euro.endswith("\nreturns are not known: pass --capital EUR=1000")
+        assert dollar.endswith("\nreturns are not known: pass --capital USDT=1000\n")
+        assert "total return" not in out
+        pairs = ("--capital", "EUR=1000", "--capital", "USDT=200")
+        euro, dollar = run("--db", filled, "performance", *pairs)[1].split("\n\n")
+        assert re.search(r"^total return +-0.3%$", euro, re.MULTILINE)
+        assert re.search(r"^total return +2.0%$", dollar, re.MULTILINE)
+        _, out, err = run("--db", filled, "performance", "--capital", "deposits", "--json")
+        assert [each["total_return"] for each in json.loads(out)] == [None, 0.04]
+        assert err.startswith("returns are not known: capital: it is 0.00 EUR on")
         code, _, err = run("--db", filled, "performance", "--capital", "much")
         assert (code, "'much' is neither an amount nor 'deposits'" in err) == (2, True)
 
@@ -329,6 +339,7 @@ class TestTables:
         assert out == "signal_value,signals,acted_on,rate,trades\n1,1,1,1.0,1\n-1,1,1,1.0,1\n"
 
     def test_an_empty_database(self, target: str, run: Run) -> None:
+        header = {}
         for command in (
             "trades",
             "signals",
@@ -342,7 +353,20 @@ class TestTables:
             assert (code, out) == (0, "")
             assert err.startswith(("no ", "nothing "))
             assert run("--db", target, command, "--json") == (0, "[]\n", "")
-            assert run("--db", target, command, "--csv") == (0, "", "")
+            code, out, err = run("--db", target, command, "--csv")
+            assert (code, out.count("\n"), err) == (0, 1, "")
+            header[command] = out.strip().split(",")
+        assert header["trades"][:4] == ["id", "timestamp", "symbol", "side"]
+        assert header["pnl"][:2] == ["key", "quote"]
+        init_db(target)
+        trade(pnl=1, signal=signal())
+        trade(side="sell", quantity=0.4)
+        trade(side="sell", quantity=0.6)
+        trade()
+        close_db()
+        for command, names in header.items():
+            rows = csv.reader(io.StringIO(run("--db", target, command, "--csv")[1]))
+            assert next(rows) == names
 
     def test_text_that_looks_like_markup_is_shown_unchanged(self, target: str, run: Run) -> None:
         init_db(target)
@@ -384,8 +408,8 @@ class TestExplain:
         trade(id="0190a5a4-7b7c-7000-8000-00000000000b")
         close_db()
         for text, message in (
-            ("ffff", "there is no trade whose id begins with ffff"),
-            ("0190a5a4", "several trades begin with 0190a5a4; give more"),
+            ("ffff", "there is no trade whose id has ffff in it"),
+            ("0190a5a4", "several trades have 0190a5a4 in it, such as 0190a5a4-7b7c-7000-8000-00"),
             ("xyz", "'xyz' is not a UUID"),
             ("0190a5a4-7b7c-7000-8000-00000000000f", "there is no trade 0190a5a4"),
         ):
@@ -595,34 +619,8 @@ class TestTerminal:
     """On a terminal of 80 columns, which only Unix has for tests."""
 
     @pytest.fixture
-    def typed(self, filled: str) -> Callable[..., str]:
-        pty = pytest.importorskip("pty")
-        import fcntl
-        import termios
-
-        def typed(*arguments: str, answer: str = "", **environment: str) -> str:
-            child, terminal = pty.fork()
-            if child == 0:
-                fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 80, 0, 0))
-                os.environ.pop("COLUMNS", None)
-                os.environ.update({"TERM": "xterm-256color", "LC_ALL": "C.UTF-8"} | environment)
-                os.execv(COMMAND[0], [*COMMAND, "--db", filled, *arguments])
-            output = b""
-            if answer:
-                os.write(terminal, answer.encode())
-            while True:
-                try:
-                    chunk = os.read(terminal, 65536)
-                except OSError:
-                    break
-                if not chunk:
-                    break
-                output += chunk
-            os.waitpid(child, 0)
-            os.close(terminal)
-            return output.decode()
-
-        return typed
+    def typed(self, filled: str, terminal: Callable[..., str]) -> Callable[..., str]:
+        return partial(terminal, "--db", filled)
 
     @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
     def test_tables_fit(self, typed: Callable[..., str], filled: str) -> None:
@@ -721,19 +719,12 @@ def test_the_reference_matches_the_help() -> None:
 
 
 def printed(columns: list[Column], rows: list[dict[str, object]], width: int) -> list[str]:
-    with pytest.MonkeyPatch.context() as patch:
-        out = io.StringIO()
-        console = partial(Console, file=out, highlight=False)
-        patch.setattr(
-            "botmemory.cli._output._console", lambda wanted=None: console(width=wanted or width)
-        )
-        print_rows(rows, columns, "table", empty="")
-    return [line.rstrip() for line in out.getvalue().splitlines()]
+    return [line.plain for line in table_lines(rows, columns, width)]
 
 
 TABLE = [
-    Column("name", "name", optional=True),
-    Column("symbol", "symbol"),
+    Column("name", "name", optional=True, shorten=middle),
+    Column("symbol", "symbol", shorten=middle),
     Column("much", "much", amounts=True, right=True),
     Column("more", "more", amounts=True, right=True, importance=2),
     Column("least", "least", amounts=True, right=True, importance=1),
@@ -751,11 +742,11 @@ ROW: dict[str, object] = {
     ("width", "expected"),
     [
         (90, "mean-reversion 1000000MOG/USDT:USDT 2,345,678.90 -1,000,000.25 0.0000123"),
-        (73, "mean-rever… 1000000MOG/USDT:USDT 2,345,678.90 -1,000,000.25 0.0000123"),
-        (62, "mean-re… 1000000MOG/… 2,345,678.90 -1,000,000.25 0.0000123"),
-        (52, "mean-re… 1000000MOG/U… 2,345,678.90 -1,000,000.25"),
-        (36, "mean-re… 1000000MOG/… 2,345,678.90"),
-        (20, "mean-re… 1000000… 2,345,678.90"),
+        (73, "mean-…rsion 1000000MOG/USDT:USDT 2,345,678.90 -1,000,000.25 0.0000123"),
+        (62, "mean-…rsion 1000000MOG/USDT:USDT 2,345,678.90 -1,000,000.25"),
+        (52, "mean…ion 100000…T:USDT 2,345,678.90 -1,000,000.25"),
+        (36, "mean…ion 100000…:USDT 2,345,678.90"),
+        (20, "mean…ion 1000…SDT 2,345,678.90"),
     ],
 )
 def test_numbers_are_whole_at_every_width(width: int, expected: str) -> None:
@@ -787,7 +778,7 @@ def test_a_csv_has_the_same_columns_in_each_row(filled: str, run: Run) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("performance", "--tz", "UTC"), "pass --capital, too"),
+        (("positions", "--symbol", "A", "--price", "A=1"), "--symbol and --price exclude each"),
         (("pnl", "--by", "day", "--metadata", "x"), "--by and --metadata exclude each other"),
         (("attribution", "x", "--bins", "3", "--ends", "1,2"), "--bins and --ends exclude each"),
         (("performance", "--rate", "=5"), "'=5' is not a currency and its price"),

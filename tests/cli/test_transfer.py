@@ -125,7 +125,7 @@ def test_an_error_names_the_option(fills: Path, run: Run, options: str, expected
     assert expected in err
     assert "Traceback" not in err
     assert err.count("\n") == 1
-    assert not Path("bot.db").exists() or run("--db", "bot.db", "trades", "--csv")[1] == ""
+    assert not Path("bot.db").exists() or run("--db", "bot.db", "trades", "--json")[1] == "[]\n"
 
 
 @pytest.mark.parametrize("name", ["broker", "broker.tml"])
