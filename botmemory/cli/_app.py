@@ -35,6 +35,7 @@ from ._options import (
 )
 from ._output import fields_of, print_json, print_pairs, print_rows, progress
 from ._transfer import TRANSFER_COMMANDS
+from ._watch import watch
 
 EPILOG = """\b
 Exit codes: 0 done; 1 migrations are pending (status), an error was found
@@ -147,7 +148,7 @@ def check_database(options: DatabaseOptions, full: bool, output_format: str) -> 
     sys.exit(int(any(finding.severity == "error" for finding in findings)))
 
 
-DATABASE_COMMANDS = (show_status, migrate, make_backup, make_report, check_database)
+DATABASE_COMMANDS = (show_status, migrate, make_backup, make_report, check_database, watch)
 
 
 @click.group(

@@ -171,7 +171,7 @@ def show_positions(
     if output_format == "table":
         rows = position_rows(kept)
         columns = position_columns(rows, options.zone)
-        totals = position_totals(rows)
+        totals = position_totals(rows) if len(rows) > 1 else []
         print_rows(rows, columns, output_format, empty="no open positions", totals=totals)
     else:
         print_rows(kept, (), output_format, empty="", fields=fields_of(positions.Position))
@@ -209,9 +209,7 @@ def position_columns(rows: Sequence[Mapping[str, Any]], zone: tzinfo) -> list[Co
 
 
 def position_totals(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return a row with the total of each currency, where there is more than one position."""
-    if len(rows) < 2:
-        return []
+    """Return a row with the total of each currency."""
     totals = []
     for quote in sorted({row["quote"] for row in rows if row["quote"] is not None}):
         some = [row for row in rows if row["quote"] == quote]

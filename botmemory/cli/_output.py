@@ -150,7 +150,7 @@ def print_pairs(pairs: Mapping[str, Any]) -> None:
     """Print a line for each name with a value that is not None."""
     pairs = {name: value for name, value in pairs.items() if value is not None}
     width = max(map(len, pairs))
-    terminal = _console()
+    terminal = output_console()
     for name, value in pairs.items():
         text = value if isinstance(value, Text) else Text(str(value))
         label = f"{name.replace('_', ' '):<{width}}  "
@@ -229,7 +229,7 @@ def table_lines(
 
 
 def _print_table(rows: Sequence[Row], columns: Iterable[Column], totals: Sequence[Row]) -> None:
-    terminal = _console()
+    terminal = output_console()
     for line in table_lines(rows, columns, terminal.width, totals):
         terminal.print(line, soft_wrap=True)
 
@@ -301,7 +301,7 @@ def _amounts(column: Column, rows: Sequence[Row]) -> list[str]:
     ]
 
 
-def _console() -> Console:
+def output_console() -> Console:
     """Return a console as wide as the terminal; a pipe gets every line whole."""
     return Console(width=None if sys.stdout.isatty() else PIPED_WIDTH, highlight=False)
 
