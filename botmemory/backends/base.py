@@ -233,6 +233,16 @@ class Backend(Protocol):
         """Yield the rows of a query, some at a time if the driver can."""
         ...
 
+    def read_sql(self, sql: str) -> AbstractContextManager[tuple[list[str], Iterator[Values]]]:
+        """Return a block that yields the names and the rows of one SELECT that a person wrote.
+
+        The rows are read a few at a time, in one snapshot. What would write is refused.
+
+        Raises:
+            ValidationError: It is not one SELECT, or the database refuses it.
+        """
+        ...
+
     def stage(self, table: str) -> Any:
         """Return a `sqlite.stage.Stage` for new rows of a table, which the caller closes.
 

@@ -34,6 +34,7 @@ from ._options import (
     json_option,
 )
 from ._output import fields_of, print_json, print_pairs, print_rows, progress
+from ._query import run_query
 from ._transfer import TRANSFER_COMMANDS
 from ._watch import watch
 
@@ -148,7 +149,15 @@ def check_database(options: DatabaseOptions, full: bool, output_format: str) -> 
     sys.exit(int(any(finding.severity == "error" for finding in findings)))
 
 
-DATABASE_COMMANDS = (show_status, migrate, make_backup, make_report, check_database, watch)
+DATABASE_COMMANDS = (
+    show_status,
+    migrate,
+    make_backup,
+    make_report,
+    check_database,
+    watch,
+    run_query,
+)
 
 
 @click.group(

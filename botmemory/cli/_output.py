@@ -49,6 +49,7 @@ class Column:
         optional: Whether it is left out if it is empty, and among the first to be shortened.
         shorten: Returns a text in fewer characters; None if it is never shortened.
         short: Returns, from all of its values, another formatter for a terminal that is too narrow.
+        null: The text of None.
         importance: Columns of a lower one are left out first where the terminal is too narrow.
     """
 
@@ -61,6 +62,7 @@ class Column:
     optional: bool = False
     shorten: Callable[[str, int], str] | None = None
     short: Callable[[Sequence[Any]], Formatter] | None = None
+    null: str = ""
     importance: int = ALWAYS
 
 
@@ -146,14 +148,17 @@ def print_json(value: Any) -> None:
     print(json.dumps(_plain(value), indent=2, allow_nan=False))
 
 
-def print_pairs(pairs: Mapping[str, Any]) -> None:
-    """Print a line for each name with a value that is not None."""
+def print_pairs(pairs: Mapping[str, Any], *, as_is: bool = False) -> None:
+    """Print a line for each name with a value that is not None.
+
+    `_` in a name is a space, unless `as_is`.
+    """
     pairs = {name: value for name, value in pairs.items() if value is not None}
     width = max(map(len, pairs))
     terminal = output_console()
     for name, value in pairs.items():
         text = value if isinstance(value, Text) else Text(str(value))
-        label = f"{name.replace('_', ' '):<{width}}  "
+        label = f"{name if as_is else name.replace('_', ' '):<{width}}  "
         terminal.print(Text.assemble(label, text), soft_wrap=True)
 
 
@@ -179,7 +184,7 @@ class _Cells:
             formatter = column.formatter
             if is_short and column.short:
                 formatter = column.short([value for value in values if value is not None])
-            texts = ["" if value is None else formatter(value) for value in values]
+            texts = [column.null if value is None else formatter(value) for value in values]
         return cls(column, texts, max(map(cell_len, (column.title, *texts))))
 
     def shorten_to(self, width: int) -> None:

@@ -27,7 +27,13 @@ from playhouse.postgres_ext import PostgresqlExtDatabase
 
 from ..._url import server_parameters
 from ...config import Config
-from ...errors import BotMemoryError, ConfigError, DatabaseBusyError, StorageError
+from ...errors import (
+    BotMemoryError,
+    ConfigError,
+    DatabaseBusyError,
+    StorageError,
+    ValidationError,
+)
 from ..base import Backend, Fields, MakeObjects, Migrator, Statement, Values
 from ..change_marker import ChangeMarker
 from ..finding import Finding
@@ -54,6 +60,7 @@ from .errors import (
     is_stale_plan,
     may_repeat,
     needs_other_connection,
+    sqlstate,
     translated_error,
 )
 from .hosts import Hosts
@@ -84,6 +91,12 @@ MARKER: Statement = (
     "AND NOT EXISTS (SELECT FROM pg_catalog.pg_policy)",
     (),
 )
+SYNTAX_ERROR = "42601"
+# SQLSTATEs of a person's SQL that are not those of its text
+REFUSED_SQL = {
+    "08P01": "it has a parameter, such as $1, for which there is no value",
+    "25006": "it would write; only a SELECT is run",
+}
 BEGIN_SNAPSHOT: Statement = ("BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY", ())
 
 OUTCOME_UNKNOWN = (
@@ -863,13 +876,40 @@ class PostgresBackend(TransactionState, PostgresqlExtDatabase):  # type: ignore[
         if self.in_transaction():
             yield from self._stream_in_transaction(query)
             return
+        with self._rows_in_snapshot(*query.sql()) as rows:
+            yield from rows_of(query, rows)
+
+    @contextmanager
+    def read_sql(self, sql: str) -> Iterator[tuple[list[str], Iterator[Values]]]:
+        try:
+            # a cursor is declared for one SELECT that changes nothing, and not for several
+            with self._rows_in_snapshot(sql.rstrip().rstrip(";"), None) as rows:
+                yield [column.name for column in rows.description], iter(rows.fetchone, None)
+        except (peewee.PeeweeException, StorageError) as error:
+            code = sqlstate(error.__cause__ or error)
+            if isinstance(error, StorageError) and code not in REFUSED_SQL:
+                raise
+            problem = REFUSED_SQL.get(code) or str(error).partition("\n")[0]
+            if code == SYNTAX_ERROR:
+                problem += "; only one SELECT is run"
+            raise ValidationError(f"sql: {problem}", field="sql") from error
+
+    @contextmanager
+    def _rows_in_snapshot(self, sql: str, params: Values | None) -> Iterator[RowsOnServer]:
+        """Return a block with the rows of a query, in a transaction that only reads.
+
+        Without `params` the text is a person's: it is sent in a way that allows one statement only,
+        and not together with others, of whose failure psycopg would warn.
+        """
         pool, connection = self.pool, None
         try:
             connection = self.acquire_connection(self._deadline())
             connection.deadline = float("inf")
             with self._translated_errors(connection):
                 connection.pending = [BEGIN_SNAPSHOT, *self._settings_of(connection)]
-                yield from rows_of(query, RowsOnServer(connection, *query.sql()))
+                if params is None:
+                    connection.send(lambda: None)
+                yield RowsOnServer(connection, sql, params)
                 connection.rollback()
         finally:
             if connection is not None:

@@ -119,6 +119,14 @@ class ServerConnection(psycopg.Connection[Any]):
         literal: Any = sql  # psycopg asks for one, so that nobody puts values into it
         return self.execute(literal, params, prepare=prepare)
 
+    def run_one(self, sql: str) -> Any:
+        """Execute a text that a person wrote, which the server refuses if it has more statements.
+
+        Only with parameters or for a binary result does psycopg use the protocol that does so.
+        """
+        literal: Any = sql
+        return self.execute(literal, binary=True)
+
     def send(self, call: Callable[[], R]) -> R:
         """Call what executes a statement, and send it together with the pending ones."""
         if not self.pending:

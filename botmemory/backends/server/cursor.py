@@ -15,14 +15,19 @@ _numbers = count()
 class RowsOnServer:
     """What Peewee uses of a cursor, for a query in the open transaction of a connection.
 
-    It is declared and read for the first time in one round trip.
+    It is declared and read for the first time in one round trip, unless there are no `params`.
     """
 
-    def __init__(self, connection: ServerConnection, sql: str, params: Sequence[Any]) -> None:
+    def __init__(
+        self, connection: ServerConnection, sql: str, params: Sequence[Any] | None
+    ) -> None:
         self._connection, self._rollbacks = connection, connection.rollbacks
         self._name = f"botmemory_{next(_numbers)}"
         declare = f"DECLARE {self._name} NO SCROLL CURSOR FOR {sql}"
-        if connection.pgconn.pipeline_status:  # together with what begins the transaction
+        if params is None:
+            connection.run_one(declare)
+            self._cursor = self._fetch()
+        elif connection.pgconn.pipeline_status:  # together with what begins the transaction
             connection.run(declare, params)
             self._cursor = self._fetch()
         else:

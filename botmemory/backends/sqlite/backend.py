@@ -9,7 +9,7 @@ import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -27,7 +27,7 @@ from ..peewee_internals import peewee_errors, prepare_connection
 from ..reference import Reference
 from ..retry import busy_error
 from ..transactions import Atomic, TransactionState
-from . import dialect, file_state, health
+from . import dialect, file_state, health, select
 from .connection import Connection, State, open_raw, open_read_only
 from .errors import (
     NOTHING_WRITTEN,
@@ -479,6 +479,44 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
                 f"{self.database}: a whole number of this query has more than 64 bits; no column "
                 "holds it"
             ) from error
+
+    @contextmanager
+    def read_sql(self, sql: str) -> Iterator[tuple[list[str], Iterator[Values]]]:
+        raw = self._thread_connection().raw
+
+        def execute() -> sqlite3.Cursor:
+            with self._errors_of_sql():
+                return select.execute(raw, sql)
+
+        cursor = self._retry_while_busy(execute, self.busy_timeout)
+        rows = self._rows_of_sql(cursor)
+        try:
+            if cursor.description is None:
+                raise ValidationError("sql: there is no SELECT in it", field="sql")
+            yield [column[0] for column in cursor.description], rows
+        finally:
+            rows.close()
+            cursor.close()
+            raw.set_progress_handler(None, 0)
+
+    def _rows_of_sql(self, cursor: sqlite3.Cursor) -> Generator[Values, None, None]:
+        with self._errors_of_sql():
+            yield from cursor
+
+    @contextmanager
+    def _errors_of_sql(self) -> Iterator[None]:
+        """Raise `ValidationError` for an error in the SQL itself."""
+        try:
+            yield
+        except (sqlite3.Error, sqlite3.Warning) as error:
+            code, problem = result_code(error), str(error)
+            if code == sqlite3.SQLITE_AUTH:
+                problem = "it would write, or change a setting; only a SELECT is run"
+            elif code not in (sqlite3.SQLITE_OK, sqlite3.SQLITE_ERROR):
+                translated = self.translated(error)
+                if translated is not None:
+                    raise translated from error
+            raise ValidationError(f"sql: {problem}", field="sql") from error
 
     def translated(self, error: BaseException) -> BotMemoryError | None:
         """Return the botmemory error for one of SQLite's; None if there is none."""
