@@ -14,7 +14,7 @@ import click
 from peewee import fn
 
 from ..analysis import attribution, performance, returns, round_trips
-from ..analysis.selection import currencies
+from ..analysis.selection import currencies, quotes_of
 from ..database import db
 from ..errors import NotFoundError, ValidationError
 from ..formats import amount, count, number
@@ -95,7 +95,7 @@ def show_pnl(
     of: Any = None if metadata is None else "trade_metadata"
     blocks: list[tuple[list[performance.Group], performance.Performance | None]] = []
     with options.open(read_only=True), db.read_snapshot():
-        found = currencies(_of_trades(arguments), quote, of_symbols="symbol" in names)
+        found = _currencies(_of_trades(arguments), quote, of_symbols="symbol" in names)
         for currency in found:
             groups = performance.by(dimension, **arguments, tz=options.zone, quote=currency, of=of)
             # of symbols that name no currency, only one has a total; a trade may have several tags
@@ -185,7 +185,7 @@ def show_performance(
 ) -> None:
     """Show the performance for each quote currency."""
     with options.open(read_only=True), db.read_snapshot():
-        chosen = currencies(_of_trades(filters), quote)
+        chosen = _currencies(_of_trades(filters), quote)
         summaries = [performance.summarize(**filters, quote=currency) for currency in chosen]
         on_capital = [
             _on_capital(currency, capitals, filters, options.zone, is_only=len(chosen) == 1)
@@ -258,6 +258,25 @@ def _on_capital(
             raise
         return missing, f"returns are not known: {error}"
     return missing if found is None else vars(found), None
+
+
+def _currencies(
+    filters: dict[str, Any], quote: str | None, *, of_symbols: bool = False
+) -> list[str]:
+    """Return the currencies for each of which there is a result.
+
+    Symbols that name no currency are left out, and that is said, where others name one.
+    """
+    try:
+        return currencies(filters, quote, of_symbols=of_symbols)
+    except ValidationError as error:
+        symbols = read.distinct(Trade, "symbol", read.filters(Trade, **filters))
+        known = [currency for currency in quotes_of(symbols) if currency]
+        if not known:
+            raise
+        reason = named_as_options(str(error).removeprefix("quote: "))
+        click.echo(f"left out: {reason}", err=True)
+        return known
 
 
 def _of_trades(filters: dict[str, Any]) -> dict[str, Any]:
@@ -389,7 +408,7 @@ def show_attribution(
     with options.open(read_only=True), db.read_snapshot():
         blocks = [
             attribution.pnl_by_metadata(key, ranges, **filters, quote=each, signal_of=signal_of)
-            for each in currencies(of_trades, quote)
+            for each in _currencies(of_trades, quote)
         ]
     blocks = [groups for groups in blocks if groups]
     if output_format != "table" or not blocks:

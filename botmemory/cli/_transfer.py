@@ -51,6 +51,14 @@ COPY_COLUMNS = (
     Column("copied", "copied now", count, right=True),
     Column("checksum", "checksum of both"),
 )
+models_option = click.option(
+    "--models", metavar="MODULE", help="The dotted name of the module with custom models."
+)
+table_argument = click.argument(
+    "table",
+    metavar="TABLE",
+    shell_complete=lambda _context, _parameter, text: [t for t in TABLES if t.startswith(text)],
+)
 SHOWN = 10  # messages of an import, for each kind
 
 conflict_option = click.option(
@@ -65,20 +73,39 @@ conflict_option = click.option(
 @database_command("export")
 @filter_options("symbol", "strategy", "exchange", "since", "until", "tz")
 @click.option("--spreadsheet", is_flag=True, help="Write formulas in CSV as text.")
-@click.argument("table", type=click.Choice(list(TABLES)))
+@models_option
+@table_argument
 @click.argument("file", type=PATH)
 def export_rows(
-    options: DatabaseOptions, table: str, file: Path, spreadsheet: bool, **filters: Any
+    options: DatabaseOptions,
+    table: str,
+    file: Path,
+    spreadsheet: bool,
+    models: str | None,
+    **filters: Any,
 ) -> None:
     """Write trades, signals, cash flows or the state to a CSV, JSONL or Parquet file.
 
-    The suffix chooses the format: .csv, .jsonl or .parquet. `import` reads it without any loss.
+    TABLE is trades, signals, cash-flows or, with --models, the name of a custom table. The suffix
+    chooses the format: .csv, .jsonl or .parquet. `import` reads it without any loss.
     """
+    model = _model(table, models)
     with options.open(read_only=True), progress("writing") as report:
-        written = export_file(
-            TABLES[table], file, spreadsheet=spreadsheet, progress=report, **filters
+        written = export_file(model, file, spreadsheet=spreadsheet, progress=report, **filters)
+    noun = table.removesuffix("s") if table in TABLES else f"{table} row"
+    click.echo(f"{counted(written, noun)} in {file}")
+
+
+def _model(table: str, models: str | None) -> Any:
+    """Return the model of a table by the name that the command line has for it."""
+    custom = {} if models is None else {m._meta.table_name: m for m in models_of(models)}
+    known = TABLES | custom
+    if table not in known:
+        hint = "" if models else "; a custom table needs --models MODULE"
+        raise click.BadParameter(
+            f"{table!r} is not one of {', '.join(map(repr, known))}{hint}", param_hint="'TABLE'"
         )
-    click.echo(f"{counted(written, table.removesuffix('s'))} in {file}")
+    return known[table]
 
 
 @database_command("import")
@@ -87,12 +114,21 @@ def export_rows(
 @click.option("--keep-going", is_flag=True, help="Skip rejected rows.")
 @click.option("--rejects", type=PATH, metavar="FILE", help="Write rejected rows to this file.")
 @click.option("--dry-run", is_flag=True, help="Record nothing; show what the first rows become.")
-@click.argument("table", type=click.Choice(list(TABLES)))
+@models_option
+@table_argument
 @click.argument("file", type=PATH)
 def import_rows(
-    options: DatabaseOptions, table: str, file: Path, dry_run: bool, **settings: Any
+    options: DatabaseOptions,
+    table: str,
+    file: Path,
+    dry_run: bool,
+    models: str | None,
+    **settings: Any,
 ) -> None:
     """Record the trades, signals, cash flows or state of a file, each once.
+
+    TABLE is trades, signals, cash-flows or, with --models, the name of a custom table, which its
+    migrations have made.
 
     A file of another program or of an exchange is read as --layout or the other options say: which
     column is what, how numbers and times are written. --dry-run shows what becomes of it.
@@ -101,12 +137,13 @@ def import_rows(
     recorded; with --keep-going rejected rows are skipped. Exit 1 if rows were rejected, or if
     conflicts with what is recorded were only reported.
     """
+    model = _model(table, models)
     _require_readable(absolute_path("path", file))
     config = options.settings()
     is_new = config.backend == "sqlite" and not Path(config.db_path).exists()
     target = {"db_path": ":memory:"} if dry_run and is_new else {}
     with options.open(**target), progress("reading") as report:
-        result = import_file(TABLES[table], file, dry_run=dry_run, progress=report, **settings)
+        result = import_file(model, file, dry_run=dry_run, progress=report, **settings)
     if dry_run:
         _print_preview(result.preview)
     _print_result(
@@ -190,9 +227,7 @@ def import_hummingbot(
 
 @click.command("copy", cls=DatabaseCommand)
 @settings_options
-@click.option(
-    "--models", metavar="MODULE", help="The dotted name of the module with custom models."
-)
+@models_option
 @click.argument("source", type=A_FILE)
 @click.argument("target", type=A_FILE)
 @format_options

@@ -215,11 +215,17 @@ class TestTables:
     ) -> None:
         init_db(filled)
         for symbol in ("BTCUSDT", "BTCJPY"):
-            trade(symbol=symbol, pnl=64)
+            trade(symbol=symbol, pnl=64, strategy="x")
         close_db()
-        code, out, err = run("--db", filled, "performance")
+        problem = "the symbols 'BTCJPY', 'BTCUSDT' do not name a currency; pass --quote '' if all"
+        for command in ("performance", "pnl --by day", "attribution rsi"):
+            code, out, err = run("--db", filled, *command.split())
+            assert code == 0
+            assert "4.00" in out  # of BTC/USDT alone
+            assert err.startswith(f"left out: {problem}")
+        code, out, err = run("--db", filled, "performance", "--strategy", "x")
         assert (code, out) == (2, "")
-        assert "the symbols 'BTCJPY', 'BTCUSDT' do not name a currency" in err
+        assert problem in err
         _, out, _ = run("--db", filled, "performance", "--quote", "")
         assert re.search(r"^total pnl +128.00$", out, re.MULTILINE)
         _, out, _ = run("--db", filled, "performance", "--symbol", "BTCJPY")

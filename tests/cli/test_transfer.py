@@ -8,9 +8,11 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from samples import at
 
 from botmemory import close_db, init_db
-from botmemory.repositories import trades
+from botmemory.migration_runner import models_of
+from botmemory.repositories import records, trades
 
 pytestmark = pytest.mark.usefixtures("empty_folder")
 
@@ -219,3 +221,118 @@ def test_one_row_is_told_in_the_singular(run: Run) -> None:
     close_db()
     assert run("--db", "bot.db", "export", "trades", "t.csv")[1] == "1 trade in t.csv\n"
     assert run("--db", "bot.db", "export", "signals", "s.csv")[1] == "0 signals in s.csv\n"
+
+
+MODELS = """
+from botmemory import BaseModel
+from botmemory.fields import AutoIdField, DoubleField, LabelField, MetadataField, UtcDateTimeField
+
+
+class EquitySnapshot(BaseModel):
+    id = AutoIdField()
+    timestamp = UtcDateTimeField()
+    equity = DoubleField()
+    strategy = LabelField(max_length=64, null=True)
+    details = MetadataField(null=True)
+"""
+MIGRATION = """
+from peewee import BigAutoField, CharField, DoubleField, Field, Model, SqliteDatabase
+
+
+def up(migrator, db):
+    class Timestamp(Field):
+        field_type = "TEXT" if isinstance(db, SqliteDatabase) else "TIMESTAMPTZ"
+
+    class Json(Field):
+        field_type = "TEXT" if isinstance(db, SqliteDatabase) else "JSONB"
+
+    class EquitySnapshot(Model):
+        id = BigAutoField()
+        timestamp = Timestamp()
+        equity = DoubleField()
+        strategy = CharField(max_length=64, null=True)
+        details = Json(null=True)
+
+        class Meta:
+            database = db
+            legacy_table_names = False
+
+    db.create_tables([EquitySnapshot], safe=False)
+
+
+def down(migrator, db):
+    migrator.migrate(migrator.drop_table("equity_snapshot"))
+"""
+
+
+class TestCustomTables:
+    @pytest.fixture
+    def names(self, tmp_path: Path) -> tuple[str, ...]:
+        """The options that name the migrations and the models of a custom table."""
+        folder = Path("bot_migrations")
+        folder.mkdir()
+        (folder / "0001_equity_snapshot.py").write_text(MIGRATION)
+        module = f"models_of_{tmp_path.name}"
+        Path(f"{module}.py").write_text(MODELS)
+        return "--migrations", str(folder), "--models", module
+
+    def record(self, target: str, names: tuple[str, ...]) -> list[dict[str, object]]:
+        init_db(target, migrations=names[1])
+        [model] = models_of(names[3])
+        rows = [
+            {"timestamp": at(1), "equity": 0.1 + 0.2, "strategy": None, "details": {"a": [1, "é"]}},
+            {"timestamp": at(2), "equity": 1e-300, "strategy": 'a,"b', "details": None},
+            {"timestamp": at(3), "equity": 5.0, "strategy": "", "details": "text"},
+        ]
+        rows[2]["strategy"] = "=1+1"
+        records.create_many(model, rows)
+        found = [row.to_dict() for row in records.iterate(model)]
+        close_db()
+        return found
+
+    @pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+    def test_nothing_is_lost_on_the_way(
+        self, new_target: Callable[[], str], names: tuple[str, ...], run: Run, suffix: str
+    ) -> None:
+        source, target, file = new_target(), new_target(), f"equity.{suffix}"
+        before = self.record(source, names)
+        arguments = (*names, "equity_snapshot", file)
+        code, out, err = run("--db", source, "export", *arguments)
+        assert (code, out, err) == (0, f"3 equity_snapshot rows in {file}\n", "")
+        for expected in ("3 recorded, 0 already existed", "0 recorded, 3 already existed"):
+            code, out, err = run("--db", target, "import", *arguments)
+            assert (code, out, err) == (0, f"equity_snapshot: {expected}\n", "")
+        init_db(target, migrations=names[1])
+        [model] = models_of(names[3])
+        assert [row.to_dict() for row in records.iterate(model)] == before
+
+    def test_filters_and_rejected_rows(
+        self, new_target: Callable[[], str], names: tuple[str, ...], run: Run
+    ) -> None:
+        target = new_target()
+        self.record(target, names)
+        arguments = ("--db", target, "export", *names, "equity_snapshot")
+        assert run(*arguments, "some.csv", "--strategy", 'a,"b')[1].startswith(
+            "1 equity_snapshot row"
+        )
+        code, _, err = run(*arguments, "some.csv", "--symbol", "BTC/USDT")
+        assert (code, "--symbol: a EquitySnapshot has no such field" in err) == (2, True)
+        Path("bad.csv").write_text("id,timestamp,equity\n8,2024-01-01,much\n9,2024-01-01,2\n")
+        arguments = ("--db", target, "import", *names, "equity_snapshot", "bad.csv")
+        code, out, err = run(*arguments)
+        assert (code, out) == (2, "")
+        assert "line 2: equity: 'much'" in err
+        code, out, err = run(*arguments, "--keep-going", "--rejects", "rejects.jsonl")
+        assert (code, out) == (1, "equity_snapshot: 1 recorded, 0 already existed\n")
+        assert "much" in Path("rejects.jsonl").read_text()
+
+    def test_a_table_that_is_not_known(self, run: Run, names: tuple[str, ...]) -> None:
+        for command in ("export", "import"):
+            code, _, err = run(command, "equity_snapshot", "x.csv")
+            assert code == 2
+            assert "'equity_snapshot' is not one of 'trades', 'signals', 'cash-flows'; a c" in err
+            code, _, err = run(command, *names, "equity", "x.csv")
+            assert (code, "'cash-flows', 'equity_snapshot'\n" in err) == (2, True)
+            code, _, err = run(command, "--models", "no_such_module", "equity", "x.csv")
+            assert (code, "--models no_such_module: cannot be imported" in err) == (2, True)
+        assert not Path("x.csv").exists()

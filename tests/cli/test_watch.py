@@ -29,25 +29,24 @@ from botmemory.repositories import trades
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 
 Run = Callable[..., tuple[int, str, str]]
-NOW = datetime.now(UTC)
 LONG = "trend-following-donchian-breakout-4h"
 
 
 def fill() -> None:
     """Record trades in two currencies, one of which is closed today, and a signal."""
     init_db()
-    minute = timedelta(minutes=1)
-    trade(symbol="BTC/USDT", price=40_000, quantity=0.5, timestamp=NOW - timedelta(days=3, hours=2))
-    trade(symbol="BTC/USDT", side="sell", price=41_000, quantity=0.2, pnl=200, timestamp=NOW)
-    old = NOW - timedelta(days=2)
+    now, minute = datetime.now(UTC), timedelta(minutes=1)
+    trade(symbol="BTC/USDT", price=40_000, quantity=0.5, timestamp=now - timedelta(days=3, hours=2))
+    trade(symbol="BTC/USDT", side="sell", price=41_000, quantity=0.2, pnl=200, timestamp=now)
+    old = now - timedelta(days=2)
     trade(symbol="ETH/BTC", price=0.05, quantity=1, timestamp=old, exchange="binance")
     trade(
         symbol="ETH/BTC", side="sell", price=0.049, quantity=1, timestamp=old + minute, pnl=-0.001,
         exchange="binance", strategy=LONG,
     )  # fmt: skip
-    yesterday = NOW - timedelta(hours=26)
+    yesterday = now - timedelta(hours=26)
     trade(symbol="1000PEPE/USDT", price=0.00112345, quantity=1e6, timestamp=yesterday)
-    signal(symbol="SOL/USDT", timestamp=NOW - 5 * minute, strategy=LONG)
+    signal(symbol="SOL/USDT", timestamp=now - 5 * minute, strategy=LONG)
 
 
 @pytest.fixture
@@ -104,9 +103,10 @@ class TestFrame:
 
     def test_results_of_fills(self, target: str, run: Run) -> None:
         init_db(target)
-        trade(price=100, timestamp=NOW - timedelta(seconds=2))
-        trade(side="sell", price=110, timestamp=NOW)
-        cash_flow(symbol="BTC/USDT", amount=-1.5, timestamp=NOW - timedelta(seconds=1))
+        now = datetime.now(UTC)
+        trade(price=100, timestamp=now - timedelta(seconds=2))
+        trade(side="sell", price=110, timestamp=now)
+        cash_flow(symbol="BTC/USDT", amount=-1.5, timestamp=now - timedelta(seconds=1))
         close_db()
         _, out, _ = run("--db", target, "watch")
         assert out.split("\n\n")[1].splitlines()[1].split() == [
