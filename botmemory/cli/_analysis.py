@@ -310,7 +310,7 @@ def show_round_trips(
         some = (trip for trip in found if direction in (None, trip.direction))
         latest = deque(some, maxlen=limit)
     columns = (
-        time_column("closed_at", "closed", options.zone),
+        time_column("closed_at", "closed", options.zone, null="open"),
         SYMBOL,
         Column("direction", "side"),
         Column("quantity", "quantity", number, right=True, importance=6),

@@ -103,13 +103,14 @@ def show_cash_flows(
     """
     with options.open(read_only=True):
         rows = _rows(CashFlow, "metadata", limit, filters)
+    symbol = dataclasses.replace(SYMBOL, importance=4)
     columns = (
         Column("id", "id", right=True, importance=6),
         time_column("timestamp", "when", options.zone),
         Column("kind", "kind"),
         Column("amount", "amount", amounts=True, currency=itemgetter("currency"), right=True),
         Column("currency", "in"),
-        Column("symbol", "symbol", optional=True, shorten=middle, importance=4),
+        *([] if all(row["symbol"] is None for row in rows) else [symbol]),
         EXCHANGE,
         STRATEGY,
     )

@@ -343,7 +343,9 @@ def zone_name(zone: tzinfo) -> str:
     return str(zone).rpartition("/")[2].replace("_", " ")
 
 
-def time_column(field: str, title: str, zone: tzinfo, *, importance: int = ALWAYS) -> Column:
+def time_column(
+    field: str, title: str, zone: tzinfo, *, null: str = "", importance: int = ALWAYS
+) -> Column:
     """Return a column of times in a time zone; its short form has no year if it is this one."""
 
     def short(values: Sequence[datetime]) -> Formatter:
@@ -357,6 +359,7 @@ def time_column(field: str, title: str, zone: tzinfo, *, importance: int = ALWAY
         f"{title} ({zone_name(zone)})",
         partial(timestamp, zone=zone),
         short=short,
+        null=null,
         importance=importance,
     )
 

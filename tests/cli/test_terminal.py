@@ -273,6 +273,16 @@ class TestCurrencies:
         groups = json.loads(run("--db", market, "attribution", "rsi", "--json")[1])
         assert {group["quote"] for group in groups} == {"BTC", "EUR", "USDC", "USDT"}
 
+    def test_an_open_round_trip_says_so(self, market: str, run: Run) -> None:
+        _, out, _ = run("--db", market, "round-trips", "--open", "--quote", "EUR")
+        assert re.match("open +ADA/EUR +long ", out.splitlines()[2])
+
+    def test_symbols_of_cash_flows_are_whole(self, market: str, terminal: Typed) -> None:
+        for columns in (60, 80):
+            assert " BTC/USDT:USDT" in terminal("--db", market, "cash-flows", columns=columns)
+        shown = terminal("--db", market, "cash-flows", "--kind", "deposit")
+        assert "symbol" not in shown
+
     def test_conversion_has_a_total(self, market: str, run: Run) -> None:
         _, out, _ = run("--db", market, "conversion")
         assert out.splitlines()[-1].split() == ["total", "45", "45", "100.0%", "45"]
