@@ -167,7 +167,7 @@ def print_source(result: performance.Result) -> None:
 @database_command("performance")
 @click.option(
     "--capital",
-    "capitals",
+    "capital",
     multiple=True,
     metavar="[USDT=]AMOUNT",
     callback=lambda _context, _parameter, texts: dict(map(_capital, texts)),
@@ -180,7 +180,7 @@ def show_performance(
     options: DatabaseOptions,
     output_format: str,
     quote: str | None,
-    capitals: dict[str, float | None],
+    capital: dict[str, float | None],
     **filters: Any,
 ) -> None:
     """Show the performance for each quote currency."""
@@ -188,7 +188,7 @@ def show_performance(
         chosen = _currencies(_of_trades(filters), quote)
         summaries = [performance.summarize(**filters, quote=currency) for currency in chosen]
         on_capital = [
-            _on_capital(currency, capitals, filters, options.zone, is_only=len(chosen) == 1)
+            _on_capital(currency, capital, filters, options.zone, is_only=len(chosen) == 1)
             for currency in chosen
         ]
     results = [more | vars(s) for s, (more, _) in zip(summaries, on_capital, strict=True)]

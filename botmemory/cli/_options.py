@@ -31,6 +31,8 @@ UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1
 DAYS = {"today": timedelta(), "yesterday": timedelta(days=1)}
 SIDES = [side.value for side in OrderSide]
 NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][-+]?\d+)?")
+# what the functions call an argument for which the command line has another option
+ALSO_NAMED = {"dimensions": "dimension", "ends": "bins", "metadata": "key", "stop_key": "key"}
 # what an error begins with: an argument, or one key of it such as `map['Price']`
 ARGUMENT = re.compile(r"(\w+)(?:\[(['\"])(.*?)\2\])?: ")
 PATH = click.Path(path_type=Path)
@@ -102,6 +104,7 @@ def _names_on_command_line(context: click.Context) -> dict[str, str]:
         for parameter in context.command.params
         if context.get_parameter_source(str(parameter.name)) is ParameterSource.COMMANDLINE
     }
+    names |= {also: names[name] for name, also in ALSO_NAMED.items() if name in names}
     names["path"] = names.get("out") or names.get("file") or "path"
     if context.obj.db is not None:
         names["db_path"] = "--db"
@@ -277,7 +280,8 @@ def _store_zone(context: click.Context, parameter: click.Parameter, name: str | 
         try:
             context.ensure_object(DatabaseOptions).tz = checked_time_zone(name)
         except ValidationError as error:
-            raise click.BadParameter(str(error).removeprefix("tz: ")) from None
+            problem = str(error).removeprefix("tz: ").removesuffix(" or a tzinfo")
+            raise click.BadParameter(problem) from None
 
 
 def _timestamp(context: click.Context, parameter: click.Parameter, text: str | None) -> Any:

@@ -24,7 +24,7 @@ from ..bootstrap import init_db
 from ..database import close_db, db
 from ..errors import BotMemoryError
 from ..formats import count, counted, number
-from ..models import Signal, Trade
+from ..models import BaseModel, Signal, Trade
 from ..queries import read
 from ..repositories import positions
 from ..symbols import quote_of
@@ -145,14 +145,20 @@ class _View:
         return _Content(
             positions=open_positions,
             results=results,
-            trades=[row_of(row) for row in read.newest_first(Trade, filters, ROWS)],
-            signals=[
-                row_of(row)
-                for row in read.newest_first(Signal, read.filters(Signal, **of_signals), ROWS)
-            ],
+            trades=self._latest(Trade, filters),
+            signals=self._latest(Signal, read.filters(Signal, **of_signals)),
             unknown=unknown,
             read_at=datetime.now(UTC),
         )
+
+    def _latest(self, model: type[BaseModel], filters: dict[str, Any]) -> list[dict[str, Any]]:
+        """Return the latest rows, of symbols with the currency if one was asked for."""
+        if self.quote is None:
+            return [row_of(row) for row in read.newest_first(model, filters, ROWS)]
+        symbols = read.distinct(model, "symbol", filters)
+        wanted = [symbol for symbol in symbols if (quote_of(symbol) or "") == self.quote]
+        query = read.select_where(model, filters, model._meta.fields["symbol"].in_(wanted))
+        return [row_of(row) for row in read.fetch(query.limit(ROWS), filters)]
 
     def _is_wanted(self, row: Row) -> bool:
         symbol = self.filters["symbol"]

@@ -342,6 +342,26 @@ class TestFilters:
         assert run("--db", market, *prune)[1].startswith("trades before 2024-01-30 22:00:00 UTC")
 
 
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        ("pnl --by foo", "--by: 'foo' is unknown"),
+        ("pnl --metadata x..y", "--metadata: 'x..y' is not a key"),
+        ("trades --metadata x..y=1", "--metadata: 'x..y' is not a key"),
+        ("round-trips --stop-key x..y", "--stop-key: 'x..y' is not a key"),
+        ("attribution x..y", "KEY: 'x..y' is not a key"),
+        ("attribution rsi --ends 5,5", "--ends: [5.0, 5.0] is not in ascending order"),
+        ("positions --price X=0", "--price X: 0.0 is not greater than 0"),
+        ("trades --tz x", "'--tz': 'x' is not a time zone; use a name such as 'Europe/Berlin'\n"),
+        ("performance --capital deposits --quote BTC", "--capital: it is 0.00"),
+        ("pnl --quote XXX", "--quote: no trade is in 'XXX'"),
+    ],
+)
+def test_errors_name_the_option(market: str, run: Run, command: str, option: str) -> None:
+    code, out, err = run("--db", market, *command.split())
+    assert (code, out, option in err) == (2, "", True), err
+
+
 def complete(*words: str) -> dict[str, Any]:
     done = subprocess.run(
         [sys.executable, "-c", "from botmemory.cli import main; main()"],

@@ -95,6 +95,12 @@ class TestFrame:
         ]
         assert blocks[4][1].split()[2:] == ["SOL/USDT", "1", LONG]
 
+    def test_one_currency(self, market: str, run: Run) -> None:
+        _, out, _ = run("--db", market, "watch", "--quote", "BTC")
+        assert "BTC/USDT" not in out
+        assert "SOL/USDT" not in out
+        assert out.count("ETH/BTC") == 2
+
     def test_an_empty_database(self, target: str, run: Run) -> None:
         code, out, err = run("--db", target, "watch")
         assert (code, err) == (0, "")
