@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -49,6 +50,7 @@ from ._output import (
     zone_name,
 )
 
+ERROR_LINES = 3
 ROWS = 10  # of the latest trades and signals
 LARGEST_SHARE = 0.1  # of the time that is spent on reading
 HEALTH_EVERY = 60  # seconds
@@ -322,8 +324,11 @@ def _head(view: _View, width: int) -> list[Text]:
         lines.append(Text(", ".join([*ages, *_health(view)])))
         lines += [Text(f"not known: {reason}") for reason in content.unknown]
     if view.error is not None:
-        since = "" if content is None else f"; what is shown is of {_clock(content.read_at, zone)}"
-        lines.append(Text(f"error: {view.error}{since}", style="bold red"))
+        if content is not None:
+            lines.append(Text(f"what is shown is of {_clock(content.read_at, zone)}"))
+        error = f"error: {view.error.removeprefix(f'{label}: ')}"
+        wrapped = textwrap.wrap(error, width, max_lines=ERROR_LINES, placeholder=" ...")
+        lines += [Text(line, style="bold red") for line in wrapped]
     lines += [
         Text(f"{finding.severity}: {finding.what}", style="yellow") for finding in view.findings
     ]

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from rich.cells import cell_len
 from samples import cash_flow, signal, trade
+from servers import Restartable
 
 from botmemory import close_db, init_db
 from botmemory.cli._options import DatabaseOptions
@@ -202,8 +203,8 @@ class TestReading:
         view.refresh()
         away = path.rename(path.with_name("away.db"))
         view.refresh()
-        assert any(line.startswith("error: ") and "what is shown is of" in line
-                   for line in shown(view, 300))  # fmt: skip
+        assert any(line.startswith("error: ") for line in shown(view))
+        assert any(line.startswith("what is shown is of ") for line in shown(view))
         assert any("BTC/USDT" in line for line in shown(view))
         assert not path.exists()
         away.rename(path)
@@ -324,3 +325,22 @@ def test_a_bot_beside_it_is_not_slowed(path: Path) -> None:
         os.waitpid(child, 0)
         os.close(terminal)
     assert max(beside) > max(alone) / 2
+
+
+def test_it_goes_on_when_a_server_restarts(restartable: Restartable, on_terminal: Any) -> None:
+    name = restartable.url
+    init_db(name)
+    trade(symbol="OLD/EUR")
+    close_db()
+    child = on_terminal("--db", name, "watch", "--every", "0.2", lines=24)
+    child.read_until("OLD/EUR")
+    restartable.stop()
+    child.read_until("error: ")
+    assert b"what is shown is of" in child.output
+    restartable.start()
+    init_db(name)
+    trade(symbol="NEW/EUR")
+    child.read_until("NEW/EUR")
+    child.interrupt()
+    assert child.wait() == 0
+    assert b"Traceback" not in child.output
