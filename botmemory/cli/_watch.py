@@ -92,7 +92,7 @@ class _View:
     day: object = None
     file: object = None
     health_at: float = float("-inf")
-    duration: float = 0.0  # of the last reading, in seconds
+    duration: float = 0.0  # of the last reading, in seconds; 0 where it failed
 
     def open(self) -> None:
         limits = {"call_timeout": CALL_TIMEOUT, "busy_timeout": BUSY_TIMEOUT}
@@ -107,13 +107,12 @@ class _View:
                 close_db()
                 self.open()
             self._read(started)
+            self.duration = time.monotonic() - started
             self.error = None
         except FAILURES as error:
-            self.error = named_as_options(str(error))
+            self.error, self.duration = named_as_options(str(error)), 0.0
             with suppress(*FAILURES):
                 close_db()  # the next refresh opens it again
-        finally:
-            self.duration = time.monotonic() - started
 
     def _read(self, now: float) -> None:
         if now >= self.health_at + HEALTH_EVERY:
