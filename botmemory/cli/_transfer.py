@@ -86,8 +86,8 @@ def export_rows(
 ) -> None:
     """Write trades, signals, cash flows or the state to a CSV, JSONL or Parquet file.
 
-    TABLE is trades, signals, cash-flows or, with --models, the name of a custom table. The suffix
-    chooses the format: .csv, .jsonl or .parquet. `import` reads it without any loss.
+    TABLE is trades, signals, cash-flows, state or, with --models, the name of a custom table. The
+    suffix chooses the format: .csv, .jsonl or .parquet. `import` reads it without any loss.
     """
     model = _model(table, models)
     with options.open(read_only=True), progress("writing") as report:
@@ -127,8 +127,8 @@ def import_rows(
 ) -> None:
     """Record the trades, signals, cash flows or state of a file, each once.
 
-    TABLE is trades, signals, cash-flows or, with --models, the name of a custom table, which its
-    migrations have made.
+    TABLE is trades, signals, cash-flows, state or, with --models, the name of a custom table, which
+    its migrations have made.
 
     A file of another program or of an exchange is read as --layout or the other options say: which
     column is what, how numbers and times are written. --dry-run shows what becomes of it.

@@ -885,9 +885,9 @@ class PostgresBackend(TransactionState, PostgresqlExtDatabase):  # type: ignore[
             # a cursor is declared for one SELECT that changes nothing, and not for several
             with self._rows_in_snapshot(sql.rstrip().rstrip(";"), None) as rows:
                 yield [column.name for column in rows.description], iter(rows.fetchone, None)
-        except (peewee.PeeweeException, StorageError) as error:
+        except (peewee.PeeweeException, StorageError, DatabaseBusyError) as error:
             code = sqlstate(error.__cause__ or error)
-            if isinstance(error, StorageError) and code not in REFUSED_SQL:
+            if isinstance(error, BotMemoryError) and code not in REFUSED_SQL:
                 raise
             problem = REFUSED_SQL.get(code) or str(error).partition("\n")[0]
             if code == SYNTAX_ERROR:
