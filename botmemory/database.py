@@ -159,9 +159,9 @@ def session_scope(
 
     Blocks with different keys do not wait for each other on PostgreSQL. A block with a key reads,
     updates and deletes rows of its keys alone, by the functions of `repositories`; what may use
-    others is refused, and nothing is done then. Rows of any key are recorded. A block without a key
-    waits for all blocks, and all for it. On SQLite, which has one writer at a time, the same is
-    checked.
+    others is refused, and nothing is done then. Rows of any key are recorded, and the state of any
+    strategy is used, key by key. A block without a key waits for all blocks, and all for it. On
+    SQLite, which has one writer at a time, the same is checked.
 
     Args:
         key: The strategy and the symbol of whose rows the block depends, `("trend", "BTC/USDT")`,

@@ -191,11 +191,9 @@ def test_two_hundred_requests_at_the_same_time(target: str) -> None:
     assert len(stored(target)) == 100
 
 
-def test_the_test_of_the_page(
-    page: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_test_of_the_page(page: dict[str, Any], botmemory_file: Path) -> None:
     exec(code_of(PAGE, "python", "# test_app.py\n"), page)
-    page["test_a_trade_is_recorded"](tmp_path, monkeypatch)
+    page["test_a_trade_is_recorded"](botmemory_file)
 
 
 # --- dependencies -------------------------------------------------------------------------
