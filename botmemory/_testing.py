@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+import tempfile
 import threading
 import time
 from collections.abc import Iterable, Mapping
@@ -31,6 +32,7 @@ class Templates:
 
     def __init__(self) -> None:
         self._connections: dict[Any, sqlite3.Connection] = {}
+        self._files: dict[Any, bytes] = {}
 
     def copy_to(self, target: sqlite3.Connection, settings: Mapping[str, Any]) -> None:
         """Copy the tables into an empty database."""
@@ -38,6 +40,19 @@ class Templates:
         if folder not in self._connections:
             self._connections[folder] = _migrated(settings)
         self._connections[folder].backup(target)
+
+    def write_to(self, path: Path, settings: Mapping[str, Any]) -> None:
+        """Write a file with the tables, which is in WAL mode: opening it waits for no disk."""
+        folder = settings.get("migrations")
+        if folder not in self._files:
+            with tempfile.TemporaryDirectory() as temporary:
+                file = Path(temporary, "template.db")
+                with closing(sqlite3.connect(file)) as connection:
+                    self.copy_to(connection, settings)
+                init_db(file, **settings)
+                close_db()
+                self._files[folder] = file.read_bytes()
+        path.write_bytes(self._files[folder])
 
     def close(self) -> None:
         for connection in self._connections.values():
@@ -69,8 +84,7 @@ def open_in_memory(templates: Templates, settings: Mapping[str, Any]) -> peewee.
 def open_file(templates: Templates, settings: Mapping[str, Any], path: Path) -> peewee.Database:
     """Open an empty database in a new file, as `init_db(path)` does."""
     _require_closed()
-    with closing(sqlite3.connect(path)) as connection:
-        templates.copy_to(connection, settings)
+    templates.write_to(path, settings)
     return init_db(path, **settings)
 
 

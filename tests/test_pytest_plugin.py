@@ -124,8 +124,9 @@ def test_it_is_found_by_its_entry_point_and_can_be_left_out(
 ) -> None:
     [found] = [each for each in entry_points(group="pytest11") if each.name == "botmemory"]
     assert found.value == "pytest_botmemory"
-    monkeypatch.delenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD")
     pytester.makepyfile("def test_it(botmemory_db): pass")
+    pytester.runpytest_subprocess("-p", "botmemory").assert_outcomes(passed=1)
+    monkeypatch.delenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD")
     pytester.runpytest_subprocess().assert_outcomes(passed=1)
     result = pytester.runpytest_subprocess("-p", "no:botmemory")
     result.assert_outcomes(errors=1)
