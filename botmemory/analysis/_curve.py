@@ -10,7 +10,7 @@ from typing import Any
 
 from .. import exact
 from ..exact import to_float
-from ._results import factor
+from .results import factor
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from ..models import OrderSide, Trade
 from ..queries import read
 from ..queries.sums import fetch_sums, parse_sum, whole_sum
 from ..queries.trips import FIRST_OTHER, Row, Trip, read_trips, timestamp_of
-from ._dimensions import (
+from .dimensions import (
     TIME,
     Grouping,
     Place,
@@ -23,7 +23,7 @@ from ._dimensions import (
     places_of,
     values_under,
 )
-from ._results import Sums
+from .results import Sums
 from .selection import Selection, trades_of
 
 Groups = dict[tuple[Place, ...], Sums]

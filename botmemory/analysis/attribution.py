@@ -29,7 +29,6 @@ from ..queries import read
 from ..queries.trips import FEE, FEE_CURRENCY, FIRST_OTHER, Row, Trip, read_trips, timestamp_of
 from ..queries.trips import Result as TripResult
 from ..repositories import signals, trades
-from ._results import Result, Source, Sums, result_fields
 from .ranges import (
     bucket_bounds,
     bucket_of,
@@ -38,6 +37,7 @@ from .ranges import (
     quantile_edges,
     round_edges,
 )
+from .results import Result, Source, Sums, result_fields
 from .selection import Selection, choose_source, select
 
 __all__ = ["Bucket", "Conversion", "Explanation", "conversion", "explain", "pnl_by_metadata"]
@@ -285,7 +285,7 @@ SIGNAL, PNL = FIRST_OTHER, FIRST_OTHER + 1  # columns of a row of round trips
 
 def _trades_by_own_signal(key: str, selection: Selection) -> Counted:
     """Yield the value in the signal of each trade that has one, and the trade."""
-    expression, exists = _metadata_value(key)
+    expression, exists = metadata_value(key)
     query: Any = Trade.select(expression, Trade.pnl, Trade.fee, Trade.fee_currency).join(Signal)
     query = query.where(exists, *selection.conditions()).tuples()
     for value, *of_trade in read.stream_query(query):
@@ -351,13 +351,13 @@ def _add_round_trip(trip: Trip, result: TripResult, sums: Sums) -> None:
 
 def _values_of_signals(key: str, selection: Selection) -> dict[int, Any]:
     """Return the value in each signal of a trade, of any time, by the number of the signal."""
-    expression, exists = _metadata_value(key)
+    expression, exists = metadata_value(key)
     query: Any = Signal.select(Signal.id, expression).join(Trade, on=(Trade.signal == Signal.id))
     query = query.where(exists, *selection.at_any_time().conditions()).tuples()
     return {id_: value for id_, value in read.stream_query(query) if value is not None}
 
 
-def _metadata_value(key: str) -> tuple[Any, Any]:
+def metadata_value(key: str) -> tuple[Any, Any]:
     """Return the expression of a value in the metadata of a signal, and that it exists."""
     field: Any = Signal.signal_metadata
     keys = key.split(".")

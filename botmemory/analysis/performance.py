@@ -26,9 +26,9 @@ from ..queries import read
 from ..queries.trips import ID, read_trips, timestamp_of
 from ..symbols import quote_of
 from ._curve import Curve, Drawdown
-from ._dimensions import Dimension, Grouping, checked_dimensions
 from ._groups import groups_of_round_trips, groups_of_trades
-from ._results import Result, Source, Sums, result_fields
+from .dimensions import Dimension, Grouping, checked_dimensions
+from .results import Result, Source, Sums, result_fields
 from .selection import Selection, choose_source, count_trades, quotes_of, select, trades_of
 
 __all__ = [
@@ -159,23 +159,17 @@ def summarize(
         ValidationError: An argument is invalid, or the PnL is in different currencies.
     """
     known_rates = checked_rates(rates)
-    sums, curve, holding_times = Sums(), Curve(), _HoldingTimes()
+    totals = Totals()
     with db.read_snapshot():
         selection = select(symbol, strategy, start_date, end_date, exchange, quote)
         chosen = choose_source(selection, source)
-        for closed in _closed_trades(selection, chosen, known_rates, sums):
-            holding_times.add(closed)
-            if closed.pnl is not None:
-                curve.add(closed.timestamp, closed.pnl)
+        for closed in _closed_trades(selection, chosen, known_rates, totals.sums):
+            totals.add(closed)
         if chosen == "fills":
             # without a source, none has a PnL
-            sums.trades, sums.with_pnl = count_trades(selection, with_pnl=source is not None)
-    fields = result_fields(selection.quote, chosen, sums)
-    of_curve: dict[str, Any] = curve.fields()
-    if fields["total_pnl"] is None:
-        of_curve = dict.fromkeys(of_curve)
-    of_times: dict[str, Any] = holding_times.fields(is_known=fields["total_pnl"] is not None)
-    return Performance(**fields, **of_curve, **of_times)
+            counts = count_trades(selection, with_pnl=source is not None)
+            totals.sums.trades, totals.sums.with_pnl = counts
+    return totals.performance(selection.quote, chosen)
 
 
 @checked_call
@@ -409,7 +403,7 @@ def quotes(
 # --- closed trades in time order ----------------------------------------------------------------
 
 
-class _Closed(NamedTuple):
+class Closed(NamedTuple):
     """A closed trade; its id is one of a trade, or as the driver returns it."""
 
     timestamp: datetime
@@ -422,7 +416,7 @@ class _Closed(NamedTuple):
 
 def _closed_trades(
     selection: Selection, source: Source, rates: Mapping[str, float], sums: Sums
-) -> Iterator[_Closed]:
+) -> Iterator[Closed]:
     """Yield the closed trades in time order, and add them to sums."""
     if source == "fills":
         for trip in read_trips(selection.filters, selection.symbols):
@@ -431,17 +425,17 @@ def _closed_trades(
             last = trip.last
             opened_at, closed_at = timestamp_of(trip.first), timestamp_of(last)
             of_trip = trip.key[0], result.unknown, opened_at
-            yield _Closed(closed_at, last[ID], result.net, *of_trip)
+            yield Closed(closed_at, last[ID], result.net, *of_trip)
         return
     for timestamp, trade_id, pnl, fee, currency in trades_of(
         selection, "pnl", "fee", "fee_currency"
     ):
         amount = sums.add_trade(pnl, fee, currency)
         if amount is not None:
-            yield _Closed(timestamp, trade_id, amount)
+            yield Closed(timestamp, trade_id, amount)
 
 
-def _known(closed: _Closed) -> Decimal:
+def _known(closed: Closed) -> Decimal:
     """Return the PnL of a closed trade; refuse one that is not known."""
     if closed.pnl is None:
         raise ValidationError(
@@ -457,6 +451,37 @@ def _id(value: Any) -> uuid.UUID:
     return trade_id
 
 
+class Totals:
+    """What a `Performance` follows from; closed trades are added in time order.
+
+    Attributes:
+        sums: The sums; what adds to them differs between trades and round trips.
+        curve: The cumulative PnL.
+
+    Args:
+        drawdowns: How many of the largest drawdowns are kept.
+    """
+
+    def __init__(self, drawdowns: int = 1) -> None:
+        self.sums, self.curve = Sums(), Curve(drawdowns)
+        self._holding_times = _HoldingTimes()
+
+    def add(self, closed: Closed) -> Decimal | None:
+        """Add what the sums do not have; return the drawdown, None if the PnL is not known."""
+        self._holding_times.add(closed)
+        return None if closed.pnl is None else self.curve.add(closed.timestamp, closed.pnl)
+
+    def performance(self, quote: str | None, source: Source) -> Performance:
+        """Return the performance of the closed trades that were added."""
+        fields = result_fields(quote, source, self.sums)
+        is_known = fields["total_pnl"] is not None
+        of_curve: dict[str, Any] = self.curve.fields()
+        if not is_known:
+            of_curve = dict.fromkeys(of_curve)
+        of_times: dict[str, Any] = self._holding_times.fields(is_known=is_known)
+        return Performance(**fields, **of_curve, **of_times)
+
+
 class _HoldingTimes:
     """The holding times of round trips."""
 
@@ -465,7 +490,7 @@ class _HoldingTimes:
             name: [0, timedelta(0)] for name in ("", "_of_wins", "_of_losses")
         }
 
-    def add(self, closed: _Closed) -> None:
+    def add(self, closed: Closed) -> None:
         if closed.opened_at is None:
             return
         held = closed.timestamp - closed.opened_at

@@ -24,8 +24,8 @@ from ..formats import amount
 from ..models import CashFlow
 from ..queries import read
 from . import performance
-from ._dimensions import local
-from ._results import Source, factor
+from .dimensions import local
+from .results import Source, factor
 
 divide = DIVISION.divide
 
@@ -131,7 +131,7 @@ def daily(
         "symbol": symbol, "strategy": strategy, "start_date": start_date, "end_date": end_date,
         "exchange": exchange, "quote": quote, "source": source, "rates": rates,
     }  # fmt: skip
-    days = _days(arguments, capital, tz).returns
+    days = days_of(arguments, capital, tz).returns
     return {day: _float(value) for day, value in days.items()}
 
 
@@ -180,11 +180,11 @@ def summarize(
         "symbol": symbol, "strategy": strategy, "start_date": start_date, "end_date": end_date,
         "exchange": exchange, "quote": quote, "source": source, "rates": rates,
     }  # fmt: skip
-    days = _days(arguments, capital, tz)
-    return _summary(days) if days.returns else None
+    days = days_of(arguments, capital, tz)
+    return summary_of(days) if days.returns else None
 
 
-class _Days(NamedTuple):
+class Days(NamedTuple):
     """The return of each day, and what they are returns of; the amounts have 100 digits."""
 
     quote: str | None
@@ -193,9 +193,9 @@ class _Days(NamedTuple):
     returns: dict[datetime, Decimal]
 
 
-def _days(
+def days_of(
     arguments: dict[str, Any], capital: SupportsFloat | None, tz: str | tzinfo | None
-) -> _Days:
+) -> Days:
     """Return the return of each day; none without closed trades.
 
     Args:
@@ -209,7 +209,7 @@ def _days(
     with db.read_snapshot():
         quote, source, pnls = _pnl_of_days(arguments, time_zone)
         if not pnls:
-            return _Days(None, "recorded", ZERO, {})
+            return Days(None, "recorded", ZERO, {})
         if equity is None:
             flows = _deposits(quote, arguments["exchange"], time_zone)
             equity = ZERO
@@ -233,7 +233,7 @@ def _days(
         returns[datetime.combine(day, time())] = DIVISION.divide(pnl, equity) if pnl else ZERO
         withdrawn = exact.sum_of(flow for flow in by_day[day] if flow < 0)
         equity = add(add(equity, pnl), withdrawn)
-    return _Days(quote, source, start, returns)
+    return Days(quote, source, start, returns)
 
 
 def _pnl_of_days(
@@ -302,7 +302,7 @@ def _no_capital(currency: str | None, day: date, equity: Decimal) -> str:
     )
 
 
-def _summary(of: _Days) -> Returns:
+def summary_of(of: Days) -> Returns:
     returns, days = list(of.returns.values()), len(of.returns)
     growth = list(accumulate((add(value, ONE) for value in returns), _times, initial=ONE))
     peaks = accumulate(growth, max)

@@ -22,7 +22,7 @@ from ..models import Signal, Trade
 from ..queries import read
 from ..queries.trips import FIRST_OTHER, Row, Trip, read_trips, timestamp_of
 from ..symbols import instrument_of
-from ._dimensions import values_under
+from .dimensions import values_under
 from .ranges import is_number
 from .selection import select
 
@@ -147,14 +147,14 @@ def round_trips(
         "signal",
         "trade_metadata",
         has_prices=True,
-        note=_add_tags,
+        note=add_tags,
         include_open=bool(include_open),
     )
-    trips = (_round_trip(trip, known_rates) for trip in found)
+    trips = (round_trip_of(trip, known_rates) for trip in found)
     return trips if stop_key is None else _with_r_multiples(trips, checked_key(stop_key))
 
 
-def _add_tags(tags: dict[str, None] | None, rows: list[Row]) -> dict[str, None]:
+def add_tags(tags: dict[str, None] | None, rows: list[Row]) -> dict[str, None]:
     """Return the tags so far and those of more fills, in their order."""
     tags = {} if tags is None else tags
     field: Any = Trade.trade_metadata
@@ -165,7 +165,8 @@ def _add_tags(tags: dict[str, None] | None, rows: list[Row]) -> dict[str, None]:
     return tags
 
 
-def _round_trip(trip: Trip, rates: Mapping[str, float]) -> RoundTrip:
+def round_trip_of(trip: Trip, rates: Mapping[str, float]) -> RoundTrip:
+    """Return a round trip whose rows have the signal, and whose notes are its tags."""
     symbol, exchange, strategy = trip.key
     number = partial(to_number, symbol)
     result = trip.result(rates)

@@ -15,7 +15,7 @@ from ..errors import ValidationError, show
 from ..models import Trade
 from ..queries import read
 from ..symbols import quote_of
-from ._results import Source
+from .results import Source
 
 
 @dataclass(frozen=True)

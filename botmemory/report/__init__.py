@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
-from importlib import resources
+from datetime import datetime
 from pathlib import Path
 
 from .._arguments import checked_call
-from .._values import plain_text
-from .._version import __version__
 from ..analysis.performance import Source
 from ..atomic_write import refuse_to_replace, replacing
 from ..backends.sqlite.errors import translate_errors
 from ..config import absolute_path
 from ..database import db
 from ..errors import ConfigError
-from ..formats import amount, count, number, places
-from ._charts import metadata_lines
-from ._sections import cash_flow_totals, report_sections
+from ._collect import Capital, collect
+from ._render import render
 
-__all__ = ["write_report"]
+__all__ = ["Capital", "write_report"]
 
 
 @checked_call
@@ -36,13 +33,15 @@ def write_report(
     quote: str | None = None,
     source: Source | None = None,
     rates: Mapping[str, float] | None = None,
+    capital: Capital | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> Path:
     """Write a report of all trades, or of those that match the filters.
 
-    It has a section for each currency, with figures, charts and tables, and the sums of the cash
-    flows, which are in none of the other figures. A chart of many trades is
-    drawn from fewer points, and its caption says so. The file needs no other file and no network.
+    It begins with an overview; then there is a section for each currency, the one with the most
+    closed trades first, with figures, strategies, charts and tables, and the sums of the cash
+    flows. A long series is drawn from fewer points, and its caption says so. The file needs no
+    other file and no network; without JavaScript the charts cannot be zoomed.
 
     Args:
         path: The file to write. An existing one is replaced when the new one is complete.
@@ -55,10 +54,13 @@ def write_report(
             none.
         source: `"recorded"` adds up the `pnl` of the trades, `"fills"` the net PnL of the round
             trips; None takes what is recorded, if any trade of a currency has a `pnl`, and else the
-            fills.
+            fills. What follows from the fills is shown beside it.
         rates: What one unit of another currency is worth, for fees in a third currency:
             `{"BNB": 600}`.
-        progress: Called with the number of finished parts and the number of all parts.
+        capital: The capital at the start, for returns in percent: an amount if the PnL is in one
+            currency, or one for each currency, `{"USDT": 10_000, "BTC": 0.5}`, or `"deposits"` for
+            the recorded deposits and withdrawals.
+        progress: Called with how much is done and how much there is to do.
 
     Returns:
         The absolute path of the report.
@@ -69,8 +71,7 @@ def write_report(
         ValidationError: An argument is invalid, or several symbols name no currency.
     """
     try:
-        import jinja2
-        from plotly.offline import get_plotlyjs
+        importlib.import_module("jinja2")
     except ImportError as error:
         from .._install import install_command
 
@@ -83,34 +84,7 @@ def write_report(
         "end_date": end_date,
         "exchange": exchange,
     }
-    pnl = {"source": source, "rates": rates}
-    with db.read_snapshot():
-        sections = list(report_sections(filters, quote, pnl, progress))
-        cash_flows = cash_flow_totals(filters, quote)
-    template = jinja2.Environment(autoescape=True).from_string(
-        resources.files(__name__).joinpath("template.html").read_text(encoding="utf-8")
-    )
-    label = db.config.label
-    shown_filters = {
-        name: plain_text(value) if isinstance(value, str) else value
-        for name, value in {**filters, "quote": quote or None}.items()
-        if value is not None
-    }
-    page = template.render(
-        database=Path(label).name if db.config.backend == "sqlite" else label,
-        created=datetime.now(UTC),
-        version=__version__,
-        filters=shown_filters,
-        sections=sections,
-        cash_flows=cash_flows,
-        figures={chart.name: chart.figure for section in sections for chart in section.charts},
-        plotly=get_plotlyjs(),
-        metadata_lines=metadata_lines,
-        amount=amount,
-        count=count,
-        number=number,
-        places=places,
-    )
+    page = render(collect(filters, quote, source, rates, capital, progress))
     file = absolute_path("path", path)
     refuse_to_replace("path", file, database=db.current().file)
     with translate_errors(file, "cannot be written"), replacing(file) as unfinished:
