@@ -4,7 +4,8 @@ const MAX_MARKS = 150, MAX_STEPS = 3000, PARTS = 120, ROWS = 25, DAY = 86400;
 
 const format = (value, places) => value.toLocaleString("en-US", {
   minimumFractionDigits: places, maximumFractionDigits: places, signDisplay: "negative" });
-const plain = (value) => value.toLocaleString("en-US", { maximumSignificantDigits: 10 });
+const plain = (value, digits = 10) => value.toLocaleString("en-US", {
+  maximumSignificantDigits: Math.min(21, Math.max(digits, Math.trunc(Math.abs(value)).toFixed().length)) });
 const amount = (value, sign = "") => (value === null ? "not known" : (value > 0 ? sign : "") + (Math.abs(value) >= 0.1 || value === 0
   ? format(value, 2) : value.toLocaleString("en-US", { maximumSignificantDigits: 3 })));
 const time = (seconds, end) => new Date(seconds * 1000).toISOString().slice(0, end).replace("T", " ");
@@ -269,9 +270,9 @@ function tripTable(section, holder) {
     { name: "symbol", value: symbol, text: symbol, isHead: true },
     { name: "strategy", value: strategy, text: (row) => strategy(row) || "none", isLong: true },
     { name: "direction", value: direction, text: direction },
-    { name: "quantity", value: (row) => of.q[row], text: (row) => plain(of.q[row]), isNumber: true },
-    { name: "entry", value: (row) => of.e[row], text: (row) => plain(of.e[row]), isNumber: true },
-    { name: "exit", value: (row) => of.x[row], text: (row) => (of.x[row] === null ? "none" : plain(of.x[row])), isNumber: true },
+    { name: "quantity", value: (row) => of.q[row], text: (row) => plain(of.q[row], 7), isNumber: true },
+    { name: "entry", value: (row) => of.e[row], text: (row) => plain(of.e[row], 7), isNumber: true },
+    { name: "exit", value: (row) => of.x[row], text: (row) => (of.x[row] === null ? "none" : plain(of.x[row], 7)), isNumber: true },
     { name: "fees", value: (row) => of.f[row], text: (row) => amount(of.f[row]), isNumber: true },
     { name: "net PnL", value: (row) => of.n[row], text: (row) => amount(of.n[row], "+"), isNumber: true,
       look: (row) => (of.n[row] > 0 ? "up" : of.n[row] < 0 ? "down" : "") },
