@@ -23,7 +23,7 @@ import sqlalchemy
 
 import botmemory
 
-from . import growth, positions, results
+from . import growth, positions, report, results
 from .imports import import_seconds
 from .ours import Botmemory
 from .peers import NaivePeewee, SqlAlchemy
@@ -164,6 +164,7 @@ def main() -> None:
         growing_database(Path(temporary), sizes, rounds, arguments.chart)
     positions.report(existing, rounds)
     results.report(max(sizes[:-1]) if arguments.quick else 1_000_000, min(rounds, 3))
+    report.report([10_000] if arguments.quick else list(report.GOALS))
     imports(rounds * 3)
 
 

@@ -126,8 +126,16 @@ class TestFigures:
         best = sorted(trips, key=lambda trip: trip.net_pnl or 0.0)
         assert found.worst_trips == [trip for trip in best[:10] if (trip.net_pnl or 0) < 0]
         assert found.best_trips == [trip for trip in best[:-11:-1] if (trip.net_pnl or 0) > 0]
-        held = sum(each.result.closed_trades for each in found.holding_times)
-        assert held == len(trips)
+        bounds = [*_collect.LOWER_BOUNDS, float("inf")]
+        for n, each in enumerate(found.holding_times):
+            within = [
+                trip.net_pnl or 0.0
+                for trip in trips
+                if bounds[n] <= (trip.holding_time or timedelta()).total_seconds() < bounds[n + 1]
+            ]
+            assert each.result.closed_trades == len(within), each.label
+            if within:
+                assert each.result.total_pnl == pytest.approx(sum(within)), each.label
         paid = sum(
             trip.gross_pnl + trip.funding - trip.net_pnl  # type: ignore[operator]
             for trip in trips
