@@ -54,9 +54,9 @@ __all__ = ["Capital", "collect"]
 Capital = SupportsFloat | Mapping[str, SupportsFloat] | Literal["deposits"]
 
 MAX_SYMBOLS = 12  # with a price chart, of all currencies together
-MAX_FILLS = 40_000  # on all price charts together
+MAX_FILLS = 50_000  # on all price charts together
 MAX_FILLS_WITH_SIGNALS = 3_000
-MAX_TRIPS = 16_000  # in all tables together
+MAX_TRIPS = 24_000  # in all tables together
 MAX_KEYS = 6  # of the metadata of signals
 TRADES_FOR_KEYS = 1000  # the latest ones, whose signals are searched for keys
 MAX_CATEGORY_LENGTH = 40
