@@ -33,6 +33,10 @@ MAX_YEARS = 4  # with a calendar
 MAX_VALUE_LENGTH = 200
 MAX_METADATA_LINES = 10
 DAY = 86_400
+SMALLEST, LARGEST = 1e-300, 8e307  # sizes and values that a chart can have
+ROUNDING = 1e-9  # of the largest value: smaller differences are not drawn
+SMALLEST_IN_SVG, LARGEST_IN_SVG = 1e-30, 1e30
+MAX_DECIMALS, LARGEST_LABEL = 12, 1e15  # of labels without an exponent
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
@@ -209,6 +213,8 @@ def small(steps: Steps) -> tuple[str, tuple[float, float, float, float]]:
     first = steps.times[0]
     values = [steps.values[index] for index in kept]
     low, high = _padded(min(0.0, *values), max(0.0, *values))
+    if not _is_drawable((0.0, -high, 1.0, high - low)):
+        return "", (0, 0, 1, 1)
     path = _path([steps.times[index] - first for index in kept], values)
     return path, (0.0, -high, max(steps.times[-1] - first, 1.0), high - low)
 
@@ -231,21 +237,29 @@ def _left_out(kept: int, total: int, noun: str) -> str:
 
 
 def _padded(low: float, high: float) -> tuple[float, float]:
-    """Return a range that is a little larger."""
-    if low == high:
-        size = abs(low) or 1.0
-        return low - size / 2, high + size / 2
-    margin = (high - low) * 0.04
-    return low - margin, high + margin
+    """Return a range that is a little larger, and neither empty nor infinite."""
+    low, high = max(low, -LARGEST), min(high, LARGEST)
+    size, largest = high - low, max(abs(low), abs(high))
+    if size <= max(SMALLEST, largest * ROUNDING):
+        margin = largest / 2 if largest > SMALLEST else 0.5
+        return low - margin, high + margin
+    return low - size * 0.04, high + size * 0.04
 
 
 def value_ticks(low: float, high: float) -> list[tuple[float, str]]:
     """Return the positions in percent and the labels of at most six round values."""
-    power = 10.0 ** math.floor(math.log10((high - low) / 4))
-    step = next(power * n for n in (1, 2, 5, 10) if (high - low) / (power * n) <= 5)
+    size = high - low
+    power = 10.0 ** math.floor(math.log10(size / 4))
+    step = next(power * n for n in (1, 2, 5, 10) if size / (power * n) <= 5)
     values = [step * n for n in range(math.ceil(low / step), math.floor(high / step) + 1)]
     decimals = max(0, -math.floor(math.log10(step) + 1e-9))
-    return [(100 * (value - low) / (high - low), f"{value:z,.{decimals}f}") for value in values]
+    return [(100 * ((value - low) / size), _tick_label(value, decimals)) for value in values]
+
+
+def _tick_label(value: float, decimals: int) -> str:
+    if decimals > MAX_DECIMALS or abs(value) >= LARGEST_LABEL:
+        return f"{value:z.3g}"
+    return f"{value:z,.{decimals}f}"
 
 
 def time_ticks(start: float, end: float) -> list[tuple[float, str]]:
@@ -256,6 +270,22 @@ def time_ticks(start: float, end: float) -> list[tuple[float, str]]:
         (100 * n / 3, datetime.fromtimestamp(start + span * n / 3, UTC).strftime(layout))
         for n in range(4)
     ]
+
+
+def drawable(plot: Plot) -> Plot:
+    """Return a chart; without lines if its values are beyond the 32-bit floats of SVG."""
+    if _is_drawable(plot.view):
+        return plot
+    note = "The values are too large or too small to be drawn."
+    return replace(
+        plot, lines=[], marks=(), y_ticks=[], view=(0.0, 0.0, 1.0, 1.0), note=note, kind="dots",
+        fills=None,
+    )  # fmt: skip
+
+
+def _is_drawable(view: tuple[float, float, float, float]) -> bool:
+    _, top, _, height = view
+    return SMALLEST_IN_SVG < height < LARGEST_IN_SVG and abs(top) < LARGEST_IN_SVG
 
 
 # --- prices -------------------------------------------------------------------------------------

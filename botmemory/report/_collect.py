@@ -199,6 +199,7 @@ class _Collector:
 
     Attributes:
         trades: The number of trades of each symbol, also of those that have closed nothing.
+        span: The times of the first and of the last trade of each symbol and strategy.
     """
 
     def __init__(self, quote: str, selection: Selection, source: Source) -> None:
@@ -224,14 +225,22 @@ class _Collector:
         self.best: list[tuple[Decimal, int, Trip]] = []
         self.worst: list[tuple[Decimal, int, Trip]] = []
         self.trades: Counter[str] = Counter()
+        self.span: list[float] = []
         self._count_trades()
         self.metadata = _Metadata(selection)
 
     def _count_trades(self) -> None:
         fields: Any = (Trade.symbol, Trade.strategy)
-        counts = fn.COUNT(SQL("*")), fn.COUNT(Trade.pnl)
-        query = read.select(Trade, self.selection.conditions(), *fields, *counts)
-        for symbol, strategy, trades, with_pnl in read.fetch(query.group_by(*fields).tuples()):
+        columns = (
+            fn.COUNT(SQL("*")),
+            fn.COUNT(Trade.pnl),
+            fn.MIN(Trade.timestamp),
+            fn.MAX(Trade.timestamp),
+        )
+        query = read.select(Trade, self.selection.conditions(), *fields, *columns)
+        for row in read.fetch(query.group_by(*fields).tuples()):
+            symbol, strategy, trades, with_pnl, *span = row
+            self.span += [time.timestamp() for time in span]
             self.trades[symbol] += trades
             sums = [self.of_fills.sums]
             if self.source == "fills":  # recorded ones are counted when they are read
@@ -361,10 +370,9 @@ def _currency(
     quote, source = of.selection.quote, of.source
     summary = of.totals.performance(quote, source)
     is_known = summary.total_pnl is not None
-    start = min([*of.opened, *of.times[:1]], default=0.0)
     closing_times = array("d", (time for time in of.closed if time < math.inf))
     are_fees_known = of.of_fills.sums.unknown is None
-    end = max([*closing_times, *of.opened, *of.times[-1:]], default=0.0)
+    start, end = min([*of.opened, *of.span]), max(of.span)
     strategies = [
         Strategy(
             name=name, summary=totals.performance(quote, source), equity=Steps(*of.curves[name])

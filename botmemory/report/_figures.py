@@ -87,8 +87,8 @@ class Currency:
         quote: The currency.
         summary: The result of the closed trades, which are recorded or follow from the fills.
         of_fills: The result of the round trips.
-        start: The time of the first opening or closed trade, in seconds since 1970.
-        end: That of the last one.
+        start: The time of the first trade or opening, in seconds since 1970.
+        end: That of the last trade.
         returns: The returns of the capital; None without one.
         daily_returns: The return of each day, by its date as text.
         no_returns: Why there are none though there is a capital.

@@ -108,12 +108,13 @@ def _section(of: Currency, first_fills: int) -> Section:
         title = f"Result by the {which}'s {key}"
         bars.append(_charts.parts(title, key, found[: _charts.MAX_BARS]))
     if len(of.held) > 1:
-        dots = _charts.durations(of)
+        dots = _charts.drawable(_charts.durations(of))
     return Section(
         of=of,
-        plots=plots,
+        plots=[_charts.drawable(plot) for plot in plots],
         price_plots=[
-            _charts.prices(of, fills, first_fills + n) for n, fills in enumerate(of.fills)
+            _charts.drawable(_charts.prices(of, fills, first_fills + n))
+            for n, fills in enumerate(of.fills)
         ],
         dots=dots,
         bars=bars,

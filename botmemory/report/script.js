@@ -2,8 +2,8 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const MAX_MARKS = 150, MAX_STEPS = 3000, PARTS = 120, ROWS = 25, DAY = 86400;
 
-const format = (value, places) => value.toLocaleString("en-US", {
-  minimumFractionDigits: places, maximumFractionDigits: places, signDisplay: "negative" });
+const format = (value, places) => (places > 12 || Math.abs(value) >= 1e15 ? value.toPrecision(3) : value.toLocaleString("en-US", {
+  minimumFractionDigits: places, maximumFractionDigits: places, signDisplay: "negative" }));
 const plain = (value, digits = 10) => value.toLocaleString("en-US", {
   maximumSignificantDigits: Math.min(21, Math.max(digits, Math.trunc(Math.abs(value)).toFixed().length)) });
 const amount = (value, sign = "") => (value === null ? "not known" : (value > 0 ? sign : "") + (Math.abs(value) >= 0.1 || value === 0

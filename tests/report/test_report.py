@@ -8,7 +8,7 @@ import re
 import struct
 import subprocess
 import sys
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +135,25 @@ class TestInABrowser:
         # in the data of the script, and where it is pointed at
         assert "kind: \\u003cb\\u003ea" in page.read_text()
         assert "kind: &lt;b&gt;a" in opened.dom
+
+    @pytest.mark.parametrize("year", [1, 1969, 9998])
+    @pytest.mark.parametrize("size", [5e-324, 1e-12, 1e17, 1e150])
+    def test_extreme_values_are_drawn(
+        self, path: Path, page: Path, tmp_path: Path, year: int, size: float
+    ) -> None:
+        init_db(path)
+        start = datetime(year, 1, 1, tzinfo=UTC)
+        for n in range(160):
+            moment = start + timedelta(days=n // 2, microseconds=n)
+            side, price = ("sell", 2 * size) if n % 2 else ("buy", size)
+            trade(side=side, price=price, timestamp=moment, pnl=size if n % 2 else None)
+        write_report(page)
+        opened = open_page(page, tmp_path)
+        assert opened.messages == []
+        is_beyond_svg = size > 1e30
+        assert ("too large or too small to be drawn" in opened.dom) == is_beyond_svg
+        assert not re.search(r"NaN|[Ii]nf(inity)?\b|undefined", text_of(opened.dom))
+        assert not re.search(r' (?:d|viewBox|style)="[^"]*(NaN|inf|Infinity)', opened.dom)
 
     @pytest.mark.long
     def test_a_hundred_thousand_trades(self, path: Path, page: Path, tmp_path: Path) -> None:
