@@ -23,7 +23,7 @@ DARK = "--blink-settings=preferredColorScheme=0"
 AXE = "axe-core@4.14.1"
 SERIOUS = {"serious", "critical"}
 
-pytestmark = [needs_browser, pytest.mark.xdist_group("report page")]
+pytestmark = needs_browser
 
 
 @pytest.fixture(scope="module")

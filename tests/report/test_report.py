@@ -388,6 +388,46 @@ def test_from_the_command_line(path: Path, page: Path) -> None:
     done = CliRunner().invoke(cli, ["--db", str(path), "report", "--out", str(page)])
     assert (done.exit_code, done.stdout, done.stderr) == (0, f"{page}\n", "")
     assert "+5.00" in page.read_text()
+    assert "Returns of" not in page.read_text()
+
+
+@pytest.mark.parametrize(
+    ("capital", "returns"),
+    [
+        (["1000"], ["1,000.00 USDT"]),
+        (["USDT=1000"], ["1,000.00 USDT"]),
+        (["USDT=500", "EUR=20.5"], ["500.00 USDT", "20.50 EUR"]),
+        (["deposits"], ["800.00 USDT"]),
+    ],
+)
+def test_capital_on_the_command_line(
+    path: Path, page: Path, capital: list[str], returns: list[str]
+) -> None:
+    init_db(path)
+    trade(pnl=5)
+    if len(capital) > 1:
+        trade(symbol="BTC/EUR", pnl=1)
+    cash_flows.create(kind="deposit", currency="USDT", amount=800, timestamp=at(0))
+    close_db()
+    options = [part for text in capital for part in ("--capital", text)]
+    done = CliRunner().invoke(cli, ["--db", str(path), "report", "--out", str(page), *options])
+    assert (done.exit_code, done.stderr) == (0, "")
+    text = page.read_text()
+    assert sorted(re.findall(r"Returns of (.*?) in 1 day<", text)) == sorted(returns)
+
+
+def test_a_capital_that_is_none_is_refused_on_the_command_line(path: Path, page: Path) -> None:
+    init_db(path)
+    trade(pnl=5)
+    trade(symbol="BTC/EUR", pnl=1)
+    close_db()
+    command = ["--db", str(path), "report", "--out", str(page), "--capital"]
+    done = CliRunner().invoke(cli, [*command, "much"])
+    assert done.exit_code == 2
+    assert "'much' is no amount" in done.stderr
+    done = CliRunner().invoke(cli, [*command, "1000"])
+    assert done.exit_code == 2
+    assert "pass a capital for each" in done.stderr
 
 
 class TestDownsampling:
