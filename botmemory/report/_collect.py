@@ -25,7 +25,7 @@ from .._values import checked_rates, flatten, plain_text
 from ..analysis import returns
 from ..analysis.attribution import PRICE_KEYS, metadata_value
 from ..analysis.dimensions import TIME_KEYS, direction_of
-from ..analysis.performance import Closed, Totals
+from ..analysis.performance import Closed, Performance, Totals
 from ..analysis.ranges import bucket_bounds, bucket_of, is_number, round_edges
 from ..analysis.results import Source, Sums, result_fields
 from ..analysis.round_trips import SIGNAL, add_tags, round_trip_of
@@ -374,9 +374,7 @@ def _currency(
     are_fees_known = of.of_fills.sums.unknown is None
     start, end = min([*of.opened, *of.span]), max(of.span)
     strategies = [
-        Strategy(
-            name=name, summary=totals.performance(quote, source), equity=Steps(*of.curves[name])
-        )
+        _strategy(name, totals.performance(quote, source), Steps(*of.curves[name]))
         for name, totals in of.strategies.items()
     ]
     strategies.sort(key=lambda each: (-each.summary.closed_trades, each.name or ""))
@@ -416,10 +414,10 @@ def _currency(
         returns=found_returns,
         daily_returns=daily_returns,
         no_returns=no_returns,
-        equity=Steps(of.times, of.equities),
-        drawdown=Steps(of.times, of.drawdowns),
+        equity=Steps(of.times, of.equities) if is_known else Steps(),
+        drawdown=Steps(of.times, of.drawdowns) if is_known else Steps(),
         paid_fees=Steps(closing_times, of.paid_fees) if are_fees_known else Steps(),
-        win_rate=_rolling_win_rate(of.times, of.pnls, rolling),
+        win_rate=_rolling_win_rate(of.times, of.pnls, rolling) if is_known else Steps(),
         rolling=rolling,
         exposure=exposure,
         time_in_market=time_in_market,
@@ -456,6 +454,12 @@ def _currency(
         fills=fills,
         hidden_symbols=len(of.trades) - len(fills),
     )
+
+
+def _strategy(name: str | None, summary: Performance, equity: Steps) -> Strategy:
+    """Return the results of a strategy, without a curve where some of its PnL is not known."""
+    is_known = summary.total_pnl is not None
+    return Strategy(name=name, summary=summary, equity=equity if is_known else Steps())
 
 
 def _part(key: Any, sums: Sums, quote: str | None, source: Source) -> Part:

@@ -92,7 +92,7 @@ class Currency:
         returns: The returns of the capital; None without one.
         daily_returns: The return of each day, by its date as text.
         no_returns: Why there are none though there is a capital.
-        equity: The cumulative PnL.
+        equity: The cumulative PnL; empty, as the next and the win rate, if some PnL is not known.
         drawdown: How far it is below its highest value so far.
         paid_fees: The sum of the fees of the round trips, valued in the currency; empty if they are
             not known.

@@ -118,8 +118,8 @@ def _section(of: Currency, first_fills: int) -> Section:
         ],
         dots=dots,
         bars=bars,
-        months=_charts.months(of),
-        years=_charts.calendars(of),
+        months=_charts.months(of) if is_known else [],
+        years=_charts.calendars(of) if is_known else [],
     )
 
 

@@ -253,8 +253,11 @@ def test_a_pnl_that_is_not_known_is_named_and_never_0(empty_database: Any, page:
     text = write_report(page).read_text()
     assert "Not known: fees or funding are in BNB; pass rates=" in text
     assert "<dt>net PnL</dt><dd><strong>not known</strong></dd>" in text
+    assert "<dt>win rate</dt><dd><strong>not known</strong></dd>" in text
+    assert "on the command line, --rate." in text
     assert "+0.00" not in text
-    assert ">Cumulative PnL</figcaption>" not in text
+    for title in (">Cumulative PnL</figcaption>", ">PnL by month</h3>", "line accent"):
+        assert title not in text, title
     assert ">Cumulative PnL</figcaption>" in write_report(page, rates={"BNB": 1}).read_text()
 
 
