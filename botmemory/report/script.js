@@ -29,11 +29,14 @@ function showTip(event, text) {
   tip.style.top = `${event.clientY + 16 + scrollY}px`;
 }
 
-document.addEventListener("pointermove", (event) => {
-  const pointed = event.target.closest?.("[data-tip]");
-  if (pointed) showTip(event, pointed.dataset.tip);
-  else if (!event.target.closest?.(".plot")) tip.hidden = true;
-});
+// a finger does not move before it points
+for (const name of ["pointermove", "pointerdown"]) {
+  document.addEventListener(name, (event) => {
+    const pointed = event.target.closest?.("[data-tip]");
+    if (pointed) showTip(event, pointed.dataset.tip);
+    else if (!event.target.closest?.(".plot")) tip.hidden = true;
+  });
+}
 
 // --- charts over time ----------------------------------------------------------------------------
 
