@@ -432,4 +432,4 @@ def test_peewees_own_script_works_in_a_checkout(tmp_path: Path) -> None:
     assert pwmigrate("down") == f"reverted: {OURS[-1]}\n"
     init_db(tmp_path / "trading_state.db")
     assert trades.get_trade_count() == 1
-    assert pwmigrate("create", "add a note") == "botmemory/migrations/0008_add_a_note.py\n"
+    assert pwmigrate("create", "add a note") == "botmemory/migrations/0009_add_a_note.py\n"
