@@ -165,16 +165,7 @@ def print_source(result: performance.Result) -> None:
 
 
 @database_command("performance")
-@click.option(
-    "--capital",
-    "capital",
-    multiple=True,
-    metavar="[USDT=]AMOUNT",
-    callback=lambda _context, _parameter, texts: dict(map(_capital, texts)),
-    help="The capital at the start, for returns in percent; or the word deposits, for those that "
-    "are recorded. With several currencies one for each.",
-)
-@filter_options(*FILTERS)
+@filter_options("capital", *FILTERS)
 @format_options
 def show_performance(
     options: DatabaseOptions,
@@ -221,15 +212,6 @@ def show_performance(
 IN_WORDS = ("source", "unknown")  # in a line of their own
 # of a capital
 PERCENTAGES = ("total_return", "cagr", "volatility", "relative_drawdown", "best_day", "worst_day")
-
-
-def _capital(text: str) -> tuple[str, float | None]:
-    """Return a currency, "" if none is named, and its capital, None for the recorded deposits."""
-    currency, _, number_text = text.rpartition("=")
-    try:
-        return currency, None if number_text == "deposits" else float(number_text)
-    except ValueError:
-        raise click.BadParameter(f"{text!r} is neither an amount nor 'deposits'") from None
 
 
 def _on_capital(

@@ -18,7 +18,7 @@ from ..database import open_temporarily
 from ..fields import UtcDateTimeField
 from ..formats import count
 from ..models import CashFlow, Signal, State, Trade
-from ..report import Capital, write_report
+from ..report import write_report
 from ..schema.versions import status as schema_status
 from ..upkeep.backup import backup
 from ..upkeep.check import check
@@ -117,42 +117,22 @@ def make_backup(options: DatabaseOptions, destination: Path) -> None:
 
 @database_command("report")
 @click.option("--out", type=PATH, default="report.html", show_default=True, metavar="FILE")
-@filter_options("symbol", "strategy", "exchange", "since", "until", "quote", "source", "rates")
-@click.option(
-    "--capital",
-    multiple=True,
-    metavar="USDT=AMOUNT",
-    callback=lambda _context, _parameter, values: _capital(values),
-    help="The capital at the start, for returns in percent: once for each currency, or an amount "
-    "alone if there is one; or the word deposits, for those that are recorded.",
+@filter_options(
+    "symbol", "strategy", "exchange", "since", "until", "quote", "source", "rates", "capital"
 )
 def make_report(
-    options: DatabaseOptions, out: Path, capital: Capital | None, **filters: Any
+    options: DatabaseOptions, out: Path, capital: dict[str, float | None], **filters: Any
 ) -> None:
     """Write a report with charts as one HTML file.
 
     It needs no other file and no network. Prints its path.
     """
+    given: Any = capital or None
+    if list(capital) == [""]:  # no currency is named
+        given = "deposits" if capital[""] is None else capital[""]
     with options.open(read_only=True), progress("reading") as report:
-        path = write_report(out, **filters, capital=capital, progress=report)
+        path = write_report(out, **filters, capital=given, progress=report)
     click.echo(path)
-
-
-def _capital(values: tuple[str, ...]) -> Capital | None:
-    """Return the capital of each currency, one amount, `deposits`, or None."""
-    if not values:
-        return None
-    if values == ("deposits",):
-        return "deposits"
-    try:
-        if len(values) == 1 and "=" not in values[0]:
-            return float(values[0])
-        pairs = (text.rpartition("=") for text in values)
-        return {currency: float(amount) for currency, _, amount in pairs}
-    except ValueError:
-        shown = " ".join(values)
-        message = f"{shown!r} is no amount, no currency with an amount (USDT=1000), nor 'deposits'"
-        raise click.BadParameter(message) from None
 
 
 @database_command("check")

@@ -232,6 +232,15 @@ def filter_options(*names: str) -> Callable[[Command], Command]:
             callback=lambda _context, _parameter, values: dict(map(_rate, values)),
             help="The price of another currency, for fees in it.",
         ),
+        "capital": click.option(
+            "--capital",
+            "capital",
+            multiple=True,
+            metavar="[USDT=]AMOUNT",
+            callback=lambda _context, _parameter, texts: dict(map(_capital, texts)),
+            help="The capital at the start, for returns in percent; or the word deposits, for "
+            "those that are recorded. With several currencies one for each.",
+        ),
         "limit": click.option(
             "--limit", type=click.IntRange(min=0), default=20, show_default=True, metavar="N"
         ),
@@ -243,6 +252,15 @@ def filter_options(*names: str) -> Callable[[Command], Command]:
         return command
 
     return add
+
+
+def _capital(text: str) -> tuple[str, float | None]:
+    """Return a currency, "" if none is named, and its capital, None for the recorded deposits."""
+    currency, _, number = text.rpartition("=")
+    try:
+        return currency, None if number == "deposits" else float(number)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is neither an amount nor 'deposits'") from None
 
 
 def _rate(text: str) -> tuple[str, float]:

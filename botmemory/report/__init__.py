@@ -59,7 +59,8 @@ def write_report(
             `{"BNB": 600}`.
         capital: The capital at the start, for returns in percent: an amount if the PnL is in one
             currency, or one for each currency, `{"USDT": 10_000, "BTC": 0.5}`, or `"deposits"` for
-            the recorded deposits and withdrawals.
+            the recorded deposits and withdrawals; None in place of the amount of one currency says
+            the same of that one.
         progress: Called with how much is done and how much there is to do.
 
     Returns:

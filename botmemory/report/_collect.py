@@ -51,7 +51,7 @@ from ._figures import (
 
 __all__ = ["Capital", "collect"]
 
-Capital = SupportsFloat | Mapping[str, SupportsFloat] | Literal["deposits"]
+Capital = SupportsFloat | Mapping[str, SupportsFloat | None] | Literal["deposits"]
 
 MAX_SYMBOLS = 12  # with a price chart, of all currencies together
 MAX_FILLS = 50_000  # on all price charts together

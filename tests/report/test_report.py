@@ -401,6 +401,7 @@ def test_from_the_command_line(path: Path, page: Path) -> None:
         (["USDT=1000"], ["1,000.00 USDT"]),
         (["USDT=500", "EUR=20.5"], ["500.00 USDT", "20.50 EUR"]),
         (["deposits"], ["800.00 USDT"]),
+        (["USDT=deposits", "EUR=20.5"], ["800.00 USDT", "20.50 EUR"]),
     ],
 )
 def test_capital_on_the_command_line(
@@ -427,7 +428,7 @@ def test_a_capital_that_is_none_is_refused_on_the_command_line(path: Path, page:
     command = ["--db", str(path), "report", "--out", str(page), "--capital"]
     done = CliRunner().invoke(cli, [*command, "much"])
     assert done.exit_code == 2
-    assert "'much' is no amount" in done.stderr
+    assert "'much' is neither an amount nor 'deposits'" in done.stderr
     done = CliRunner().invoke(cli, [*command, "1000"])
     assert done.exit_code == 2
     assert "pass a capital for each" in done.stderr
