@@ -330,9 +330,10 @@ class TestCustomTables:
         for command in ("export", "import"):
             code, _, err = run(command, "equity_snapshot", "x.csv")
             assert code == 2
-            assert "'equity_snapshot' is not one of 'trades', 'signals', 'cash-flows'; a c" in err
+            known = "'trades', 'signals', 'cash-flows', 'state'"
+            assert f"'equity_snapshot' is not one of {known}; a c" in err
             code, _, err = run(command, *names, "equity", "x.csv")
-            assert (code, "'cash-flows', 'equity_snapshot'\n" in err) == (2, True)
+            assert (code, "'state', 'equity_snapshot'\n" in err) == (2, True)
             code, _, err = run(command, "--models", "no_such_module", "equity", "x.csv")
             assert (code, "--models no_such_module: cannot be imported" in err) == (2, True)
         assert not Path("x.csv").exists()
