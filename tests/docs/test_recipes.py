@@ -29,6 +29,9 @@ from botmemory.analysis import performance
 from botmemory.repositories import positions
 
 PAGE = "docs/recipes.md"
+CELERY = "celery==5.7.0"
+GUNICORN = "gunicorn==27.0.1"
+JUPYTER = ("nbclient==0.11.0", "ipykernel==7.4.0")
 QUANTSTATS = "quantstats==0.0.86"
 
 
@@ -127,7 +130,7 @@ def test_workers_of_gunicorn_record(
     new_target: Callable[[], str], tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     target = new_target()
-    installed = once(tmp_path_factory, "gunicorn", lambda folder: install(folder, "gunicorn"))
+    installed = once(tmp_path_factory, "gunicorn", lambda folder: install(folder, GUNICORN))
     write(tmp_path, "gunicorn_conf.py", "web.py")
     with (tmp_path / "gunicorn_conf.py").open("a") as settings:
         # a worker that is told to end before it has begun may go on for 30 seconds
@@ -153,7 +156,7 @@ def test_workers_of_celery_record_a_message_that_arrives_twice_once(
     new_target: Callable[[], str], tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     target = new_target()
-    installed = once(tmp_path_factory, "celery", lambda folder: install(folder, "celery"))
+    installed = once(tmp_path_factory, "celery", lambda folder: install(folder, CELERY))
     write(tmp_path, "tasks.py", "send.py")
     queue = tmp_path / "queue"
     queue.mkdir()
@@ -196,7 +199,7 @@ def test_a_notebook_may_run_its_cells_again(
     paper_run: tuple[Path, str], tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     def fill(folder: Path) -> None:
-        install(folder, "nbclient", dependencies=["nbclient", "ipykernel"])
+        install(folder, JUPYTER[0], dependencies=JUPYTER)
 
     installed = once(tmp_path_factory, "jupyter", fill)
     (tmp_path / "paper_bot.db").write_bytes(paper_run[0].read_bytes())
