@@ -121,7 +121,7 @@ def test_vectorbt(tmp_path_factory: pytest.TempPathFactory) -> None:
 def test_vnpy(tmp_path: Path) -> None:
     """Of its dependencies those are installed that its engine for backtests imports, without Qt."""
     install(tmp_path, "vnpy==4.5.0", dependencies=("ta-lib", "loguru", "tzlocal", "deap"))
-    install(tmp_path, "vnpy_ctastrategy==1.4.1", dependencies=("tqdm",))
+    install(tmp_path, "vnpy_ctastrategy==1.4.1", dependencies=("plotly", "tqdm"))
     asked = {"imports": imports_of("vnpy"), "histories": given(flat_at_the_end(DOGE))}
     environment = python_path(tmp_path)
     for language in ("en", "zh"):  # of the texts of its constants
