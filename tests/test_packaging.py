@@ -281,7 +281,7 @@ def requirements(text: str) -> dict[str, Requirement]:
 def test_the_oldest_versions_that_are_allowed_are_tested(setup: configparser.ConfigParser) -> None:
     extras = setup["options.extras_require"]
     allowed = requirements(setup["options"]["install_requires"])
-    for extra in ("cli", "frames", "postgres", "report"):
+    for extra in ("cli", "frames", "postgres", "report", "web"):
         allowed |= requirements(extras[extra])
     tested = requirements((ROOT / ".ci" / "minimum.txt").read_text(encoding="utf-8"))
     assert tested.keys() == allowed.keys()

@@ -27,6 +27,7 @@ from ._listing import LIST_COMMANDS
 from ._options import (
     PATH,
     DatabaseOptions,
+    capital_of_report,
     database_command,
     database_options,
     filter_options,
@@ -35,6 +36,7 @@ from ._options import (
 )
 from ._output import fields_of, print_json, print_pairs, print_rows, progress
 from ._query import run_query
+from ._serve import serve
 from ._transfer import TRANSFER_COMMANDS
 from ._watch import watch
 
@@ -127,11 +129,8 @@ def make_report(
 
     It needs no other file and no network. Prints its path.
     """
-    given: Any = capital or None
-    if list(capital) == [""]:  # no currency is named
-        given = "deposits" if capital[""] is None else capital[""]
     with options.open(read_only=True), progress("reading") as report:
-        path = write_report(out, **filters, capital=given, progress=report)
+        path = write_report(out, **filters, capital=capital_of_report(capital), progress=report)
     click.echo(path)
 
 
@@ -161,6 +160,7 @@ DATABASE_COMMANDS = (
     make_report,
     check_database,
     watch,
+    serve,
     run_query,
 )
 

@@ -23,6 +23,7 @@ from ..config import Config
 from ..database import close_db
 from ..errors import BotMemoryError, ValidationError
 from ..models import CASH_FLOW_KINDS, OrderSide
+from ..report import Capital
 from ._output import named_as_options
 
 Command = Callable[..., Any]
@@ -261,6 +262,13 @@ def _capital(text: str) -> tuple[str, float | None]:
         return currency, None if number == "deposits" else float(number)
     except ValueError:
         raise click.BadParameter(f"{text!r} is neither an amount nor 'deposits'") from None
+
+
+def capital_of_report(capital: dict[str, float | None]) -> Capital | None:
+    """Return what a report takes for --capital: that of all currencies, if none is named."""
+    if list(capital) == [""]:
+        return "deposits" if capital[""] is None else capital[""]
+    return capital or None
 
 
 def _rate(text: str) -> tuple[str, float]:

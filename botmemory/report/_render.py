@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from importlib import resources
 from typing import Any
 
@@ -28,8 +29,8 @@ class Section:
     years: list[_charts.Year]
 
 
-def render(report: Report) -> str:
-    """Return a report as one HTML page."""
+@cache
+def _template() -> Any:
     jinja2: Any = importlib.import_module("jinja2")
     markup: Any = importlib.import_module("markupsafe")
 
@@ -54,12 +55,22 @@ def render(report: Report) -> str:
         "look_of": _charts.look_of,
         "MONTHS": _charts.MONTHS,
     }
+    return environment.from_string(_file("template.html"))
+
+
+def script_of(live_script: str = "") -> str:
+    """Return the script of the page, with what a live one has beside it."""
+    return f"\n{_file('script.js')}{live_script}"
+
+
+def render(report: Report, live_script: str = "", version_of_page: str = "") -> str:
+    """Return a report as one HTML page; with a version it is a live one."""
     sections: list[Section] = []
     fills: list[dict[str, Any]] = []
     for currency in report.currencies:
         sections.append(_section(currency, len(fills)))
         fills += [_fill_columns(each, currency.start) for each in currency.fills]
-    page: str = environment.from_string(_file("template.html")).render(
+    page: str = _template().render(
         report=report,
         sections=sections,
         strategies=_strategies(report),
@@ -68,7 +79,8 @@ def render(report: Report) -> str:
             "fills": fills,
         },
         style=_file("style.css"),
-        script=_file("script.js"),
+        script=script_of(live_script),
+        version_of_page=version_of_page,
         version=__version__,
     )
     return page

@@ -1,5 +1,5 @@
 "use strict";
-const data = JSON.parse(document.getElementById("data").textContent);
+let data;  // of the element with this id
 const MAX_MARKS = 150, MAX_STEPS = 3000, PARTS = 120, ROWS = 25, DAY = 86400;
 
 const format = (value, places) => (places > 12 || Math.abs(value) >= 1e15 ? value.toPrecision(3) : value.toLocaleString("en-US", {
@@ -251,6 +251,7 @@ function linkZoom(section) {
     });
     svg.addEventListener("dblclick", () => zoom(0, span));
   });
+  section.addEventListener("show", (event) => zoom(...event.detail.map((seconds) => seconds - start)));
   zoom(0, span);
 }
 
@@ -346,7 +347,12 @@ function tripTable(section, holder) {
   arrange();
 }
 
-for (const section of document.querySelectorAll("section.currency")) {
-  section.querySelectorAll(".trips").forEach((holder) => tripTable(section, holder));
-  linkZoom(section);
+function start() {
+  data = JSON.parse(document.getElementById("data").textContent);
+  for (const section of document.querySelectorAll("section.currency")) {
+    section.querySelectorAll(".trips").forEach((holder) => tripTable(section, holder));
+    linkZoom(section);
+  }
 }
+
+start();

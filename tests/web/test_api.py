@@ -1,0 +1,201 @@
+"""The JSON API: every documented address answers as its schema says."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from samples import cash_flow, signal, trade
+from serving import Served, record
+
+from botmemory import Config, close_db, init_db
+from botmemory.errors import BotMemoryError
+from botmemory.web import app
+
+Serve = Callable[..., Served]
+
+pytestmark = pytest.mark.processes
+START = datetime(2024, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def client(target: str, serve: Serve) -> Iterator[httpx.Client]:
+    """A client of a served database with rows of each kind."""
+    init_db(target)
+    for n in range(10):
+        at = START + timedelta(hours=n)
+        side, pnl = ("sell", 5.5) if n % 2 else ("buy", None)
+        trade(
+            symbol="BTC/USDT", side=side, price=100 + n, timestamp=at, pnl=pnl, fee=0.1,
+            fee_currency="USDT", exchange="binance", trade_metadata={"tags": ["a"], "n": n},
+        )  # fmt: skip
+        trade(symbol="ETH/BTC", side="buy", price=0.05, timestamp=START, strategy="trend", fee=1)
+        signal(symbol="BTC/USDT", timestamp=at, signal_metadata={"rsi": 30.5})
+        cash_flow(timestamp=at)
+    close_db()
+    with httpx.Client(base_url=serve(target).url) as client:
+        yield client
+
+
+def check(value: Any, schema: dict[str, Any], place: str = "answer") -> None:
+    """Assert that a value is what a JSON Schema, of the keywords that the API uses, allows."""
+    known = {"type", "enum", "anyOf", "properties", "required", "items", "description", "format"}
+    assert {*schema} <= known | {"additionalProperties"}, place
+    if "anyOf" in schema:
+        errors = []
+        for each in schema["anyOf"]:
+            try:
+                return check(value, each, place)
+            except AssertionError as error:
+                errors.append(str(error))
+        raise AssertionError(errors)
+    if "enum" in schema:
+        assert value in schema["enum"], place
+    if "type" in schema:
+        types = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+        is_of = {
+            "string": isinstance(value, str),
+            "null": value is None,
+            "integer": isinstance(value, int) and not isinstance(value, bool),
+            "number": isinstance(value, (int, float)) and not isinstance(value, bool),
+            "array": isinstance(value, list),
+            "object": isinstance(value, dict),
+        }
+        assert any(is_of[each] for each in types), (place, value, types)
+    if schema.get("format") == "date-time" and value is not None:
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?\+00:00", value), place
+    if isinstance(value, dict):
+        properties, other = schema.get("properties", {}), schema.get("additionalProperties", True)
+        assert {*schema.get("required", ())} <= {*value}, place
+        for name, item in value.items():
+            assert name in properties or other is not False, f"{place}.{name}"
+            rest = other if isinstance(other, dict) else {}
+            check(item, properties.get(name, rest), f"{place}.{name}")
+    for n, item in enumerate(value if isinstance(value, list) else ()):
+        check(item, schema.get("items", {}), f"{place}[{n}]")
+
+
+def test_every_documented_address_answers_as_its_schema_says(client: httpx.Client) -> None:
+    schema = client.get("/api/openapi.json").json()
+    assert schema["openapi"] == "3.1.0"
+    names = {"trades", "signals", "cash-flows", "positions", "round-trips", "results"}
+    assert {*schema["paths"]} == {f"/api/{name}" for name in names}
+    examples = {"symbol": "BTC/USDT", "side": "buy", "value": "1", "kind": "deposit",
+                "currency": "USDT", "strategy": "", "exchange": "binance", "quote": "USDT",
+                "source": "fills", "since": "2024-01-01", "until": "2024-01-01T20:00:00Z",
+                "limit": "5"}  # fmt: skip
+    for path, methods in schema["paths"].items():
+        described = methods["get"]["responses"]["200"]["content"]["application/json"]["schema"]
+        answer = client.get(path)
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["rows"] != [], path
+        check(answer.json(), described)
+        for parameter in methods["get"]["parameters"]:
+            if (name := parameter["name"]) in examples:
+                answer = client.get(path, params={name: examples[name]})
+                assert answer.status_code == 200, (path, name, answer.text)
+                check(answer.json(), described)
+
+
+@pytest.mark.parametrize("path", ["trades", "signals", "cash-flows", "round-trips"])
+def test_pages_have_each_row_once_in_order(client: httpx.Client, path: str) -> None:
+    whole = client.get(f"/api/{path}", params={"limit": 1000}).json()
+    assert whole["next"] is None
+    pages: list[Any] = []
+    cursor = None
+    while True:
+        query = {"limit": 3} | ({} if cursor is None else {"cursor": cursor})
+        answer = client.get(f"/api/{path}", params=query).json()
+        pages += answer["rows"]
+        cursor = answer["next"]
+        assert len(answer["rows"]) <= 3
+        if cursor is None:
+            break
+    assert pages == whole["rows"]
+    assert len(pages) == {"trades": 20, "round-trips": 5}.get(path, 10)
+
+
+def test_filters_are_those_of_the_command_line(client: httpx.Client) -> None:
+    def count(path: str, **parameters: Any) -> int:
+        return len(client.get(f"/api/{path}", params=parameters).json()["rows"])
+
+    assert count("trades", symbol="BTC/USDT", side="sell") == 5
+    assert count("trades", strategy="trend") == 10
+    assert count("trades", strategy="") == 10
+    assert count("trades", symbol="BTC/USDT", since="2024-01-01T08:00Z") == 2
+    assert count("trades", symbol="BTC/USDT", until="2024-01-01T00:00:00+00:00") == 1
+    assert count("trades", until="2023-12-31") == 0
+    assert count("positions", quote="BTC") == 1
+    [result] = client.get("/api/results", params={"quote": "USDT"}).json()["rows"]
+    assert (result["source"], result["closed_trades"], result["total_pnl"]) == ("recorded", 5, 27.5)
+
+
+@pytest.mark.parametrize(
+    ("query", "parameter"),
+    [
+        ("trades?limit=0", "limit"),
+        ("trades?limit=1001", "limit"),
+        ("trades?limit=ten", "limit"),
+        ("trades?since=yesterdayish", "since"),
+        ("trades?cursor=x", "cursor"),
+        ("round-trips?cursor=-1", "cursor"),
+        ("trades?side=up", "side"),
+        ("signals?value=2", "value"),
+        ("signals?exchange=binance", "exchange"),
+        ("trades?symbol=a&symbol=b", "symbol"),
+        ("trades?symbol=" + "x" * 100, "symbol"),
+        ("trades?since=2024-02-01&until=2024-01-01", "until"),
+        ("results?source=guess", "source"),
+    ],
+)
+def test_an_error_names_the_parameter(client: httpx.Client, query: str, parameter: str) -> None:
+    answer = client.get(f"/api/{query}")
+    assert answer.status_code == 400
+    assert [*answer.json()] == ["error"]
+    assert answer.json()["error"].startswith(f"{parameter}: ")
+
+
+def test_an_answer_holds_until_a_trade_is_recorded(client: httpx.Client, target: str) -> None:
+    def symbols() -> set[str]:
+        rows = client.get("/api/trades").json()["rows"]
+        return {row["symbol"] for row in rows}
+
+    assert symbols() == symbols() == {"BTC/USDT", "ETH/BTC"}
+    record(target, "SOL/USDT")
+    assert symbols() == {"BTC/USDT", "ETH/BTC", "SOL/USDT"}
+
+
+def test_the_connection_is_read_only(target: str) -> None:
+    record(target)
+    reader = app(Config(db_path=target)).state.reader
+
+    def write() -> None:
+        trade(symbol="SOL/USDT")
+
+    try:
+        reader.read_first()
+        with pytest.raises(BotMemoryError, match=r"read.only"):
+            reader._thread.submit(write).result()
+    finally:
+        reader.close()
+
+
+def test_a_database_that_cannot_be_read_is_503_and_then_read_again(
+    tmp_path: Path, serve: Serve
+) -> None:
+    path = tmp_path / "bot.db"
+    record(str(path))
+    served = serve(str(path))
+    assert httpx.get(f"{served.url}/api/trades").status_code == 200
+    path.rename(tmp_path / "moved.db")
+    answer = httpx.get(f"{served.url}/api/trades")
+    assert answer.status_code == 503
+    assert "bot.db" in answer.json()["error"]
+    assert "BTC/USDT" in httpx.get(served.url).text
+    (tmp_path / "moved.db").rename(path)
+    assert httpx.get(f"{served.url}/api/trades").status_code == 200
