@@ -47,7 +47,9 @@ def test_only_reading_is_answered_and_no_other_site_may_read(database: str, serv
     served = serve(database)
     for path in ("/", "/api/trades", "/events"):
         for method in ("POST", "PUT", "PATCH", "DELETE", "OPTIONS"):
-            assert httpx.request(method, served.url + path).status_code == 405
+            refused = httpx.request(method, served.url + path)
+            assert (refused.status_code, refused.headers["allow"]) == (405, "GET, HEAD")
+            assert "only GET and HEAD" in refused.text
         head = httpx.head(served.url + path, headers={"Origin": "http://evil.example"})
         assert head.status_code == 200
         assert not [name for name in head.headers if name.startswith("access-control")]

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 from samples import cash_flow, signal, trade
+from servers import Restartable
 from serving import Served, record
 
 from botmemory import Config, close_db, init_db
@@ -199,3 +200,28 @@ def test_a_database_that_cannot_be_read_is_503_and_then_read_again(
     assert "BTC/USDT" in httpx.get(served.url).text
     (tmp_path / "moved.db").rename(path)
     assert httpx.get(f"{served.url}/api/trades").status_code == 200
+
+
+def test_another_database_at_the_same_path_is_opened(tmp_path: Path, serve: Serve) -> None:
+    path, other = tmp_path / "bot.db", tmp_path / "other.db"
+    record(str(path))
+    record(str(other), "SOL/USDT")
+    served = serve(str(path))
+    assert "BTC/USDT" in httpx.get(served.url).text
+    other.replace(path)
+    rows = httpx.get(f"{served.url}/api/trades").json()["rows"]
+    assert {row["symbol"] for row in rows} == {"SOL/USDT"}
+
+
+def test_it_goes_on_after_a_server_was_restarted(restartable: Restartable, serve: Serve) -> None:
+    record(restartable.url)
+    served = serve(restartable.url)
+    assert httpx.get(f"{served.url}/api/trades").status_code == 200
+    restartable.stop()
+    answer = httpx.get(f"{served.url}/api/trades", timeout=30)
+    assert answer.status_code == 503
+    assert "BTC/USDT" in httpx.get(served.url, timeout=30).text
+    restartable.start()
+    record(restartable.url, "SOL/USDT")
+    rows = httpx.get(f"{served.url}/api/trades", timeout=30).json()["rows"]
+    assert {row["symbol"] for row in rows} == {"BTC/USDT", "SOL/USDT"}
