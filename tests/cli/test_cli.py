@@ -613,7 +613,8 @@ class TestOtherCommands:
         ):
             assert json.loads(run(*arguments, "--json")[1])["trades"] == 2
 
-    def test_no_password_is_shown(self, run: Run) -> None:
+    def test_no_password_is_shown(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("BOTMEMORY_CALL_TIMEOUT", "1")
         url = "postgresql://bot:hunter2@127.0.0.1:1/none"
         for command in ("status", "trades", "check", "migrate status"):
             code, out, err = run("--db", url, *command.split())
