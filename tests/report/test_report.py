@@ -144,9 +144,9 @@ class TestInABrowser:
         init_db(path)
         start = datetime(year, 1, 1, tzinfo=UTC)
         for n in range(160):
-            moment = start + timedelta(days=n // 2, microseconds=n)
+            timestamp = start + timedelta(days=n // 2, microseconds=n)
             side, price = ("sell", 2 * size) if n % 2 else ("buy", size)
-            trade(side=side, price=price, timestamp=moment, pnl=size if n % 2 else None)
+            trade(side=side, price=price, timestamp=timestamp, pnl=size if n % 2 else None)
         write_report(page)
         opened = open_page(page, tmp_path)
         assert opened.messages == []
