@@ -80,9 +80,13 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _outside() -> Iterator[None]:
+def _outside(request: pytest.FixtureRequest) -> Iterator[None]:
     """Run the tests away from the checkout, without the machine's settings, and not in UTC."""
+    request.getfixturevalue("tmp_path_factory").getbasetemp()  # chosen before the variable below
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        # a pytest that a test starts closes the folder of its temporary files to other users; a
+        # server in it, which runs as another user, would be lost
+        patch.setenv("PYTEST_DEBUG_TEMPROOT", folder)
         patch.setenv("TZ", "America/New_York")
         if hasattr(time, "tzset"):
             time.tzset()
