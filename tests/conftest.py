@@ -15,6 +15,7 @@ from pathlib import Path
 
 import peewee
 import pytest
+from accessibility import axe
 from hypothesis import HealthCheck, settings
 from installed import freqtrade, hummingbot
 from paths import ROOT
@@ -33,7 +34,7 @@ from servers import new_database, restartable, run, server
 from botmemory import CashFlow, Signal, State, Trade, close_db, db, init_db
 from botmemory.database import close_database
 
-__all__ = ["freqtrade", "hummingbot", "new_database", "restartable", "server"]  # fixtures
+__all__ = ["axe", "freqtrade", "hummingbot", "new_database", "restartable", "server"]  # fixtures
 __all__ += ["pair", "pair_of_session", "pgbouncer", "start_pgbouncer"]
 __all__ += ["pytest_runtest_call", "pytest_runtest_setup", "pytest_runtest_teardown"]  # hooks
 

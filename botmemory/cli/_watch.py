@@ -12,18 +12,15 @@ from operator import itemgetter
 from typing import Any
 
 import click
-import peewee
 from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
+from .._following import FAILURES, FollowedDatabase, Version, latest_rows
 from ..analysis import performance
 from ..analysis.selection import quotes_of
-from ..backends.change_marker import ChangeMarker
 from ..backends.finding import Finding
-from ..bootstrap import init_db
-from ..database import close_db, db
-from ..errors import BotMemoryError
+from ..database import db
 from ..formats import count, counted, number
 from ..models import BaseModel, Signal, Trade
 from ..queries import read
@@ -54,10 +51,6 @@ ERROR_LINES = 3
 ROWS = 10  # of the latest trades and signals
 LARGEST_SHARE = 0.1  # of the time that is spent on reading
 HEALTH_EVERY = 60  # seconds
-# seconds for which the view may stand still: a server does not answer, or a file is locked
-CALL_TIMEOUT, BUSY_TIMEOUT = 10.0, 2.0
-
-FAILURES = (BotMemoryError, peewee.PeeweeException, OSError)
 # lines of open positions, of trades and of signals that are shown before more of the first ones
 LEAST_LINES = (5, 4, 3)
 
@@ -88,43 +81,37 @@ class _View:
     content: _Content | None = None
     error: str | None = None
     findings: list[Finding] = field(default_factory=list)
-    marker: ChangeMarker | None = None
+    version: Version | None = None
     day: object = None
-    file: object = None
     health_at: float = float("-inf")
     duration: float = 0.0  # of the last reading, in seconds; 0 where it failed
 
-    def open(self) -> None:
-        limits = {"call_timeout": CALL_TIMEOUT, "busy_timeout": BUSY_TIMEOUT}
-        init_db(self.options.settings(read_only=True, **limits))
-        self.file, self.marker, self.health_at = _identity(), None, float("-inf")
+    def __post_init__(self) -> None:
+        self.database = FollowedDatabase(self.options.settings())
 
     def refresh(self) -> None:
         """Read what has changed; where that fails, keep what was read before, and the error."""
         started = time.monotonic()
         try:
-            if db.obj is None or self.file != _identity():
-                close_db()
-                self.open()
-            self._read(started)
+            self.read()
             self.duration = time.monotonic() - started
             self.error = None
         except FAILURES as error:
             self.error, self.duration = named_as_options(str(error)), 0.0
-            with suppress(*FAILURES):
-                close_db()  # the next refresh opens it again
+            self.database.open_again()
 
-    def _read(self, now: float) -> None:
-        if now >= self.health_at + HEALTH_EVERY:
+    def read(self) -> None:
+        """Read what has changed."""
+        version, now = self.database.look(), time.monotonic()
+        is_opened = self.version is None or self.version.opened != version.opened
+        if is_opened or now >= self.health_at + HEALTH_EVERY:
             self.findings = [f for f in db.current().findings() if f.severity != "info"]
             self.health_at = now
         day = datetime.now(self.options.zone).date()
-        marker = db.change_marker()
-        is_new = self.marker is None or not self.marker.is_unchanged(marker) or self.day != day
-        if self.content is None or is_new:
+        if self.version is None or not self.version.is_unchanged(version) or self.day != day:
             with db.read_snapshot():
                 self.content = self._read_content()
-            self.marker, self.day = marker, day  # of before: what comes meanwhile is read again
+            self.version, self.day = version, day  # of before: what comes meanwhile is read again
 
     def _read_content(self) -> _Content:
         of_signals = {name: value for name, value in self.filters.items() if name != "exchange"}
@@ -153,13 +140,7 @@ class _View:
         )
 
     def _latest(self, model: type[BaseModel], filters: dict[str, Any]) -> list[dict[str, Any]]:
-        """Return the latest rows, of symbols with the currency if one was asked for."""
-        if self.quote is None:
-            return [row_of(row) for row in read.newest_first(model, filters, ROWS)]
-        symbols = read.distinct(model, "symbol", filters)
-        wanted = [symbol for symbol in symbols if (quote_of(symbol) or "") == self.quote]
-        query = read.select_where(model, filters, model._meta.fields["symbol"].in_(wanted))
-        return [row_of(row) for row in read.fetch(query.limit(ROWS), filters)]
+        return [row_of(row) for row in latest_rows(model, filters, self.quote, ROWS)]
 
     def _is_wanted(self, row: Row) -> bool:
         symbol = self.filters["symbol"]
@@ -198,15 +179,6 @@ def _earned(result: performance.Result) -> float | None:
     return result.total_pnl if result.source == "recorded" else result.net_pnl
 
 
-def _identity() -> object:
-    """Return what another file at the path of the database differs by; None for a server."""
-    file = db.file
-    if file is None:
-        return None
-    status = file.stat()
-    return status.st_dev, status.st_ino
-
-
 @database_command("watch")
 @click.option(
     "--every",
@@ -235,21 +207,17 @@ def watch(
     """
     view = _View(options, filters, quote, prices, rates)
     terminal = output_console()
-    if once or not terminal.is_terminal:
-        with options.open(read_only=True):
-            view.file = _identity()
-            view._read(time.monotonic())
-        for line in _frame(view, terminal.width, None):
-            terminal.print(line, soft_wrap=True)
-        return
     try:
-        view.open()  # a misspelt path is an error before anything is shown
-        _show(view, terminal, every)
-    except KeyboardInterrupt:
-        pass
+        if once or not terminal.is_terminal:
+            view.read()
+            for line in _frame(view, terminal.width, None):
+                terminal.print(line, soft_wrap=True)
+            return
+        view.database.look()  # a misspelt path is an error before anything is shown
+        with suppress(KeyboardInterrupt):
+            _show(view, terminal, every)
     finally:
-        with suppress(*FAILURES):
-            close_db()
+        view.database.close()
 
 
 def _show(view: _View, terminal: Console, every: float) -> None:

@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from .._arguments import checked_call
 from ..analysis.performance import Source
@@ -16,8 +15,11 @@ from ..backends.sqlite.errors import translate_errors
 from ..config import absolute_path
 from ..database import db
 from ..errors import ConfigError
-from ._collect import Capital, collect
-from ._render import render, script_of
+from ._collect import Capital
+from ._collect import collect as collect
+from ._render import render as render
+from ._render import render_latest as render_latest
+from ._render import script_of as script_of
 
 __all__ = ["Capital", "write_report"]
 
@@ -92,22 +94,3 @@ def write_report(
     with translate_errors(file, "cannot be written"), replacing(file) as unfinished:
         unfinished.write_text(page, encoding="utf-8")
     return file
-
-
-def live_page(
-    live_script: str,
-    version: str,
-    filters: dict[str, Any],
-    quote: str | None,
-    source: Source | None,
-    rates: Mapping[str, float] | None,
-    capital: Capital | None,
-) -> str:
-    """Return the page with a script of its own beside that of the report, for `botmemory.web`."""
-    report = collect(filters, quote, source, rates, capital, None)
-    return render(report, live_script, version)
-
-
-def script_of_page(live_script: str) -> str:
-    """Return the text of the script in a live page."""
-    return script_of(live_script)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
@@ -12,8 +13,12 @@ from typing import Any
 from .._version import __version__
 from ..analysis.round_trips import RoundTrip
 from ..formats import amount, count, number, places
+from ..models import Signal, Trade
+from ..repositories.positions import Position
 from . import _charts
 from ._figures import Currency, Fills, Report, Strategy
+
+LATEST_POSITIONS = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +35,7 @@ class Section:
 
 
 @cache
-def _template() -> Any:
+def _templates() -> Any:
     jinja2: Any = importlib.import_module("jinja2")
     markup: Any = importlib.import_module("markupsafe")
 
@@ -39,7 +44,11 @@ def _template() -> Any:
         return markup.escape(name).replace("_", markup.Markup("_<wbr>"))
 
     environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+        loader=jinja2.FunctionLoader(_file),
     )
     # what is written into a script element has no < > & and '
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "ensure_ascii": False}
@@ -55,7 +64,7 @@ def _template() -> Any:
         "look_of": _charts.look_of,
         "MONTHS": _charts.MONTHS,
     }
-    return environment.from_string(_file("template.html"))
+    return environment
 
 
 def script_of(live_script: str = "") -> str:
@@ -70,20 +79,42 @@ def render(report: Report, live_script: str = "", version_of_page: str = "") -> 
     for currency in report.currencies:
         sections.append(_section(currency, len(fills)))
         fills += [_fill_columns(each, currency.start) for each in currency.fills]
-    page: str = _template().render(
-        report=report,
-        sections=sections,
-        strategies=_strategies(report),
-        data={
-            "trips": [_trip_columns(currency) for currency in report.currencies],
-            "fills": fills,
-        },
-        style=_file("style.css"),
-        script=script_of(live_script),
-        version_of_page=version_of_page,
-        version=__version__,
+    page: str = (
+        _templates()
+        .get_template("template.html")
+        .render(
+            report=report,
+            sections=sections,
+            strategies=_strategies(report),
+            data={
+                "trips": [_trip_columns(currency) for currency in report.currencies],
+                "fills": fills,
+            },
+            style=_file("style.css"),
+            script=script_of(live_script),
+            version_of_page=version_of_page,
+            version=__version__,
+        )
     )
     return page
+
+
+def render_latest(
+    positions: Sequence[Position],
+    trades: Sequence[Trade],
+    signals: Sequence[Signal],
+    version: str,
+) -> str:
+    """Return the first section of a live page: what is open, and what was recorded last."""
+    template = _templates().get_template("latest.html")
+    section: str = template.render(
+        positions=positions[:LATEST_POSITIONS],
+        more_positions=len(positions[LATEST_POSITIONS:]),
+        trades=trades,
+        signals=signals,
+        version=version,
+    )
+    return section
 
 
 def _file(name: str) -> str:

@@ -7,30 +7,47 @@ import base64
 import hashlib
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from importlib import resources
+from operator import attrgetter
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.responses import (
+    HTMLResponse,
+    JSONResponse,
+    PlainTextResponse,
+    Response,
+    StreamingResponse,
+)
 from starlette.routing import Route
 
+from .._following import FAILURES, latest_rows
 from ..analysis.results import Source
 from ..config import Config
+from ..database import db
 from ..errors import ValidationError
-from ..report import Capital, live_page, script_of_page
-from ._endpoints import ENDPOINTS, PARAMETERS, Endpoint, arguments_of, as_json, openapi
+from ..models import Signal, Trade
+from ..queries import read
+from ..report import Capital, collect, render, render_latest, script_of
+from ._endpoints import (
+    ENDPOINTS,
+    PARAMETERS,
+    Endpoint,
+    arguments_of,
+    as_json,
+    open_positions,
+    openapi,
+)
 from ._guard import Guard, refuse
-from ._reader import FAILURES, Reader
+from ._reader import Progress, Reader
 
-# seconds for which the page may stand still: a server does not answer, or a file is locked
-CALL_TIMEOUT, BUSY_TIMEOUT = 10.0, 2.0
 EVERY = 0.5  # seconds between two looks for changes
+LATEST = 10  # of the latest trades and signals
 
 
 def app(
@@ -51,7 +68,8 @@ def app(
     """Return an ASGI application that serves the report of a database as a live page.
 
     It opens the database in this process, read-only: a process that records trades in it is
-    another one. The database is read by one thread, again when it has changed and somebody looks.
+    another one. What has changed is read again while somebody looks: what was recorded last at
+    once, the charts by another thread.
 
     Args:
         config: The database; None for that of the environment.
@@ -70,13 +88,7 @@ def app(
     Returns:
         The application; `state.reader` has `end_streams()`, which a server calls as it ends.
     """
-    settings = replace(
-        config or Config.from_env(),
-        read_only=True,
-        call_timeout=CALL_TIMEOUT,
-        busy_timeout=BUSY_TIMEOUT,
-    )
-    filters = {
+    filters: dict[str, Any] = {
         "symbol": symbol,
         "strategy": strategy,
         "start_date": start_date,
@@ -85,17 +97,31 @@ def app(
     }
     live_script = resources.files("botmemory.web").joinpath("live.js").read_text(encoding="utf-8")
 
-    def read_page(version: str) -> str:
-        return live_page(live_script, version, filters, quote, source, rates, capital)
+    def read_latest(number: str) -> str:
+        of_signals = {name: value for name, value in filters.items() if name != "exchange"}
+        with db.read_snapshot():
+            found = [] if end_date else open_positions(symbol, quote, strategy, exchange, rates)
+            found.sort(key=attrgetter("opened_at"), reverse=True)
+            trades = latest_rows(Trade, read.filters(Trade, **filters), quote, LATEST)
+            signals = latest_rows(Signal, read.filters(Signal, **of_signals), quote, LATEST)
+        return render_latest(found, trades, signals, number)
 
-    reader = Reader(settings, read_page, EVERY)
-    policy = _policy(script_of_page(live_script))
+    def read_page(number: str, progress: Progress) -> str:
+        report = collect(filters, quote, source, rates, capital, progress)
+        return render(report, live_script, number)
+
+    reader = Reader(config or Config.from_env(), read_latest, read_page, EVERY)
+    policy = _policy(script_of(live_script))
 
     async def page(request: Request) -> Response:
+        text = await reader.page()
+        if text is None:
+            return _not_yet(reader)
+        return Response(text, 200, {"Content-Security-Policy": policy}, "text/html")
+
+    async def latest(request: Request) -> Response:
         await reader.refresh()
-        if reader.page is None:
-            return PlainTextResponse(f"{reader.error}\n", 503, {"Retry-After": "2"})
-        return Response(reader.page, 200, {"Content-Security-Policy": policy}, "text/html")
+        return _not_yet(reader) if reader.latest is None else HTMLResponse(reader.latest)
 
     async def events(request: Request) -> Response:
         if request.method == "HEAD":
@@ -120,6 +146,7 @@ def app(
     application = Starlette(
         routes=[
             Route("/", page),
+            Route("/latest", latest),
             Route("/events", events),
             Route("/api/openapi.json", schema),
             *(Route(f"/api/{each.name}", partial(_answer, reader, each)) for each in ENDPOINTS),
@@ -130,6 +157,10 @@ def app(
     )
     application.state.reader = reader
     return application
+
+
+def _not_yet(reader: Reader) -> Response:
+    return PlainTextResponse(f"{reader.error}\n", 503, {"Retry-After": "2"})
 
 
 async def _answer(reader: Reader, endpoint: Endpoint, request: Request) -> Response:

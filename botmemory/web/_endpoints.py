@@ -114,14 +114,28 @@ def _after(model: type[BaseModel], cursor: str) -> Any:
     return earlier | ((columns[0] == values[0]) & (columns[1] < values[1]))
 
 
-def _positions(symbol: str | None = None, quote: str | None = None, **filters: Any) -> Any:
-    found = positions.get_all(**filters)
-    wanted = [
+def open_positions(
+    symbol: str | None,
+    quote: str | None,
+    strategy: str | None,
+    exchange: str | None,
+    rates: Mapping[str, float] | None = None,
+) -> list[positions.Position]:
+    """Return the open positions that the filters match."""
+    return [
         each
-        for each in found
+        for each in positions.get_all(strategy, exchange=exchange, rates=rates)
         if symbol in (None, each.symbol) and quote in (None, quote_of(each.symbol) or "")
     ]
-    return wanted, None
+
+
+def _positions(
+    symbol: str | None = None,
+    quote: str | None = None,
+    strategy: str | None = None,
+    exchange: str | None = None,
+) -> tuple[list[positions.Position], None]:
+    return open_positions(symbol, quote, strategy, exchange), None
 
 
 def _round_trips(limit: int, cursor: str | None = None, **filters: Any) -> Any:

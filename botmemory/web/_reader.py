@@ -1,4 +1,4 @@
-"""The one thread that reads the database, for all pages and all requests."""
+"""The threads that read the database, for all pages and all requests."""
 
 from __future__ import annotations
 
@@ -7,101 +7,135 @@ import json
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-import peewee
-
-from ..backends.change_marker import ChangeMarker
-from ..bootstrap import init_db
+from .._following import FAILURES, FollowedDatabase, Version
 from ..config import Config
-from ..database import close_db, db
-from ..errors import BotMemoryError, ValidationError
+from ..database import db
+from ..errors import ValidationError
 
 T = TypeVar("T")
 
-FAILURES = (BotMemoryError, peewee.PeeweeException, OSError)
 LARGEST_SHARE = 0.2  # of the time that is spent on reading for the page
+PATIENCE = 1.0  # seconds that a request waits for newer charts
+SHORTEST_PAUSE = 1.0  # seconds after a failure
 HEARTBEAT = 15.0  # seconds; proxies close a connection that is silent for longer
 RECONNECT = 1000  # milliseconds after which a browser connects again
 MAX_ANSWERS = 200  # of the API that are kept until the database changes
 
+PLACE = '<section id="latest"></section>'  # in the page
 
-class Reader:
-    """Reads the page again when the database has changed, while somebody looks at it.
+Progress = Callable[[int, int], object]
+
+
+class _EndedError(Exception):
+    """The server ends, and nobody waits for the page."""
+
+
+@dataclass
+class _Part:
+    """A part of the page as it was read last.
 
     Attributes:
-        page: The page that was rendered last; None before the first.
-        version: Another text for each page, also after a restart.
-        error: Why the database could not be read at the last attempt; None if it could.
-        read_at: When the page's rows were read.
+        text: The part as HTML; None before the first reading.
+        id: Another text for each reading, also after a restart.
+        read_at: When its rows were read.
+        version: What the database held before they were read.
+        next_at: When it may be read again, on the monotonic clock.
     """
 
-    def __init__(self, config: Config, render: Callable[[str], str], every: float) -> None:
-        self.page: bytes | None = None
-        self.version = ""
+    text: str | None = None
+    id: str = ""
+    read_at: datetime | None = None
+    version: Version | None = None
+    next_at: float = 0.0
+
+    def is_due(self, version: Version) -> bool:
+        """Return whether the database has changed, and enough time has passed since the last."""
+        is_unchanged = self.version is not None and self.version.is_unchanged(version)
+        return not is_unchanged and time.monotonic() >= self.next_at
+
+    def read(self, version: Version, render: Callable[[str], str]) -> None:
+        """Read it again; keep what was read before if that fails."""
+        is_first, started, read_at = self.text is None, time.monotonic(), datetime.now(UTC)
+        number, share = secrets.token_hex(8), LARGEST_SHARE
+        self.next_at = started + SHORTEST_PAUSE  # if it fails
+        self.text = render(number)
+        self.id, self.read_at = number, read_at
+        self.version = version  # of before: what comes meanwhile is read again
+        ended = time.monotonic()
+        # the first reading also loads the templates
+        self.next_at = ended + (0.0 if is_first else (ended - started) * (1 / share - 1))
+
+
+class Reader:
+    """Reads what has changed in the database, while somebody looks at the page.
+
+    One thread looks for changes, and reads the first section and what the API answers. Another one
+    reads the charts, which takes seconds where there are many trades.
+
+    Attributes:
+        error: Why the database could not be read at the last attempt; None if it could.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        render_latest: Callable[[str], str],
+        render_page: Callable[[str, Progress], str],
+        every: float,
+    ) -> None:
         self.error: str | None = None
-        self.read_at: datetime | None = None
-        self._config, self._render, self._every = config, render, every
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="botmemory-web")
-        self._marker: ChangeMarker | None = None
+        self._database = FollowedDatabase(config)
+        self._render_latest, self._render_page, self._every = render_latest, render_page, every
+        self._looking = ThreadPoolExecutor(1, thread_name_prefix="botmemory-web")
+        self._drawing = ThreadPoolExecutor(1, thread_name_prefix="botmemory-web-charts")
+        self._drawn: Future[None] | None = None
+        self._latest, self._charts = _Part(), _Part()
+        self._charts_error: str | None = None
         self._answers: dict[str, bytes] = {}
-        self._answers_marker: ChangeMarker | None = None
-        self._file: object = None
-        self._next_read = 0.0  # on the monotonic clock
+        self._answers_version: Version | None = None
         self._streams = 0
+        self._told = ""
         self._news = asyncio.Event()
         self._is_ended = False
 
-    # --- on the thread ----------------------------------------------------------------------
+    # --- on the first thread ----------------------------------------------------------------
 
-    def _open(self) -> None:
-        """Open the database if it is not, or if its file was replaced."""
-        if db.obj is None or self._file != _identity():
-            close_db()
-            init_db(self._config)
-            self._file, self._marker, self._answers_marker = _identity(), None, None
-
-    def _read(self, read: Callable[[], T]) -> T:
+    def _read(self, read: Callable[[Version], T]) -> T:
         try:
-            self._open()
-            return read()
+            return read(self._database.look())
         except ValidationError:
             raise  # of the request, not of the database
         except FAILURES:
-            with suppress(*FAILURES):
-                close_db()  # the next one opens it again
+            self._database.open_again()
             raise
 
-    def _refresh(self) -> None:
-        if self.page is not None and time.monotonic() < self._next_read:
-            return
+    def _look(self) -> None:
         try:
-            self._read(self._read_page)
-            self.error = None
+            self._read(self._read_changes)
+            self.error = self._charts_error
         except FAILURES as error:
             self.error = str(error)
 
-    def _read_page(self) -> None:
-        marker = db.change_marker()
-        if self.page is not None and self._marker and self._marker.is_unchanged(marker):
-            return
-        is_first, started, read_at = self.page is None, time.monotonic(), datetime.now(UTC)
-        version = secrets.token_hex(8)
-        self.page = self._render(version).encode()
-        self.version, self.read_at = version, read_at
-        self._marker = marker  # of before: what comes meanwhile is read again
-        if not is_first:  # which also loads the template
-            ended = time.monotonic()
-            self._next_read = ended + (ended - started) * (1 / LARGEST_SHARE - 1)
+    def _read_changes(self, version: Version) -> None:
+        if self._latest.is_due(version):
+            self._latest.read(version, self._render_latest)
+        if self._charts.is_due(version) and (self._drawn is None or self._drawn.done()):
+            self._drawn = self._drawing.submit(self._draw, version)
 
-    def _answer(self, url: str, read: Callable[[], Any]) -> bytes:
-        marker = db.change_marker()
-        if not (self._answers_marker and self._answers_marker.is_unchanged(marker)):
+    def _read_first(self, version: Version) -> None:
+        self._latest.read(version, self._render_latest)
+        self._read_charts(version)
+
+    def _answer(self, version: Version, url: str, read: Callable[[], Any]) -> bytes:
+        if not (self._answers_version and self._answers_version.is_unchanged(version)):
             self._answers.clear()
-            self._answers_marker = marker
+            self._answers_version = version
         answer = self._answers.get(url)
         if answer is None:
             with db.read_snapshot():
@@ -111,19 +145,59 @@ class Reader:
             self._answers[url] = answer
         return answer
 
+    # --- on the second thread ---------------------------------------------------------------
+
+    def _draw(self, version: Version) -> None:
+        self._charts_error = None
+        try:
+            with self._database.in_use:
+                self._read_charts(version)
+        except ValidationError as error:  # such as of a new symbol; the database can be read
+            self._charts_error, self._charts.version = str(error), version
+        except FAILURES as error:
+            self._charts_error = str(error)
+            self._database.open_again()
+        except _EndedError:
+            pass
+
+    def _read_charts(self, version: Version) -> None:
+        self._charts.read(version, lambda number: self._render_page(number, self._go_on))
+
+    def _go_on(self, _done: int, _total: int) -> None:
+        if self._is_ended:
+            raise _EndedError
+
     # --- on the event loop ------------------------------------------------------------------
 
+    @property
+    def latest(self) -> str | None:
+        """Return the first section of the page; None if it could not be read yet."""
+        return self._latest.text
+
+    async def page(self) -> str | None:
+        """Return the page; None if it could not be read yet.
+
+        Newer charts are waited for if they take a moment only.
+        """
+        await self.refresh()
+        if self._drawn is not None:
+            patience = None if self._charts.text is None else PATIENCE
+            await asyncio.wait([asyncio.wrap_future(self._drawn)], timeout=patience)
+        page, latest = self._charts.text, self._latest.text
+        return page if page is None or latest is None else page.replace(PLACE, latest, 1)
+
     async def refresh(self) -> None:
-        """Read the page again if the database has changed."""
-        before = self.version, self.error
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._refresh)
-        if (self.version, self.error) != before:
+        """Read what has changed in the database; the charts are read meanwhile."""
+        await asyncio.get_running_loop().run_in_executor(self._looking, self._look)
+        if self._event() != self._told:
             self._tell()
 
     async def answer(self, url: str, read: Callable[[], Any]) -> bytes:
         """Return what a function reads as JSON; of the same URL that of before, if it holds."""
         call = asyncio.get_running_loop().run_in_executor
-        return await call(self._thread, self._read, lambda: self._answer(url, read))
+        return await call(
+            self._looking, self._read, lambda version: self._answer(version, url, read)
+        )
 
     async def follow(self) -> None:
         """Look for changes while a page is open."""
@@ -133,15 +207,14 @@ class Reader:
             await asyncio.sleep(self._every)
 
     async def events(self) -> AsyncIterator[str]:
-        """Yield an event for each new page or error, beginning with the current one."""
+        """Yield an event for each change of the page or error, beginning with the current one."""
         self._streams += 1
         try:
             yield f"retry: {RECONNECT}\n\n"
             sent = None
             while not self._is_ended:
-                news = self._news
-                current = self.version, self.error
-                yield ": heartbeat\n\n" if sent == current else f"data: {self._event()}\n\n"
+                news, current = self._news, self._event()
+                yield ": heartbeat\n\n" if sent == current else f"data: {current}\n\n"
                 sent = current
                 with suppress(TimeoutError):
                     await asyncio.wait_for(news.wait(), HEARTBEAT)
@@ -149,10 +222,15 @@ class Reader:
             self._streams -= 1
 
     def _event(self) -> str:
-        read_at = None if self.read_at is None else self.read_at.isoformat(timespec="seconds")
-        return json.dumps({"version": self.version, "error": self.error, "read_at": read_at})
+        """Return what is shown, and of when it is."""
+        times = {"read_at": self._latest.read_at, "charts_read_at": self._charts.read_at}
+        return json.dumps(
+            {"latest": self._latest.id, "version": self._charts.id, "error": self.error}
+            | {name: at and at.isoformat(timespec="seconds") for name, at in times.items()}
+        )
 
     def _tell(self) -> None:
+        self._told = self._event()
         news, self._news = self._news, asyncio.Event()
         news.set()
 
@@ -165,18 +243,11 @@ class Reader:
 
     def read_first(self) -> None:
         """Read the first page; raise the error if that fails."""
-        self._thread.submit(self._read, self._read_page).result()
+        self._looking.submit(self._read, self._read_first).result()
 
     def close(self) -> None:
-        """Close the database and end the thread."""
-        self._thread.submit(close_db)
-        self._thread.shutdown()
-
-
-def _identity() -> object:
-    """Return what another file at the path of the database differs by; None for a server."""
-    file = db.file
-    if file is None:
-        return None
-    status = file.stat()
-    return status.st_dev, status.st_ino
+        """Close the database and end the threads."""
+        self._is_ended = True
+        self._drawing.shutdown()
+        self._looking.submit(self._database.close)
+        self._looking.shutdown()

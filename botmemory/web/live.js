@@ -2,7 +2,7 @@
 // --- the live page -------------------------------------------------------------------------------
 
 const live = document.getElementById("live"), zooms = new Map();
-let shown = live.dataset.version, news = null, source = null, isLoading = false, isDragging = false;
+let news = null, source = null, isLoading = false, isDragging = false;
 
 const titleOf = (section) => section.querySelector("h2").textContent;
 document.addEventListener("zoom", (event) => {
@@ -38,18 +38,29 @@ function restore(holder, view) {
   for (let n = 0; n < view.page && !next.disabled; n++) next.click();
 }
 
-function replace(text) {
-  const page = new DOMParser().parseFromString(text, "text/html");
-  // what is at the top of the window stays there, whatever grows above it
+// What is at the top of the window stays there, whatever grows above it.
+function keepingPlace(change) {
   const heads = () => [...document.querySelectorAll("main :is(h2, h3, caption, figcaption)")];
-  const anchor = scrollY > 0 && heads().findLast((head) => head.getBoundingClientRect().top <= innerHeight / 3);
-  const place = anchor && [anchor.textContent, anchor.closest("section").querySelector("h2").textContent, anchor.getBoundingClientRect().top];
+  const top = scrollY > 0 && heads().findLast((head) => head.getBoundingClientRect().top <= innerHeight / 3);
+  const place = top && [top.textContent, titleOf(top.closest("section")), top.getBoundingClientRect().top];
+  tip.hidden = true;
+  change();
+  if (place) {
+    const head = heads().find((each) => each.textContent === place[0] && titleOf(each.closest("section")) === place[1]);
+    if (head) scrollBy(0, head.getBoundingClientRect().top - place[2]);
+  }
+}
+
+const parsed = (text) => new DOMParser().parseFromString(text, "text/html");
+const take = (name, page) => document.querySelector(name).replaceWith(document.adoptNode(page.querySelector(name)));
+
+function replacePage(text) {
+  const page = parsed(text);
   const views = new Map([...tablesOf(document)].filter(([, holder]) => holder).map(([title, holder]) => [title, viewOf(holder)]));
   const ranges = [...zooms];
-  tip.hidden = true;
-  for (const name of ["header", "main", "#data"]) document.querySelector(name).replaceWith(document.adoptNode(page.querySelector(name)));
+  for (const name of ["header", "main", "#data"]) take(name, page);
   document.title = page.title;
-  shown = live.dataset.version = page.getElementById("live").dataset.version;
+  live.dataset.version = page.getElementById("live").dataset.version;
   start();
   const sections = new Map([...document.querySelectorAll("section.currency")].map((section) => [titleOf(section), section]));
   for (const [title, range] of ranges) {
@@ -58,21 +69,23 @@ function replace(text) {
   for (const [title, holder] of tablesOf(document)) {
     if (holder && views.has(title)) restore(holder, views.get(title));
   }
-  if (place) {
-    const head = heads().find((each) => each.textContent === place[0] && titleOf(each.closest("section")) === place[1]);
-    if (head) scrollBy(0, head.getBoundingClientRect().top - place[2]);
-  }
 }
 
+async function fetched(address, show) {
+  const response = await fetch(address);
+  const text = response.ok && await response.text();
+  if (text && !isDragging) keepingPlace(() => show(text));
+}
+
+// What was recorded last is taken at once, and all of the page when its charts are new.
 async function load() {
-  if (isLoading || isDragging || news === null || news.version === shown) return;
+  if (isLoading || isDragging || news === null) return;
   isLoading = true;
   try {
-    const response = await fetch(location.pathname);
-    if (response.ok) {
-      const text = await response.text();
-      if (!isDragging) replace(text);
-    }
+    const before = news;
+    if (news.version !== live.dataset.version) await fetched(location.pathname, replacePage);
+    else if (news.latest !== document.getElementById("latest").dataset.version) await fetched("latest", (text) => take("#latest", parsed(text)));
+    if (news !== before) setTimeout(load); // what came meanwhile
   } catch {
     // the stream of events ends, too, and begins again
   } finally {
@@ -80,11 +93,14 @@ async function load() {
   }
 }
 
+const clock = (time) => time ? `${time.slice(0, 10)} ${time.slice(11, 19)} UTC` : "before";
+
 function say() {
-  const at = news?.read_at ? `${news.read_at.slice(0, 10)} ${news.read_at.slice(11, 19)} UTC` : "before";
+  const at = clock(news?.read_at), charts = clock(news?.charts_read_at);
   live.classList.toggle("down", Boolean(source?.readyState !== 1 || news?.error));
   live.textContent = source?.readyState !== 1 ? `Not connected: the figures are of ${at}.`
-    : news?.error ? `The figures are of ${at}: ${news.error}` : `Live: the figures of ${at}.`;
+    : news?.error ? `The figures are of ${at}: ${news.error}`
+    : `Live: the latest trades of ${at}${charts === at ? "" : `, the charts and results of ${charts}`}.`;
 }
 
 // A tab that is not looked at has no stream: a browser opens only a few for each server.

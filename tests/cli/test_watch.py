@@ -63,7 +63,7 @@ def view(market: str) -> Iterator[_View]:
     """A view of the open database."""
     every: dict[str, Any] = dict.fromkeys(("symbol", "strategy", "exchange"))
     view = _View(DatabaseOptions(db=market), every, None, {"BTC/USDT": 42_000.0}, {})
-    view.open()
+    view.database.look()
     yield view
     close_db()
 
@@ -199,7 +199,7 @@ class TestReading:
         close_db()
         every: dict[str, Any] = dict.fromkeys(("symbol", "strategy", "exchange"))
         view = _View(DatabaseOptions(), every, None, {}, {})
-        view.open()
+        view.database.look()
         view.refresh()
         away = path.rename(path.with_name("away.db"))
         view.refresh()
@@ -239,7 +239,7 @@ class TestReading:
         every: dict[str, Any] = dict.fromkeys(("symbol", "strategy", "exchange"))
         options = DatabaseOptions(db=str(path))
         view = _View(options, every, None, {}, {})
-        view.open()
+        view.database.look()
         view.refresh()
         close_db()
         with closing(sqlite3.connect(path)) as connection:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import html
 import json
-import os
 import re
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import realistic
+from accessibility import SERIOUS, VIOLATIONS
 from browser import needs_browser, open_page
 
 from botmemory import close_db, init_db
@@ -20,8 +18,6 @@ from botmemory.report import write_report
 
 TRADES = 4_000
 DARK = "--blink-settings=preferredColorScheme=0"
-AXE = "axe-core@4.14.1"
-SERIOUS = {"serious", "critical"}
 
 pytestmark = needs_browser
 
@@ -247,41 +243,11 @@ def test_the_overview_leads_to_each_currency_and_strategy(report: Path) -> None:
     assert len(ids) == len(set(ids))
 
 
-@pytest.fixture(scope="session")
-def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The script of axe-core, from npm; where it must be tested, it must be had."""
-    folder = tmp_path_factory.mktemp("axe")
-    problem = "there is no npm"
-    if npm := shutil.which("npm"):
-        command = [
-            npm,
-            "install",
-            "--silent",
-            "--no-audit",
-            "--no-fund",
-            "--prefix",
-            str(folder),
-            AXE,
-        ]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-        script = folder / "node_modules" / "axe-core" / "axe.min.js"
-        if script.is_file():
-            return script.read_text(encoding="utf-8").replace("</script", "<\\/script")
-        problem = f"npm has no {AXE}: {done.stderr.strip()[-200:]}"
-    if os.environ.get("CI"):
-        pytest.fail(problem)
-    pytest.skip(problem)
-
-
 def violations(page: Path, axe: str, folder: Path, *flags: str) -> list[tuple[str, str, str]]:
     """Return what axe-core finds: the rule, how serious it is, and an element."""
     tested = folder / "tested.html"
     tested.write_text(page.read_text().replace("</body>", f"<script>{axe}</script></body>"))
-    script = (
-        'axe.run(document, { resultTypes: ["violations"] }).then((found) => found.violations.map('
-        "(rule) => [rule.id, rule.impact, rule.nodes[0].html.slice(0, 200)]))"
-    )
-    found = run_in_page(tested, folder, script, "--virtual-time-budget=60000", *flags)
+    found = run_in_page(tested, folder, VIOLATIONS, "--virtual-time-budget=60000", *flags)
     return [(rule, impact, node) for rule, impact, node in found]
 
 

@@ -9,13 +9,26 @@ from contextlib import contextmanager
 from pathlib import Path
 
 BOT = """
-import sys, threading, time
+import os, sys, tempfile, threading, time
 from botmemory import init_db
 from botmemory.repositories import trades
 
 init_db(sys.argv[1], busy_timeout=2)
 over = threading.Event()
 threading.Thread(target=lambda: (sys.stdin.read(), over.set()), daemon=True).start()
+stalls = [0.0]
+
+def write_elsewhere():  # how long the machine keeps a program waiting that needs no database
+    with tempfile.TemporaryFile() as file:
+        while True:
+            began = time.monotonic()
+            time.sleep(0.05)
+            file.write(b"x")
+            file.flush()
+            os.fsync(file.fileno())
+            stalls.append(time.monotonic() - began)
+
+threading.Thread(target=write_elsewhere, daemon=True).start()
 waits = []
 while not over.wait(0.05):
     began = time.monotonic()
@@ -23,7 +36,7 @@ while not over.wait(0.05):
     waits.append(time.monotonic() - began)
     if len(waits) == 1:
         print("begun", flush=True)
-print(len(waits), max(waits))
+print(len(waits), max(waits), max(stalls))
 """
 
 
@@ -44,6 +57,6 @@ def recording_bot(target: str | Path) -> Iterator[None]:
     finally:
         out, err = bot.communicate()
     assert (bot.returncode, err) == (0, "")
-    recorded, longest = out.split()
+    recorded, longest, stall = out.split()
     assert int(recorded) > 1
-    assert float(longest) < 1.5
+    assert float(longest) - float(stall) < 1.5, out

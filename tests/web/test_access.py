@@ -116,7 +116,7 @@ def test_ctrl_c_ends_it_while_events_are_streamed(database: str, serve: Serve) -
         assert [line for line in lines if line.startswith("data")] != []
 
 
-def test_many_streams_share_one_reader(database: str, serve: Serve) -> None:
+def test_many_streams_share_the_readers(database: str, serve: Serve) -> None:
     served = serve(database)
     with httpx.Client(base_url=served.url, timeout=20) as client:
         streams = [
@@ -131,7 +131,7 @@ def test_many_streams_share_one_reader(database: str, serve: Serve) -> None:
             assert len(second) == 1
             assert second != first
             status = Path(f"/proc/{served.process.pid}/status").read_text()
-            assert int(status.partition("Threads:")[2].split()[0]) <= 3
+            assert int(status.partition("Threads:")[2].split()[0]) <= 4  # two of them read
         finally:
             for stream in streams:
                 stream.close()

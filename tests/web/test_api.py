@@ -181,7 +181,7 @@ def test_the_connection_is_read_only(target: str) -> None:
     try:
         reader.read_first()
         with pytest.raises(BotMemoryError, match=r"read.only"):
-            reader._thread.submit(write).result()
+            reader._looking.submit(write).result()
     finally:
         reader.close()
 

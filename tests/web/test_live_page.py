@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import psycopg
 import pytest
+import realistic
+from accessibility import SERIOUS, VIOLATIONS
 from browser import Browser, needs_browser
+from samples import signal
 from serving import Served, record
 
 from botmemory import close_db, init_db
+from botmemory._url import server_parameters
 from botmemory.repositories import trades
 
 Serve = Callable[..., Served]
@@ -26,8 +34,12 @@ def browser(tmp_path: Path) -> Iterator[Browser]:
     browser.close()
 
 
-def has(text: str) -> str:
-    return f"document.querySelector('main').innerText.includes('{text}')"
+def has(text: str, place: str = "main") -> str:
+    return f"document.querySelector('{place}').innerText.includes('{text}')"
+
+
+def says(text: str) -> str:
+    return f"document.getElementById('live').textContent.includes('{text}')"
 
 
 LIVE = "document.getElementById('live').textContent.startsWith('Live')"
@@ -43,7 +55,43 @@ def test_a_trade_of_another_process_appears_at_once(
     assert not browser.value(has("ETH/USDT"))
     record(target, "ETH/USDT")
     assert browser.wait_for(has("ETH/USDT")) < SECONDS
+    browser.wait_for(has("ETH/USDT", "section.currency"))
     assert browser.messages == []
+
+
+def test_of_many_trades_what_was_recorded_last_appears_at_once_and_the_charts_follow(
+    tmp_path: Path, serve: Serve, browser: Browser
+) -> None:
+    target = str(tmp_path / "bot.db")
+    init_db(target)
+    realistic.record(30_000)
+    close_db()
+    browser.open(serve(target).url)
+    browser.wait_for(LIVE)
+    for symbol in ("NEW/USDT", "NEWER/USDT"):  # the charts are read while the second one comes
+        record(target, symbol)
+        assert browser.wait_for(has(symbol, "#latest")) < SECONDS
+    of_charts = "document.getElementById('data').textContent.includes('NEWER/USDT')"
+    assert not browser.value(of_charts)
+    assert ", the charts and results of " in browser.value("document.getElementById('live').textContent")
+    browser.wait_for(of_charts, seconds=60)
+
+
+def test_what_has_not_changed_is_not_read_again(
+    target: str, serve: Serve, browser: Browser
+) -> None:
+    record(target)
+    browser.open(serve(target).url)
+    browser.wait_for(LIVE)
+    record(target, "ETH/USDT")  # read by two threads at the same time
+    browser.wait_for(has("ETH/USDT", "section.currency"))
+    time.sleep(1.5)  # a last look, as several trades came one after the other
+    before = browser.value(VERSIONS)
+    time.sleep(3)
+    assert browser.value(VERSIONS) == before
+
+
+VERSIONS = "[...document.querySelectorAll('[data-version]')].map((each) => each.dataset.version)"
 
 
 VIEW = """(() => {
@@ -128,6 +176,78 @@ def test_the_page_says_how_old_its_figures_are_while_the_database_cannot_be_read
     assert browser.value(has("BTC/USDT"))
     (tmp_path / "moved.db").rename(path)
     browser.wait_for(LIVE)
+
+
+def test_it_goes_on_while_the_schema_is_another_one(
+    target: str, serve: Serve, browser: Browser
+) -> None:
+    record(target)
+    browser.open(serve(target).url)
+    browser.wait_for(LIVE)
+    migrate = [sys.executable, "-m", "botmemory", "--db", target, "migrate"]
+    down = [*migrate, "down", "0005_add_contract_size"]
+    subprocess.run(down, check=True, capture_output=True)
+    browser.wait_for(says("migrations are pending"))
+    assert browser.value(has("BTC/USDT"))
+    subprocess.run([*migrate, "up"], check=True, capture_output=True)
+    browser.wait_for(LIVE)
+    record(target, "ETH/USDT")
+    assert browser.wait_for(has("ETH/USDT")) < SECONDS
+
+
+def test_it_goes_on_while_a_table_is_locked(
+    new_database: Callable[[], str], serve: Serve, browser: Browser
+) -> None:
+    target = new_database()
+    record(target)
+    browser.open(serve(target).url)
+    browser.wait_for(LIVE)
+    with psycopg.connect(**server_parameters(target)) as connection:
+        connection.execute("LOCK TABLE trade")
+        init_db(target)
+        signal(symbol="ETH/USDT")  # a change, after which the trades are read again
+        browser.wait_for(says("another writer held it"))
+        assert browser.value(has("BTC/USDT"))
+    browser.wait_for(LIVE)
+
+
+def test_a_symbol_that_makes_the_filters_ambiguous_is_an_error_of_the_charts_alone(
+    tmp_path: Path, serve: Serve, browser: Browser
+) -> None:
+    target = str(tmp_path / "bot.db")
+    record(target, "AAPL")
+    browser.open(serve(target).url)
+    browser.wait_for(LIVE)
+    record(target, "SAPJPY")
+    assert browser.wait_for(has("SAPJPY", "#latest")) < SECONDS
+    browser.wait_for(says("do not name a currency"))
+    record(target, "TSLA")
+    assert browser.wait_for(has("TSLA", "#latest")) < SECONDS
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_axe_finds_no_serious_fault_and_nothing_is_cut_off(
+    tmp_path: Path, serve: Serve, browser: Browser, axe: str, width: int, scheme: str
+) -> None:
+    target = str(tmp_path / "bot.db")
+    init_db(target)
+    realistic.record(2_000)
+    close_db()
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+    browser.send("Emulation.setDeviceMetricsOverride", size)
+    feature = {"name": "prefers-color-scheme", "value": scheme}
+    browser.send("Emulation.setEmulatedMedia", {"features": [feature]})
+    browser.open(serve(target).url)
+    browser.wait_for(LIVE)
+    record(target, "NEW/USDT")
+    browser.wait_for(has("NEW/USDT", "#latest"))
+    assert browser.value("document.documentElement.scrollWidth") <= width
+    browser.value(f"{axe}; 0")
+    assert [each for each in browser.value(VIOLATIONS) if each[1] in SERIOUS] == []
+    pale = "document.querySelector('#latest td').style.color = 'rgb(128, 128, 128, .3)'"
+    assert browser.value(f"{pale}; {VIOLATIONS}.then((found) => found.length)") > 0
 
 
 def test_with_a_token_the_address_is_opened_once_and_has_no_token_after(

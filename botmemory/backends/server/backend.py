@@ -83,10 +83,11 @@ KEEPALIVES = {
     "tcp_user_timeout": "30000",
 }
 
-# the snapshot is equal while no transaction begins to write and none ends; role and schemas say
-# which tables are read, and a policy may hide rows by any setting
+# the snapshot is equal while no transaction begins to write and none ends, on one server; role and
+# schemas say which tables are read, and a policy may hide rows by any setting
 MARKER: Statement = (
-    "SELECT pg_current_snapshot()::text, current_user::text, current_schemas(true)::text, "
+    "SELECT pg_current_snapshot()::text, pg_postmaster_start_time()::text, current_user::text, "
+    "current_schemas(true)::text, "
     "pg_current_xact_id_if_assigned() IS NULL AND NOT pg_is_in_recovery() "
     "AND NOT EXISTS (SELECT FROM pg_catalog.pg_policy)",
     (),
@@ -545,7 +546,8 @@ class PostgresBackend(TransactionState, PostgresqlExtDatabase):  # type: ignore[
             self._terminate(transaction, connection)
             return
         try:
-            if roll_back or (transaction.only_reads and connection.is_lost):
+            has_failed = connection.is_lost or connection.has_failed
+            if roll_back or (transaction.only_reads and has_failed):
                 self._roll_back()
             else:
                 self._commit()

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import peewee
+import psycopg
 import pytest
 from paths import FAULTS
 from samples import at, signal, trade, trade_values
@@ -29,11 +30,15 @@ from botmemory import (
     StorageError,
     Trade,
     close_db,
+    db,
     init_db,
     run_transaction,
     session_scope,
 )
 from botmemory._install import install_command
+from botmemory._url import server_parameters
+from botmemory.analysis import performance
+from botmemory.analysis.round_trips import round_trips
 from botmemory.migration_runner import main
 from botmemory.repositories import positions, signals, trades
 from botmemory.upkeep.backup import backup, restore
@@ -558,3 +563,19 @@ def test_a_trigger_that_refuses_a_row_is_named(url: str) -> None:
         assert type(caught.value).__name__ == "StorageError"
     trade(pnl=2.0)
     assert trades.get_total_pnl() == 3.0
+
+
+def test_what_several_reads_wait_for_in_vain_is_said(url: str) -> None:
+    init_db(url)
+    trade()
+    close_db()
+    init_db(url, read_only=True, busy_timeout=0.3)
+    with psycopg.connect(**server_parameters(url)) as holder:
+        holder.execute("LOCK TABLE trade")
+        for read in (positions.get_all, lambda: list(round_trips()), performance.summarize):
+            with (
+                pytest.raises(DatabaseBusyError, match="another writer held it"),
+                db.read_snapshot(),
+            ):
+                read()
+    assert len(trades.get_all()) == 1
