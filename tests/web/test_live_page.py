@@ -73,7 +73,9 @@ def test_of_many_trades_what_was_recorded_last_appears_at_once_and_the_charts_fo
         assert browser.wait_for(has(symbol, "#latest")) < SECONDS
     of_charts = "document.getElementById('data').textContent.includes('NEWER/USDT')"
     assert not browser.value(of_charts)
-    assert ", the charts and results of " in browser.value("document.getElementById('live').textContent")
+    assert ", the charts and results of " in browser.value(
+        "document.getElementById('live').textContent"
+    )
     browser.wait_for(of_charts, seconds=60)
 
 
