@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from datetime import datetime
 from functools import partial, reduce
 from itertools import islice
@@ -153,51 +152,64 @@ def fetch_all(model: type[Row], query: Compiled, values: Mapping[str, Any]) -> l
 
 def _fetch_all(model: type[Row], query: Compiled, values: Mapping[str, Any]) -> list[Row]:
     require_open_database(model)
-    with _translated_errors():
-        rows: list[Row] = db.fetch_all(query.sql, query.bind(values), maker(model))
+    with _translated_errors:
+        rows: list[Row] = db.current().fetch_all(query.sql, query.bind(values), maker(model))
         return rows
 
 
 def scalar(query: Compiled, values: Mapping[str, Any]) -> Any:
     """Run a compiled query whose result is one value."""
     fetch = partial(db.fetch_all, query.sql, query.bind(values), list)
-    with _translated_errors():
+    with _translated_errors:
         return with_own_keys(values, fetch)[0][0]
 
 
 def fetch(query: peewee.ModelSelect[Row], values: Mapping[str, Any] | None = None) -> list[Row]:
     """Run a Peewee query and return its rows; `values` are the filters in it."""
-    with _translated_errors():
+    with _translated_errors:
         return with_own_keys(values, lambda: list(query))
 
 
 def stream_query(query: peewee.ModelSelect[Row]) -> Iterator[Row]:
     """Run a Peewee query and yield its rows, reading a few at a time."""
-    with _translated_errors():
+    with _translated_errors:
         yield from _stream_own(query, None)
 
 
-@contextmanager
-def _translated_errors() -> Iterator[None]:
-    """Raise `StorageError` for a damaged page or a row that another program has written wrongly."""
+class _TranslatedErrors:
+    """Raises `StorageError` for a damaged page or a row that another program has written wrongly.
+
+    It has no state, so that entering it costs little.
+    """
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if isinstance(error, Exception) and not isinstance(error, BotMemoryError):
+            _raise_translated(error)
+
+
+def _raise_translated(error: Exception) -> None:
     try:
         with peewee_errors:
-            yield
-    except peewee.DatabaseError as error:
-        translated: BotMemoryError | None = db.translated(error)
+            raise error
+    except peewee.DatabaseError as of_peewee:
+        translated: BotMemoryError | None = db.translated(of_peewee)
         if translated is None:
             raise
         try:
-            raise translated from error
+            raise translated from of_peewee
         finally:
             del translated  # its traceback refers to this frame: neither would be freed
-    except BotMemoryError:
-        raise
-    except ValueError as error:
+    except ValueError as of_value:
         raise StorageError(
-            f"{db.config.label}: contains a row that cannot be read ({error}), written by another "
-            "program; botmemory.upkeep.check.check() names it"
-        ) from error
+            f"{db.config.label}: contains a row that cannot be read ({of_value}), written by "
+            "another program; botmemory.upkeep.check.check() names it"
+        ) from of_value
+
+
+_translated_errors = _TranslatedErrors()
 
 
 def require_own_keys(values: Mapping[str, Any] | None) -> bool:
@@ -284,7 +296,7 @@ def insert_or_find(
     rows = write.insert_or_fetch(model, values, (query.sql, query.bind(unique)))
     if rows is None:
         return write.to_model(model, values), True
-    with _translated_errors():
+    with _translated_errors:
         return next(maker(model)(rows), None), False
 
 
@@ -400,7 +412,7 @@ def driver_rows(
     `values` are the filters in it.
     """
     query = query.tuples()
-    with _translated_errors():
+    with _translated_errors:
         if db.streams:
             rows = _stream_own(query, values)
             while batch := list(islice(rows, size)):
@@ -425,7 +437,7 @@ def _stream_pages(
     position: dict[str, Any] = {}
     while True:
         query = _page(model, tuple(values), not position, columns)
-        with _translated_errors():
+        with _translated_errors:
             fetch = partial(db.fetch_all, query.sql, query.bind(values | position), list)
             rows = with_own_keys(values, fetch)
             yield from make(rows)
@@ -455,7 +467,7 @@ def distinct(model: type[BaseModel], field: str, values: dict[str, Any]) -> list
     """Return the distinct values of a field, in no order."""
     query = _distinct(model, field, tuple(values))
     fetch = partial(db.fetch_all, query.sql, query.bind(values), list)
-    with _translated_errors():
+    with _translated_errors:
         return [value for (value,) in with_own_keys(values, fetch)]
 
 

@@ -79,7 +79,10 @@ def _start(folder: Path) -> Any:
         fcntl.flock(lock, fcntl.LOCK_EX)
         started = _package().get_server(folder, cleanup_mode="stop")
     # a process that is killed loses nothing by it, and no test cuts the power of the server
-    run(started.get_uri(), "ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")
+    # its own VACUUM would be a change that tests of what is read again cannot tell from others
+    settings = ("fsync = off", "autovacuum = off")
+    commands = [f"ALTER SYSTEM SET {each}" for each in settings]
+    run(started.get_uri(), *commands, "SELECT pg_reload_conf()")
     return started
 
 

@@ -357,15 +357,14 @@ class PostgresBackend(TransactionState, PostgresqlExtDatabase):  # type: ignore[
 
     def run_statement(self, run: Callable[[], Any], sql: str, options: dict[str, Any]) -> Any:
         local = self.local
-        if local.transactions:
-            self.require_own_keys(sql)
         if local.is_inside_call():
             interrupted = self._use_other_connection()
             try:
                 return self.run_statement(run, sql, options)
             finally:
                 local.__dict__.update(interrupted)
-        if (local.transactions or local.rolled_back) and self.in_transaction():
+        if (local.transactions or local.rolled_back) and super().in_transaction():
+            self.require_own_keys(sql)
             return self._run_in_transaction(run, sql)
         self._drop_terminated()
         return self._autocommit(run, sql)
@@ -381,7 +380,7 @@ class PostgresBackend(TransactionState, PostgresqlExtDatabase):  # type: ignore[
                 self.acquire_write_lock(sql)
             self._require_not_ended(local.conn)
             is_first, together = local.conn.is_beginning, local.conn.pending
-            deadline = self._deadline()
+            deadline = self._deadline() if is_first else 0.0
             while True:
                 try:
                     return self._send(call, ROLLED_BACK)
@@ -406,10 +405,10 @@ class PostgresBackend(TransactionState, PostgresqlExtDatabase):  # type: ignore[
     def _autocommit(self, call: Callable[[], R], sql: str) -> R:
         """Run a statement that is a transaction of its own, and release its connection."""
         deadline = self._deadline()
-        begin = partial(self._transaction_of, sql)
         if sql.startswith("SELECT"):
-            return self._read(call, begin, deadline)
+            return self._read(call, _nothing, deadline)
         self.refuse_self_deadlock()
+        begin = partial(self._transaction_of, sql)
         return retry_on_conflict(lambda: self._run_once(call, begin, OUTCOME_UNKNOWN, deadline))
 
     def _read(self, call: Callable[[], R], begin: Begin, deadline: float) -> R:
@@ -1047,6 +1046,10 @@ class PostgresBackend(TransactionState, PostgresqlExtDatabase):  # type: ignore[
             f"{self.config.label}: a server is copied by its own tool, such as pg_dump; see "
             "docs/postgresql.md"
         )
+
+
+def _nothing(_connection: ServerConnection) -> list[Statement]:
+    return []
 
 
 def _marker(cursor: Any) -> ChangeMarker | None:

@@ -57,6 +57,41 @@ class _Pipeline(psycopg.Pipeline):
         yield from self._fetch_gen(flush=False)
 
 
+class _UntilDeadline:
+    """A generator of psycopg's that ends when the server has not answered in time.
+
+    Not a generator itself, and without a look at the clock where the server answers at once, as
+    every statement passes here.
+    """
+
+    __slots__ = ("_connection", "_has_received", "_until", "_waiting")
+
+    def __init__(self, connection: ServerConnection, waiting: Generator[Any, Any, Any]) -> None:
+        self._connection, self._waiting = connection, waiting
+        self._until: float | None = None
+        self._has_received = False
+
+    def __next__(self) -> Any:
+        return next(self._waiting)
+
+    def send(self, ready: Any) -> Any:
+        if ready:
+            self._until, self._has_received = None, True
+        else:
+            self._require_time()
+        return self._waiting.send(ready)
+
+    def _require_time(self) -> None:
+        """Close the connection and raise if nothing came for too long."""
+        now, connection = time.monotonic(), self._connection
+        if self._until is None:
+            until = now + connection.call_timeout
+            self._until = until if self._has_received else min(connection.deadline, until)
+        if now >= self._until:
+            connection.pgconn.finish()
+            raise NoAnswerError("the server did not answer in time")
+
+
 class ServerConnection(psycopg.Connection[Any]):
     """A connection that waits until a deadline, and is closed when it is garbage collected.
 
@@ -90,23 +125,7 @@ class ServerConnection(psycopg.Connection[Any]):
 
     def wait(self, gen: Any, *args: Any, **options: Any) -> Any:
         # psycopg waits here for every answer, and resumes the generator every 0.1 s
-        return super().wait(self._until_deadline(gen), *args, **options)
-
-    def _until_deadline(self, waiting: Generator[Any, Any, R]) -> Generator[Any, Any, R]:
-        until = min(self.deadline, time.monotonic() + self.call_timeout)
-        try:
-            wanted = next(waiting)
-            while True:
-                ready = yield wanted
-                if ready:
-                    until = max(until, time.monotonic() + self.call_timeout)
-                elif time.monotonic() >= until:
-                    self.pgconn.finish()
-                    raise NoAnswerError("the server did not answer in time")
-                wanted = waiting.send(ready)
-        except StopIteration as done:
-            result: R = done.value
-            return result
+        return super().wait(_UntilDeadline(self, gen), *args, **options)  # type: ignore[arg-type]
 
     def cursor(self, *args: Any, **options: Any) -> Any:
         # text depends on settings of the session, which another client of a pooler may have changed
@@ -180,7 +199,7 @@ class ServerConnection(psycopg.Connection[Any]):
     @property
     def is_beginning(self) -> bool:
         """Return whether the next statement is the first one of a transaction."""
-        return any(sql.startswith("BEGIN") for sql, _ in self.pending[:1])
+        return bool(self.pending) and self.pending[0][0].startswith("BEGIN")
 
     @property
     def has_begun_on_server(self) -> bool:
@@ -220,7 +239,9 @@ class ServerConnection(psycopg.Connection[Any]):
 
     def has_input(self) -> bool:
         """Return whether the server has sent something, or closed the connection, by itself."""
-        waiting = select.poll()
+        if not hasattr(select, "poll"):  # on Windows
+            return bool(select.select([self.pgconn.socket], [], [], 0)[0])
+        waiting = select.poll()  # not one for all calls: a signal handler may interrupt it
         waiting.register(self.pgconn.socket, select.POLLIN)
         return bool(waiting.poll(0))
 
