@@ -21,6 +21,7 @@ from ..formats import amount, count, number
 from ..models import Trade
 from ..queries import read
 from ..repositories import trades
+from ..symbols import quote_of
 from ._listing import EXCHANGE, STRATEGY, SYMBOL, json_text, row_of
 from ._options import DatabaseOptions, database_command, filter_options, format_options, json_option
 from ._output import (
@@ -63,6 +64,7 @@ RESULT_COLUMNS = {
         Column("net_pnl", "net pnl", amounts=True, right=True),
     ),
 }
+MAX_SYMBOLS = 20  # without a currency, each with a result of its own
 FILTERS = ("symbol", "strategy", "exchange", "since", "until", "tz", "quote", "source", "rates")
 
 
@@ -93,27 +95,32 @@ def show_pnl(
     names = tuple((dimensions or "symbol").split(",")) if metadata is None else (metadata,)
     dimension: Any = names[0] if len(names) == 1 else names
     of: Any = None if metadata is None else "trade_metadata"
-    blocks: list[tuple[list[performance.Group], performance.Performance | None]] = []
+    blocks: list[tuple[dict[str, Any], list[performance.Group], performance.Performance | None]]
+    blocks = []
     with options.open(read_only=True), db.read_snapshot():
-        found = _currencies(_of_trades(arguments), quote, of_symbols="symbol" in names)
-        for currency in found:
-            groups = performance.by(dimension, **arguments, tz=options.zone, quote=currency, of=of)
+        found = _parts(_of_trades(arguments), quote, of_symbols="symbol" in names)
+        for part in found:
+            of_part = arguments | part
+            groups = performance.by(dimension, **of_part, tz=options.zone, of=of)
             # of symbols that name no currency, only one has a total; a trade may have several tags
-            has_total = currency or quote is not None or "symbol" not in names or len(groups) == 1
-            has_total = has_total and metadata is None
-            total = performance.summarize(**arguments, quote=currency) if has_total else None
+            is_one = part["quote"] or quote is not None or "symbol" not in names
+            has_total = metadata is None and (is_one or len(groups) == 1)
+            total = performance.summarize(**of_part) if has_total else None
             if groups:
-                blocks.append((groups, total))
+                blocks.append((part, groups, total))
     if output_format != "table" or not blocks:
-        all_groups = [group for groups, _ in blocks for group in groups]
-        rows = [{"key": group.key, **vars(group)} for group in all_groups]
+        rows = [
+            {"key": group.key, **_named(part), **vars(group)}
+            for part, groups, _ in blocks
+            for group in groups
+        ]
         empty = "no trades"
         if found:
             empty = f"no closed trade has {metadata}" if metadata else "nothing was closed"
-        fields = dict.fromkeys(["key", *fields_of(performance.Group)])
+        fields = dict.fromkeys(["key", *_names(found), *fields_of(performance.Group)])
         print_rows(rows, (), output_format, empty=empty, fields=fields)
         return
-    for index, (groups, total) in enumerate(blocks):
+    for index, (part, groups, total) in enumerate(blocks):
         if index:
             click.echo()
         columns = [_key_column(name) for name in names]
@@ -126,7 +133,9 @@ def show_pnl(
             totals = [_keys(names, ("total", "")[: len(names)]) | _shown(total)]
         print_rows(rows, columns, output_format, empty="no trades", totals=totals)
         if total is not None:
-            print_source(total)
+            print_source(total, **_named(part))
+        elif "symbol" in part:
+            click.echo(part["symbol"])
 
 
 def _key_column(name: str) -> Column:
@@ -151,9 +160,9 @@ def _shown(result: performance.Result) -> dict[str, Any]:
     return {**vars(result), "shown_fees": fees}
 
 
-def print_source(result: performance.Result) -> None:
+def print_source(result: performance.Result, symbol: str | None = None) -> None:
     """Print where a result comes from, and why figures are missing."""
-    where = f"in {result.quote}, " if result.quote else ""
+    where = f"in {result.quote}, " if result.quote else f"{symbol}, " if symbol else ""
     if result.source == "fills":
         trips = "round trip" if result.closed_trades == 1 else "round trips"
         click.echo(f"{where}net PnL of {count(result.closed_trades)} {trips}, from the fills")
@@ -176,27 +185,32 @@ def show_performance(
 ) -> None:
     """Show the performance for each quote currency."""
     with options.open(read_only=True), db.read_snapshot():
-        chosen = _currencies(_of_trades(filters), quote)
-        summaries = [performance.summarize(**filters, quote=currency) for currency in chosen]
+        chosen = _parts(_of_trades(filters), quote)
+        summaries = [performance.summarize(**(filters | part)) for part in chosen]
         on_capital = [
-            _on_capital(currency, capital, filters, options.zone, is_only=len(chosen) == 1)
-            for currency in chosen
+            _on_capital(capital, filters | part, options.zone, is_only=len(chosen) == 1)
+            for part in chosen
         ]
-    results = [more | vars(s) for s, (more, _) in zip(summaries, on_capital, strict=True)]
+    results = [
+        _named(part) | more | vars(summary)
+        for part, summary, (more, _) in zip(chosen, summaries, on_capital, strict=True)
+    ]
     if output_format != "table" or not summaries:
-        columns = fields_of(performance.Performance)
+        columns = dict.fromkeys([*_names(chosen), *fields_of(performance.Performance)])
         print_rows(results, (), output_format, empty="no trades", fields=columns)
         for _, problem in on_capital:
             if problem:
                 click.echo(problem, err=True)
         return
-    for index, (summary, (more, problem)) in enumerate(zip(summaries, on_capital, strict=True)):
+    each = zip(chosen, summaries, on_capital, strict=True)
+    for index, (part, summary, (more, problem)) in enumerate(each):
         if index:
             click.echo()
         shown = {name: value for name, value in vars(summary).items() if name not in IN_WORDS}
         added = {n: value for n, value in more.items() if n not in (*shown, *IN_WORDS)}
         print_pairs(
-            {name: _format_field(name, value, options.zone) for name, value in shown.items()}
+            _named(part)
+            | {name: _format_field(name, value, options.zone) for name, value in shown.items()}
             | {
                 name: gain_or_loss(percent(value), value)
                 if name in PERCENTAGES and value is not None
@@ -204,7 +218,7 @@ def show_performance(
                 for name, value in added.items()
             }
         )
-        print_source(summary)
+        print_source(summary, **_named(part))
         if problem:
             click.echo(problem)
 
@@ -215,16 +229,12 @@ PERCENTAGES = ("total_return", "cagr", "volatility", "relative_drawdown", "best_
 
 
 def _on_capital(
-    currency: str,
-    capitals: dict[str, float | None],
-    filters: dict[str, Any],
-    zone: tzinfo,
-    *,
-    is_only: bool,
+    capitals: dict[str, float | None], filters: dict[str, Any], zone: tzinfo, *, is_only: bool
 ) -> tuple[dict[str, Any], str | None]:
     """Return the figures of a capital by name, and why they are missing where others are not."""
     if not capitals:
         return {}, None
+    currency = filters["quote"]
     missing: dict[str, Any] = dict.fromkeys(fields_of(returns.Returns))
     capital = capitals.get(currency, capitals.get(""))
     if currency not in capitals:
@@ -234,7 +244,7 @@ def _on_capital(
             return missing, f"returns are not known: pass --capital {currency}={capital:g}"
     arguments: Any = {**filters, "capital": capital, "tz": zone}
     try:
-        found = returns.summarize(**arguments, quote=currency)
+        found = returns.summarize(**arguments)
     except ValidationError as error:
         if is_only or error.field != "capital":
             raise
@@ -242,23 +252,46 @@ def _on_capital(
     return missing if found is None else vars(found), None
 
 
-def _currencies(
+def _parts(
     filters: dict[str, Any], quote: str | None, *, of_symbols: bool = False
-) -> list[str]:
-    """Return the currencies for each of which there is a result.
+) -> list[dict[str, Any]]:
+    """Return the arguments of each result: its currency, or a symbol that names none.
 
-    Symbols that name no currency are left out, and that is said, where others name one.
+    Several symbols that name no currency are not added up: each one has a result of its own, of
+    very many those with the most trades; that the others are left out is said.
     """
-    try:
-        return currencies(filters, quote, of_symbols=of_symbols)
-    except ValidationError as error:
-        symbols = read.distinct(Trade, "symbol", read.filters(Trade, **filters))
-        known = [currency for currency in quotes_of(symbols) if currency]
-        if not known:
-            raise
-        reason = named_as_options(str(error).removeprefix("quote: "))
-        click.echo(f"left out: {reason}", err=True)
-        return known
+    if quote is not None or of_symbols:
+        return [{"quote": each} for each in currencies(filters, quote, of_symbols=of_symbols)]
+    values = read.filters(Trade, **filters)
+    symbols = read.distinct(Trade, "symbol", values)
+    nameless = [symbol for symbol in symbols if not quote_of(symbol)]
+    if len(nameless) < 2:
+        return [{"quote": each} for each in quotes_of(symbols)]
+    symbol: Any = Trade.symbol
+    trades_of = fn.COUNT(Trade.id)
+    query = read.select(
+        Trade, [*read.conditions(Trade, values, values), symbol.in_(nameless)], symbol
+    )
+    query = query.group_by(symbol).order_by(trades_of.desc(), symbol).limit(MAX_SYMBOLS)
+    most = sorted(name for (name,) in read.fetch(query.tuples()))
+    if len(nameless) > len(most):
+        number = count(len(nameless) - len(most))
+        click.echo(
+            f"left out: {number} more symbols that name no currency; pass --quote '' if all of "
+            "them have the same one, or --symbol",
+            err=True,
+        )
+    named = [{"quote": each} for each in quotes_of(symbols) if each]
+    return [*[{"quote": "", "symbol": each} for each in most], *named]
+
+
+def _named(part: dict[str, Any]) -> dict[str, str]:
+    """Return the symbol of a result, where its currency does not say what it is of."""
+    return {"symbol": part["symbol"]} if "symbol" in part else {}
+
+
+def _names(parts: list[dict[str, Any]]) -> list[str]:
+    return ["symbol"] if any("symbol" in part for part in parts) else []
 
 
 def _of_trades(filters: dict[str, Any]) -> dict[str, Any]:
@@ -388,18 +421,22 @@ def show_attribution(
     of_trades = _of_trades({name: v for name, v in filters.items() if name != "quantiles"})
     signal_of: Any = "entry" if entry else "exit"
     with options.open(read_only=True), db.read_snapshot():
-        blocks = [
-            attribution.pnl_by_metadata(key, ranges, **filters, quote=each, signal_of=signal_of)
-            for each in _currencies(of_trades, quote)
+        found = [
+            (
+                part,
+                attribution.pnl_by_metadata(key, ranges, **(filters | part), signal_of=signal_of),
+            )
+            for part in _parts(of_trades, quote)
         ]
-    blocks = [groups for groups in blocks if groups]
+    blocks = [(part, groups) for part, groups in found if groups]
     if output_format != "table" or not blocks:
-        all_groups = [group for groups in blocks for group in groups]
+        rows = [_named(part) | vars(group) for part, groups in blocks for group in groups]
         empty = f"no trade has a signal with {key}"
-        fields = fields_of(attribution.Bucket)
-        print_rows(all_groups, (), output_format, empty=empty, fields=fields)
+        names = _names([part for part, _ in blocks])
+        fields = dict.fromkeys([*names, *fields_of(attribution.Bucket)])
+        print_rows(rows, (), output_format, empty=empty, fields=fields)
         return
-    for index, groups in enumerate(blocks):
+    for index, (part, groups) in enumerate(blocks):
         if index:
             click.echo()
         is_category = any(group.category is not None for group in groups)
@@ -408,7 +445,9 @@ def show_attribution(
             *RESULT_COLUMNS[groups[0].source],
         )
         print_rows([_shown(group) for group in groups], columns, output_format, empty="")
-        if len(blocks) > 1:
+        if "symbol" in part:
+            click.echo(part["symbol"])
+        elif len(blocks) > 1:
             click.echo(f"in {groups[0].quote}" if groups[0].quote else "symbols without a currency")
 
 

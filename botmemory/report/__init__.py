@@ -72,7 +72,8 @@ def write_report(
     Raises:
         ConfigError: The extra `report` is not installed.
         StorageError: The file cannot be written.
-        ValidationError: An argument is invalid, or several symbols name no currency.
+        ValidationError: An argument is invalid, or several symbols name no currency, and none
+            names one.
     """
     try:
         importlib.import_module("jinja2")

@@ -29,7 +29,14 @@ from ..analysis.performance import Closed, Performance, Totals
 from ..analysis.ranges import bucket_bounds, bucket_of, is_number, round_edges
 from ..analysis.results import Source, Sums, result_fields
 from ..analysis.round_trips import SIGNAL, add_tags, round_trip_of
-from ..analysis.selection import Selection, choose_source, currencies, select, trades_of
+from ..analysis.selection import (
+    Selection,
+    choose_source,
+    currencies,
+    quotes_of,
+    select,
+    trades_of,
+)
 from ..database import db
 from ..errors import ValidationError
 from ..models import CashFlow, Signal, Trade
@@ -96,7 +103,8 @@ def collect(
     known_rates = checked_rates(rates)
     with db.read_snapshot():
         created = datetime.now(UTC)
-        collectors = _collectors(filters, quote, source)
+        quotes, left_out = _quotes(filters, quote)
+        collectors = _collectors(filters, quotes, source)
         capitals = _capitals(capital, list(collectors))
         total = sum(each.trades.total() for each in collectors.values())
         _read_round_trips(filters, quote, collectors, known_rates, progress, total)
@@ -125,15 +133,29 @@ def collect(
         },
         currencies=found,
         cash_flows=flows,
+        left_out=left_out,
     )
 
 
+def _quotes(filters: dict[str, Any], quote: str | None) -> tuple[list[str], list[str]]:
+    """Return the currencies that have a section, and the symbols that are left out.
+
+    Several symbols that name no currency are left out where others name one.
+    """
+    symbols = read.distinct(Trade, "symbol", read.filters(Trade, **filters))
+    nameless = sorted(symbol for symbol in symbols if not quote_of(symbol))
+    named = [each for each in quotes_of(symbols) if each]
+    if quote is None and named and len(nameless) > 1:
+        return named, nameless
+    return currencies(filters, quote), []
+
+
 def _collectors(
-    filters: dict[str, Any], quote: str | None, source: Source | None
+    filters: dict[str, Any], quotes: list[str], source: Source | None
 ) -> dict[str, _Collector]:
     """Return what collects the results of each currency, with the numbers of its trades."""
     collectors = {}
-    for name in currencies(filters, quote):
+    for name in quotes:
         selection = select(**filters, quote=name)
         collector = _Collector(name, selection, choose_source(selection, source))
         if collector.trades:

@@ -165,6 +165,7 @@ class Report:
         filters: The filters by name.
         currencies: The results, those of the currency with the most closed trades first.
         cash_flows: The sums of the cash flows.
+        left_out: Symbols that name no currency, which are not added up.
     """
 
     database: str
@@ -172,3 +173,4 @@ class Report:
     filters: dict[str, Any]
     currencies: list[Currency]
     cash_flows: list[CashFlows]
+    left_out: list[str]

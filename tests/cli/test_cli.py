@@ -217,19 +217,40 @@ class TestTables:
         for symbol in ("BTCUSDT", "BTCJPY"):
             trade(symbol=symbol, pnl=64, strategy="x")
         close_db()
-        problem = "the symbols 'BTCJPY', 'BTCUSDT' do not name a currency; pass --quote '' if all"
-        for command in ("performance", "pnl --by day", "attribution rsi"):
+        for command in ("performance", "pnl --by day"):
             code, out, err = run("--db", filled, *command.split())
-            assert code == 0
-            assert "4.00" in out  # of BTC/USDT alone
-            assert err.startswith(f"left out: {problem}")
-        code, out, err = run("--db", filled, "performance", "--strategy", "x")
-        assert (code, out) == (2, "")
-        assert problem in err
+            assert (code, err) == (0, "")
+            blocks = out.split("\n\n")
+            ends = [block.splitlines()[-1].partition(" ")[0] for block in blocks]
+            assert ends == ["BTCJPY,", "BTCUSDT,", "in"]
+            assert ["64.00" in block for block in blocks] == [True, True, False]
+            assert "128.00" not in out
+        rows = json.loads(run("--db", filled, "performance", "--json")[1])
+        assert [row.get("symbol") for row in rows] == ["BTCJPY", "BTCUSDT", None]
+        header, *lines = run("--db", filled, "pnl", "--by", "day", "--csv")[1].splitlines()
+        assert header.startswith("key,symbol,quote,")
+        of_what = {tuple(line.split(",")[1:3]) for line in lines}
+        assert of_what == {("BTCJPY", ""), ("BTCUSDT", ""), ("", "USDT")}
+        assert run("--db", filled, "attribution", "rsi")[0] == 0
+        assert run("--db", filled, "performance", "--strategy", "x")[0] == 0
         _, out, _ = run("--db", filled, "performance", "--quote", "")
         assert re.search(r"^total pnl +128.00$", out, re.MULTILINE)
         _, out, _ = run("--db", filled, "performance", "--symbol", "BTCJPY")
         assert re.search(r"^total pnl +64.00$", out, re.MULTILINE)
+
+    def test_of_very_many_symbols_without_a_currency_those_with_the_most_trades_are_shown(
+        self, path: Path, run: Run
+    ) -> None:
+        init_db(path)
+        for number in range(25):
+            for _ in range(2 if number > 10 else 1):
+                trade(symbol=f"STOCK{number:02}", pnl=1)
+        close_db()
+        code, out, err = run("--db", str(path), "performance", "--csv")
+        assert code == 0
+        assert "left out: 5 more symbols that name no currency; pass --quote ''" in err
+        shown = [line.partition(",")[0] for line in out.splitlines()[1:]]
+        assert shown == [f"STOCK{n:02}" for n in (*range(6), *range(11, 25))]
 
     def test_performance_on_a_capital(self, filled: str, run: Run) -> None:
         _, out, _ = run("--db", filled, "performance", "--capital", "1000")

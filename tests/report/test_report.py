@@ -264,13 +264,17 @@ def test_a_pnl_that_is_not_known_is_named_and_never_0(empty_database: Any, page:
 def test_symbols_without_a_currency_are_added_up_only_on_request(
     empty_database: Any, page: Path
 ) -> None:
-    for symbol, pnl in (("BTCUSDT", 5), ("BTCJPY", 700), ("ETH/EUR", 1)):
+    for symbol, pnl in (("BTCUSDT", 5), ("BTCJPY", 700)):
         trade(symbol=symbol, pnl=pnl)
+    trade(symbol="ETH/EUR", pnl=1, strategy="a")
     for currency in ("USDT", "EUR"):
         cash_flows.create(kind="funding", currency=currency, amount=-64)
     with pytest.raises(ValidationError, match="symbols 'BTCJPY', 'BTCUSDT' do not name a currency"):
-        write_report(page)
+        write_report(page, strategy="")
     assert not page.exists()
+    text = write_report(page).read_text()
+    assert "Left out: BTCJPY, BTCUSDT, which name no currency" in text
+    assert ("700" in text, "ETH/EUR" in text) == (False, True)
     text = write_report(page, quote="").read_text()
     assert ("+705.00" in text, "ETH/EUR" in text, "-64.00" in text) == (True, False, False)
     text = write_report(page, quote="EUR").read_text()
