@@ -127,7 +127,7 @@ class TestFrame:
         close_db()
         _, out, _ = run("--db", target, "watch")
         assert "not known: symbols that name no currency are not added up\n" in out
-        assert "65" not in out
+        assert "65.00" not in out
         assert "65.00" in run("--db", target, "watch", "--quote", "")[1]
         assert "64.00" in run("--db", target, "watch", "--symbol", "BTCJPY")[1]
 
