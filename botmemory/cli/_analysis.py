@@ -117,7 +117,7 @@ def show_pnl(
         empty = "no trades"
         if found:
             empty = f"no closed trade has {metadata}" if metadata else "nothing was closed"
-        fields = dict.fromkeys(["key", *_names(found), *fields_of(performance.Group)])
+        fields = dict.fromkeys(["key", "symbol", *fields_of(performance.Group)])
         print_rows(rows, (), output_format, empty=empty, fields=fields)
         return
     for index, (part, groups, total) in enumerate(blocks):
@@ -196,7 +196,7 @@ def show_performance(
         for part, summary, (more, _) in zip(chosen, summaries, on_capital, strict=True)
     ]
     if output_format != "table" or not summaries:
-        columns = dict.fromkeys([*_names(chosen), *fields_of(performance.Performance)])
+        columns = dict.fromkeys(["symbol", *fields_of(performance.Performance)])
         print_rows(results, (), output_format, empty="no trades", fields=columns)
         for _, problem in on_capital:
             if problem:
@@ -237,11 +237,11 @@ def _on_capital(
     currency = filters["quote"]
     missing: dict[str, Any] = dict.fromkeys(fields_of(returns.Returns))
     capital = capitals.get(currency, capitals.get(""))
-    if currency not in capitals:
-        if "" not in capitals:
-            return missing, f"returns are not known: pass --capital {currency}=AMOUNT, too"
-        if capital is not None and not is_only:
-            return missing, f"returns are not known: pass --capital {currency}={capital:g}"
+    if currency not in capitals and "" not in capitals:
+        return missing, f"returns are not known: pass --capital {currency}=AMOUNT, too"
+    if capital is not None and not is_only and (not currency or currency not in capitals):
+        what = f"pass --capital {currency}={capital:g}" if currency else "pass one --symbol, too"
+        return missing, f"returns are not known: {what}"
     arguments: Any = {**filters, "capital": capital, "tz": zone}
     try:
         found = returns.summarize(**arguments)
@@ -285,13 +285,9 @@ def _parts(
     return [*[{"quote": "", "symbol": each} for each in most], *named]
 
 
-def _named(part: dict[str, Any]) -> dict[str, str]:
+def _named(part: dict[str, Any]) -> dict[str, str | None]:
     """Return the symbol of a result, where its currency does not say what it is of."""
-    return {"symbol": part["symbol"]} if "symbol" in part else {}
-
-
-def _names(parts: list[dict[str, Any]]) -> list[str]:
-    return ["symbol"] if any("symbol" in part for part in parts) else []
+    return {"symbol": part.get("symbol")}
 
 
 def _of_trades(filters: dict[str, Any]) -> dict[str, Any]:
@@ -432,8 +428,7 @@ def show_attribution(
     if output_format != "table" or not blocks:
         rows = [_named(part) | vars(group) for part, groups in blocks for group in groups]
         empty = f"no trade has a signal with {key}"
-        names = _names([part for part, _ in blocks])
-        fields = dict.fromkeys([*names, *fields_of(attribution.Bucket)])
+        fields = dict.fromkeys(["symbol", *fields_of(attribution.Bucket)])
         print_rows(rows, (), output_format, empty=empty, fields=fields)
         return
     for index, (part, groups) in enumerate(blocks):

@@ -16,13 +16,13 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from .._following import FAILURES, FollowedDatabase, Version, latest_rows
+from .._following import FAILURES, FollowedDatabase, Version, latest
 from ..analysis import performance
 from ..analysis.selection import quotes_of
 from ..backends.finding import Finding
 from ..database import db
 from ..formats import count, counted, number
-from ..models import BaseModel, Signal, Trade
+from ..models import Trade
 from ..queries import read
 from ..repositories import positions
 from ..symbols import quote_of
@@ -114,7 +114,6 @@ class _View:
             self.version, self.day = version, day  # of before: what comes meanwhile is read again
 
     def _read_content(self) -> _Content:
-        of_signals = {name: value for name, value in self.filters.items() if name != "exchange"}
         filters = read.filters(Trade, **self.filters)
         found = positions.value(
             self.prices,
@@ -130,17 +129,15 @@ class _View:
         unrealized = {row["quote"]: row["unrealized"] for row in position_totals(open_positions)}
         for row in results:
             row["unrealized"] = unrealized.get(row["quote"])
+        trades, signals = latest(self.filters, self.quote, ROWS)
         return _Content(
             positions=open_positions,
             results=results,
-            trades=self._latest(Trade, filters),
-            signals=self._latest(Signal, read.filters(Signal, **of_signals)),
+            trades=[row_of(trade) for trade in trades],
+            signals=[row_of(signal) for signal in signals],
             unknown=unknown,
             read_at=datetime.now(UTC),
         )
-
-    def _latest(self, model: type[BaseModel], filters: dict[str, Any]) -> list[dict[str, Any]]:
-        return [row_of(row) for row in latest_rows(model, filters, self.quote, ROWS)]
 
     def _is_wanted(self, row: Row) -> bool:
         symbol = self.filters["symbol"]

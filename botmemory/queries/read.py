@@ -186,8 +186,11 @@ class _TranslatedErrors:
         pass
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if isinstance(error, Exception) and not isinstance(error, BotMemoryError):
-            _raise_translated(error)
+        try:
+            if isinstance(error, Exception) and not isinstance(error, BotMemoryError):
+                _raise_translated(error)
+        finally:
+            del error, _trace  # which refer to this frame: neither would be freed
 
 
 def _raise_translated(error: Exception) -> None:
@@ -207,6 +210,8 @@ def _raise_translated(error: Exception) -> None:
             f"{db.config.label}: contains a row that cannot be read ({of_value}), written by "
             "another program; botmemory.upkeep.check.check() names it"
         ) from of_value
+    finally:
+        del error
 
 
 _translated_errors = _TranslatedErrors()

@@ -100,7 +100,7 @@ def render(report: Report, live_script: str = "", version_of_page: str = "") -> 
 
 
 def render_latest(
-    positions: Sequence[Position],
+    positions: Sequence[Position] | None,
     trades: Sequence[Trade],
     signals: Sequence[Signal],
     version: str,
@@ -108,8 +108,8 @@ def render_latest(
     """Return the first section of a live page: what is open, and what was recorded last."""
     template = _templates().get_template("latest.html")
     section: str = template.render(
-        positions=positions[:LATEST_POSITIONS],
-        more_positions=len(positions[LATEST_POSITIONS:]),
+        positions=positions and positions[:LATEST_POSITIONS],
+        more_positions=len(positions or ()) - LATEST_POSITIONS,
         trades=trades,
         signals=signals,
         version=version,

@@ -26,13 +26,11 @@ from starlette.responses import (
 )
 from starlette.routing import Route
 
-from .._following import FAILURES, latest_rows
+from .._following import FAILURES, latest
 from ..analysis.results import Source
 from ..config import Config
 from ..database import db
 from ..errors import ValidationError
-from ..models import Signal, Trade
-from ..queries import read
 from ..report import Capital, collect, render, render_latest, script_of
 from ._endpoints import (
     ENDPOINTS,
@@ -98,13 +96,12 @@ def app(
     live_script = resources.files("botmemory.web").joinpath("live.js").read_text(encoding="utf-8")
 
     def read_latest(number: str) -> str:
-        of_signals = {name: value for name, value in filters.items() if name != "exchange"}
         with db.read_snapshot():
-            found = [] if end_date else open_positions(symbol, quote, strategy, exchange, rates)
-            found.sort(key=attrgetter("opened_at"), reverse=True)
-            trades = latest_rows(Trade, read.filters(Trade, **filters), quote, LATEST)
-            signals = latest_rows(Signal, read.filters(Signal, **of_signals), quote, LATEST)
-        return render_latest(found, trades, signals, number)
+            found = open_positions(symbol, quote, strategy, exchange, rates)
+            trades, signals = latest(filters, quote, LATEST)
+        found.sort(key=attrgetter("opened_at"), reverse=True)
+        # those of now are not those of an end that has passed
+        return render_latest(None if end_date else found, trades, signals, number)
 
     def read_page(number: str, progress: Progress) -> str:
         report = collect(filters, quote, source, rates, capital, progress)
@@ -117,9 +114,9 @@ def app(
         text = await reader.page()
         if text is None:
             return _not_yet(reader)
-        return Response(text, 200, {"Content-Security-Policy": policy}, "text/html")
+        return HTMLResponse(text, headers={"Content-Security-Policy": policy})
 
-    async def latest(request: Request) -> Response:
+    async def section(request: Request) -> Response:
         await reader.refresh()
         return _not_yet(reader) if reader.latest is None else HTMLResponse(reader.latest)
 
@@ -146,7 +143,7 @@ def app(
     application = Starlette(
         routes=[
             Route("/", page),
-            Route("/latest", latest),
+            Route("/latest", section),
             Route("/events", events),
             Route("/api/openapi.json", schema),
             *(Route(f"/api/{each.name}", partial(_answer, reader, each)) for each in ENDPOINTS),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable
@@ -20,6 +21,8 @@ from ..errors import ValidationError
 
 T = TypeVar("T")
 
+_log = logging.getLogger("botmemory")
+
 LARGEST_SHARE = 0.2  # of the time that is spent on reading for the page
 PATIENCE = 1.0  # seconds that a request waits for newer charts
 SHORTEST_PAUSE = 1.0  # seconds after a failure
@@ -32,8 +35,8 @@ PLACE = '<section id="latest"></section>'  # in the page
 Progress = Callable[[int, int], object]
 
 
-class _EndedError(Exception):
-    """The server ends, and nobody waits for the page."""
+class _EndedError(BaseException):
+    """The server ends, or the database is opened again: nobody waits for the charts."""
 
 
 @dataclass
@@ -42,9 +45,10 @@ class _Part:
 
     Attributes:
         text: The part as HTML; None before the first reading.
-        id: Another text for each reading, also after a restart.
+        id: Another text for each reading that found something new, also after a restart.
         read_at: When its rows were read.
         version: What the database held before they were read.
+        error: Why it could not be read at the last attempt; None if it could.
         next_at: When it may be read again, on the monotonic clock.
     """
 
@@ -52,6 +56,7 @@ class _Part:
     id: str = ""
     read_at: datetime | None = None
     version: Version | None = None
+    error: str | None = None
     next_at: float = 0.0
 
     def is_due(self, version: Version) -> bool:
@@ -60,16 +65,28 @@ class _Part:
         return not is_unchanged and time.monotonic() >= self.next_at
 
     def read(self, version: Version, render: Callable[[str], str]) -> None:
-        """Read it again; keep what was read before if that fails."""
+        """Read it again; keep what was read before, and the error, if that fails."""
         is_first, started, read_at = self.text is None, time.monotonic(), datetime.now(UTC)
-        number, share = secrets.token_hex(8), LARGEST_SHARE
-        self.next_at = started + SHORTEST_PAUSE  # if it fails
-        self.text = render(number)
-        self.id, self.read_at = number, read_at
-        self.version = version  # of before: what comes meanwhile is read again
-        ended = time.monotonic()
-        # the first reading also loads the templates
-        self.next_at = ended + (0.0 if is_first else (ended - started) * (1 / share - 1))
+        number = secrets.token_hex(8)
+        pause = SHORTEST_PAUSE
+        try:
+            text = render(number)
+            if self.text is None or text.replace(number, self.id) != self.text:
+                self.text, self.id = text, number
+            self.read_at, self.error = read_at, None
+            self.version = version  # of before: what comes meanwhile is read again
+            pause = 0.0
+        except ValidationError as error:  # such as of a new symbol; the next change may mend it
+            self.error, self.version = str(error), version
+            raise
+        except Exception as error:
+            self.error = str(error)
+            raise
+        finally:
+            ended = time.monotonic()
+            if not is_first:  # which also loads the templates
+                pause = max(pause, (ended - started) * (1 / LARGEST_SHARE - 1))
+            self.next_at = ended + pause
 
 
 class Reader:
@@ -77,9 +94,6 @@ class Reader:
 
     One thread looks for changes, and reads the first section and what the API answers. Another one
     reads the charts, which takes seconds where there are many trades.
-
-    Attributes:
-        error: Why the database could not be read at the last attempt; None if it could.
     """
 
     def __init__(
@@ -89,14 +103,13 @@ class Reader:
         render_page: Callable[[str, Progress], str],
         every: float,
     ) -> None:
-        self.error: str | None = None
         self._database = FollowedDatabase(config)
         self._render_latest, self._render_page, self._every = render_latest, render_page, every
         self._looking = ThreadPoolExecutor(1, thread_name_prefix="botmemory-web")
         self._drawing = ThreadPoolExecutor(1, thread_name_prefix="botmemory-web-charts")
         self._drawn: Future[None] | None = None
         self._latest, self._charts = _Part(), _Part()
-        self._charts_error: str | None = None
+        self._error: str | None = None  # of looking for changes
         self._answers: dict[str, bytes] = {}
         self._answers_version: Version | None = None
         self._streams = 0
@@ -118,9 +131,12 @@ class Reader:
     def _look(self) -> None:
         try:
             self._read(self._read_changes)
-            self.error = self._charts_error
+            self._error = None
         except FAILURES as error:
-            self.error = str(error)
+            self._error = str(error)
+        except Exception as error:  # of our own: the page goes on with what can be read
+            self._error = str(error)
+            _log.exception("what was recorded last cannot be shown")
 
     def _read_changes(self, version: Version) -> None:
         if self._latest.is_due(version):
@@ -148,26 +164,33 @@ class Reader:
     # --- on the second thread ---------------------------------------------------------------
 
     def _draw(self, version: Version) -> None:
-        self._charts_error = None
-        try:
-            with self._database.in_use:
+        with self._database.in_use:
+            if db.obj is None:  # it could not be opened again
+                return
+            try:
                 self._read_charts(version)
-        except ValidationError as error:  # such as of a new symbol; the database can be read
-            self._charts_error, self._charts.version = str(error), version
-        except FAILURES as error:
-            self._charts_error = str(error)
-            self._database.open_again()
-        except _EndedError:
-            pass
+            except (ValidationError, _EndedError):
+                pass  # the database can be read
+            except FAILURES:
+                self._database.open_again()
+            except Exception:  # of our own, as above
+                _log.exception("the charts cannot be shown")
+            finally:
+                db.close()  # the connection of this thread
 
     def _read_charts(self, version: Version) -> None:
         self._charts.read(version, lambda number: self._render_page(number, self._go_on))
 
     def _go_on(self, _done: int, _total: int) -> None:
-        if self._is_ended:
+        if self._is_ended or self._database.is_wanted:
             raise _EndedError
 
     # --- on the event loop ------------------------------------------------------------------
+
+    @property
+    def error(self) -> str | None:
+        """Return why something could not be read at the last attempt; None if all could."""
+        return self._error or self._latest.error or self._charts.error
 
     @property
     def latest(self) -> str | None:

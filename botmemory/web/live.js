@@ -43,7 +43,6 @@ function keepingPlace(change) {
   const heads = () => [...document.querySelectorAll("main :is(h2, h3, caption, figcaption)")];
   const top = scrollY > 0 && heads().findLast((head) => head.getBoundingClientRect().top <= innerHeight / 3);
   const place = top && [top.textContent, titleOf(top.closest("section")), top.getBoundingClientRect().top];
-  tip.hidden = true;
   change();
   if (place) {
     const head = heads().find((each) => each.textContent === place[0] && titleOf(each.closest("section")) === place[1]);
@@ -58,6 +57,7 @@ function replacePage(text) {
   const page = parsed(text);
   const views = new Map([...tablesOf(document)].filter(([, holder]) => holder).map(([title, holder]) => [title, viewOf(holder)]));
   const ranges = [...zooms];
+  tip.hidden = true;
   for (const name of ["header", "main", "#data"]) take(name, page);
   document.title = page.title;
   live.dataset.version = page.getElementById("live").dataset.version;
@@ -97,10 +97,10 @@ const clock = (time) => time ? `${time.slice(0, 10)} ${time.slice(11, 19)} UTC` 
 
 function say() {
   const at = clock(news?.read_at), charts = clock(news?.charts_read_at);
+  const of = `of ${at}${charts === at ? "" : `, the charts and results of ${charts}`}`;
   live.classList.toggle("down", Boolean(source?.readyState !== 1 || news?.error));
-  live.textContent = source?.readyState !== 1 ? `Not connected: the figures are of ${at}.`
-    : news?.error ? `The figures are of ${at}: ${news.error}`
-    : `Live: the latest trades of ${at}${charts === at ? "" : `, the charts and results of ${charts}`}.`;
+  live.textContent = source?.readyState !== 1 ? `Not connected: the latest trades ${of}.`
+    : news?.error ? `The latest trades ${of}: ${news.error}` : `Live: the latest trades ${of}.`;
 }
 
 // A tab that is not looked at has no stream: a browser opens only a few for each server.

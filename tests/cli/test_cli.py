@@ -384,7 +384,7 @@ class TestTables:
             assert (code, out.count("\n"), err) == (0, 1, "")
             header[command] = out.strip().split(",")
         assert header["trades"][:4] == ["id", "timestamp", "symbol", "side"]
-        assert header["pnl"][:2] == ["key", "quote"]
+        assert header["pnl"][:3] == ["key", "symbol", "quote"]
         init_db(target)
         trade(pnl=1, signal=signal())
         trade(side="sell", quantity=0.4)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -225,3 +228,49 @@ def test_it_goes_on_after_a_server_was_restarted(restartable: Restartable, serve
     record(restartable.url, "SOL/USDT")
     rows = httpx.get(f"{served.url}/api/trades", timeout=30).json()["rows"]
     assert {row["symbol"] for row in rows} == {"SOL/USDT", *(row["symbol"] for row in before)}
+
+
+def test_the_first_page_of_a_server_of_ones_own_says_why_there_is_none(tmp_path: Path) -> None:
+    target = str(tmp_path / "bot.db")
+    record(target, "AAPL")
+    record(target, "SAPJPY")
+
+    async def ask() -> list[httpx.Response]:
+        application = app(Config(db_path=target))
+        transport = httpx.ASGITransport(application)
+        address = "http://localhost"
+        async with (
+            application.router.lifespan_context(application),
+            httpx.AsyncClient(transport=transport, base_url=address) as client,
+        ):
+            return [await client.get(path) for path in ("/", "/", "/latest", "/api/trades")]
+
+    *pages, section, rows = asyncio.run(ask())
+    for page in pages:
+        assert (page.status_code, "do not name a currency" in page.text) == (503, True)
+    assert "SAPJPY" in section.text
+    assert rows.status_code == 200
+
+
+def test_what_is_open_now_is_not_said_of_an_end_that_has_passed(
+    tmp_path: Path, serve: Serve
+) -> None:
+    target = str(tmp_path / "bot.db")
+    init_db(target)
+    trade(timestamp=START)
+    close_db()
+    for options, is_said in (((), True), (("--until", "2026-01-01"), False)):
+        section = httpx.get(f"{serve(target, *options).url}/latest").text
+        assert ("Open positions" in section, "BTC/USDT" in section) == (is_said, True)
+        assert "no open positions" not in section
+
+
+def test_an_unchanged_section_keeps_its_version(tmp_path: Path, serve: Serve) -> None:
+    target = str(tmp_path / "bot.db")
+    record(target)
+    served = serve(target)
+    before = httpx.get(f"{served.url}/latest").text
+    change = "import sys, botmemory; botmemory.init_db(sys.argv[1]); botmemory.State.create"
+    change += "(key='grid', value=1)"  # of something else
+    subprocess.run([sys.executable, "-c", change, target], check=True)
+    assert httpx.get(f"{served.url}/latest").text == before

@@ -83,7 +83,7 @@ def test_what_has_not_changed_is_not_read_again(
     target: str, serve: Serve, browser: Browser
 ) -> None:
     record(target)
-    browser.open(serve(target).url)
+    browser.open(serve(target, BOTMEMORY_POOL_SIZE="1").url)
     browser.wait_for(LIVE)
     record(target, "ETH/USDT")  # read by two threads at the same time
     browser.wait_for(has("ETH/USDT", "section.currency"))
@@ -174,7 +174,9 @@ def test_the_page_says_how_old_its_figures_are_while_the_database_cannot_be_read
     browser.open(serve(str(path)).url)
     browser.wait_for(LIVE)
     path.rename(tmp_path / "moved.db")
-    browser.wait_for("document.getElementById('live').textContent.startsWith('The figures are of')")
+    browser.wait_for(
+        "document.getElementById('live').textContent.startsWith('The latest trades of')"
+    )
     assert browser.value(has("BTC/USDT"))
     (tmp_path / "moved.db").rename(path)
     browser.wait_for(LIVE)
@@ -209,6 +211,9 @@ def test_it_goes_on_while_a_table_is_locked(
         init_db(target)
         signal(symbol="ETH/USDT")  # a change, after which the trades are read again
         browser.wait_for(says("another writer held it"))
+        for _ in range(40):
+            time.sleep(0.1)
+            assert browser.value(says("another writer held it"))
         assert browser.value(has("BTC/USDT"))
     browser.wait_for(LIVE)
 
@@ -223,6 +228,9 @@ def test_a_symbol_that_makes_the_filters_ambiguous_is_an_error_of_the_charts_alo
     record(target, "SAPJPY")
     assert browser.wait_for(has("SAPJPY", "#latest")) < SECONDS
     browser.wait_for(says("do not name a currency"))
+    for _ in range(20):  # until a change
+        time.sleep(0.1)
+        assert browser.value(says("do not name a currency"))
     record(target, "TSLA")
     assert browser.wait_for(has("TSLA", "#latest")) < SECONDS
 
