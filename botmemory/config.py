@@ -26,6 +26,8 @@ PREFIX = "BOTMEMORY_"
 _SCHEME = r"([A-Za-z][A-Za-z0-9+.-]*)://"
 # of a URL, which a Path has with one slash
 _SCHEME_OF_FILE = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
+# what \a, \b, \t and so on inside a text stand for
+_ESCAPED = re.compile(r"[^\x00-\x1f][\a\b\t\n\v\f\r][^\x00-\x1f]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 # the variables Kubernetes sets for a service: NAME_SERVICE_HOST, NAME_PORT_5432_TCP_ADDR, ...
 _KUBERNETES = re.compile(r"(^|_)(service_(host|port)|port_\d+_(tcp|udp|sctp))(_|$)")
@@ -188,7 +190,7 @@ class Config:
 
         file = absolute_path("path", path)
         try:
-            values = tomllib.loads(file.read_text(encoding="utf-8"))
+            values = tomllib.loads(file.read_text(encoding="utf-8-sig"))
         except FileNotFoundError:
             raise ConfigError(f"{file}: no such configuration file") from None
         except OSError as error:
@@ -278,6 +280,12 @@ def _checked_path(field: str, value: object, expected: str) -> str:
             "contains a control character, such as the carriage return that an editor puts at the "
             "end of a line; remove it"
         )
+        if _ESCAPED.search(text):
+            problem = (
+                "contains a control character, for which a backslash and the letter after it "
+                "stand: write / in place of the backslash, or the path in single quotes in TOML "
+                "and as r'...' in Python"
+            )
     elif text != text.strip():
         problem = "begins or ends with a space; remove it"
     elif text[0] == text[-1] and text[0] in "'\"`":

@@ -121,6 +121,12 @@ def test_the_file_sets_fields_and_relative_paths_start_at_its_folder(tmp_path: P
     assert (folder / "state.db").exists()
 
 
+def test_the_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    file = tmp_path / "botmemory.toml"
+    file.write_text("busy_timeout = 5\n", encoding="utf-8-sig")  # as an editor on Windows writes it
+    assert Config.from_file(file).busy_timeout == 5
+
+
 @pytest.mark.parametrize("target", [":memory:", "sqlite:///:memory:", "postgresql://host/bots"])
 def test_the_file_may_name_a_database_without_a_file(target: str) -> None:
     Path("botmemory.toml").write_text(f'db_path = "{target}"\n')
@@ -163,6 +169,8 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         ({"db_path": "a\0b"}, r"db_path: 'a\\x00b' contains a control character"),
         ({"db_path": "bot.db\r"}, r"db_path: 'bot.db\\r' contains a control character"),
         ({"db_path": "bot.db\n"}, "db_path: .* contains a control character"),
+        ({"db_path": "C:\bots\trades.db"}, "stand: write / in place of the backslash, or the path"),
+        ({"db_path": "bots\new.db"}, "stand: write / in place of the backslash, or the path in"),
         ({"db_path": "bot\x7f.db"}, "db_path: .* contains a control character"),
         ({"db_path": Path("bot.db\r")}, "db_path: .* contains a control character"),
         ({"db_path": " bot.db"}, "db_path: ' bot.db' begins or ends with a space"),

@@ -135,7 +135,10 @@ def _require_copy(connection: sqlite3.Connection, path: Path) -> None:
 
 @contextmanager
 def _keep_replaced(path: Path) -> Iterator[Path | None]:
-    """Link the file to another name and move its -wal and -shm; take both back on failure."""
+    """Give the file another name, too, and move its -wal and -shm; take both back on failure.
+
+    Where the file system or its owner refuses a second name, the file has none for a moment.
+    """
     if not path.exists():
         yield None
         return
@@ -147,7 +150,11 @@ def _keep_replaced(path: Path) -> Iterator[Path | None]:
             if sidecar.exists():
                 moved = sidecar.rename(kept.with_name(kept.name + suffix))
                 on_failure.callback(moved.rename, sidecar)
-        os.link(path, kept)
-        on_failure.callback(kept.unlink)
+        try:
+            os.link(path, kept)
+            on_failure.callback(kept.unlink)
+        except OSError:
+            path.rename(kept)
+            on_failure.callback(kept.rename, path)
         yield kept
         on_failure.pop_all()

@@ -17,7 +17,7 @@ import peewee
 
 from .._arguments import checked_call, from_caller
 from ..backends.peewee_internals import values_of
-from ..backends.sqlite.copy import sync_folder_of
+from ..backends.sqlite.copy import sync_folder_of, sync_to_disk
 from ..backends.sqlite.errors import translate_errors
 from ..config import absolute_path
 from ..database import db, run_transaction
@@ -268,11 +268,8 @@ class _Prune:
                 yield from unit
 
         write_file(self.model, file, rows())
-        with (
-            translate_errors(file, "cannot be synced to the disk; nothing was deleted"),
-            file.open("rb") as written,
-        ):
-            os.fsync(written.fileno())
+        with translate_errors(file, "cannot be synced to the disk; nothing was deleted"):
+            sync_to_disk(file)
         sync_folder_of(file)
         read_back = read_file(self.model, file)
         for size in sizes:

@@ -35,6 +35,7 @@ from botmemory.upkeep.backup import backup, restore
 from botmemory.upkeep.check import Finding, check
 
 pytestmark = pytest.mark.usefixtures("empty_folder")
+REFUSES_LINKS = Path("/proc/sys/fs/protected_hardlinks")
 
 
 @pytest.fixture
@@ -291,6 +292,28 @@ def test_a_restore_that_is_not_possible_is_an_error_and_changes_nothing(
     with pytest.raises(ConfigError, match="only a SQLite file"):
         restore(path, ":memory:")
     assert prices(path) == [1.0]
+
+
+@needs_fork
+@pytest.mark.skipif(
+    not REFUSES_LINKS.exists() or REFUSES_LINKS.read_text().strip() != "1" or os.getuid() != 0,
+    reason="nothing refuses a second name of a file here",
+)
+def test_it_restores_where_a_file_may_have_one_name_only(open_folder: Path) -> None:
+    path, copy = open_folder / "bot.db", open_folder / "copy.db"
+    init_db(path)
+    trade()
+    backup(copy)
+    trade()
+    close_db()
+    for file in (copy, path):
+        file.chmod(0o644)
+    before = path.read_bytes()
+    # another user may rename the file of root, but not link it
+    kept = in_child(lambda: str(restore(copy, path)), as_nobody=True)
+    assert Path(kept).read_bytes() == before
+    init_db(path)
+    assert trades.get_trade_count() == 1
 
 
 @needs_fork

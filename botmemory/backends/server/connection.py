@@ -239,7 +239,7 @@ class ServerConnection(psycopg.Connection[Any]):
 
     def has_input(self) -> bool:
         """Return whether the server has sent something, or closed the connection, by itself."""
-        if not hasattr(select, "poll"):  # on Windows
+        if sys.platform == "win32":  # which has no poll
             return bool(select.select([self.pgconn.socket], [], [], 0)[0])
         waiting = select.poll()  # not one for all calls: a signal handler may interrupt it
         waiting.register(self.pgconn.socket, select.POLLIN)

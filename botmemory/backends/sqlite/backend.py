@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import os
 import sqlite3
+import sys
 import threading
 import time
 import weakref
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
     from ..base import Backend, Fields, MakeObjects, Migrator, Statement, Values
 
 MINIMUM_SQLITE = (3, 38, 0)  # the first one whose JSON operators Peewee can use
+# on macOS, fsync leaves what it writes in the cache of the disk, which a power cut empties
+FULL_SYNC = {"fullfsync": 1, "checkpoint_fullfsync": 1} if sys.platform == "darwin" else {}
 MAX_WAL_SIZE = 16 * 1024 * 1024  # bytes of the -wal file that stay after a checkpoint
 MAX_SIZE_CHECKED_AT_OPEN = 64 * 1024 * 1024  # bytes; upkeep.check checks a larger file
 # statements that need no write lock
@@ -93,6 +96,7 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
                 "foreign_keys": 1,
                 "synchronous": config.synchronous,
                 "journal_size_limit": MAX_WAL_SIZE,
+                **FULL_SYNC,
             },
             timeout=config.busy_timeout,
             # a transaction that reads first and writes later must not fail because of another one

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import UTC, datetime
@@ -16,6 +17,9 @@ from ...atomic_write import replacing
 from ...errors import StorageError
 from .errors import translate_errors, translated
 from .file_state import prepare_file, size_of, uri_of
+
+if sys.platform == "darwin":
+    import fcntl
 
 PAGES_PER_STEP = 1024
 BACKUPS_KEPT = 5
@@ -59,8 +63,7 @@ def copy_to_file(
             with closing(sqlite3.connect(unfinished, isolation_level=None)) as copy:
                 source.backup(copy, pages=PAGES_PER_STEP, progress=report)
                 _verify(copy, source, destination)
-            with unfinished.open("rb") as file:
-                os.fsync(file.fileno())
+            sync_to_disk(unfinished)
             _require_no_journal(destination)
     sync_folder_of(destination)
 
@@ -94,9 +97,18 @@ def _row_counts(connection: sqlite3.Connection) -> dict[str, int]:
     }
 
 
+def sync_to_disk(file: Path) -> None:
+    """Have the content of a file written to the disk."""
+    with file.open("r+b") as opened:  # Windows syncs only what may be written
+        if sys.platform == "darwin":  # where fsync leaves it in the cache of the disk
+            fcntl.fcntl(opened.fileno(), fcntl.F_FULLFSYNC)
+        else:
+            os.fsync(opened.fileno())
+
+
 def sync_folder_of(path: Path) -> None:
     """Sync the folder of a file to the disk, if the platform can."""
-    if not hasattr(os, "O_DIRECTORY"):
+    if sys.platform == "win32":  # which has no such call
         return
     try:
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)

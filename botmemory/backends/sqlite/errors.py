@@ -151,11 +151,12 @@ def _cause(error: BaseException, path: str) -> tuple[str, str] | None:
 
 def _is_full(path: str) -> bool:
     """Return whether the disk has no space for the files that SQLite creates on opening."""
+    from shutil import disk_usage  # imported late: only errors need it
+
     try:
-        disk = os.statvfs(os.path.dirname(path) or ".")  # noqa: PTH120
-    except (OSError, AttributeError):  # some platforms have no statvfs
+        return disk_usage(os.path.dirname(path) or ".").free < SPACE_TO_OPEN  # noqa: PTH120
+    except OSError:
         return False
-    return disk.f_bavail * disk.f_frsize < SPACE_TO_OPEN
 
 
 def translated(error: Exception, path: str | os.PathLike[str], failed: str) -> BotMemoryError:

@@ -5,34 +5,26 @@ from __future__ import annotations
 import errno
 import io
 import os
-import struct
+import sys
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Any
 
-fcntl: Any
-try:
-    import fcntl
-except ImportError:  # without flock only SQLite's own locks remain
-    fcntl = None
+from .file_locks import NOTHING, Lock, queue_lock, write_lock
 
 # the errors of a file system without locks
 _UNSUPPORTED = frozenset({errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK, errno.EINVAL})
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.0001, 0.001  # seconds between attempts of the first in line
 _REACQUIRE_FREELY = 0.005  # seconds in which a writer may skip the queue after it has queued
-_FLOCK = struct.Struct("hhqqi0q")  # type, whence, start, length, pid
-_nothing: Callable[[], object] = bool  # a call into C that does nothing
 
 
 class FileLock:
     """An exclusive advisory lock on a file; each thread has an object of its own.
 
     The first `acquire` opens the file. It is created if it is missing, with the mode and the owner
-    of the file `like`, and is never deleted. `acquire` polls, because `flock` has no time limit and
-    a thread that waits in it cannot be ended; polling needs no thread and no descriptor and works
-    in a greenlet. The first one to wait holds a second lock, on a byte of the file, so that a
+    of the file `like`, and is never deleted. `acquire` polls, because the lock of the operating
+    system has no time limit and a thread that waits in it cannot be ended; polling needs no thread
+    and no descriptor and works in a greenlet. The first one to wait holds a second lock, so that a
     writer that writes without pause queues behind it. `problem` says why nothing is locked; None if
     the lock works.
     """
@@ -42,13 +34,14 @@ class FileLock:
 
     def __init__(self, path: str, like: str | None = None) -> None:
         self.path = path
-        self.problem = "this platform has no flock" if fcntl is None else None
+        self.problem: str | None = None
         self.waited = 0.0  # seconds, by the last acquire
         self._like = like
         self._queued_at = 0.0  # when this writer last queued
         self._file: int | None = None
-        # one call into C each, without a Python function around it that an interrupt could end
-        self.release = self._join_queue = self._leave_queue = _nothing
+        self._lock = self._queue = Lock()
+        # one call into C, without a Python function around it that an interrupt could end
+        self.release = NOTHING
 
     def open(self) -> int | None:
         """Open the file and return its descriptor; None if there is a problem."""
@@ -59,21 +52,17 @@ class FileLock:
             opened = io.FileIO(self.path, "a+b", opener=partial(os.open, mode=0o600))
         except PermissionError as error:
             try:
-                opened = io.FileIO(self.path, "rb")  # enough for flock
+                opened = io.FileIO(self.path, "rb")  # enough for the lock
             except PermissionError:
                 self.problem = f"{self.path}: cannot be opened ({error.strerror})"
                 return None
         self._opened, file = opened, opened.fileno()
         if self._like is not None:
             _copy_permissions(file, self._like)
-        if hasattr(fcntl, "F_OFD_SETLK") and opened.writable():
-            self._join_queue, self._leave_queue = (
-                partial(
-                    fcntl.fcntl, file, fcntl.F_OFD_SETLK, _FLOCK.pack(kind, os.SEEK_SET, 0, 1, 0)
-                )
-                for kind in (fcntl.F_WRLCK, fcntl.F_UNLCK)
-            )
-        self.release, self._file = partial(fcntl.flock, file, fcntl.LOCK_UN), file
+        if opened.writable():
+            self._queue = queue_lock(file)
+        self._lock = write_lock(file)
+        self.release, self._file = self._lock.release, file
         return file
 
     def acquire(self, timeout: float) -> bool:
@@ -87,7 +76,7 @@ class FileLock:
         if file is None:
             return True
         began = time.monotonic()
-        if began - self._queued_at < _REACQUIRE_FREELY and self._try(file):
+        if began - self._queued_at < _REACQUIRE_FREELY and self._try():
             return True
         deadline = began + timeout
         try:
@@ -97,12 +86,12 @@ class FileLock:
                     return False
                 self.waited = time.monotonic() - began
             pause = _SHORTEST_PAUSE
-            while not self._try(file):
+            while not self._try():
                 if not _pause(pause, deadline):
                     return False
                 pause = min(2 * pause, _LONGEST_PAUSE)
         finally:
-            self._leave_queue()
+            self._queue.release()
             self._queued_at = time.monotonic()
             self.waited = self._queued_at - began
         return True
@@ -110,7 +99,8 @@ class FileLock:
     def close(self) -> None:
         """Close the file; the lock goes with it."""
         self._file = None
-        self.release = self._join_queue = self._leave_queue = _nothing
+        self._lock = self._queue = Lock()
+        self.release = NOTHING
         if self._opened is not None:
             try:  # noqa: SIM105
                 self._opened.close()
@@ -120,9 +110,9 @@ class FileLock:
     def __del__(self) -> None:
         self.close()
 
-    def _try(self, file: int) -> bool:
+    def _try(self) -> bool:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._lock.acquire()
         except BlockingIOError:
             return False
         except OSError as error:
@@ -133,12 +123,12 @@ class FileLock:
 
     def _try_queue(self) -> bool:
         try:
-            self._join_queue()
+            self._queue.acquire()
         except BlockingIOError:
             return False
         except OSError:
             # no such locks on this file system: correct, but not fair
-            self._join_queue = self._leave_queue = _nothing
+            self._queue = Lock()
         return True
 
 
@@ -153,6 +143,8 @@ def _pause(seconds: float, deadline: float) -> bool:
 
 def _copy_permissions(file: int, like: str) -> None:
     """Let each user who may write the database use the lock, also if root has created it."""
+    if sys.platform == "win32":  # where a file has the permissions of its folder
+        return
     with suppress(OSError):  # only the owner and root may do so
         database, lock = os.stat(like), os.fstat(file)  # noqa: PTH116
         if database.st_mode & 0o666 != lock.st_mode & 0o777:
