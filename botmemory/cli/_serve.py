@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+import sys
 from contextlib import suppress
 from typing import Any
 from urllib.parse import quote as quoted
@@ -15,6 +16,7 @@ from ..errors import ConfigError, ValidationError
 from ._options import DatabaseOptions, capital_of_report, database_command, filter_options
 
 SHORTEST_TOKEN = 16
+SWITCH_INTERVAL = 0.0005  # seconds
 SECONDS_TO_END = 3  # for answers that are being sent
 
 
@@ -86,6 +88,8 @@ def serve(
             reader.end_streams()  # which it would wait for
             super().handle_exit(sig, frame)
 
+    # the thread of the charts computes for seconds; another one would wait 5 ms after each query
+    sys.setswitchinterval(SWITCH_INTERVAL)
     try:
         reader.read_first()  # a misspelt path or filter is an error before anything is served
         family = socket.AF_INET6 if ":" in host else socket.AF_INET

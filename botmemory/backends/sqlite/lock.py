@@ -39,7 +39,7 @@ class FileLock:
         self._like = like
         self._queued_at = 0.0  # when this writer last queued
         self._file: int | None = None
-        self._lock = self._queue = Lock()
+        self._write_lock = self._queue_lock = Lock()
         # one call into C, without a Python function around it that an interrupt could end
         self.release = NOTHING
 
@@ -60,9 +60,9 @@ class FileLock:
         if self._like is not None:
             _copy_permissions(file, self._like)
         if opened.writable():
-            self._queue = queue_lock(file)
-        self._lock = write_lock(file)
-        self.release, self._file = self._lock.release, file
+            self._queue_lock = queue_lock(file)
+        self._write_lock = write_lock(file)
+        self.release, self._file = self._write_lock.release, file
         return file
 
     def acquire(self, timeout: float) -> bool:
@@ -91,7 +91,7 @@ class FileLock:
                     return False
                 pause = min(2 * pause, _LONGEST_PAUSE)
         finally:
-            self._queue.release()
+            self._queue_lock.release()
             self._queued_at = time.monotonic()
             self.waited = self._queued_at - began
         return True
@@ -99,7 +99,7 @@ class FileLock:
     def close(self) -> None:
         """Close the file; the lock goes with it."""
         self._file = None
-        self._lock = self._queue = Lock()
+        self._write_lock = self._queue_lock = Lock()
         self.release = NOTHING
         if self._opened is not None:
             try:  # noqa: SIM105
@@ -112,7 +112,7 @@ class FileLock:
 
     def _try(self) -> bool:
         try:
-            self._lock.acquire()
+            self._write_lock.acquire()
         except BlockingIOError:
             return False
         except OSError as error:
@@ -123,12 +123,12 @@ class FileLock:
 
     def _try_queue(self) -> bool:
         try:
-            self._queue.acquire()
+            self._queue_lock.acquire()
         except BlockingIOError:
             return False
         except OSError:
             # no such locks on this file system: correct, but not fair
-            self._queue = Lock()
+            self._queue_lock = Lock()
         return True
 
 
