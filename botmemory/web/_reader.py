@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 _log = logging.getLogger("botmemory")
 
-LARGEST_SHARE = 0.2  # of the time that is spent on reading for the page
+LARGEST_SHARE = 0.2  # of the time of a processor that is spent on each part of the page
 PATIENCE = 1.0  # seconds that a request waits for newer charts
 SHORTEST_PAUSE = 1.0  # seconds after a failure
 HEARTBEAT = 15.0  # seconds; proxies close a connection that is silent for longer
@@ -66,7 +66,8 @@ class _Part:
 
     def read(self, version: Version, render: Callable[[str], str]) -> None:
         """Read it again; keep what was read before, and the error, if that fails."""
-        is_first, started, read_at = self.text is None, time.monotonic(), datetime.now(UTC)
+        # of this thread: it also waits while the other one computes
+        is_first, started, read_at = self.text is None, time.thread_time(), datetime.now(UTC)
         number = secrets.token_hex(8)
         pause = SHORTEST_PAUSE
         try:
@@ -83,10 +84,9 @@ class _Part:
             self.error = str(error)
             raise
         finally:
-            ended = time.monotonic()
             if not is_first:  # which also loads the templates
-                pause = max(pause, (ended - started) * (1 / LARGEST_SHARE - 1))
-            self.next_at = ended + pause
+                pause = max(pause, (time.thread_time() - started) * (1 / LARGEST_SHARE - 1))
+            self.next_at = time.monotonic() + pause
 
 
 class Reader:
