@@ -233,14 +233,14 @@ class Reader:
         """Yield an event for each change of the page or error, beginning with the current one."""
         self._streams += 1
         try:
-            yield f"retry: {RECONNECT}\n\n"
-            sent = None
+            news, sent = self._news, self._event()
+            yield f"retry: {RECONNECT}\ndata: {sent}\n\n"
             while not self._is_ended:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(news.wait(), HEARTBEAT)
                 news, current = self._news, self._event()
                 yield ": heartbeat\n\n" if sent == current else f"data: {current}\n\n"
                 sent = current
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(news.wait(), HEARTBEAT)
         finally:
             self._streams -= 1
 
