@@ -101,6 +101,7 @@ class Interrupter:
         )
         # the same object all the time: CPython 3.11 may free the one that it is about to call
         self._stepping = self._step
+        gc.disable()  # a generator that an earlier interrupt left would end here, and lose this one
         start()
         try:
             call()
@@ -108,6 +109,7 @@ class Interrupter:
             return error
         finally:
             stop()
+            gc.enable()
         return None
 
     def _counts(self, code: types.CodeType) -> bool:
