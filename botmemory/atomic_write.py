@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from ._paths import is_same_file
 from .errors import ValidationError
 
 __all__ = ["SQLITE_MAGIC", "refuse_to_replace", "replacing"]
@@ -26,10 +27,10 @@ def refuse_to_replace(
     """
     problem = ""
     with suppress(OSError):  # writing will say so, too
-        if source is not None and path.samefile(source):
+        if source is not None and is_same_file(path, source):
             problem = "is the file that is read"
         # closing the file of the open database would release the locks of this process
-        elif database is not None and path.samefile(database):
+        elif database is not None and is_same_file(path, database):
             problem = IS_DATABASE
         elif path.is_file():  # no pipe
             with path.open("rb") as file:

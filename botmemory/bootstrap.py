@@ -99,7 +99,7 @@ def init_db(
 
 def _require_same(current: Config, config: Config, settings: Iterable[str] | None) -> None:
     """Raise unless both mean the same database with the same settings; None compares all."""
-    if config.identity != current.identity:
+    if not config.is_same_database(current):
         raise ConfigError(
             f"{config.label}: the database is already open as {current.label}; "
             "call close_db() before opening another one"

@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from ._arguments import suggestion
+from ._paths import is_on_other_machine, is_same_file, problem_on_windows
 from ._values import plain_text
 from .errors import ConfigError, show
 
@@ -29,6 +31,8 @@ _SCHEME_OF_FILE = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 # what \a, \b, \t and so on inside a text stand for
 _ESCAPED = re.compile(r"[^\x00-\x1f][\a\b\t\n\v\f\r][^\x00-\x1f]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_DRIVE = re.compile(r"[A-Za-z]:[\\/]")
+_DRIVE_AFTER_SLASH = re.compile(r"/+[A-Za-z]:[\\/]")
 # the variables Kubernetes sets for a service: NAME_SERVICE_HOST, NAME_PORT_5432_TCP_ADDR, ...
 _KUBERNETES = re.compile(r"(^|_)(service_(host|port)|port_\d+_(tcp|udp|sctp))(_|$)")
 _TRUE = frozenset({"1", "true", "yes", "on"})
@@ -140,10 +144,11 @@ class Config:
 
         return without_password(target)
 
-    @property
-    def identity(self) -> str:
-        """Return a text that is equal for two configs of the same database."""
-        return str(self.db_path)
+    def is_same_database(self, other: Config) -> bool:
+        """Return whether another config is of the same database."""
+        if self.backend != "sqlite" or self.in_memory:
+            return self.db_path == other.db_path
+        return is_same_file(self.db_path, other.db_path)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> Config:
@@ -244,6 +249,11 @@ def _checked_target(target: object, folder: str = "") -> str:
                 f"db_path: {shown} has parameters, which SQLite targets do not take; "
                 "pass the settings to init_db() or Config"
             )
+        if _DRIVE_AFTER_SLASH.match(path):
+            raise ConfigError(
+                f"db_path: {show(text)} has a slash before its drive; three slashes and the drive "
+                "('sqlite:///C:/bots/trades.db')"
+            )
         return path if path == MEMORY else _absolute("db_path", path, folder)
     if name not in SERVERS:
         raise ConfigError(
@@ -310,13 +320,27 @@ def _absolute(field: str, path: str, folder: str) -> str:
     expanded = os.path.expanduser(path)  # noqa: PTH111  (pathlib is half of the library's import)
     if expanded.startswith("~"):
         raise ConfigError(f"{field}: {show(path)}: there is no such home folder")
+    if sys.platform == "win32":
+        if problem := problem_on_windows(expanded):
+            raise ConfigError(f"{field}: {show(path)} {problem}")
+    elif _DRIVE.match(path):
+        raise ConfigError(
+            f"{field}: {show(path)} is a path of Windows, and here one begins with /; name a file "
+            "of this system"
+        )
     try:
-        return os.path.realpath(os.path.join(folder, expanded))  # noqa: PTH118
+        absolute = os.path.realpath(os.path.join(folder, expanded))  # noqa: PTH118
     except OSError as error:  # from os.getcwd(): the file itself is checked when it is opened
         raise ConfigError(
             f"{field}: {show(path)} is relative, and the working folder is gone or cannot be read "
             f"({error.strerror}); pass an absolute path, or start the program in another folder"
         ) from error
+    if sys.platform == "win32" and field == "db_path" and is_on_other_machine(absolute):
+        raise ConfigError(
+            f"{field}: {show(path)} is on another machine ({absolute}), whose locks SQLite cannot "
+            "rely on; name a file on a disk of this one, or use PostgreSQL"
+        )
+    return absolute
 
 
 def _checked_folder(value: object, folder: str = "") -> str:

@@ -19,6 +19,7 @@ from typing import Any, TypeAlias
 import peewee
 from playhouse.migrations import Runner
 
+from ._streams import use_utf8
 from .backends.base import Backend
 from .backends.sqlite.errors import translate_errors
 from .config import Config
@@ -54,6 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
+    use_utf8()
     arguments = _parser().parse_args(argv)
     try:
         settings = {name: value for name, value in vars(arguments).items() if name in _SETTINGS}

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 
+from .._streams import use_utf8
+
 __all__ = ["main"]
 
 
 def main() -> None:
     """Run the `botmemory` command; print one line if a package of the extra `cli` is missing."""
+    use_utf8()
     try:
         from ._app import cli
     except ModuleNotFoundError as error:

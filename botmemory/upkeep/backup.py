@@ -9,6 +9,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+from .._paths import is_same_file
 from ..backends.sqlite.copy import copy_to_file, snapshot, sync_folder_of
 from ..backends.sqlite.errors import is_busy, translate_errors
 from ..backends.sqlite.lock import FileLock
@@ -25,7 +26,8 @@ def backup(
     """Copy the open database to a file while bots write.
 
     The copy is one snapshot of the database. It is verified and flushed to the disk before it gets
-    its name, and replaces an existing file; its mode is 0600.
+    its name, and replaces an existing file. Only its owner may read it (mode 0600), but on Windows
+    those who may read its folder.
 
     Args:
         destination: The path of the copy.
@@ -45,7 +47,7 @@ def backup(
         raise DatabaseBusyError(
             f"{path}: a transaction is open in this thread; leave session_scope() before backup()"
         )
-    if path == database.file:
+    if database.file is not None and is_same_file(path, database.file):
         raise StorageError(f"{path}: is the database itself; name another file for the copy")
     with database.snapshot() as source:
         copy_to_file(source, path, progress)
@@ -74,9 +76,9 @@ def restore(source: str | os.PathLike[str], target: Target = None) -> Path | Non
     if config.backend != "sqlite" or config.in_memory:
         raise ConfigError(f"{config.label}: only a SQLite file can be restored")
     path, source_path = Path(config.sqlite_path), absolute_path("source", source)
-    if path == source_path:
+    if is_same_file(path, source_path):
         raise StorageError(f"{source_path}: is the database itself; name the copy to restore")
-    if db.obj is not None and db.config.identity == config.identity:
+    if db.obj is not None and db.config.is_same_database(config):
         raise DatabaseBusyError(f"{path}: this process has the database open; close_db() first")
     with translate_errors(path, "cannot be restored"):
         if not source_path.is_file():

@@ -156,7 +156,7 @@ def _require_distinct(source_config: Config, target_config: Config) -> None:
     for config in (source_config, target_config):
         if config.in_memory:
             raise ConfigError(f"{config.label}: is in this process only; name a file or a server")
-    if source_config.identity == target_config.identity:
+    if source_config.is_same_database(target_config):
         raise ConfigError(f"{target_config.label}: is the source itself; name another database")
     if target_config.read_only:
         raise ConfigError(f"{target_config.label}: read_only: a copy needs to write; turn it off")

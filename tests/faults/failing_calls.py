@@ -443,6 +443,9 @@ def try_point(
         left = {name for name in left if ".replaced-" not in name}
     if raised and left and not report["failed"].startswith(removing):
         wrong.append(f"left behind: {sorted(left)}")
+    # a database with two names is damaged by the programs that open it by both
+    if linked := sorted(each.name for each in folder.glob("*.db") if each.stat().st_nlink > 1):
+        wrong.append(f"has two names: {linked}")
     try:
         operation.again(folder)
     except BaseException as found:
