@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import shutil
+import subprocess
 import sys
 from importlib.metadata import distributions
 from importlib.util import find_spec
@@ -30,8 +31,8 @@ def _requirement(extra: str) -> str:
             return _from_direct_url(extra, json.loads(direct_url))
     checkout = Path(__file__).parent.parent
     if _is_checkout(checkout):
-        return f"-e {shlex.quote(f'{checkout}[{extra}]')}"
-    return f"'botmemory[{extra}]'"
+        return f"-e {_quoted(f'{checkout}[{extra}]')}"
+    return _quoted(f"botmemory[{extra}]")
 
 
 def _from_direct_url(extra: str, direct_url: dict[str, Any]) -> str:
@@ -39,15 +40,20 @@ def _from_direct_url(extra: str, direct_url: dict[str, Any]) -> str:
     if url.scheme == "file" and "vcs_info" not in direct_url:
         path = url2pathname(url.path)
         if not os.path.exists(path):  # noqa: PTH110 - Path.exists() raises for some errors
-            return f"'botmemory[{extra}]'"
+            return _quoted(f"botmemory[{extra}]")
         editable = "-e " if direct_url.get("dir_info", {}).get("editable") else ""
-        return editable + shlex.quote(f"{path}[{extra}]")
+        return editable + _quoted(f"{path}[{extra}]")
     source = _without_secrets(direct_url["url"])
     if "vcs_info" in direct_url:
         source = f"{direct_url['vcs_info']['vcs']}+{source}@{direct_url['vcs_info']['commit_id']}"
     if "subdirectory" in direct_url:
         source += f"#subdirectory={direct_url['subdirectory']}"
-    return shlex.quote(f"botmemory[{extra}] @ {source}")
+    return _quoted(f"botmemory[{extra}] @ {source}")
+
+
+def _quoted(text: str) -> str:
+    """Return a text as one word of the shell; cmd.exe and PowerShell have other quotes."""
+    return subprocess.list2cmdline([text]) if sys.platform == "win32" else shlex.quote(text)
 
 
 def _without_secrets(url: str) -> str:
@@ -83,5 +89,5 @@ def _interpreter() -> str:
     try:
         relative = Path(executable).relative_to(Path.cwd())
     except (OSError, ValueError):  # elsewhere, or the working directory was deleted
-        return shlex.quote(executable)
-    return shlex.quote(f"./{relative}")
+        return _quoted(executable)
+    return _quoted(str(relative) if sys.platform == "win32" else f"./{relative}")

@@ -260,18 +260,38 @@ def flatten(metadata: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield f"{prefix}{name}", value
 
 
+def named_time_zone(name: str) -> tzinfo:
+    """Return a time zone from its name in the IANA database, which UTC does not need.
+
+    Raises:
+        Exception: There is none; of which class depends on the text.
+    """
+    if name in ("UTC", "GMT"):
+        return UTC
+    from zoneinfo import ZoneInfo  # late: `import botmemory` needs none
+
+    return ZoneInfo(name)
+
+
+def refuse_time_zone(field: str, value: object, reason: str) -> NoReturn:
+    """Raise `ValidationError` for a time zone; Windows comes without a database of them."""
+    from zoneinfo import available_timezones
+
+    if isinstance(value, str) and not available_timezones():
+        reason = "is not known: this system has no time zones; install the package tzdata from PyPI"
+    refuse(field, value, reason)
+
+
 def checked_time_zone(tz: object) -> tzinfo:
     """Return a time zone from its name in the IANA database; UTC for None."""
     if tz is None:
         return UTC
-    from zoneinfo import ZoneInfo  # late: `import botmemory` needs none
-
     try:
-        zone = ZoneInfo(plain_text(tz)) if isinstance(tz, str) else tz
+        zone = named_time_zone(plain_text(tz)) if isinstance(tz, str) else tz
         if isinstance(zone, tzinfo) and datetime.now(zone).utcoffset() is not None:
             return zone
     except (KeyError, ValueError, OSError):  # not found, not a name, a folder
         pass
     except (NotImplementedError, TypeError):  # a tzinfo of the caller's own
         pass
-    refuse("tz", tz, "is not a time zone; use a name such as 'Europe/Berlin' or a tzinfo")
+    refuse_time_zone("tz", tz, "is not a time zone; use a name such as 'Europe/Berlin' or a tzinfo")

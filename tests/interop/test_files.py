@@ -435,3 +435,54 @@ def test_the_database_can_be_read_without_botmemory(path: Path) -> None:
     close_db()
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT symbol, pnl FROM trade").fetchall() == [("BTC/USDT", 1.5)]
+
+
+WITHOUT_TIME_ZONES = """
+import sys, zoneinfo
+
+sys.modules["tzdata"] = None  # a package with them
+zoneinfo.reset_tzpath(to=[])  # those of the system
+
+import pyarrow as pa
+from botmemory import Trade, ValidationError, close_db, init_db
+from botmemory.analysis.performance import summarize
+from botmemory.interop import frames
+from botmemory.interop.files import Layout, export_file, import_file
+from botmemory.repositories import trades
+
+init_db(":memory:")
+stored = trades.create(symbol="A", side="buy", price=1, quantity=1)
+export_file(Trade, "trades.parquet")
+table = frames.trades()
+close_db()
+for zone in ("UTC", "Europe/Berlin"):
+    init_db(":memory:")
+    if zone == "UTC":
+        assert import_file(Trade, "trades.parquet").created == 1
+    else:
+        times = table["timestamp"].cast(pa.timestamp("us", tz=zone))
+        number = table.schema.get_field_index("timestamp")
+        assert frames.import_trades(table.set_column(number, "timestamp", times)).created == 1
+    assert trades.get_all()[0].timestamp == stored.timestamp
+    close_db()
+assert Layout(time_zone="UTC") and Layout(time_zone="UTC+8")
+try:
+    Layout(time_zone="Europe/Berlin")
+except ValidationError as error:
+    print(error)
+"""
+
+
+def test_parquet_needs_no_time_zones_of_the_system(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TIME_ZONES],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == (
+        "time_zone: 'Europe/Berlin' is not known: this system has no time zones; install the "
+        "package tzdata from PyPI\n"
+    )

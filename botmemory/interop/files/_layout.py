@@ -8,13 +8,12 @@ import tomllib
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from datetime import datetime, timedelta, timezone, tzinfo
 from pathlib import Path
 from typing import Any, Literal, get_args
-from zoneinfo import ZoneInfo
 
 from ..._arguments import suggestion
-from ..._values import refuse
+from ..._values import named_time_zone, refuse, refuse_time_zone
 from ...backends.sqlite.errors import translate_errors
 from ...errors import ConfigError, ValidationError
 
@@ -129,7 +128,8 @@ class Layout:
         try:
             zone_of(self.time_zone)
         except Exception:  # also OSError and TypeError, by the text
-            refuse("time_zone", self.time_zone, "is not known; use a name such as 'Europe/Berlin'")
+            reason = "is not known; use a name such as 'Europe/Berlin'"
+            refuse_time_zone("time_zone", self.time_zone, reason)
         if self.date_format is None or self.date_format in (*EPOCH_UNITS, "excel"):
             return
         formats = [self.date_format] if isinstance(self.date_format, str) else self.date_format
@@ -226,11 +226,9 @@ def find_column(name: str, by_plain: Mapping[str, str]) -> str | None:
 
 
 def zone_of(time_zone: str) -> tzinfo:
-    """Return a time zone, by its name or as UTC+8; UTC needs no database of time zones."""
-    if time_zone in ("UTC", "GMT"):
-        return UTC
+    """Return a time zone, by its name or as UTC+8."""
     if (offset := OFFSET.fullmatch(time_zone)) is None:
-        return ZoneInfo(time_zone)
+        return named_time_zone(time_zone)
     sign = -1 if offset[1] == "-" else 1
     return timezone(sign * timedelta(hours=int(offset[2]), minutes=int(offset[3] or 0)))
 
