@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, settings
 from installed import freqtrade, hummingbot
 from paths import ROOT
 from pooler import pgbouncer, start_pgbouncer
-from processes import NOBODY
+from processes import IS_ROOT, NOBODY
 from quick import (
     is_quick,
     pytest_runtest_call,
@@ -171,7 +171,7 @@ def path(tmp_path: Path) -> Path:
 def open_folder() -> Iterator[Path]:
     """A folder that a process without root's rights may reach and write."""
     folder = Path(tempfile.mkdtemp())
-    if os.getuid() == 0:
+    if IS_ROOT:
         os.chown(folder, NOBODY, NOBODY)
     yield folder
     shutil.rmtree(folder)

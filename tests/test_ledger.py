@@ -254,7 +254,7 @@ def test_the_currencies_of_fees_are_in_order_of_appearance() -> None:
         decimal.Context(prec=3),
         decimal.Context(prec=1, rounding=decimal.ROUND_UP, Emin=-2, Emax=2),
         decimal.Context(prec=3, traps=[decimal.Inexact, decimal.Rounded, decimal.FloatOperation]),
-        decimal.Context(prec=28, traps=list(decimal.Context().flags)),
+        decimal.Context(prec=28, traps=list(decimal.getcontext().flags)),
     ],
 )
 def test_the_decimal_context_of_the_caller_changes_nothing(context: decimal.Context) -> None:

@@ -22,11 +22,13 @@ import pytest
 from interrupt_storm import SHORTEST
 from interrupts import OPERATIONS, Report, Server, SqliteFile, Stack, sweep
 from paths import TESTS
+from processes import needs_signals
 from servers import changed, run
 
 from botmemory import close_db, init_db
 
 pytestmark = [
+    needs_signals,
     pytest.mark.filterwarnings("ignore::ResourceWarning"),  # psycopg's, of a cursor left open
     pytest.mark.timeout(600),  # tracing each instruction takes a minute on a busy machine
 ]

@@ -280,7 +280,7 @@ def test_what_a_position_is_worth_is_not_known_if_its_pnl_is_not(
     [
         decimal.Context(prec=3),
         decimal.Context(prec=3, traps=[decimal.Inexact, decimal.Rounded, decimal.FloatOperation]),
-        decimal.Context(prec=28, Emax=1, Emin=-1, traps=list(decimal.Context().flags)),
+        decimal.Context(prec=28, Emax=1, Emin=-1, traps=list(decimal.getcontext().flags)),
     ],
 )
 def test_the_decimal_context_of_the_program_changes_nothing(context: decimal.Context) -> None:

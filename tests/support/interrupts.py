@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dis
-import fcntl
 import gc
 import itertools
 import os
@@ -41,6 +40,7 @@ import playhouse
 import botmemory
 from botmemory import Trade, close_db, db, get_db, init_db, migrations, run_transaction
 from botmemory import session_scope as scope
+from botmemory.backends.sqlite.file_locks import write_lock
 from botmemory.repositories import signals, state, trades
 
 # files of the standard library are here because their Python code runs inside the operations
@@ -314,7 +314,7 @@ class SqliteFile:
             return problems
         with self._lock_file() as lock:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                write_lock(lock.fileno()).acquire()
             except BlockingIOError:
                 problems.append("write lock held")
         try:
@@ -353,7 +353,7 @@ class SqliteFile:
 
     def hold_lock(self, seconds: float) -> threading.Thread:
         lock = self._lock_file()
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        write_lock(lock.fileno()).acquire()
         thread = threading.Timer(seconds, lock.close)
         thread.start()
         return thread

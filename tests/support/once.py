@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+from botmemory.backends.sqlite.file_locks import write_lock
+
+
+@contextmanager
+def alone(file: Path) -> Iterator[None]:
+    """Wait until no other process runs such a block with this file."""
+    with file.open("w") as opened:
+        lock = write_lock(opened.fileno())
+        while True:
+            try:
+                lock.acquire()
+                break
+            except BlockingIOError:
+                time.sleep(0.02)
+        try:
+            yield
+        finally:
+            lock.release()
 
 
 def once(factory: pytest.TempPathFactory, name: str, fill: Callable[[Path], object]) -> Path:
@@ -16,8 +36,7 @@ def once(factory: pytest.TempPathFactory, name: str, fill: Callable[[Path], obje
     if "PYTEST_XDIST_WORKER" in os.environ:
         run = run.parent  # a worker's own folder is in that of the run
     filled = run / name
-    with (run / f"{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with alone(run / f"{name}.lock"):
         if not filled.exists():
             folder = factory.mktemp(name)
             fill(folder)

@@ -15,7 +15,7 @@ from typing import Any
 from urllib.request import Request, urlopen
 
 import pytest
-from processes import NOBODY
+from processes import IS_ROOT, NOBODY
 from replication import (
     free_port,
     kill_with_children,
@@ -160,7 +160,7 @@ def cluster() -> Iterator[Cluster]:
         pytest.skip("no Patroni or etcd; install Debian's packages 'patroni' and 'etcd-server'")
     with TemporaryDirectory() as name:
         folder = Path(name)
-        if os.getuid() == 0:
+        if IS_ROOT:
             os.chown(folder, NOBODY, NOBODY)
         servers = Cluster(folder)
         try:

@@ -18,7 +18,11 @@ from paths import FAULTS
 T = TypeVar("T")
 
 NOBODY = 65534
+IS_ROOT = hasattr(os, "getuid") and os.getuid() == 0
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="the platform has no fork")
+needs_signals = pytest.mark.skipif(
+    not hasattr(signal, "SIGALRM"), reason="the platform has no signals like those of POSIX"
+)
 
 
 def in_child(function: Callable[[], T], *, as_nobody: bool = False) -> T:
@@ -27,7 +31,7 @@ def in_child(function: Callable[[], T], *, as_nobody: bool = False) -> T:
     child = os.fork()
     if child == 0:
         try:
-            if as_nobody and os.getuid() == 0:
+            if as_nobody and IS_ROOT:
                 os.setgid(NOBODY)
                 os.setuid(NOBODY)
             result = (True, function())

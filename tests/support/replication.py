@@ -19,7 +19,7 @@ from urllib.parse import quote, urlencode
 
 import psycopg
 import pytest
-from processes import NOBODY
+from processes import IS_ROOT, NOBODY
 from servers import programs, run
 
 STARTING = 30.0  # seconds in which a server starts, stops or is promoted on a busy machine
@@ -47,7 +47,7 @@ def server_programs() -> Path:
 
 def unprivileged(user: int = NOBODY) -> dict[str, Any]:
     """Return options for subprocess: PostgreSQL and PgBouncer refuse to run as root."""
-    return {"user": user, "group": NOBODY, "extra_groups": []} if os.getuid() == 0 else {}
+    return {"user": user, "group": NOBODY, "extra_groups": []} if IS_ROOT else {}
 
 
 def free_port() -> int:
@@ -219,7 +219,7 @@ def pair_of_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     """The files of `pair`; not in pytest's folder, which other users may not enter."""
     with TemporaryDirectory() as name:
         folder = Path(name)
-        if os.getuid() == 0:
+        if IS_ROOT:
             os.chown(folder, NOBODY, NOBODY)
         servers = Pair(folder)
         servers.initialize()

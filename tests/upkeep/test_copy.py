@@ -13,7 +13,6 @@ from contextlib import closing
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from pathlib import Path
-from signal import SIGKILL
 from typing import Any
 
 import pytest
@@ -282,7 +281,7 @@ from botmemory.upkeep import copy
 copy.ROWS_PER_PAGE = 40
 def report(done, total):
     if done >= int(sys.argv[3]):
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))  # Windows kills so
 copy.copy_database(sys.argv[1], sys.argv[2], progress=report)
 """
 
@@ -292,7 +291,7 @@ def test_a_copy_that_was_killed_is_completed(pair: tuple[str, str], after: int) 
     source, target = pair
     fill(source, 320)
     done = subprocess.run([sys.executable, "-c", KILLED, source, target, str(after)], check=False)
-    assert done.returncode == -SIGKILL
+    assert done.returncode != 0
     second = copy_database(source, target)
     assert sum(table.copied for table in second) == 640 - min(after, 640)
     assert contents(target) == contents(source)

@@ -14,7 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import bind_mount, fork_writer, in_child, kill, mount_small_disk, needs_fork
+from processes import (
+    IS_ROOT,
+    bind_mount,
+    fork_writer,
+    in_child,
+    kill,
+    mount_small_disk,
+    needs_fork,
+)
 from samples import at, cash_flow, signal, trade, trade_values
 
 from botmemory import (
@@ -296,7 +304,7 @@ def test_a_restore_that_is_not_possible_is_an_error_and_changes_nothing(
 
 @needs_fork
 @pytest.mark.skipif(
-    not REFUSES_LINKS.exists() or REFUSES_LINKS.read_text().strip() != "1" or os.getuid() != 0,
+    not REFUSES_LINKS.exists() or REFUSES_LINKS.read_text().strip() != "1" or not IS_ROOT,
     reason="nothing refuses a second name of a file here",
 )
 def test_it_restores_where_a_file_may_have_one_name_only(open_folder: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import signal as posix
 import socket
 import ssl
 import threading
@@ -15,13 +16,11 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
-from signal import ITIMER_REAL, SIGALRM, setitimer
-from signal import signal as set_handler
 
 import peewee
 import pytest
 import trustme
-from processes import in_child, needs_fork
+from processes import in_child, needs_fork, needs_signals
 from programs import in_threads, timed
 from proxy import Proxy
 from replication import wait_until
@@ -506,6 +505,7 @@ class TimeLimitError(Exception):
     """Raised by a signal handler."""
 
 
+@needs_signals
 @pytest.mark.parametrize("error_class", [TimeLimitError, TimeoutError, KeyboardInterrupt])
 def test_what_a_signal_handler_raises_during_a_wait_is_raised_as_it_is(
     error_class: type[BaseException], url: str
@@ -515,14 +515,14 @@ def test_what_a_signal_handler_raises_during_a_wait_is_raised_as_it_is(
     def interrupt(*_: object) -> None:
         raise error_class("enough")
 
-    before = set_handler(SIGALRM, interrupt)
+    before = posix.signal(posix.SIGALRM, interrupt)
     try:
-        setitimer(ITIMER_REAL, 0.2)
+        posix.setitimer(posix.ITIMER_REAL, 0.2)
         # the statement is sent together with others, in a pipeline of psycopg's
         with pytest.raises(error_class, match="enough"), session_scope() as database:
             database.execute_sql("SELECT pg_sleep(20)")
     finally:
-        setitimer(ITIMER_REAL, 0)
-        set_handler(SIGALRM, before)
+        posix.setitimer(posix.ITIMER_REAL, 0)
+        posix.signal(posix.SIGALRM, before)
     trade()
     assert trades.get_trade_count() == 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
 import shutil
 import sqlite3
 import stat
@@ -16,7 +15,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from processes import in_child, mount_small_disk, needs_fork
+from processes import IS_ROOT, in_child, mount_small_disk, needs_fork
 from samples import trade, trade_values
 
 from botmemory import (
@@ -30,6 +29,7 @@ from botmemory import (
 from botmemory.repositories import trades
 
 pytestmark = needs_fork
+resource = pytest.importorskip("resource", reason="the platform has no limits of a process")
 
 
 def message(call: Callable[[], object], kind: type[BotMemoryError] = StorageError) -> str:
@@ -177,7 +177,7 @@ def test_a_file_of_another_user(open_folder: Path) -> None:
     init_db(path)
     trade()
     close_db()
-    if os.getuid() == 0:
+    if IS_ROOT:
         text = in_child(lambda: message(lambda: init_db(path)), as_nobody=True)
         assert f"{path}: it cannot be opened" in text
         assert "permissions" in text

@@ -13,7 +13,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from processes import NOBODY, fork_writer, in_child, kill, needs_fork
+from processes import IS_ROOT, NOBODY, fork_writer, in_child, kill, needs_fork
 from programs import in_threads, program, released, start_program, stored, timed, watchdog
 from samples import trade, trade_values
 
@@ -25,9 +25,7 @@ __all__ = ["released", "watchdog"]  # fixtures
 
 pytestmark = [needs_fork, pytest.mark.usefixtures("watchdog", "released")]
 
-needs_root = pytest.mark.skipif(
-    not hasattr(os, "getuid") or os.getuid() != 0, reason="only root has files of two users"
-)
+needs_root = pytest.mark.skipif(not IS_ROOT, reason="only root has files of two users")
 
 
 def lock_of(path: Path) -> Path:
