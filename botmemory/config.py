@@ -45,8 +45,9 @@ class Config:
 
     Attributes:
         db_path: A path, `:memory:`, `sqlite:///relative.db`, `sqlite:////absolute.db` or
-            `postgresql://...`. The path of a file is made absolute when the Config is created,
-            following symbolic links and `~`, so that a later `os.chdir()` changes nothing.
+            `postgresql://...`; with a drive of Windows `sqlite:///C:/bots/trades.db`. The path of a
+            file is made absolute when the Config is created, following symbolic links and `~`, so
+            that a later `os.chdir()` changes nothing.
         synchronous: `"full"` loses nothing in a power failure; `"normal"` is faster and may lose
             the last transactions in one. Neither loses anything when only the program crashes.
         busy_timeout: Seconds to wait for another writer, or for a connection of the pool.

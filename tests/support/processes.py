@@ -20,6 +20,9 @@ T = TypeVar("T")
 NOBODY = 65534
 IS_ROOT = hasattr(os, "getuid") and os.getuid() == 0
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="the platform has no fork")
+needs_posix = pytest.mark.skipif(
+    os.name != "posix", reason="Windows has no permissions, links, users or folders like these"
+)
 needs_signals = pytest.mark.skipif(
     not hasattr(signal, "SIGALRM"), reason="the platform has no signals like those of POSIX"
 )

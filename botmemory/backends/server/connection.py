@@ -6,6 +6,7 @@ import os
 import random
 import select
 import sys
+import threading
 import time
 from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
 from contextlib import contextmanager
@@ -57,6 +58,11 @@ class _Pipeline(psycopg.Pipeline):
         yield from self._fetch_gen(flush=False)
 
 
+# CPython 3.14 may raise an interrupt between the `__enter__` of a lock and the block of its `with`:
+# the lock stays held, and psycopg would wait for it where it ends a pipeline, in the same thread
+CALLS_ENTER = sys.version_info[:2] == (3, 14)
+
+
 class _UntilDeadline:
     """A generator of psycopg's that ends when the server has not answered in time.
 
@@ -106,6 +112,8 @@ class ServerConnection(psycopg.Connection[Any]):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
+        if CALLS_ENTER:
+            self.lock = threading.RLock()  # type: ignore[assignment]
         self.cache: dict[Hashable, Any] = {}
         self.process = os.getpid()
         self.deadline = self.call_timeout = float("inf")

@@ -7,7 +7,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from processes import bind_mount, in_child, needs_fork
+from processes import bind_mount, in_child, needs_fork, needs_posix
 
 from botmemory.backends.sqlite.file_system import (
     mount_of,
@@ -90,7 +90,7 @@ def test_a_line_is_read_to_its_end() -> None:
     assert (odd.root, odd.kind, odd.source) == ("/", "fuse.sshfs", "me@host:/my disk")
 
 
-@pytest.mark.skipif(not Path("/proc/self/mountinfo").exists(), reason="the system does not tell")
+@pytest.mark.skipif(not read_mounts(), reason="the system does not tell its mounts")
 def test_this_systems_mounts_are_known(tmp_path: Path) -> None:
     mounts = read_mounts()
     status = mount_of("/proc/self/status", mounts)
@@ -121,14 +121,24 @@ def test_each_kind_of_file_system_has_its_problem(severity: str | None, kinds: s
 
 
 def test_a_hard_link_is_another_name(tmp_path: Path) -> None:
+    file = tmp_path / "bot.db"
+    file.touch()
+    assert other_names(file) == []
+    (tmp_path / "same.db").hardlink_to(file)
+    assert other_names(file) == ["has 2 hard links"]
+
+
+@needs_posix
+def test_a_symbolic_link_is_no_other_name(tmp_path: Path) -> None:
     file, link = tmp_path / "bot.db", tmp_path / "link.db"
     file.touch()
     link.symlink_to(file)
     assert other_names(file) == other_names(link) == []
     (tmp_path / "same.db").hardlink_to(file)
-    assert other_names(file) == other_names(link) == ["has 2 hard links"]
+    assert other_names(link) == ["has 2 hard links"]
 
 
+@needs_posix
 def test_a_folder_or_missing_file_has_no_other_name(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()  # a folder has a link for each folder in it
     with socket.socket(socket.AF_UNIX) as opened:
