@@ -26,8 +26,8 @@ MEMORY = ":memory:"
 SERVERS = {"postgresql": "postgresql", "postgres": "postgresql"}
 PREFIX = "BOTMEMORY_"
 _SCHEME = r"([A-Za-z][A-Za-z0-9+.-]*)://"
-# of a URL, which a Path has with one slash
-_SCHEME_OF_FILE = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
+# of a URL, which a Path has with one slash, or with a backslash on Windows
+_SCHEME_OF_FILE = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):[/\\]")
 # what \a, \b, \t and so on inside a text stand for
 _ESCAPED = re.compile(r"[^\x00-\x1f][\a\b\t\n\v\f\r][^\x00-\x1f]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -319,7 +319,10 @@ def _checked_path(field: str, value: object, expected: str) -> str:
 def _absolute(field: str, path: str, folder: str) -> str:
     """Return the absolute path of one that is relative to a folder, following symbolic links."""
     expanded = os.path.expanduser(path)  # noqa: PTH111  (pathlib is half of the library's import)
-    if expanded.startswith("~"):
+    home = re.split(r"[\\/]", path, maxsplit=1)[0]
+    # Windows takes any name for that of a user
+    has_home = os.path.isdir(os.path.expanduser(home))  # noqa: PTH111, PTH112
+    if expanded.startswith("~") or (path.startswith("~") and not has_home):
         raise ConfigError(f"{field}: {show(path)}: there is no such home folder")
     if sys.platform == "win32":
         if problem := problem_on_windows(expanded):

@@ -299,9 +299,18 @@ def test_it_claims_the_pythons_and_systems_that_are_tested(
     claimed = {line.split(" :: ")[-1] for line in classifiers if " Python :: 3." in line}
     steps = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     tested = set(re.findall(r"check_sdist \S+ (3\.\d+)", steps))
+    assert "bash .ci/check_new_pythons" in steps
+    newer = (ROOT / ".ci" / "check_new_pythons").read_text(encoding="utf-8")
+    [versions] = re.findall(r'^PYTHONS="(.*)"$', newer, re.MULTILINE)
+    tested.update(versions.split())
     assert claimed == {setup["options"]["python_requires"].removeprefix(">="), *tested}
     systems = [line for line in classifiers if line.startswith("Operating System ::")]
-    assert systems == ["Operating System :: POSIX :: Linux"]
+    assert "bash .ci/check_windows" in steps
+    assert systems == [
+        "Operating System :: Microsoft :: Windows",
+        "Operating System :: POSIX :: Linux",
+    ]
+    assert "Programming Language :: Python :: Implementation :: CPython" in classifiers
 
 
 def test_what_checks_a_commit_is_what_checks_the_project(setup: configparser.ConfigParser) -> None:

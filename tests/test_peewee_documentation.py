@@ -749,8 +749,9 @@ def test_models_are_bound_to_another_database_for_a_block(plain: peewee.SqliteDa
         assert Trade.select().count() == 0
 
 
-def test_the_functions_record_into_the_bound_database_and_read_from_no_other() -> None:
-    plain = peewee.SqliteDatabase(":memory:")
+def test_the_functions_record_into_the_bound_database_and_read_from_no_other(
+    plain: peewee.SqliteDatabase,
+) -> None:
     with plain.bind_ctx([Signal, Trade]):
         plain.create_tables([Signal, Trade])
         created = trade(signal=signal(signal_metadata={"a": 1}))

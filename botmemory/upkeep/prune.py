@@ -286,7 +286,7 @@ class _Prune:
         while batch := _take(units, size):
             rows = sum(map(len, batch))
             deleted, start = run_transaction(self._delete_batch, batch)
-            seconds = time.monotonic() - start
+            seconds = time.perf_counter() - start
             self.deleted += deleted
             self.kept_changed += rows - deleted
             self.report(rows)
@@ -307,7 +307,7 @@ class _Prune:
                 # a row that another transaction is about to refer to is locked, and stays
                 query = query.for_update(skip_locked=True)
             found.update((row.get_id(), values_of(row)) for row in read.fetch(query))
-            start = start or time.monotonic()
+            start = start or time.perf_counter()
         stays = self._linked_keys(batch)
         stays.update(key for row in rows if found.get(key := self._key(row)) != row)
         deletable = [

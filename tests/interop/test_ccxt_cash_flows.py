@@ -110,7 +110,10 @@ class TestFunding:
 
 def entry_of(exchange: str, answer: dict[str, Any]) -> dict[str, Any]:
     """Return a ledger entry as ccxt parses it."""
-    entry: dict[str, Any] = getattr(ccxt, exchange)().parse_ledger_entry(answer)
+    try:
+        entry: dict[str, Any] = getattr(ccxt, exchange)().parse_ledger_entry(answer)
+    except ccxt.NotSupported:
+        pytest.skip(f"ccxt {ccxt.__version__} reads no ledger of {exchange}")
     return entry
 
 

@@ -40,7 +40,9 @@ import playhouse
 import botmemory
 from botmemory import Trade, close_db, db, get_db, init_db, migrations, run_transaction
 from botmemory import session_scope as scope
+from botmemory.backends.fork import fork_gate
 from botmemory.backends.sqlite.file_locks import write_lock
+from botmemory.database import lifecycle
 from botmemory.repositories import signals, state, trades
 
 # files of the standard library are here because their Python code runs inside the operations
@@ -998,6 +1000,10 @@ class _Attempt:
         sys.unraisablehook = self._ignore
         self._phase = "the interrupted call"
         raised = interrupter.run(operation)
+        for lock in (lifecycle, fork_gate):
+            # CPython 3.14 may keep the lock of a `with`, and later versions do not (docs/platforms.md)
+            while sys.version_info[:2] == (3, 14) and lock._is_owned():  # type: ignore[attr-defined]
+                lock.release()
         self.stacks, self.where = interrupter.stacks, interrupter.where
         self._raised = raised is not None
         is_ours = raised is self.error or (raised is None and self._ignored)

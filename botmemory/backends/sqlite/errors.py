@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -177,12 +178,14 @@ def translated(error: Exception, path: str | os.PathLike[str], failed: str) -> B
 
 
 def _system_cause(error: OSError, path: str) -> str:
-    cause = error.strerror or str(error)
-    if error.errno in _FULL:
+    cause, number = error.strerror or str(error), error.errno
+    if sys.platform == "win32" and number == errno.EACCES and os.path.isdir(path):  # noqa: PTH112
+        cause, number = "is a folder", errno.EISDIR
+    if number in _FULL:
         cause = f"the disk is full ({cause})"
     if error.filename is not None and os.fspath(error.filename) != path:
         cause = f"{cause}: {os.fspath(error.filename)}"
-    return f"{cause}; {_REMEDIES.get(error.errno or 0, _CHECK_DISK)}"
+    return f"{cause}; {_REMEDIES.get(number or 0, _CHECK_DISK)}"
 
 
 @contextmanager

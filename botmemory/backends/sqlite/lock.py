@@ -75,7 +75,7 @@ class FileLock:
         file = self.open() if self._file is None else self._file
         if file is None:
             return True
-        began = time.monotonic()
+        began = time.perf_counter()
         if began - self._queued_at < _REACQUIRE_FREELY and self._try():
             return True
         deadline = began + timeout
@@ -84,7 +84,7 @@ class FileLock:
                 # the longer the wait, the more often it tries
                 if not _pause(0.005 / (1.0 + self.waited), deadline):
                     return False
-                self.waited = time.monotonic() - began
+                self.waited = time.perf_counter() - began
             pause = _SHORTEST_PAUSE
             while not self._try():
                 if not _pause(pause, deadline):
@@ -92,7 +92,7 @@ class FileLock:
                 pause = min(2 * pause, _LONGEST_PAUSE)
         finally:
             self._queue_lock.release()
-            self._queued_at = time.monotonic()
+            self._queued_at = time.perf_counter()
             self.waited = self._queued_at - began
         return True
 
@@ -134,7 +134,7 @@ class FileLock:
 
 def _pause(seconds: float, deadline: float) -> bool:
     """Sleep, but not beyond the deadline; return whether it had not passed."""
-    left = deadline - time.monotonic()
+    left = deadline - time.perf_counter()
     if left <= 0:
         return False
     time.sleep(min(seconds, left))
