@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import shutil
 import signal
@@ -45,6 +46,7 @@ from botmemory import (
     session_scope,
 )
 from botmemory.analysis import performance
+from botmemory.backends.sqlite.connection import open_raw
 from botmemory.repositories import positions, trades
 from botmemory.upkeep.check import check
 
@@ -940,3 +942,10 @@ def test_long_transactions_do_not_starve_a_bot_that_records_single_trades(path: 
     assert single > long_ones / 4
     assert longest < AT_ONCE
     assert len(stored(path)) == long_ones + single
+
+
+def test_the_connection_of_the_driver_does_not_warn_where_it_is_freed_first() -> None:
+    """As in a cycle, such as that of an error which is kept."""
+    connection = open_raw(":memory:", lambda raw: None)
+    del connection  # a warning in a finalizer is an error of pytest's
+    gc.collect()

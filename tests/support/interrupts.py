@@ -1001,7 +1001,7 @@ class _Attempt:
         self._phase = "the interrupted call"
         raised = interrupter.run(operation)
         for lock in (lifecycle, fork_gate):
-            # CPython 3.14 may keep the lock of a `with`, and later versions do not (docs/platforms.md)
+            # CPython 3.14 may keep the lock of a `with`, later ones do not (docs/platforms.md)
             while sys.version_info[:2] == (3, 14) and lock._is_owned():  # type: ignore[attr-defined]
                 lock.release()
         self.stacks, self.where = interrupter.stacks, interrupter.where

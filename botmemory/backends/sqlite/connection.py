@@ -11,6 +11,7 @@ from weakref import WeakSet
 
 from ..transactions import ThreadState
 from .errors import cannot_open
+from .file_locks import NOTHING
 from .file_state import content_of, size_of, uri_of
 from .lock import FileLock
 
@@ -86,6 +87,16 @@ class Connection:
             self.close()
 
 
+class _Raw(sqlite3.Connection):
+    """The driver's connection, which a `Connection` closes.
+
+    Since Python 3.13 its own finalizer warns, and in a cycle, such as that of an exception which is
+    kept, it would be called before the `Connection` closes it. This one is a call into C.
+    """
+
+    __del__: Callable[[], object] = NOTHING
+
+
 class State(ThreadState):
     """What each thread has of its own."""
 
@@ -105,6 +116,7 @@ def open_raw(target: str, prepare: Callable[[sqlite3.Connection], object]) -> sq
         isolation_level=None,
         uri=True,
         check_same_thread=False,  # the last reference may go in another thread
+        factory=_Raw,
     )
     try:
         prepare(raw)
