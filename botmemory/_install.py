@@ -84,7 +84,7 @@ def _interpreter() -> str:
     """Return the shortest command that starts the running Python from the working directory."""
     executable = sys.executable or "python"
     for name in ("python", "python3"):
-        if shutil.which(name) == executable:
+        if os.path.normcase(shutil.which(name) or "") == os.path.normcase(executable):
             return name
     try:
         relative = Path(executable).relative_to(Path.cwd())

@@ -45,6 +45,8 @@ def problem_on_windows(path: str) -> str:
             r"begins with \\?\ or \\.\, after which Windows takes each name as it is; write the "
             r"path without it, as in C:\bots\trades.db"
         )
+    if re.match(r"\\+[A-Za-z]:", backslashes):
+        return r"has a slash before its drive; write it without, as in C:\bots\trades.db"
     for name in re.sub(r"^[A-Za-z]:", "", backslashes).split("\\"):
         if ":" in name:
             return f"has a colon in '{name}', which names a stream inside a file; remove it"
@@ -52,10 +54,15 @@ def problem_on_windows(path: str) -> str:
             return f"has {character[0]} in '{name}', which Windows refuses in names; remove it"
         if _DEVICE.match(name):
             return f"has '{name}', which is a device of Windows; choose another name"
-        if name.strip(".") and name[-1] in ". ":
+        if name not in ("", ".", "..") and name[-1] in ". ":
             last = "dot" if name[-1] == "." else "space"
             return f"has '{name}', whose last {last} Windows removes; remove it"
     return ""
+
+
+def without_prefix(path: str) -> str:
+    r"""Return a path without the `\\?\` that Windows puts before a long one."""
+    return re.sub(r"^\\\\\?\\(UNC\\|(?=[A-Za-z]:))", lambda found: "\\\\" if found[1] else "", path)
 
 
 def is_on_other_machine(path: str) -> bool:

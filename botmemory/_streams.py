@@ -1,4 +1,4 @@
-"""The streams that a program of botmemory prints to, alike on every system."""
+"""The streams that a program of botmemory reads and prints to, alike on every system."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import sys
 
 
 def use_utf8() -> None:
-    """Print in UTF-8 where another program reads it; a terminal shows what it lacks as an escape.
+    """Use UTF-8 between programs; a terminal shows what it lacks as an escape.
 
     Windows would encode what is piped as its oldest programs do, and fail at a symbol that has no
     character there. `PYTHONIOENCODING` goes before this.
     """
-    for stream in (sys.stdout, sys.stderr):
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
         if not isinstance(stream, io.TextIOWrapper):  # None, or a test's own
             continue
         if stream.isatty():
-            stream.reconfigure(errors="backslashreplace")
+            stream.reconfigure(errors=stream.errors if stream is sys.stdin else "backslashreplace")
         elif not os.environ.get("PYTHONIOENCODING"):
             stream.reconfigure(encoding="utf-8", errors=stream.errors)

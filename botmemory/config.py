@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from ._arguments import suggestion
-from ._paths import is_on_other_machine, is_same_file, problem_on_windows
+from ._paths import is_on_other_machine, is_same_file, problem_on_windows, without_prefix
 from ._values import plain_text
 from .errors import ConfigError, show
 
@@ -25,7 +25,9 @@ Synchronous: TypeAlias = Literal["full", "normal"]
 MEMORY = ":memory:"
 SERVERS = {"postgresql": "postgresql", "postgres": "postgresql"}
 PREFIX = "BOTMEMORY_"
-_SCHEME = r"([A-Za-z][A-Za-z0-9+.-]*)://"
+_SCHEME = r"([A-Za-z][A-Za-z0-9+.-]+)://"  # one letter is a drive
+# a login in it, also where its slashes are missing
+_MAY_BE_URL = re.compile(r".*://|[^:]{2,}:.*@", re.DOTALL)
 # of a URL, which a Path has with one slash, or with a backslash on Windows
 _SCHEME_OF_FILE = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):[/\\]")
 # what \a, \b, \t and so on inside a text stand for
@@ -310,27 +312,30 @@ def _checked_path(field: str, value: object, expected: str) -> str:
                 "with"
             )
     if problem:
-        # a URL with such a mistake cannot be parsed, so its password cannot be masked
-        shown = "the URL" if "://" in text else show(text)
-        raise ConfigError(f"{field}: {shown} {problem}")
+        raise ConfigError(f"{field}: {_shown(text)} {problem}")
     return text
+
+
+def _shown(path: str) -> str:
+    """Return a path for messages; a text that may be a URL may have a password."""
+    return "the URL" if _MAY_BE_URL.match(path) else show(path)
 
 
 def _absolute(field: str, path: str, folder: str) -> str:
     """Return the absolute path of one that is relative to a folder, following symbolic links."""
     expanded = os.path.expanduser(path)  # noqa: PTH111  (pathlib is half of the library's import)
-    home = re.split(r"[\\/]", path, maxsplit=1)[0]
-    # Windows takes any name for that of a user
-    has_home = os.path.isdir(os.path.expanduser(home))  # noqa: PTH111, PTH112
-    if expanded.startswith("~") or (path.startswith("~") and not has_home):
-        raise ConfigError(f"{field}: {show(path)}: there is no such home folder")
+    if path.startswith("~"):
+        home = os.path.expanduser(re.split(r"[\\/]", path, maxsplit=1)[0])  # noqa: PTH111
+        # Windows takes any name for that of a user
+        if expanded.startswith("~") or not os.path.isdir(home):  # noqa: PTH112
+            raise ConfigError(f"{field}: {show(path)}: there is no such home folder")
     if sys.platform == "win32":
         if problem := problem_on_windows(expanded):
-            raise ConfigError(f"{field}: {show(path)} {problem}")
+            raise ConfigError(f"{field}: {_shown(path)} {problem}")
     elif _DRIVE.match(path):
         raise ConfigError(
-            f"{field}: {show(path)} is a path of Windows, and here one begins with /; name a file "
-            "of this system"
+            f"{field}: {_shown(path)} is a path of Windows, and here one begins with /; name a "
+            "file of this system"
         )
     try:
         absolute = os.path.realpath(os.path.join(folder, expanded))  # noqa: PTH118
@@ -339,7 +344,12 @@ def _absolute(field: str, path: str, folder: str) -> str:
             f"{field}: {show(path)} is relative, and the working folder is gone or cannot be read "
             f"({error.strerror}); pass an absolute path, or start the program in another folder"
         ) from error
-    if sys.platform == "win32" and field == "db_path" and is_on_other_machine(absolute):
+    if sys.platform == "win32":
+        absolute = without_prefix(absolute)
+        is_refused = field == "db_path" and is_on_other_machine(absolute)
+    else:
+        is_refused = False
+    if is_refused:
         raise ConfigError(
             f"{field}: {show(path)} is on another machine ({absolute}), whose locks SQLite cannot "
             "rely on; name a file on a disk of this one, or use PostgreSQL"

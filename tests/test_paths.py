@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 
 from botmemory import ConfigError, close_db, init_db
-from botmemory._paths import is_on_other_machine, is_same_file, problem_on_windows
+from botmemory._paths import (
+    is_on_other_machine,
+    is_same_file,
+    problem_on_windows,
+    without_prefix,
+)
+from botmemory.backends.sqlite.file_state import uri_of
 from botmemory.config import Config
 from botmemory.upkeep.backup import backup, restore
 from botmemory.upkeep.copy import copy_database
@@ -26,6 +32,8 @@ from botmemory.upkeep.copy import copy_database
         ("CON .db", "has 'CON .db', which is a device"),
         ("lpt²", "has 'lpt²', which is a device"),
         ("conin$", "is a device"),
+        (r"\C:\bots\trades.db", r"has a slash before its drive; write it without, as in C:"),
+        ("...", "has '...', whose last dot"),
         (r"C:\bots\trades.", "has 'trades.', whose last dot Windows removes; remove it"),
         (r"C:\bots.\trades.db", "has 'bots.', whose last dot"),
         (r"C:\bots \trades.db", "has 'bots ', whose last space"),
@@ -60,6 +68,26 @@ def test_a_path_on_another_machine_is_known() -> None:
     assert not is_on_other_machine(r"\bots\trades.db")
 
 
+def test_the_prefix_of_a_long_path_is_no_machine() -> None:
+    assert without_prefix(r"\\?\C:\bots\trades.db") == r"C:\bots\trades.db"
+    assert without_prefix(r"\\?\UNC\nas\bots\trades.db") == r"\\nas\bots\trades.db"
+    assert without_prefix(r"\\nas\bots\trades.db") == r"\\nas\bots\trades.db"
+    assert without_prefix(r"C:\bots\trades.db") == r"C:\bots\trades.db"
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        *(Path("postgresql://bot:secret@host/bots "), "postgresql:/bot:secret@host/bots "),
+        *("'postgresql+psycopg:/bot:secret@host/bots'", "postgresql//bot:secret@host/\t"),
+    ],
+)
+def test_a_url_that_lost_a_slash_is_not_shown(target: str | Path) -> None:
+    with pytest.raises(ConfigError) as raised:
+        Config(target)
+    assert "secret" not in str(raised.value)
+
+
 @pytest.mark.skipif(sys.platform != "win32", reason="the names mean something on Windows only")
 class TestOnWindows:
     @pytest.mark.parametrize(
@@ -81,6 +109,15 @@ class TestOnWindows:
             backup("nul.db")
         with pytest.raises(ConfigError, match=r"^migrations: .* whose last dot"):
             Config(path, migrations="own.")
+
+    def test_a_login_is_in_no_message(self) -> None:
+        for target in (Path("postgresql+psycopg://u:secret@h/db"), "postgresql//u:secret@h/db"):
+            with pytest.raises(ConfigError, match="^db_path: the URL has a colon") as raised:
+                Config(target)
+            assert "the URL" in str(raised.value)
+
+    def test_a_copy_on_another_machine_has_a_uri_that_sqlite_takes(self) -> None:
+        assert uri_of(r"\\nas\bots\copy.db", "ro") == "file:////nas/bots/copy.db?mode=ro"
 
     @pytest.mark.parametrize("form", ["{}", "sqlite:///{}"])
     def test_a_path_with_a_drive_is_one_with_either_slash(self, form: str, path: Path) -> None:

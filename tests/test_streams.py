@@ -35,6 +35,17 @@ def printed(*arguments: object, **environment: str) -> tuple[int, bytes, bytes]:
     return done.returncode, done.stdout, done.stderr
 
 
+def test_what_is_read_is_utf8(recorded: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "botmemory", "--db", str(recorded), "query", "--csv", "-"],
+        input=f"SELECT length('{SYMBOL}') AS n FROM trade WHERE symbol = '{SYMBOL}'".encode(),
+        env=os.environ | NOT_UTF8,
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    assert done.stdout.split() == [b"n", str(len(SYMBOL)).encode()]
+
+
 @pytest.mark.parametrize("form", [[], ["--csv"]])
 def test_what_is_piped_is_utf8(recorded: Path, form: list[str]) -> None:
     code, out, err = printed("botmemory", "--db", recorded, "trades", *form)

@@ -37,6 +37,8 @@ def _values(column: Any) -> list[Any]:
 
     Arrow would look up the time zone in the database of the system, and Windows has none.
     """
+    if hasattr(column, "dictionary_decode"):
+        column = column.dictionary_decode()
     if getattr(column.type, "tz", None) is None:
         values: list[Any] = column.to_pylist()
         return values

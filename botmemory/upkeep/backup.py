@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from ..database import db
 from ..errors import ConfigError, DatabaseBusyError, SchemaError, StorageError
 
 __all__ = ["backup", "restore"]
+
+SIDECARS = ("-wal", "-shm")
 
 
 def backup(
@@ -89,18 +92,22 @@ def restore(source: str | os.PathLike[str], target: Target = None) -> Path | Non
 
 def _replace(path: Path, source_path: Path) -> Path | None:
     staged = path.with_name(path.name + ".restored")
+    kept = path.with_name(f"{path.stem}.replaced-{datetime.now(UTC):%Y%m%dT%H%M%S%f}Z.db")
+    is_replaced = path.exists()
     try:
         with snapshot(source_path) as copy:
             _require_copy(copy, source_path)
             copy_to_file(copy, staged)
-        with _keep_replaced(path) as kept:
-            staged.replace(path)
+        if is_replaced:
+            _keep(path, kept)
+        staged.replace(path)
     except BaseException:
         with suppress(OSError):  # it must not hide the first error
+            _take_back(path, kept)
             staged.unlink(missing_ok=True)
         raise
     sync_folder_of(path)
-    return kept
+    return kept if is_replaced else None
 
 
 @contextmanager
@@ -135,28 +142,35 @@ def _require_copy(connection: sqlite3.Connection, path: Path) -> None:
         )
 
 
-@contextmanager
-def _keep_replaced(path: Path) -> Iterator[Path | None]:
-    """Give the file another name, too, and move its -wal and -shm; take both back on failure.
+def _keep(path: Path, kept: Path) -> None:
+    """Give a file another name, too, and move its -wal and -shm to it.
 
-    Where the file system or its owner refuses a second name, the file has none for a moment.
+    Where the file system or its owner refuses a second name, the file has only the other one for a
+    moment. So it has on Windows, where a program that has it open would keep both names.
     """
-    if not path.exists():
-        yield None
-        return
-    stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}Z"
-    kept = path.with_name(f"{path.stem}.replaced-{stamp}.db")
-    with ExitStack() as on_failure:
-        for suffix in ("-wal", "-shm"):
-            sidecar = path.with_name(path.name + suffix)
-            if sidecar.exists():
-                moved = sidecar.rename(kept.with_name(kept.name + suffix))
-                on_failure.callback(moved.rename, sidecar)
-        try:
-            os.link(path, kept)
-            on_failure.callback(kept.unlink)
-        except OSError:
-            path.rename(kept)
-            on_failure.callback(kept.rename, path)
-        yield kept
-        on_failure.pop_all()
+    for suffix in SIDECARS:
+        with suppress(FileNotFoundError):
+            Path(f"{path}{suffix}").rename(f"{kept}{suffix}")
+    try:
+        if sys.platform == "win32":
+            raise OSError
+        os.link(path, kept)
+    except OSError:
+        path.rename(kept)
+
+
+def _take_back(path: Path, kept: Path) -> None:
+    """Undo what `_keep` has done so far, unless the copy is in place.
+
+    Going by the files: an interrupt may be raised before a rename or after it.
+    """
+    if kept.exists():
+        if not path.exists():
+            kept.rename(path)
+        elif is_same_file(path, kept):
+            kept.unlink()
+        else:
+            return
+    for suffix in SIDECARS:
+        with suppress(FileNotFoundError):
+            Path(f"{kept}{suffix}").rename(f"{path}{suffix}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import itertools
+import os
 import shutil
 import signal
 import sqlite3
@@ -944,8 +945,13 @@ def test_long_transactions_do_not_starve_a_bot_that_records_single_trades(path: 
     assert len(stored(path)) == long_ones + single
 
 
-def test_the_connection_of_the_driver_does_not_warn_where_it_is_freed_first() -> None:
+def test_the_connection_of_the_driver_does_not_warn_where_it_is_freed_first(path: Path) -> None:
     """As in a cycle, such as that of an error which is kept."""
-    connection = open_raw(":memory:", lambda raw: None)
+    init_db(path)
+    close_db()
+    connection = open_raw(path.as_uri(), lambda raw: None)
     del connection  # a warning in a finalizer is an error of pytest's
     gc.collect()
+    opened = Path("/proc/self/fd")
+    if opened.exists():
+        assert not [each for each in opened.iterdir() if str(path) in os.path.realpath(each)]

@@ -465,6 +465,12 @@ for zone in ("UTC", "Europe/Berlin"):
         assert frames.import_trades(table.set_column(number, "timestamp", times)).created == 1
     assert trades.get_all()[0].timestamp == stored.timestamp
     close_db()
+init_db(":memory:")
+times = table["timestamp"].cast(pa.timestamp("us", tz="Europe/Berlin")).dictionary_encode()
+table = table.set_column(table.schema.get_field_index("timestamp"), "timestamp", times)
+assert frames.import_trades(table).created == 1
+assert trades.get_all()[0].timestamp == stored.timestamp
+close_db()
 assert Layout(time_zone="UTC") and Layout(time_zone="UTC+8")
 try:
     Layout(time_zone="Europe/Berlin")

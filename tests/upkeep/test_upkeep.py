@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pathlib
 import signal as signals_of_the_system
 import sqlite3
 import threading
@@ -13,6 +14,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import interrupts
 import pytest
 from processes import (
     IS_ROOT,
@@ -22,6 +24,7 @@ from processes import (
     kill,
     mount_small_disk,
     needs_fork,
+    needs_signals,
 )
 from samples import at, cash_flow, signal, trade, trade_values
 
@@ -39,6 +42,7 @@ from botmemory.backends.sqlite.file_system import parse_mounts
 from botmemory.backends.sqlite.lock import FileLock
 from botmemory.models import CASH_FLOW_KINDS
 from botmemory.repositories import signals, state, trades
+from botmemory.upkeep import backup as backup_module
 from botmemory.upkeep.backup import backup, restore
 from botmemory.upkeep.check import Finding, check
 
@@ -228,6 +232,48 @@ def test_a_restored_copy_replaces_the_database_and_the_replaced_file_is_kept(
     trade(price=3)
     close_db()
     assert prices(copy) == [1.0]
+
+
+@needs_signals  # to be interrupted at one place
+@pytest.mark.parametrize("links", [True, False])
+def test_an_interrupted_restore_keeps_both_databases(
+    path: Path, copy: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    """The interrupt may come after the rename that puts the copy in place."""
+    init_db(path)
+    trade(price=1)
+    backup(copy)
+    trade(price=2)
+    close_db()
+    content = path.read_bytes()
+
+    def run() -> None:
+        restore(copy, path)
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    if not links:
+        monkeypatch.setattr(os, "link", refuse)
+    monkeypatch.setattr(interrupts, "PLACES", (backup_module.__file__, pathlib.__file__))
+    counter = interrupts.Interrupter(None, None)
+    assert counter.run(run) is None
+    outcomes = set()
+    for stack in dict.fromkeys(counter.stacks):
+        for file in path.parent.glob("bot.*"):
+            file.unlink()
+        path.write_bytes(content)
+        place = interrupts.Place(stack, 1)
+        assert isinstance(interrupts.Interrupter(place, interrupt).run(run), KeyboardInterrupt)
+        kept = [*path.parent.glob("bot.replaced-*.db")]
+        found = [sorted(map(prices, kept)), prices(path)]
+        assert found in ([[], [1.0, 2.0]], [[[1.0, 2.0]], [1.0]]), stack[0]
+        assert path.stat().st_nlink == 1
+        outcomes.add(len(kept))
+    assert outcomes == {0, 1}
 
 
 def test_a_damaged_database_can_be_replaced(path: Path, copy: Path) -> None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import peewee
 
+from ..._paths import is_same_file
 from ...config import MEMORY, Config
 from ...errors import BotMemoryError, DatabaseBusyError, StorageError, ValidationError
 from ..change_marker import ChangeMarker
@@ -116,7 +117,9 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
                 f"this Python comes with SQLite {sqlite3.sqlite_version}; "
                 "botmemory needs 3.38 or newer: use a newer Python"
             )
-        self.unusable = _unusable_after_fork.get(self.database)
+        reasons = _unusable_after_fork.items()
+        found = (reason for path, reason in reasons if is_same_file(path, self.database))
+        self.unusable = next(found, None)
         self.require_usable()
         if self.file is None:
             self.connect()

@@ -11,7 +11,6 @@ from weakref import WeakSet
 
 from ..transactions import ThreadState
 from .errors import cannot_open
-from .file_locks import NOTHING
 from .file_state import content_of, size_of, uri_of
 from .lock import FileLock
 
@@ -90,11 +89,11 @@ class Connection:
 class _Raw(sqlite3.Connection):
     """The driver's connection, which a `Connection` closes.
 
-    Since Python 3.13 its own finalizer warns, and in a cycle, such as that of an exception which is
-    kept, it would be called before the `Connection` closes it. This one is a call into C.
+    Since Python 3.13 its own finalizer warns where it closes, and in a cycle, such as that of an
+    exception which is kept, it may be called first. This one closes, too, as one call into C.
     """
 
-    __del__: Callable[[], object] = NOTHING
+    __del__ = sqlite3.Connection.close
 
 
 class State(ThreadState):

@@ -101,9 +101,10 @@ def sync_to_disk(file: Path) -> None:
     """Have the content of a file written to the disk."""
     with file.open("r+b") as opened:  # Windows syncs only what may be written
         if sys.platform == "darwin":  # where fsync leaves it in the cache of the disk
-            fcntl.fcntl(opened.fileno(), fcntl.F_FULLFSYNC)
-        else:
-            os.fsync(opened.fileno())
+            with suppress(OSError):  # a file system that has no such call
+                fcntl.fcntl(opened.fileno(), fcntl.F_FULLFSYNC)
+                return
+        os.fsync(opened.fileno())
 
 
 def sync_folder_of(path: Path) -> None:

@@ -181,6 +181,8 @@ def _system_cause(error: OSError, path: str) -> str:
     cause, number = error.strerror or str(error), error.errno
     if sys.platform == "win32" and number == errno.EACCES and os.path.isdir(path):  # noqa: PTH112
         cause, number = "is a folder", errno.EISDIR
+    if getattr(error, "winerror", 0) in (32, 33):
+        return f"another program has it open ({cause}); close it there and repeat the call"
     if number in _FULL:
         cause = f"the disk is full ({cause})"
     if error.filename is not None and os.fspath(error.filename) != path:

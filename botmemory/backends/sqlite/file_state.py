@@ -15,7 +15,10 @@ MINIMUM_SIZE = 512  # bytes: one page of the smallest page size
 
 def uri_of(path: str, mode: str) -> str:
     """Return the URI that opens a file and never creates one."""
-    return f"{Path(path).as_uri()}?mode={mode}"
+    uri = Path(path).as_uri()
+    if not uri.startswith("file:///"):  # of a share of Windows: SQLite takes no other machine here
+        uri = uri.replace("file://", "file:////", 1)
+    return f"{uri}?mode={mode}"
 
 
 def size_of(path: str | Path) -> int:
