@@ -205,7 +205,7 @@ def paper_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
         [sys.executable, ROOT / "examples" / "paper_bot.py"],
         cwd=folder,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")

@@ -104,7 +104,7 @@ import botmemory
 print(*sorted(set(sys.modules) - before))
 """
     program = [sys.executable, "-I", "-S", "-c", code]
-    output = subprocess.run(program, check=True, capture_output=True, text=True).stdout
+    output = subprocess.run(program, check=True, capture_output=True, encoding="utf-8").stdout
     others = {name for name in output.split() if name.partition(".")[0] != "botmemory"}
     # contextvars is a few lines around a built-in module, and math is one
     assert {name.partition(".")[0].strip("_") for name in others} <= {

@@ -165,7 +165,7 @@ def test_a_program_that_is_told_where_the_database_is_needs_no_working_folder(
     def child() -> tuple[int, str]:
         os.chdir(removed)
         removed.rmdir()
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
         return done.returncode, done.stderr
 
     assert in_child(child) == (0, "")
@@ -244,7 +244,7 @@ def test_a_zip_archive_says_why_it_cannot_migrate(tmp_path: Path, with_migration
     done = subprocess.run(
         [sys.executable, "-S", "-c", OPENS.replace("import botmemory\n", PEEWEE, 1), archive],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=True,
     )
     if with_migrations:

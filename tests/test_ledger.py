@@ -286,7 +286,7 @@ def test_the_default_decimal_context_of_the_program_changes_nothing() -> None:
         [sys.executable, "-c", textwrap.dedent(program)],
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     assert (done.stderr, done.stdout) == ("", f"([1, {10**32}], 12)\n")

@@ -418,7 +418,7 @@ def test_peewees_own_script_works_in_a_checkout(tmp_path: Path) -> None:
             [sys.executable, "-m", "playhouse.migrations", *arguments],
             cwd=tmp_path,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             check=True,
         )
         return done.stdout

@@ -44,7 +44,7 @@ def run(*command: object, folder: Path, **environment: str) -> str:
         env=os.environ | {"PYTHONPATH": "", "PYTHONNOUSERSITE": "1"} | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     return done.stdout

@@ -917,7 +917,7 @@ def test_pwiz_writes_models_of_a_file(path: Path, empty_database: peewee.Databas
     done = subprocess.run(
         [sys.executable, "-m", "pwiz", "-e", "sqlite", str(path)],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=True,
     )
     written: dict[str, Any] = {"__name__": "written"}

@@ -384,7 +384,7 @@ def test_the_types_of_the_values_are_those_that_a_test_declares(tmp_path: Path) 
     file = tmp_path / "test_bot.py"
     file.write_text(USER_TEST)
     command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", os.devnull, str(file)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stdout
 
 

@@ -195,7 +195,7 @@ class TestOneMoment:
         assert recorded[0] > 1
 
     def test_a_report(self, recorded: list[int], path: Path) -> None:
-        text = write_report(path.with_name("report.html")).read_text()
+        text = write_report(path.with_name("report.html")).read_text(encoding="utf-8")
         assert "1,201 / 1,201" in text
         assert "1,000.00" not in text
 

@@ -147,7 +147,7 @@ class Program:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            text=True,
+            encoding="utf-8",
         )
         self._ready = threading.Event()
         self._reader = threading.Thread(target=self._read, daemon=True)

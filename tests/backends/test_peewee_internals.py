@@ -115,7 +115,7 @@ def test_private_names_of_peewee_are_used_in_one_place(private: set[str]) -> Non
     misplaced = [
         f"{file.relative_to(PACKAGE)}:{line}: {name}"
         for file in sorted(PACKAGE.rglob("*.py"))
-        for name, line in uses(file.read_text(), private)
+        for name, line in uses(file.read_text(encoding="utf-8"), private)
         if PLACES.get(name) != file.relative_to(PACKAGE).as_posix()
     ]
     assert misplaced == []
@@ -124,7 +124,7 @@ def test_private_names_of_peewee_are_used_in_one_place(private: set[str]) -> Non
 def test_each_listed_name_is_used_and_exists_in_peewee(private: set[str]) -> None:
     code = re.findall(r"\w+", FILL_ROW)
     for name, place in PLACES.items():
-        names = {used for used, _ in uses((PACKAGE / place).read_text(), private)}
+        names = {used for used, _ in uses((PACKAGE / place).read_text(encoding="utf-8"), private)}
         assert name in names.union(code), f"{name} is not used in {place}, or not in Peewee"
 
 

@@ -470,7 +470,7 @@ class TestMachines:
         done = subprocess.run(
             [*COMMAND, "--db", filled, "signals"],
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             check=True,
             env=os.environ | {"COLUMNS": "80"},
         )
@@ -614,7 +614,7 @@ class TestOtherCommands:
             done = subprocess.run(
                 [*COMMAND, "--db", str(path), "trades", "--json"],
                 capture_output=True,
-                text=True,
+                encoding="utf-8",
                 check=True,
             )
             trade()
@@ -704,7 +704,7 @@ def test_without_the_extra_the_error_names_the_command_to_install_it(tmp_path: P
         cwd=tmp_path,
         env={"PYTHONPATH": str(tmp_path)},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     assert done.returncode == 2
@@ -717,7 +717,7 @@ def test_without_the_extra_the_error_names_the_command_to_install_it(tmp_path: P
 
 def test_the_command_is_installed(filled: str) -> None:
     script = Path(sys.executable).with_name("botmemory")
-    done = subprocess.run([script, "--version"], capture_output=True, text=True, check=True)
+    done = subprocess.run([script, "--version"], capture_output=True, encoding="utf-8", check=True)
     assert re.fullmatch(r"\d+\.\d+\.\d+\n", done.stdout)
     assert main.__module__ == "botmemory.cli"
 
@@ -730,7 +730,7 @@ def test_completion_works() -> None:
         env=os.environ
         | {"_BOTMEMORY_COMPLETE": "bash_complete", "COMP_WORDS": "botmemory po", "COMP_CWORD": "1"},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=True,
     )
     assert "positions" in done.stdout

@@ -92,7 +92,7 @@ class TestFormats:
         done = subprocess.run(
             [sys.executable, "-m", "botmemory", "--db", filled, "query", "-", "--csv"],
             input="SELECT symbol AS s\nFROM trade -- the symbol\nORDER BY 1 LIMIT 1",
-            capture_output=True, text=True, check=True,
+            capture_output=True, encoding="utf-8", check=True,
         )  # fmt: skip
         assert done.stdout == "s\nBTC/USDT\n"
 
@@ -222,7 +222,7 @@ class TestRefused:
         for sql, name in (("SELECT prcie FROM trade", "prcie"), ("SELECT * FROM nope", "nope")):
             done = subprocess.run(
                 [sys.executable, "-m", "botmemory", "--db", filled, "query", sql],
-                capture_output=True, text=True, check=False,
+                capture_output=True, encoding="utf-8", check=False,
             )  # fmt: skip
             assert (done.returncode, done.stdout, name in done.stderr) == (2, "", True)
             assert done.stderr.count("\n") == 1  # and no warning of the driver

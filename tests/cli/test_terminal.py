@@ -214,7 +214,8 @@ class TestColours:
         for command in ("trades", "signals", "positions"):
             done = subprocess.run(
                 [sys.executable, "-m", "botmemory", "--db", market, command],
-                capture_output=True, text=True, check=True, env=os.environ | {"COLUMNS": "60"},
+                capture_output=True, encoding="utf-8", check=True,
+                env=os.environ | {"COLUMNS": "60"},
             )  # fmt: skip
             assert "\x1b" not in done.stdout
             assert "…" not in done.stdout
@@ -372,7 +373,7 @@ def complete(*words: str) -> dict[str, Any]:
             "COMP_CWORD": str(len(words) - 1),
         },
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=True,
     )
     return dict(reversed(line.split(",", 1)) for line in done.stdout.splitlines())

@@ -55,9 +55,9 @@ def prepared(empty_folder: Path, paper_run: tuple[Path, str]) -> Path:
     for name, folder in (("tradesv3", FREQTRADE_BOT), ("conf_pmm_1", HUMMINGBOT_BOT)):
         with closing(sqlite3.connect(f"{name}.sqlite")) as connection:
             connection.executescript((folder / "2026.9.sql").read_text("utf-8"))
-    Path("botmemory.toml").write_text(code_of("docs/configuration.md", "toml"))
-    Path("broker.toml").write_text(code_of("docs/exports.md", "toml"))
-    Path("fills.csv").write_text(code_of("docs/exports.md", "csv"))
+    Path("botmemory.toml").write_text(code_of("docs/configuration.md", "toml"), encoding="utf-8")
+    Path("broker.toml").write_text(code_of("docs/exports.md", "toml"), encoding="utf-8")
+    Path("fills.csv").write_text(code_of("docs/exports.md", "csv"), encoding="utf-8")
     shutil.copy(EXPORTS / "kraken.csv", "kraken.csv")
     return empty_folder
 
@@ -105,7 +105,7 @@ def test_a_session_prints_what_it_shows(
             env=environ,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
+            encoding="utf-8",
             check=False,
         )
         printed = done.stdout.replace(str(prepared), "/home/me/bot")
@@ -138,7 +138,7 @@ def test_the_fixtures_work_in_a_test_suite_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "settings").mkdir()
     for name in ("test_bot.py", "settings/conftest.py"):
         code = code_of("docs/testing.md", "python", f"# {name}\n")
-        (tmp_path / name).write_text(code)
+        (tmp_path / name).write_text(code, encoding="utf-8")
     (tmp_path / "settings" / "test_settings.py").write_text(
         "def test_them(botmemory_db):\n"
         "    assert botmemory_db.config.synchronous == 'normal'\n"
@@ -153,7 +153,7 @@ def test_the_fixtures_work_in_a_test_suite_of_its_own(tmp_path: Path) -> None:
             env=environment,
             cwd=tmp_path,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             check=False,
         )
         assert f"{passed} passed" in done.stdout, done.stdout + done.stderr
@@ -180,7 +180,9 @@ def test_every_layout_is_in_the_table() -> None:
 def test_a_database_can_be_measured(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.sums", str(tmp_path / "bot.db")]
     quick = ["--rows", "500", "--seconds", "0.1", "--bots", "2"]
-    done = subprocess.run([*command, *quick], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [*command, *quick], cwd=ROOT, capture_output=True, encoding="utf-8", check=True
+    )
     assert re.search(r"^bytes a trade +\d+$", done.stdout, re.MULTILINE)
     assert re.search(r"^read, then record +[\d,]+ +[\d,]+$", done.stdout, re.MULTILINE)
 

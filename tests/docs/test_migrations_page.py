@@ -26,7 +26,7 @@ PAGE = "docs/migrations.md"
 
 def write(path: Path, code: str) -> None:
     path.parent.mkdir(exist_ok=True)
-    path.write_text(code)
+    path.write_text(code, encoding="utf-8")
 
 
 def run(folder: Path, *arguments: str) -> str:
@@ -36,7 +36,7 @@ def run(folder: Path, *arguments: str) -> str:
         cwd=folder,
         env=os.environ | {"PYTHONPATH": f"{folder}:{os.environ.get('PYTHONPATH', '')}"},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -55,7 +55,7 @@ def test_a_field_from_migration_to_model_to_test(
     write(tmp_path / name, code_of(PAGE, "python", f"# {name}"))
     write(tmp_path / "tests" / "test_note.py", code_of(PAGE, "python", "# tests/test_note.py"))
     command = ["git", "apply", "--directory", "", "-"]
-    subprocess.run(command, input=code_of(PAGE, "diff"), cwd=tmp_path, text=True, check=True)
+    subprocess.run(command, input=code_of(PAGE, "diff"), cwd=tmp_path, encoding="utf-8", check=True)
 
     script = ("-m", "botmemory.migration_runner", "--db", target)
     assert 'ALTER TABLE "trade" ADD COLUMN "note"' in run(tmp_path, *script, "plan")

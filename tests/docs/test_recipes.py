@@ -55,7 +55,7 @@ def python(folder: Path, *arguments: object, env: dict[str, str] | None = None) 
         cwd=folder,
         env=env,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -71,7 +71,7 @@ def running(folder: Path, env: dict[str, str], *arguments: object) -> Iterator[N
         try:
             yield
             process.terminate()
-            assert process.wait(30) == 0, (folder / "log").read_text()
+            assert process.wait(30) == 0, (folder / "log").read_text(encoding="utf-8")
         finally:
             process.kill()
             process.wait()
@@ -80,7 +80,7 @@ def running(folder: Path, env: dict[str, str], *arguments: object) -> Iterator[N
 def wait_for(condition: Callable[[], object], folder: Path, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, (folder / "log").read_text()
+        assert time.monotonic() < deadline, (folder / "log").read_text(encoding="utf-8")
         time.sleep(0.05)
 
 
@@ -95,7 +95,7 @@ def test_a_call_that_was_cancelled_is_repeated_and_recorded_once(tmp_path: Path)
     close_db()
     with writer_elsewhere(file) as end:
         bot = subprocess.Popen(
-            [sys.executable, "async_bot.py"], cwd=tmp_path, stdout=subprocess.PIPE, text=True
+            [sys.executable, "async_bot.py"], cwd=tmp_path, stdout=subprocess.PIPE, encoding="utf-8"
         )
         time.sleep(1.5)
         end()
@@ -119,7 +119,8 @@ def test_processes_of_multiprocessing_record(
     target = new_target()
     write(tmp_path, "workers.py")
     file = tmp_path / "workers.py"
-    file.write_text(file.read_text().replace('context("spawn")', f'context("{method}")'))
+    code = file.read_text(encoding="utf-8").replace('context("spawn")', f'context("{method}")')
+    file.write_text(code, encoding="utf-8")
     env = os.environ | {"BOTMEMORY_DB_PATH": target}
     assert python(tmp_path, "workers.py", env=env) == output_of("workers.py")
     assert len(stored(target)) == 20
@@ -140,15 +141,18 @@ def test_workers_of_gunicorn_record(
     started = re.compile(r"Listening at: (http://\S+)")
     command = ("-m", "gunicorn", "-c", "gunicorn_conf.py", "-b", "127.0.0.1:0", "web:app")
     with running(tmp_path, env, *command):
-        wait_for(lambda: log.read_text().count("Ready") == 4, tmp_path)
-        url = started.search(log.read_text())[1]
+        wait_for(lambda: log.read_text(encoding="utf-8").count("Ready") == 4, tmp_path)
+        url = started.search(log.read_text(encoding="utf-8"))[1]
         for number in range(1, 21):
             request = urllib.request.Request(url, method="POST")
             with urllib.request.urlopen(request, timeout=30) as response:
                 assert response.read() == f"{number} trades\n".encode()
     assert len(stored(target)) == 20
-    assert len(set(re.findall(r"Booting worker with pid: (\d+)", log.read_text()))) == 4
-    assert "Traceback" not in log.read_text()
+    assert (
+        len(set(re.findall(r"Booting worker with pid: (\d+)", log.read_text(encoding="utf-8"))))
+        == 4
+    )
+    assert "Traceback" not in log.read_text(encoding="utf-8")
 
 
 @pytest.mark.long
@@ -165,19 +169,23 @@ def test_workers_of_celery_record_a_message_that_arrives_twice_once(
         f"broker_url = 'filesystem://'\nbroker_transport_options = {folders}\n"
     )
     sender = tmp_path / "send.py"
-    last = sender.read_text().rstrip().rpartition("\n")[2]
-    sender.write_text(f"{sender.read_text()}{last}\n")  # the same message again
+    code = sender.read_text(encoding="utf-8")
+    last = code.rstrip().rpartition("\n")[2]
+    sender.write_text(f"{code}{last}\n", encoding="utf-8")  # the same message again
     env = python_path(installed) | {"BOTMEMORY_DB_PATH": target}
     quiet = ("--without-gossip", "--without-mingle", "--without-heartbeat")
     command = ("-m", "celery", "-A", "tasks", "worker", "-c", "3", "-l", "info", *quiet)
     log = tmp_path / "log"
     with running(tmp_path, env, *command):
-        wait_for(lambda: " ready." in log.read_text(), tmp_path)
+        wait_for(lambda: " ready." in log.read_text(encoding="utf-8"), tmp_path)
         for _ in range(5):
             python(tmp_path, "send.py", env=env)
-        wait_for(lambda: len(re.findall(r"record\[.*succeeded", log.read_text())) == 10, tmp_path)
+        wait_for(
+            lambda: len(re.findall(r"record\[.*succeeded", log.read_text(encoding="utf-8"))) == 10,
+            tmp_path,
+        )
     assert stored(target) == [42_000] * 5
-    assert "Traceback" not in log.read_text()
+    assert "Traceback" not in log.read_text(encoding="utf-8")
 
 
 # --- looking at it --------------------------------------------------------------------------
@@ -226,7 +234,7 @@ def test_a_notebook_may_run_its_cells_again(
         cwd=tmp_path,
         env=env,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -312,7 +320,9 @@ def test_the_project_of_a_bot_depends_on_the_repository(tmp_path: Path) -> None:
     if not (ROOT / ".git").exists():
         pytest.skip("the tests run outside of a clone")
     write(tmp_path, "pyproject.toml", "my_bot.py", "test_my_bot.py")
-    [url] = re.findall(r"git\+(https://\S+)\"", (tmp_path / "pyproject.toml").read_text())
+    [url] = re.findall(
+        r"git\+(https://\S+)\"", (tmp_path / "pyproject.toml").read_text(encoding="utf-8")
+    )
     env = os.environ | {
         "GIT_CONFIG_COUNT": "1",
         "GIT_CONFIG_KEY_0": f"url.{ROOT.as_uri()}.insteadOf",
@@ -328,7 +338,7 @@ def test_the_project_of_a_bot_depends_on_the_repository(tmp_path: Path) -> None:
             cwd=tmp_path,
             env=env,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr

@@ -25,7 +25,7 @@ def run(*arguments: str) -> tuple[int, str]:
     """Run the example in a process of its own; return its exit code and what it printed."""
     if not hasattr(os, "fork"):
         command = [sys.executable, str(EXAMPLE), *arguments]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+        done = subprocess.run(command, stdout=subprocess.PIPE, encoding="utf-8", check=False)
         return done.returncode, done.stdout
     read, write = os.pipe()  # a fork is faster than a new interpreter
     child = os.fork()

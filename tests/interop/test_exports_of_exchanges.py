@@ -42,7 +42,9 @@ def layout_of(sample: str) -> str:
 
 
 def expected(sample: str) -> list[dict[str, Any]]:
-    trades: list[dict[str, Any]] = json.loads((EXPORTS / f"{sample}.json").read_text())
+    trades: list[dict[str, Any]] = json.loads(
+        (EXPORTS / f"{sample}.json").read_text(encoding="utf-8")
+    )
     return trades
 
 

@@ -50,7 +50,7 @@ def rows_of(model: Any) -> list[dict[str, Any]]:
 
 
 def cells(file: Path) -> list[dict[str, str]]:
-    with file.open(newline="") as stream:
+    with file.open(newline="", encoding="utf-8") as stream:
         return list(csv.DictReader(stream))
 
 
@@ -203,7 +203,7 @@ class TestExport:
         assert (row["id"], row["timestamp"]) == (str(stored.id), "2024-01-01 00:00:00.000000+00:00")
         assert (row["pnl"], row["fee"], row["trade_metadata"]) == ("0.1", "", '{"a": 1}')
         export_file(Trade, tmp_path / "t.jsonl")
-        values = json.loads((tmp_path / "t.jsonl").read_text())
+        values = json.loads((tmp_path / "t.jsonl").read_text(encoding="utf-8"))
         assert (values["side"], values["trade_metadata"], values["fee"]) == ("buy", {"a": 1}, None)
 
     def test_a_spreadsheet_runs_no_formulas(self, empty_database: Any, tmp_path: Path) -> None:
@@ -268,7 +268,10 @@ class TestRejected:
         result = import_file(Trade, file, keep_going=True, rejects=tmp_path / "rejects.jsonl")
         assert (result.created, result.skipped, result.rejected_count) == (3, 0, 2)
         assert [issue.index for issue in result.rejected] == [3, 5]
-        lines = [json.loads(line) for line in (tmp_path / "rejects.jsonl").read_text().splitlines()]
+        lines = [
+            json.loads(line)
+            for line in (tmp_path / "rejects.jsonl").read_text(encoding="utf-8").splitlines()
+        ]
         assert [line["line"] for line in lines] == [3, 5]
         assert lines[0]["reason"] == "price: -1.0 is not greater than 0"
         assert "map={'symbl': 'symbol'}" in lines[1]["reason"]
@@ -381,7 +384,7 @@ def test_any_number_of_rows_takes_constant_memory(
                 direction,
             ],
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             check=True,
         )
         count, kilobytes = map(int, done.stdout.split())
@@ -415,7 +418,7 @@ def test_from_the_command_line(target: str, tmp_path: Path, new_target: Callable
     )
     assert (code, out) == (1, "trades: 0 recorded, 0 already existed\n")
     assert err.splitlines()[-1] == "rejected: 1"
-    assert (tmp_path / "r").read_text().startswith('{"line": 1, ')
+    assert (tmp_path / "r").read_text(encoding="utf-8").startswith('{"line": 1, ')
     assert run("--db", tmp_path / "none.db", "export", "trades", tmp_path / "x.csv")[0] == 2
 
 
@@ -425,7 +428,9 @@ def test_without_pyarrow_the_error_says_what_to_install(path: Path, tmp_path: Pa
         "from botmemory.interop.files import export_file\n"
         f"init_db({str(path)!r}); export_file(Trade, {str(tmp_path / 't.parquet')!r})"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=False
+    )
     assert f"Parquet needs pyarrow: {install_command('frames')}\n" in done.stderr
 
 
@@ -484,7 +489,7 @@ def test_parquet_needs_no_time_zones_of_the_system(tmp_path: Path) -> None:
         [sys.executable, "-c", WITHOUT_TIME_ZONES],
         cwd=tmp_path,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")

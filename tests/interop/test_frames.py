@@ -145,5 +145,7 @@ def test_without_pyarrow_the_error_says_what_to_install(path: Path) -> None:
         "import sys; sys.modules['pyarrow'] = None\nfrom botmemory import *\n"
         f"from botmemory.interop import frames\ninit_db({str(path)!r}); frames.trades()"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=False
+    )
     assert f"data frames need pyarrow: {install_command('frames')}\n" in done.stderr

@@ -797,7 +797,7 @@ def running(bot: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
             [sys.executable, "-c", BOT, bot, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            text=True,
+            encoding="utf-8",
         )
         processes.append(process)
         assert process.stdout is not None
@@ -1036,7 +1036,7 @@ def test_from_the_command_line(bot: Path, path: Path) -> None:
         "import again when it is closed",
         "rejected: 1",
     ]
-    issues = [json.loads(line) for line in notes.read_text().splitlines()]
+    issues = [json.loads(line) for line in notes.read_text(encoding="utf-8").splitlines()]
     assert [(issue["kind"], issue["row"]["order_id"]) for issue in issues] == [
         ("warnings", "2001"),
         ("rejected", "4001"),
@@ -1066,7 +1066,7 @@ def test_freqtrade_still_writes_what_the_tests_read(
 ) -> None:
     command = [sys.executable, FREQTRADE_BOT / "write.py"]
     done = subprocess.run(
-        command, env=freqtrade, cwd=tmp_path, capture_output=True, text=True, check=True
+        command, env=freqtrade, cwd=tmp_path, capture_output=True, encoding="utf-8", check=True
     )
     assert done.stdout == (FREQTRADE_BOT / "2026.9.sql").read_text(encoding="utf-8")
 

@@ -726,7 +726,7 @@ def test_from_the_command_line(bot: Path, path: Path) -> None:
         "warnings: 2",
         "rejected: 1",
     ]
-    issues = [json.loads(line) for line in notes.read_text().splitlines()]
+    issues = [json.loads(line) for line in notes.read_text(encoding="utf-8").splitlines()]
     assert [(issue["kind"], issue["row"]["order_id"]) for issue in issues] == [
         ("warnings", "x-3"),
         ("warnings", "x-10"),
@@ -760,7 +760,7 @@ def test_hummingbot_still_writes_what_the_tests_read(
 ) -> None:
     command = [sys.executable, HUMMINGBOT_BOT / "write.py"]
     done = subprocess.run(
-        command, env=hummingbot, cwd=tmp_path, capture_output=True, text=True, check=True
+        command, env=hummingbot, cwd=tmp_path, capture_output=True, encoding="utf-8", check=True
     )
     assert done.stdout == (HUMMINGBOT_BOT / "2026.9.sql").read_text(encoding="utf-8")
 

@@ -309,7 +309,7 @@ class TestScript:
 
     def test_it_runs_as_a_module(self, path: Path) -> None:
         command = [sys.executable, "-m", "botmemory.migration_runner", "--db", str(path), "up"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout.splitlines() == [f"applied: {name}" for name in EVERY]
 

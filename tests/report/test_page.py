@@ -36,14 +36,14 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run_in_page(report: Path, folder: Path, script: str, *flags: str) -> Any:
     """Return the value of an expression, which may be a promise, in the page."""
     page = folder / "with_script.html"
-    written = report.read_text().replace(
+    written = report.read_text(encoding="utf-8").replace(
         "</body>",
         f"<script>Promise.resolve({script}).then((value) => {{"
         "const made = document.createElement('pre'); made.id = 'value';"
         "made.textContent = JSON.stringify(value); document.body.replaceChildren(made); });"
         "</script></body>",
     )
-    page.write_text(written)
+    page.write_text(written, encoding="utf-8")
     opened = open_page(page, folder, *flags)
     assert opened.messages == []
     found = re.search(r'<pre id="value">(.*?)</pre>', opened.dom, re.DOTALL)
@@ -53,10 +53,10 @@ def run_in_page(report: Path, folder: Path, script: str, *flags: str) -> Any:
 
 def in_frame(report: Path, folder: Path, width: int, script: str) -> Any:
     """Return the value of an expression in a frame: no window is as narrow as a phone."""
-    written = report.read_text().replace(
+    written = report.read_text(encoding="utf-8").replace(
         "</body>", f"<script>parent.postMessage(JSON.stringify({script}), '*')</script></body>"
     )
-    (folder / "narrow.html").write_text(written)
+    (folder / "narrow.html").write_text(written, encoding="utf-8")
     outer = folder / "outer.html"
     outer.write_text(
         "<script>onmessage = (event) => { document.title = event.data; }</script>"
@@ -172,7 +172,7 @@ def test_round_trips_are_searched_and_sorted(report: Path, tmp_path: Path) -> No
     assert numbers["lowest"][0] < 0 < numbers["highest"][0]
     assert found["sort"] == "descending"
     # the best and the worst are those of the tables beside it
-    text = html.unescape(report.read_text())
+    text = html.unescape(report.read_text(encoding="utf-8"))
     assert f">{found['highest'][0]}<" in text
     assert f">{found['lowest'][0]}<" in text
     assert found["symbols"]
@@ -211,9 +211,10 @@ def as_printed(report: Path, folder: Path) -> Path:
     """Return a page that looks on the screen as it does on paper."""
     page = folder / "printed.html"
     page.write_text(
-        report.read_text()
+        report.read_text(encoding="utf-8")
         .replace("@media print", "@media all")
-        .replace("@media screen", "@media not all")
+        .replace("@media screen", "@media not all"),
+        encoding="utf-8",
     )
     return page
 
@@ -226,7 +227,10 @@ def test_on_paper_no_column_is_cut_off(report: Path, tmp_path: Path) -> None:
 
 def test_without_scripts_everything_but_the_zoom_is_there(report: Path, tmp_path: Path) -> None:
     page = tmp_path / "plain.html"
-    page.write_text(re.sub(r"<script\b.*?</script>", "", report.read_text(), flags=re.DOTALL))
+    page.write_text(
+        re.sub(r"<script\b.*?</script>", "", report.read_text(encoding="utf-8"), flags=re.DOTALL),
+        encoding="utf-8",
+    )
     dom = open_page(page, tmp_path).dom
     assert len(re.findall(r'<path class="(?:line|area)[^>]*d="M[^"]{1000,}"', dom)) >= 20
     for title in ("Overview", "In USDT", "PnL by month", "Largest drawdowns", "Best round trips"):
@@ -234,7 +238,7 @@ def test_without_scripts_everything_but_the_zoom_is_there(report: Path, tmp_path
 
 
 def test_the_overview_leads_to_each_currency_and_strategy(report: Path) -> None:
-    text = report.read_text()
+    text = report.read_text(encoding="utf-8")
     links = re.findall(r'href="#(.*?)"', text)
     assert len([link for link in links if "strategy" not in link]) == 5
     assert len([link for link in links if "strategy" in link]) == 20
@@ -246,7 +250,10 @@ def test_the_overview_leads_to_each_currency_and_strategy(report: Path) -> None:
 def violations(page: Path, axe: str, folder: Path, *flags: str) -> list[tuple[str, str, str]]:
     """Return what axe-core finds: the rule, how serious it is, and an element."""
     tested = folder / "tested.html"
-    tested.write_text(page.read_text().replace("</body>", f"<script>{axe}</script></body>"))
+    tested.write_text(
+        page.read_text(encoding="utf-8").replace("</body>", f"<script>{axe}</script></body>"),
+        encoding="utf-8",
+    )
     found = run_in_page(tested, folder, VIOLATIONS, "--virtual-time-budget=60000", *flags)
     return [(rule, impact, node) for rule, impact, node in found]
 
@@ -270,6 +277,8 @@ class TestAccessibility:
     def test_axe_would_find_one(self, report: Path, axe: str, tmp_path: Path) -> None:
         page = tmp_path / "pale.html"
         pale = '</h1><p style="color:#ccc;background:#fff">pale</p><img src="data:,">'
-        page.write_text(report.read_text().replace("</h1>", pale, 1))
+        page.write_text(
+            report.read_text(encoding="utf-8").replace("</h1>", pale, 1), encoding="utf-8"
+        )
         found = {rule for rule, impact, _ in violations(page, axe, tmp_path) if impact in SERIOUS}
         assert {"color-contrast", "image-alt"} <= found

@@ -133,7 +133,7 @@ class TestInABrowser:
         labels = re.findall(r'<th scope="row">(.*?)</th>', opened.dom)
         assert {hostile, "<b>x</b>", "<b>a</b>"} <= {html.unescape(label) for label in labels}
         # in the data of the script, and where it is pointed at
-        assert "kind: \\u003cb\\u003ea" in page.read_text()
+        assert "kind: \\u003cb\\u003ea" in page.read_text(encoding="utf-8")
         assert "kind: &lt;b&gt;a" in opened.dom
 
     @pytest.mark.parametrize("year", [1, 1969, 9998])
@@ -183,12 +183,12 @@ class TestInABrowser:
 
 def test_an_empty_database(empty_database: Any, page: Path) -> None:
     write_report(page)
-    assert "There are no trades" in page.read_text()
+    assert "There are no trades" in page.read_text(encoding="utf-8")
 
 
 def test_trades_that_are_all_open(empty_database: Any, page: Path) -> None:
     trade()
-    text = write_report(page).read_text()
+    text = write_report(page).read_text(encoding="utf-8")
     assert "Open positions" in text
     assert ">Cumulative PnL</figcaption>" not in text
 
@@ -198,7 +198,9 @@ def test_each_currency_has_a_section(empty_database: Any, page: Path) -> None:
     trade(symbol="ETH/EUR", pnl=-3, fee=1, fee_currency="EUR")
     trade(symbol="GOOG", pnl=0)
     calls: list[tuple[int, int]] = []
-    text = write_report(page, progress=lambda done, total: calls.append((done, total))).read_text()
+    text = write_report(page, progress=lambda done, total: calls.append((done, total))).read_text(
+        encoding="utf-8"
+    )
     assert re.findall(r"<h2[^>]*>(.*?)</h2>", text) == [
         "Overview",
         "Symbols without a currency",
@@ -227,7 +229,7 @@ def test_without_recorded_pnl_it_is_that_of_the_round_trips(
     cash_flows.create(
         kind="funding", currency="USDT", amount=-0.5, symbol="BTC/USDT", timestamp=at(1)
     )
-    text = write_report(page).read_text()
+    text = write_report(page).read_text(encoding="utf-8")
     assert "From the fills: a closed trade is a round trip from flat to flat" in text
     for shown in (
         "+3.00",  # net: 10 - 5 less fees and funding
@@ -243,14 +245,14 @@ def test_without_recorded_pnl_it_is_that_of_the_round_trips(
         assert shown in text, shown
     assert "Best trades" not in text
     assert len(re.findall(r'data-label="direction">long</td>', text)) == 3
-    recorded = write_report(page, source="recorded").read_text()
+    recorded = write_report(page, source="recorded").read_text(encoding="utf-8")
     assert "As recorded: 0 of 6 trades have a PnL" in recorded
     assert "Not known: no trade has a pnl" in recorded
 
 
 def test_a_pnl_that_is_not_known_is_named_and_never_0(empty_database: Any, page: Path) -> None:
     record_round_trips(fee=0.25, fee_currency="BNB")
-    text = write_report(page).read_text()
+    text = write_report(page).read_text(encoding="utf-8")
     assert "Not known: fees or funding are in BNB; pass rates=" in text
     assert "<dt>net PnL</dt><dd><strong>not known</strong></dd>" in text
     assert "<dt>win rate</dt><dd><strong>not known</strong></dd>" in text
@@ -258,7 +260,9 @@ def test_a_pnl_that_is_not_known_is_named_and_never_0(empty_database: Any, page:
     assert "+0.00" not in text
     for title in (">Cumulative PnL</figcaption>", ">PnL by month</h3>", "line accent"):
         assert title not in text, title
-    assert ">Cumulative PnL</figcaption>" in write_report(page, rates={"BNB": 1}).read_text()
+    assert ">Cumulative PnL</figcaption>" in write_report(page, rates={"BNB": 1}).read_text(
+        encoding="utf-8"
+    )
 
 
 def test_symbols_without_a_currency_are_added_up_only_on_request(
@@ -272,20 +276,20 @@ def test_symbols_without_a_currency_are_added_up_only_on_request(
     with pytest.raises(ValidationError, match="symbols 'BTCJPY', 'BTCUSDT' do not name a currency"):
         write_report(page, strategy="")
     assert not page.exists()
-    text = write_report(page).read_text()
+    text = write_report(page).read_text(encoding="utf-8")
     assert "Left out: BTCJPY, BTCUSDT, which name no currency" in text
     assert ("700" in text, "ETH/EUR" in text) == (False, True)
-    text = write_report(page, quote="").read_text()
+    text = write_report(page, quote="").read_text(encoding="utf-8")
     assert ("+705.00" in text, "ETH/EUR" in text, "-64.00" in text) == (True, False, False)
-    text = write_report(page, quote="EUR").read_text()
+    text = write_report(page, quote="EUR").read_text(encoding="utf-8")
     assert ("BTCUSDT" in text, "ETH/EUR" in text, text.count("-64.00")) == (False, True, 1)
-    assert "+700.00" in write_report(page, "BTCJPY").read_text()
+    assert "+700.00" in write_report(page, "BTCJPY").read_text(encoding="utf-8")
 
 
 def test_the_trades_are_filtered(empty_database: Any, page: Path) -> None:
     trade(symbol="ETH/USDT", pnl=5, timestamp=at(0), strategy="a")
     trade(pnl=7, timestamp=at(0) + timedelta(days=1))
-    text = write_report(page, symbol="ETH/USDT", end_date=at(1)).read_text()
+    text = write_report(page, symbol="ETH/USDT", end_date=at(1)).read_text(encoding="utf-8")
     assert "+5.00" in text
     assert "+7.00" not in text
     assert "Symbol: ETH/USDT." in text
@@ -295,7 +299,7 @@ def test_the_trades_are_filtered(empty_database: Any, page: Path) -> None:
 def test_small_amounts_are_readable(empty_database: Any, page: Path) -> None:
     for hour, pnl in enumerate((0.00042, -0.00011, 0.0009)):
         trade(symbol="ETH/BTC", pnl=pnl, timestamp=at(hour))
-    text = write_report(page).read_text()
+    text = write_report(page).read_text(encoding="utf-8")
     for amount in ("+0.00121", "+0.000403", "+0.00042", "+0.00090", "-0.00011"):
         assert amount in text
     assert 'data-places="5"' in text
@@ -308,9 +312,9 @@ def test_small_amounts_are_readable(empty_database: Any, page: Path) -> None:
 def test_the_trades_are_filtered_by_exchange(empty_database: Any, page: Path) -> None:
     trade(pnl=5, exchange="okx")
     trade(pnl=7)
-    text = write_report(page, exchange="okx").read_text()
+    text = write_report(page, exchange="okx").read_text(encoding="utf-8")
     assert ("+5.00" in text, "+7.00" in text, "Exchange: okx." in text) == (True, False, True)
-    text = write_report(page, exchange="").read_text()
+    text = write_report(page, exchange="").read_text(encoding="utf-8")
     assert ("+5.00" in text, "+7.00" in text, "Exchange: none." in text) == (False, True, True)
 
 
@@ -326,7 +330,7 @@ def test_cash_flows_have_a_table_of_every_currency_and_kind(
     trade(pnl=5)
 
     def table(**filters: Any) -> list[str]:
-        text = text_of(write_report(page, **filters).read_text())
+        text = text_of(write_report(page, **filters).read_text(encoding="utf-8"))
         table = text.partition("none of the figures above.")[2].partition("With JavaScript")[0]
         return table.replace("Cash flows", "").split()
 
@@ -342,7 +346,7 @@ class Market(str, enum.Enum):  # noqa: UP042  (str() of a member is its name)
 
 def test_the_symbol_is_shown_as_it_is_stored(empty_database: Any, page: Path) -> None:
     trade(symbol=Market.ETHER, pnl=5)
-    text = write_report(page, symbol=Market.ETHER).read_text()
+    text = write_report(page, symbol=Market.ETHER).read_text(encoding="utf-8")
     assert "Symbol: ETH/USDT." in text
     assert "Market.ETHER" not in text
 
@@ -352,7 +356,7 @@ def test_an_existing_file_is_replaced_by_a_complete_report(
 ) -> None:
     page.write_text("old")
     assert write_report(str(page)) == page
-    assert page.read_text().startswith("<!DOCTYPE html>")
+    assert page.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
     with pytest.raises(StorageError, match="report.html: cannot be written: No such file"):
         write_report(tmp_path / "nowhere" / "report.html")
     folder = tmp_path / "folder.html"
@@ -365,7 +369,7 @@ def test_an_existing_file_is_replaced_by_a_complete_report(
 
 def test_the_page_refers_to_no_other_file(empty_database: Any, page: Path) -> None:
     trade(pnl=5)
-    text = write_report(page).read_text()
+    text = write_report(page).read_text(encoding="utf-8")
     assert re.findall(r'\b(?:src|href)="(?!data:|#)', text) == []
     # and the browser is told so
     policy = re.findall(r'Content-Security-Policy" content="(.*?)"', text)
@@ -383,7 +387,9 @@ def test_without_the_extra_the_error_says_what_to_install(path: Path, page: Path
         "from botmemory import init_db\nfrom botmemory.report import write_report\n"
         f"init_db({str(path)!r}); write_report({str(page)!r})"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=False
+    )
     assert f"ConfigError: the report needs jinja2: {install_command('report')}\n" in done.stderr
     assert not page.exists()
 
@@ -394,8 +400,8 @@ def test_from_the_command_line(path: Path, page: Path) -> None:
     close_db()
     done = CliRunner().invoke(cli, ["--db", str(path), "report", "--out", str(page)])
     assert (done.exit_code, done.stdout, done.stderr) == (0, f"{page}\n", "")
-    assert "+5.00" in page.read_text()
-    assert "Returns of" not in page.read_text()
+    assert "+5.00" in page.read_text(encoding="utf-8")
+    assert "Returns of" not in page.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -420,7 +426,7 @@ def test_capital_on_the_command_line(
     options = [part for text in capital for part in ("--capital", text)]
     done = CliRunner().invoke(cli, ["--db", str(path), "report", "--out", str(page), *options])
     assert (done.exit_code, done.stderr) == (0, "")
-    text = page.read_text()
+    text = page.read_text(encoding="utf-8")
     assert sorted(re.findall(r"Returns of (.*?) in 1 day<", text)) == sorted(returns)
 
 

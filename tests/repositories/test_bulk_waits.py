@@ -308,7 +308,7 @@ def test_an_interrupted_import_takes_back_what_it_has_recorded(path: Path, tmp_p
     done = subprocess.run(
         [sys.executable, "-c", INTERRUPTED, str(path), str(file)],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=True,
     )
     assert (done.stdout, done.stderr) == ("interrupted 0\n", "")

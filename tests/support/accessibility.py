@@ -33,7 +33,9 @@ def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
             str(folder),
             AXE,
         ]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+        done = subprocess.run(
+            command, capture_output=True, encoding="utf-8", check=False, timeout=120
+        )
         script = folder / "node_modules" / "axe-core" / "axe.min.js"
         if script.is_file():
             return script.read_text(encoding="utf-8").replace("</script", "<\\/script")

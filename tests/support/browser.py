@@ -52,7 +52,7 @@ def open_page(page: Path, folder: Path, *flags: str) -> OpenedPage:
             page.as_uri(),
         ],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=True,
         timeout=120,
     )

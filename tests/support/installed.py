@@ -76,7 +76,10 @@ def install(folder: Path, package: str, dependencies: Sequence[str] | None = Non
         files = sorted(Path(wheels).iterdir())
         to_folder = [*PIP, "install", "-q", "--no-deps", "--no-index", "--no-compile"]
         done = subprocess.run(
-            [*to_folder, "--target", folder, *files], capture_output=True, text=True, check=False
+            [*to_folder, "--target", folder, *files],
+            capture_output=True,
+            encoding="utf-8",
+            check=False,
         )
         assert done.returncode == 0, done.stderr
 
@@ -84,7 +87,7 @@ def install(folder: Path, package: str, dependencies: Sequence[str] | None = Non
 def download(package: str, *arguments: str) -> None:
     """Run `pip download`; the test is skipped if the package cannot be downloaded."""
     command = [*PIP, "download", "-q", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
     if done.returncode:
         reason = (done.stderr.strip() or "pip gives no reason").splitlines()[-1]
         pytest.skip(f"{package} cannot be downloaded for this Python: {reason}")
@@ -103,7 +106,7 @@ def answer(program: Path, given: Any, environment: dict[str, str]) -> Any:
         input=json.dumps(given),
         env=environment,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     assert done.returncode == 0, done.stderr

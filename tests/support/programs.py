@@ -125,7 +125,7 @@ def start_program(code: str, *arguments: object) -> Iterator[subprocess.Popen[st
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
         env=os.environ | {"PYTHONPATH": path},
     ) as process:
         try:

@@ -48,7 +48,7 @@ def recording_bot(target: str | Path) -> Iterator[None]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
     )
     assert bot.stdout is not None
     assert bot.stdout.readline() == "begun\n"

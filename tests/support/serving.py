@@ -31,7 +31,7 @@ class Served:
             [sys.executable, "-m", "botmemory", "--db", target, "serve", "--port", "0", *options],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
+            encoding="utf-8",
             env=os.environ | environment,
         )
         assert self.process.stdout is not None

@@ -572,7 +572,10 @@ def test_memory_is_constant(pair: tuple[str, str]) -> None:
     trades.create_many(rows)
     close_db()
     done = subprocess.run(
-        [sys.executable, "-c", GROWING, source, target], capture_output=True, text=True, check=True
+        [sys.executable, "-c", GROWING, source, target],
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
     )
     count, kilobytes = map(int, done.stdout.split())
     assert count == ROWS

@@ -26,7 +26,7 @@ from botmemory.upkeep.copy import copy_database
 
 
 def _run(*command: object) -> str:
-    done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
+    done = subprocess.run([*map(str, command)], capture_output=True, encoding="utf-8", check=False)
     if done.returncode:
         pytest.skip(f"exFAT cannot be mounted here: {done.stderr.strip()}")
     return done.stdout.strip()

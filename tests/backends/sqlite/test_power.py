@@ -40,7 +40,7 @@ def survivors(tmp_path: Path, disk: Path, synchronous: str) -> tuple[list[str], 
         env=environment,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
     )
     assert writer.stdin is not None
     assert writer.stdout is not None

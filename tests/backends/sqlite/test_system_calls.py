@@ -59,7 +59,7 @@ def reports(library: Path, folder: Path, count: str, *operations: str) -> list[d
         [sys.executable, str(DRIVER), str(folder), count, *operations],
         env=os.environ | {"LD_PRELOAD": str(library)},
         stdout=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
         check=True,
     )
     return [json.loads(line) for line in done.stdout.splitlines()]
