@@ -17,7 +17,7 @@ from typing import Any, get_type_hints
 
 import peewee
 import pytest
-from processes import needs_posix
+from processes import needs_posix, needs_proc
 from samples import signal, trade, trade_values
 
 import botmemory
@@ -469,7 +469,7 @@ def test_writers_wait_for_the_lock_also_after_a_connection_was_closed(path: Path
     assert FileLock(f"{path}-lock").acquire(0)
 
 
-@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="the platform has no /proc")
+@needs_proc
 @pytest.mark.parametrize("count", [300, pytest.param(2_000, marks=pytest.mark.long)])
 def test_short_threads_leave_no_descriptor_open(path: Path, count: int) -> None:
     init_db(path)

@@ -13,6 +13,7 @@ import textwrap
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -438,7 +439,16 @@ def greenlets(kind: str, work: str, target: object, *, late: str = "") -> Any:
     return json.loads(output.splitlines()[-1])
 
 
-every_greenlet = pytest.mark.parametrize("kind", ["gevent", "eventlet"])
+every_greenlet = pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(
+            kind,
+            marks=pytest.mark.skipif(find_spec(kind) is None, reason=f"{kind} is not installed"),
+        )
+        for kind in GREENLETS
+    ],
+)
 
 ONE_HOLDS = """
 init_db(sys.argv[1], busy_timeout=20)

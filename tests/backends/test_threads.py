@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 from paths import VERSION_0001
+from processes import needs_proc, needs_signals
 from programs import (
     SOON,
     Outcome,
@@ -701,7 +702,7 @@ def threads_and_descriptors() -> tuple[int, ...]:
     return found[-1]
 
 
-@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="the platform has no /proc")
+@needs_proc
 @pytest.mark.parametrize("waits", [150, pytest.param(800, marks=pytest.mark.long)])
 @every_holder
 def test_a_wait_that_times_out_leaves_no_thread_and_no_descriptor(
@@ -720,7 +721,7 @@ def test_a_wait_that_times_out_leaves_no_thread_and_no_descriptor(
     assert len(stored(path)) == 2
 
 
-@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="the platform has no /proc")
+@needs_proc
 def test_many_threads_that_time_out_leave_nothing(path: Path) -> None:
     init_db(path, busy_timeout=0.02)
     trade()
@@ -814,6 +815,7 @@ WAITS_UNTIL_INTERRUPTED = """
     """
 
 
+@needs_signals
 @every_holder
 @pytest.mark.parametrize("call", ["create", "session_scope"])
 def test_waiting_can_be_interrupted_at_once(path: Path, by: str, call: str) -> None:
@@ -876,7 +878,7 @@ def test_a_write_that_no_wait_can_help_is_refused_at_once(
     assert count() == 5
 
 
-@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="the platform has no /proc")
+@needs_proc
 def test_closing_leaves_no_file_open(path: Path) -> None:
     init_db(path)
     trade()

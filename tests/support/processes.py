@@ -26,6 +26,11 @@ needs_posix = pytest.mark.skipif(
 needs_signals = pytest.mark.skipif(
     not hasattr(signal, "SIGALRM"), reason="the platform has no signals like those of POSIX"
 )
+needs_proc = pytest.mark.skipif(
+    # under Wine, a drive may be the root folder of Linux
+    os.name != "posix" or not Path("/proc/self/fd").exists(),
+    reason="the platform has no /proc",
+)
 
 
 def in_child(function: Callable[[], T], *, as_nobody: bool = False) -> T:

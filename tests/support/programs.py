@@ -140,7 +140,10 @@ def program(code: str, *arguments: object, timeout: float = 40) -> str:
         try:
             output, errors = process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGABRT)  # faulthandler prints where every thread is
+            if os.name == "posix":
+                process.send_signal(signal.SIGABRT)  # faulthandler prints where every thread is
+            else:
+                process.kill()
             output, errors = process.communicate()
             pytest.fail(f"hangs after {timeout} s:\n{output}\n{errors}")
         assert process.returncode == 0, f"exit {process.returncode}:\n{output}\n{errors}"
@@ -175,7 +178,13 @@ def stored(target: object, column: str = "price") -> list[Any]:
 
 @pytest.fixture
 def watchdog() -> Iterator[None]:
-    """Fail a test that hangs in the main thread, and print the stack of every thread."""
+    """Fail a test that hangs in the main thread, and print the stack of every thread.
+
+    Where the platform has no such signal, pytest-timeout ends it.
+    """
+    if not hasattr(signal, "SIGALRM"):
+        yield
+        return
 
     def fail(*_: object) -> NoReturn:
         faulthandler.dump_traceback()

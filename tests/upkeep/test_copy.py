@@ -24,6 +24,7 @@ from custom_tables import (
     Remark,
     custom_migrations,
 )
+from processes import needs_proc
 from samples import at, cash_flow, cash_flow_values, signal, trade, trade_values
 from servers import run as run_sql
 
@@ -562,9 +563,7 @@ print({table.name: table.rows for table in copy_database(sys.argv[1], sys.argv[2
 
 
 @pytest.mark.long
-@pytest.mark.skipif(
-    not Path("/proc/self/status").exists(), reason="needs /proc to measure the peak"
-)
+@needs_proc
 def test_memory_is_constant(pair: tuple[str, str]) -> None:
     source, target = pair
     init_db(source)

@@ -16,14 +16,11 @@ from typing import Any
 
 import pytest
 from paths import FAULTS
-from processes import needs_fork, syscalls
+from processes import needs_fork, needs_proc, syscalls
 
 __all__ = ["syscalls"]
 
-pytestmark = [
-    needs_fork,
-    pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="the platform has no /proc"),
-]
+pytestmark = [needs_fork, needs_proc]
 
 DRIVER = FAULTS / "failing_calls.py"
 POINTS = "2"  # of each operation, in the short run

@@ -1,0 +1,13 @@
+"""How the system names its errors, which messages quote; Windows and Wine have other words."""
+
+from __future__ import annotations
+
+import os
+
+NO_SUCH_FILE = "No such file or directory"
+IS_A_FOLDER = "Is a directory"  # where a file is opened or replaced
+if os.name != "posix":
+    # the first one where a file is opened, and the others where it is looked at or renamed
+    NO_SUCH_FILE += "|The system cannot find the (file|path) specified|(File|Path) not found"
+    IS_A_FOLDER = "Permission denied|Access (is )?denied"
+NO_SUCH_FILE, IS_A_FOLDER = f"({NO_SUCH_FILE})", f"({IS_A_FOLDER})"
