@@ -9,11 +9,12 @@ import sys
 
 RECORD = """
 import sys
-from botmemory import close_db, init_db
+from botmemory import close_db, init_db, session_scope
 from botmemory.repositories import trades
 init_db(sys.argv[1])
-trades.create(symbol=sys.argv[2], side="buy", price=100, quantity=1)
-trades.create(symbol=sys.argv[2], side="sell", price=110, quantity=1, pnl=10)
+with session_scope():  # one change for those who look
+    trades.create(symbol=sys.argv[2], side="buy", price=100, quantity=1)
+    trades.create(symbol=sys.argv[2], side="sell", price=110, quantity=1, pnl=10)
 close_db()
 """
 

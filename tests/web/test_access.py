@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 import pytest
+from processes import HAS_PROC, needs_signals
 from serving import Served, record
 
 Serve = Callable[..., Served]
@@ -79,8 +82,12 @@ def test_the_token_is_needed_for_every_path(database: str, serve: Serve) -> None
         assert "SameSite=strict" in cookie
         assert TOKEN not in cookie
         assert len(client.get("/api/trades?limit=1").json()["rows"]) == 1
-    code, written = served.interrupt()
-    assert code == 0
+    if os.name == "posix":
+        code, written = served.interrupt()
+        assert code == 0
+    else:
+        served.process.kill()
+        written = "".join(served.process.communicate())
     assert TOKEN not in written
 
 
@@ -107,6 +114,7 @@ def test_a_missing_file_and_a_port_in_use_are_errors(database: str, serve: Serve
         Served(database, "--port", str(serve(database).port))
 
 
+@needs_signals
 def test_ctrl_c_ends_it_while_events_are_streamed(database: str, serve: Serve) -> None:
     served = serve(database)
     with httpx.stream("GET", f"{served.url}/events", timeout=20) as stream:
@@ -124,14 +132,20 @@ def test_many_streams_share_the_readers(database: str, serve: Serve) -> None:
         ]
         try:
             texts = [stream.iter_lines() for stream in streams]
-            first = {next(line for line in text if line.startswith("data")) for text in texts}
-            assert len(first) == 1
+            [first] = {next(line for line in text if line.startswith("data")) for text in texts}
+            shown = json.loads(first.removeprefix("data: "))
+
+            def is_read_again(line: str) -> bool:
+                """Both are: of the charts, which are read later, a stream may tell later, too."""
+                told = json.loads(line.removeprefix("data: ")) if line.startswith("data") else shown
+                return all(told[each] != shown[each] for each in ("latest", "version"))
+
             record(database)
-            second = {next(line for line in text if line.startswith("data")) for text in texts}
+            second = {next(filter(is_read_again, text)) for text in texts}
             assert len(second) == 1
-            assert second != first
-            status = Path(f"/proc/{served.process.pid}/status").read_text()
-            assert int(status.partition("Threads:")[2].split()[0]) <= 4  # two of them read
+            if HAS_PROC:
+                status = Path(f"/proc/{served.process.pid}/status").read_text()
+                assert int(status.partition("Threads:")[2].split()[0]) <= 4  # two of them read
         finally:
             for stream in streams:
                 stream.close()

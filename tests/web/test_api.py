@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
+from processes import needs_posix
 from samples import cash_flow, signal, trade
 from servers import Restartable
 from serving import Served, record
@@ -189,6 +190,7 @@ def test_the_connection_is_read_only(target: str) -> None:
         reader.close()
 
 
+@needs_posix  # Windows renames no file that is open
 def test_a_database_that_cannot_be_read_is_503_and_then_read_again(
     tmp_path: Path, serve: Serve
 ) -> None:
@@ -205,6 +207,7 @@ def test_a_database_that_cannot_be_read_is_503_and_then_read_again(
     assert httpx.get(f"{served.url}/api/trades").status_code == 200
 
 
+@needs_posix  # Windows replaces no file that is open
 def test_another_database_at_the_same_path_is_opened(tmp_path: Path, serve: Serve) -> None:
     path, other = tmp_path / "bot.db", tmp_path / "other.db"
     record(str(path))
