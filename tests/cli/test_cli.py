@@ -28,6 +28,11 @@ from botmemory.cli._output import Column, middle, table_lines
 from botmemory.repositories import cash_flows, state, trades
 
 COMMAND = [sys.executable, "-m", "botmemory"]
+SCRIPT = "botmemory" if os.name == "posix" else "botmemory.exe"
+needs_script = pytest.mark.skipif(
+    os.name != "posix" and not Path(sys.executable).with_name(SCRIPT).exists(),
+    reason="the command is not installed beside this Python",
+)
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -689,6 +694,9 @@ class TestTerminal:
         assert "delete them?" not in typed(*prune)
 
 
+@pytest.mark.skipif(
+    sys.flags.ignore_environment, reason="this Python, which is embedded, ignores PYTHONPATH"
+)
 def test_without_the_extra_the_error_names_the_command_to_install_it(tmp_path: Path) -> None:
     """In an interpreter that has only botmemory and Peewee."""
     for package in ("botmemory", "peewee.py", "playhouse"):
@@ -699,10 +707,12 @@ def test_without_the_extra_the_error_names_the_command_to_install_it(tmp_path: P
             source = Path(peewee.__file__).parent / package
         copy = shutil.copytree if source.is_dir() else shutil.copy
         copy(source, tmp_path / package)
+    # without which no Python starts on Windows
+    system = {name: value for name, value in os.environ.items() if name == "SYSTEMROOT"}
     done = subprocess.run(
         [COMMAND[0], "-S", *COMMAND[1:]],
         cwd=tmp_path,
-        env={"PYTHONPATH": str(tmp_path)},
+        env=system | {"PYTHONPATH": str(tmp_path)},
         capture_output=True,
         encoding="utf-8",
         check=False,
@@ -715,16 +725,18 @@ def test_without_the_extra_the_error_names_the_command_to_install_it(tmp_path: P
     )
 
 
+@needs_script
 def test_the_command_is_installed(filled: str) -> None:
-    script = Path(sys.executable).with_name("botmemory")
+    script = Path(sys.executable).with_name(SCRIPT)
     done = subprocess.run([script, "--version"], capture_output=True, encoding="utf-8", check=True)
     assert re.fullmatch(r"\d+\.\d+\.\d+\n", done.stdout)
     assert main.__module__ == "botmemory.cli"
 
 
+@needs_script
 @pytest.mark.processes
 def test_completion_works() -> None:
-    script = Path(sys.executable).with_name("botmemory")
+    script = Path(sys.executable).with_name(SCRIPT)
     done = subprocess.run(
         [script],
         env=os.environ

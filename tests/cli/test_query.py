@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import needs_signals
 from rich.cells import cell_len
 from samples import at, signal, trade, trade_values
 
@@ -246,19 +247,20 @@ class TestReading:
         init_db(path)
         close_db()
         sql = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n"
-        for form, line in (("--csv", b"i\n"), ("--json", b"[\n")):
+        for form, line in (("--csv", "i"), ("--json", "[")):
             with subprocess.Popen(
                 [sys.executable, "-m", "botmemory", "--db", str(path), "query", sql, form],
                 stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             ) as child:  # fmt: skip
                 assert child.stdout is not None
                 assert child.stderr is not None
-                assert child.stdout.readline() == line
+                assert child.stdout.readline() == f"{line}{os.linesep}".encode()
                 assert child.stdout.readline()
                 child.stdout.close()  # as `| head` does
                 assert b"Traceback" not in child.stderr.read()
                 assert child.wait(30) != 0
 
+    @needs_signals
     def test_ctrl_c_ends_a_query_without_an_end(self, path: Path) -> None:
         init_db(path)
         close_db()

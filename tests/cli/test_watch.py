@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import needs_posix
 from rich.cells import cell_len
 from samples import cash_flow, signal, trade
 from servers import Restartable
@@ -191,6 +192,7 @@ class TestReading:
         view.refresh()
         assert view.content is not content
 
+    @needs_posix  # Windows renames and deletes no file that is open
     def test_it_goes_on_after_the_file_was_away_and_replaced(
         self, path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -293,8 +295,7 @@ def test_a_bot_beside_it_is_not_slowed(path: Path) -> None:
             rows += 1
         return rows
 
-    import pty
-
+    pty = pytest.importorskip("pty")
     child, terminal = pty.fork()
     if child == 0:
         os.execv(watch[0], watch)
