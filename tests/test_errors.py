@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from paths import VERSION_0001
-from processes import in_child, mount_small_disk, needs_fork
+from processes import in_child, mount_small_disk, needs_fork, needs_posix
 from samples import trade
 
 import botmemory
@@ -171,6 +171,7 @@ def test_a_program_that_is_told_where_the_database_is_needs_no_working_folder(
     assert in_child(child) == (0, "")
 
 
+@needs_posix  # Windows has names of characters, not of bytes
 def test_a_name_that_is_not_utf_8_is_a_name(tmp_path: Path) -> None:
     """What `os.listdir` gives for such a file has surrogates that stand for its bytes."""
     path = tmp_path / os.fsdecode(b"b\xf6t.db")
@@ -248,7 +249,7 @@ def test_a_zip_archive_says_why_it_cannot_migrate(tmp_path: Path, with_migration
         check=True,
     )
     if with_migrations:
-        assert f"{archive}/botmemory/migrations is not a folder on the disk" in done.stdout
+        assert f"{archive / 'botmemory' / 'migrations'} is not a folder on the disk" in done.stdout
         assert "unpack the archive" in done.stdout
     else:
         assert done.stdout.startswith("botmemory.migrations: the package has no migrations")

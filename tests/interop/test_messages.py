@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -15,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pyarrow.parquet import encryption
+from system_errors import NO_SUCH_FILE
 
 from botmemory import Trade
 from botmemory.errors import BotMemoryError, StorageError, ValidationError
@@ -240,7 +242,8 @@ def test_an_encrypted_parquet_file_is_said_to_be_so(plaintext_footer: bool) -> N
 def test_a_folder_and_a_missing_file_are_named(suffix: str) -> None:
     path = Path(f"trades.{suffix}")
     message = message_of(import_file, Trade, path)
-    assert message == f"{path.resolve()}: cannot be read: No such file or directory; check the path"
+    missing = f"{re.escape(str(path.resolve()))}: cannot be read: {NO_SUCH_FILE}; check the path"
+    assert re.fullmatch(missing, message)
     path.mkdir()
     message = message_of(import_file, Trade, path)
     assert message.startswith(f"{path.resolve()}: ")

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from custom_tables import Remark, custom_migrations
-from processes import fork_writer, in_child, kill, mount_small_disk, needs_fork
+from processes import fork_writer, in_child, kill, mount_small_disk, needs_fork, needs_signals
 from recording_bot import recording_bot
 from samples import at, signal, trade, trade_values
 
@@ -302,6 +302,7 @@ except KeyboardInterrupt:
 """
 
 
+@needs_signals
 def test_an_interrupted_import_takes_back_what_it_has_recorded(path: Path, tmp_path: Path) -> None:
     init_db(path)
     file = write_csv(tmp_path / "t.csv", ROWS)

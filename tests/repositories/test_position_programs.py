@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import random
 import signal as signals_of_system
 import sqlite3
@@ -514,9 +515,13 @@ ON_SQLITE = {
     "trigger": 1,
     "signal_handler": 1,
 }
+if not hasattr(signals_of_system, "SIGALRM"):
+    del ON_SQLITE["signal_handler"]
 IN_BLOCK = {"driver_sql", "replace"}
 IN_MEMORY = {"deserialized": 1, "copied_in": 1}
 BY_OTHERS = {"another_thread": 3, "another_program": 3, "killed_writer": 0.1, "reopen": 0.3}
+if not hasattr(os, "fork"):
+    del BY_OTHERS["killed_writer"]
 ON_FILE = BY_OTHERS | {"close_connection": 1, "attached": 1, "checkpoint": 1, "restore": 0.2}
 ON_SERVER = BY_OTHERS | {"late_commit": 2, "truncate": 0.3, "other_schema": 1}
 

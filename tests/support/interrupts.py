@@ -47,8 +47,8 @@ from botmemory.repositories import signals, state, trades
 
 # files of the standard library are here because their Python code runs inside the operations
 PLACES = (
-    *(str(Path(str(module.__file__)).parent) + "/" for module in (botmemory, migrations)),
-    str(Path(str(playhouse.__file__)).parent) + "/",
+    *(str(Path(str(module.__file__)).parent) + os.sep for module in (botmemory, migrations)),
+    str(Path(str(playhouse.__file__)).parent) + os.sep,
     *(str(module.__file__) for module in (peewee, contextlib, threading)),
     str(Path(str(contextlib.__file__)).with_name("_weakrefset.py")),
     *map(str, (util.find_spec("psycopg") or migrations.__spec__).submodule_search_locations),

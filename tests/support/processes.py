@@ -26,11 +26,9 @@ needs_posix = pytest.mark.skipif(
 needs_signals = pytest.mark.skipif(
     not hasattr(signal, "SIGALRM"), reason="the platform has no signals like those of POSIX"
 )
-needs_proc = pytest.mark.skipif(
-    # under Wine, a drive may be the root folder of Linux
-    os.name != "posix" or not Path("/proc/self/fd").exists(),
-    reason="the platform has no /proc",
-)
+# under Wine, which runs programs for Windows, a drive may be the root folder of Linux
+HAS_PROC = os.name == "posix" and Path("/proc/self/fd").exists()
+needs_proc = pytest.mark.skipif(not HAS_PROC, reason="the platform has no /proc")
 
 
 def in_child(function: Callable[[], T], *, as_nobody: bool = False) -> T:

@@ -118,15 +118,15 @@ def start_program(code: str, *arguments: object) -> Iterator[subprocess.Popen[st
     """Start a program in a process of its own, with pipes; it is killed at the end of the block."""
     lines = code.strip("\n").splitlines()
     indent = len(lines[0]) - len(lines[0].lstrip())
-    text = "\n".join(line[indent:] for line in lines)
-    path = os.pathsep.join(filter(None, (str(Path(__file__).parent), os.environ.get("PYTHONPATH"))))
+    # not by PYTHONPATH, which the embeddable Python for Windows ignores
+    text = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+    text += "\n".join(line[indent:] for line in lines)
     with subprocess.Popen(
         [sys.executable, "-X", "faulthandler", "-c", text, *map(str, arguments)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         encoding="utf-8",
-        env=os.environ | {"PYTHONPATH": path},
     ) as process:
         try:
             yield process
