@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from custom_tables import FIRST, OURS, SECOND, EquitySnapshot, custom_migrations
 from paths import ROOT
+from processes import needs_checkout
 from samples import at, signal, trade
 from system_errors import NOT_A_FOLDER
 
@@ -412,9 +413,7 @@ class TestOtherCommands:
             assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
 
 
-@pytest.mark.skipif(
-    not (ROOT / ".pwmigrate").exists(), reason="the tests are not in a checkout of botmemory"
-)
+@needs_checkout
 def test_peewees_own_script_works_in_a_checkout(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "botmemory", tmp_path / "botmemory")
     shutil.copy(ROOT / ".pwmigrate", tmp_path)

@@ -10,7 +10,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-import venv
 import zipfile
 from collections.abc import Callable
 from importlib.metadata import version
@@ -20,6 +19,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 from paths import ROOT
+from processes import needs_checkout, needs_posix
 
 from botmemory import _install
 from botmemory._install import install_command
@@ -56,6 +56,7 @@ class Environment:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.python = folder / "bin" / "python"
+        venv = pytest.importorskip("venv")  # which an embedded Python lacks
         venv.create(folder, symlinks=True)
         [packages] = folder.glob("lib/*/site-packages")
         for name in NEEDED:
@@ -121,6 +122,7 @@ def assert_it_works(command: str, folder: Path) -> None:
     assert "No matching distribution found for click>=" in said
 
 
+@needs_posix  # links, and a shell
 @needs_setuptools
 class TestTheCommandForAnExtra:
     def test_of_an_editable_install(
@@ -233,6 +235,7 @@ def test_no_secret_of_a_url_is_shown(
     assert "s3cret" not in command
 
 
+@needs_posix
 def test_the_python_is_named_as_it_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -246,6 +249,7 @@ def test_the_python_is_named_as_it_is_found(
     assert install_command("cli").startswith(f"./{tmp_path.name}/python3 -m pip install ")
 
 
+@needs_posix
 def test_an_environment_of_uv_has_no_pip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "uv").write_text("")
     (tmp_path / "uv").chmod(0o755)
@@ -256,6 +260,7 @@ def test_an_environment_of_uv_has_no_pip(tmp_path: Path, monkeypatch: pytest.Mon
     assert install_command("cli").startswith(f"uv pip install --python {python} ")
 
 
+@needs_checkout
 def test_every_message_asks_for_the_command() -> None:
     for file in (ROOT / "botmemory").rglob("*.py"):
         if file.name != "_install.py":
@@ -278,6 +283,7 @@ def requirements(text: str) -> dict[str, Requirement]:
     return {one.name.lower(): one for one in map(Requirement, lines)}
 
 
+@needs_checkout
 def test_the_oldest_versions_that_are_allowed_are_tested(setup: configparser.ConfigParser) -> None:
     extras = setup["options.extras_require"]
     allowed = requirements(setup["options"]["install_requires"])
@@ -292,6 +298,7 @@ def test_the_oldest_versions_that_are_allowed_are_tested(setup: configparser.Con
         assert re.fullmatch(rf"{re.escape(oldest)}(\.0)*", pinned.version), name
 
 
+@needs_checkout
 def test_it_claims_the_pythons_and_systems_that_are_tested(
     setup: configparser.ConfigParser,
 ) -> None:
@@ -313,6 +320,7 @@ def test_it_claims_the_pythons_and_systems_that_are_tested(
     assert "Programming Language :: Python :: Implementation :: CPython" in classifiers
 
 
+@needs_checkout
 def test_what_checks_a_commit_is_what_checks_the_project(setup: configparser.ConfigParser) -> None:
     dev = requirements(setup["options.extras_require"]["dev"])
     hooks = (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
@@ -322,6 +330,7 @@ def test_what_checks_a_commit_is_what_checks_the_project(setup: configparser.Con
         assert dev[requirement.name] == requirement
 
 
+@needs_checkout
 def test_no_package_imports_a_private_module_of_another() -> None:
     private = re.compile(r"^ *from \.\.+(?:\w+\.)+_\w+ import .*", re.MULTILINE)
     files = (ROOT / "botmemory").rglob("*.py")

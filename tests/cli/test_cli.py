@@ -20,6 +20,7 @@ from pathlib import Path
 import cli_reference
 import pytest
 from paths import ROOT
+from processes import needs_pythonpath
 from samples import at, cash_flow, signal, trade
 
 from botmemory import close_db, init_db
@@ -694,9 +695,7 @@ class TestTerminal:
         assert "delete them?" not in typed(*prune)
 
 
-@pytest.mark.skipif(
-    sys.flags.ignore_environment, reason="this Python, which is embedded, ignores PYTHONPATH"
-)
+@needs_pythonpath
 def test_without_the_extra_the_error_names_the_command_to_install_it(tmp_path: Path) -> None:
     """In an interpreter that has only botmemory and Peewee."""
     for package in ("botmemory", "peewee.py", "playhouse"):
@@ -719,8 +718,9 @@ def test_without_the_extra_the_error_names_the_command_to_install_it(tmp_path: P
     )
     assert done.returncode == 2
     assert done.stdout == ""
+    package = r"'botmemory\[cli\]'" if os.name == "posix" else r"botmemory\[cli\]"
     assert re.fullmatch(
-        r"botmemory: the command needs (click|rich): .* pip install .*'botmemory\[cli\]'\n",
+        rf"botmemory: the command needs (click|rich): .* pip install .*{package}\n",
         done.stderr,
     )
 

@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 from paths import EXPORTS, FREQTRADE_BOT, HUMMINGBOT_BOT, ROOT, TESTS
+from processes import needs_checkout, needs_posix
 from recipes import PAGES, Block, blocks, code_of
 
 from botmemory import init_db
@@ -84,6 +85,7 @@ def test_a_snippet_prints_what_follows_it(
     assert capsys.readouterr().out == block.output
 
 
+@needs_posix  # a shell
 @pytest.mark.parametrize("page", SESSIONS, ids=lambda page: page.name)
 def test_a_session_prints_what_it_shows(
     page: Path, prepared: Path, with_server: Callable[[str], str], new_database: Callable[[], str]
@@ -92,7 +94,7 @@ def test_a_session_prints_what_it_shows(
     environ = os.environ | {
         "COLUMNS": "100",
         "OWNER_URL": new_database() if "OWNER_URL" in page.read_text("utf-8") else "",
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "PYTHONUNBUFFERED": "1",  # in the order of a terminal
     }
     if page.name == "cli.md":
@@ -122,10 +124,11 @@ def comparable(text: str) -> list[str]:
     return [VARIES.sub("...", line.rstrip()) for line in text.rstrip().splitlines()]
 
 
+@needs_posix  # a shell
 def test_the_commands_for_trouble_work(
     prepared: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("BOTMEMORY_DB_PATH", "paper_bot.db")
     commands = code_of("docs/troubleshooting.md", "sh")
     assert subprocess.run(["bash", "-euc", commands], check=False).returncode == 0
@@ -177,6 +180,7 @@ def test_every_layout_is_in_the_table() -> None:
     assert sorted(named) == known_layouts()
 
 
+@needs_checkout
 def test_a_database_can_be_measured(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.sums", str(tmp_path / "bot.db")]
     quick = ["--rows", "500", "--seconds", "0.1", "--bots", "2"]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from paths import ROOT
+from processes import needs_pythonpath
 from recipes import blocks, code_of
 from samples import trade
 
@@ -34,7 +35,7 @@ def run(folder: Path, *arguments: str) -> str:
     done = subprocess.run(
         [sys.executable, *arguments],
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": f"{folder}:{os.environ.get('PYTHONPATH', '')}"},
+        env=os.environ | {"PYTHONPATH": f"{folder}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"},
         capture_output=True,
         encoding="utf-8",
         check=False,
@@ -69,6 +70,7 @@ def test_a_field_from_migration_to_model_to_test(
     assert trades.get_all() == [kept]
 
 
+@needs_pythonpath
 def test_a_custom_table(tmp_path: Path) -> None:
     for name in ("bot_migrations/0001_equity_snapshot.py", "bot_models.py", "bot.py"):
         write(tmp_path / name, code_of(PAGE, "python", f"# {name}"))

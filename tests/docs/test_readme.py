@@ -8,6 +8,7 @@ from types import ModuleType
 
 import pytest
 from paths import ROOT
+from processes import needs_checkout
 from recipes import blocks
 
 import botmemory
@@ -72,6 +73,7 @@ def test_every_public_name_error_and_setting_is_named() -> None:
         assert f"| `{field}` | `BOTMEMORY_{field.upper()}` |" in settings
 
 
+@needs_checkout
 def test_the_goals_of_speed_are_those_of_the_benchmarks() -> None:
     benchmarks = (ROOT / "benchmarks" / "__main__.py").read_text(encoding="utf-8")
     rows = re.findall(r"^\| .* \| [\d.]+ \| ([\d.]+) \|$", TEXT, re.MULTILINE)

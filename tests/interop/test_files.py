@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import sqlite3
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from once import once
 from samples import at, cash_flow, signal, trade, trade_values
+from system_errors import NO_SUCH_FILE
 
 from botmemory import (
     CashFlow,
@@ -334,9 +336,11 @@ class TestRejected:
         with pytest.raises(StorageError, match=r"t.parquet: is not a Parquet file"):
             import_file(Trade, tmp_path / "t.parquet")
         (tmp_path / "fine.csv").write_text("symbol\n")
-        with pytest.raises(StorageError, match=r"nowhere/r: cannot be written: No such file"):
-            import_file(Trade, tmp_path / "fine.csv", rejects=tmp_path / "nowhere" / "r")
-        with pytest.raises(StorageError, match=r"u.csv: cannot be read: No such file"):
+        missing = tmp_path / "nowhere" / "r"
+        message = f"{re.escape(str(missing))}: cannot be written: {NO_SUCH_FILE}"
+        with pytest.raises(StorageError, match=message):
+            import_file(Trade, tmp_path / "fine.csv", rejects=missing)
+        with pytest.raises(StorageError, match=rf"u.csv: cannot be read: {NO_SUCH_FILE}"):
             import_file(Trade, tmp_path / "u.csv")
 
     def test_a_file_with_a_byte_order_mark_and_windows_line_ends(

@@ -7,13 +7,14 @@ import os
 import pickle
 import signal
 import subprocess
+import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from paths import FAULTS
+from paths import FAULTS, ROOT
 
 T = TypeVar("T")
 
@@ -29,6 +30,12 @@ needs_signals = pytest.mark.skipif(
 # under Wine, which runs programs for Windows, a drive may be the root folder of Linux
 HAS_PROC = os.name == "posix" and Path("/proc/self/fd").exists()
 needs_proc = pytest.mark.skipif(not HAS_PROC, reason="the platform has no /proc")
+needs_checkout = pytest.mark.skipif(
+    not (ROOT / "benchmarks").exists(), reason="the tests are not in a checkout of botmemory"
+)
+needs_pythonpath = pytest.mark.skipif(
+    sys.flags.ignore_environment, reason="this Python, which is embedded, ignores PYTHONPATH"
+)
 
 
 def in_child(function: Callable[[], T], *, as_nobody: bool = False) -> T:

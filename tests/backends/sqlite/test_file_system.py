@@ -90,6 +90,7 @@ def test_a_line_is_read_to_its_end() -> None:
     assert (odd.root, odd.kind, odd.source) == ("/", "fuse.sshfs", "me@host:/my disk")
 
 
+@needs_posix
 @pytest.mark.skipif(not read_mounts(), reason="the system does not tell its mounts")
 def test_this_systems_mounts_are_known(tmp_path: Path) -> None:
     mounts = read_mounts()
