@@ -25,8 +25,8 @@ from processes import (
     kill,
     mount_small_disk,
     needs_fork,
-    needs_signals,
     needs_posix,
+    needs_signals,
 )
 from samples import at, cash_flow, signal, trade, trade_values
 from system_errors import IS_A_FOLDER, NO_SUCH_FILE
