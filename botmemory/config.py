@@ -305,7 +305,8 @@ def _checked_path(field: str, value: object, expected: str) -> str:
         problem = "is in quotes; remove them"
     else:
         try:
-            os.fsencode(text)
+            # Windows would make a name of it, which SQLite cannot open
+            text.encode() if sys.platform == "win32" else os.fsencode(text)
         except UnicodeEncodeError:
             problem = (
                 "contains a lone surrogate, which no file name can; check the encoding it was read "

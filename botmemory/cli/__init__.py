@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 
 from .._streams import use_utf8
@@ -22,4 +24,10 @@ def main() -> None:
         message = f"botmemory: the command needs {error.name}: {install_command('cli')}"
         print(message, file=sys.stderr)
         sys.exit(2)
-    cli(prog_name="botmemory")
+    try:
+        cli(prog_name="botmemory")
+    except OSError as error:
+        # so Windows reports that the program which reads the output has ended, as `| more` does
+        if sys.platform != "win32" or error.errno != errno.EINVAL:
+            raise
+        os._exit(1)  # without an attempt to print what is left
