@@ -179,7 +179,7 @@ class Interrupter:
         for event, callback in (
             (events.PY_START, self._place),
             (events.PY_RESUME, self._resumed),
-            (events.C_RETURN, self._place),  # comes with CALL
+            (events.C_RETURN, self._returned),  # comes with CALL
             (events.JUMP, self._jumped),
         ):
             monitoring.register_callback(monitoring.DEBUGGER_ID, event, callback)
@@ -194,6 +194,11 @@ class Interrupter:
     def _place(self, code: types.CodeType, offset: int, *_: object) -> None:
         if self._counts(code) and threading.get_ident() == self._thread:
             self._pass(code)
+
+    def _returned(self, code: types.CodeType, offset: int, *_: object) -> None:
+        # Python 3.15 looks for no signal between the `__enter__` of a lock and the block
+        if sys.version_info < (3, 15) or offset not in _entering(code):
+            self._place(code, offset)
 
     def _resumed(self, code: types.CodeType, offset: int) -> None:
         if code.co_code[offset + 1] & 3 < 2:  # not a delegation to another generator
@@ -225,6 +230,17 @@ def _stack(frame: types.FrameType | None) -> Stack:
 @cache
 def _instructions(code: types.CodeType) -> dict[int, str]:
     return {instruction.offset: instruction.opname for instruction in dis.get_instructions(code)}
+
+
+@cache
+def _entering(code: types.CodeType) -> set[int]:
+    """Return where a function calls an `__enter__`."""
+    offsets = [*_instructions(code)]
+    return {
+        call
+        for load, call in itertools.pairwise(offsets)
+        if _instructions(code)[load] == "LOAD_SPECIAL" and _instructions(code)[call] == "CALL"
+    }
 
 
 def _is_python_call(entered: list[types.CodeType]) -> bool:
