@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import sys
 from collections.abc import Callable, Hashable
 from contextlib import closing, suppress
 from typing import Any
@@ -90,10 +91,12 @@ class _Raw(sqlite3.Connection):
     """The driver's connection, which a `Connection` closes.
 
     Since Python 3.13 its own finalizer warns where it closes, and in a cycle, such as that of an
-    exception which is kept, it may be called first. This one closes, too, as one call into C.
+    exception which is kept, it may be called first.
     """
 
-    __del__ = sqlite3.Connection.close
+    def __del__(self) -> None:
+        with suppress(sqlite3.Error):  # of one that could not be opened
+            self.close()
 
 
 class State(ThreadState):
@@ -115,7 +118,7 @@ def open_raw(target: str, prepare: Callable[[sqlite3.Connection], object]) -> sq
         isolation_level=None,
         uri=True,
         check_same_thread=False,  # the last reference may go in another thread
-        factory=_Raw,
+        factory=_Raw if sys.version_info >= (3, 13) else sqlite3.Connection,
     )
     try:
         prepare(raw)
