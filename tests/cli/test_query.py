@@ -270,7 +270,10 @@ class TestReading:
             [sys.executable, "-m", "botmemory", "--db", str(path), "query", sql],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         ) as child:  # fmt: skip
-            time.sleep(1.5)
+            until = time.monotonic() + 30
+            while not Path(f"{path}-shm").exists() and time.monotonic() < until:
+                time.sleep(0.05)  # a busy machine takes seconds to import the command
+            time.sleep(0.5)
             os.kill(child.pid, system_signal.SIGINT)
             out, err = child.communicate(timeout=30)
         assert (out, b"Traceback" in err) == (b"", False)
