@@ -145,8 +145,8 @@ def _require_copy(connection: sqlite3.Connection, path: Path) -> None:
 def _keep(path: Path, kept: Path) -> None:
     """Give a file another name, too, and move its -wal and -shm to it.
 
-    Where the file system or its owner refuses a second name, the file has only the other one for a
-    moment. So it has on Windows, where a program that has it open would keep both names.
+    Where the file system or its owner refuses a second name, it is renamed. It is on Windows, too:
+    the second name of a file that a program has open could not be removed there.
     """
     for suffix in SIDECARS:
         with suppress(FileNotFoundError):
