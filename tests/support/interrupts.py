@@ -121,14 +121,17 @@ class Interrupter:
         return code == self.place.stack[0][0]
 
     def _pass(self, code: types.CodeType) -> None:
-        stack = _stack(sys._getframe(2))
+        frame = sys._getframe(1)
+        while frame.f_code is not code and frame.f_back is not None:
+            frame = frame.f_back  # out of the functions of this class
+        stack = _stack(frame)
         if self.place is None:
             self.stacks.append(stack)
             return
         self._passed += stack == self.place.stack
         if self._passed == self.place.number and self.where is None and self.handler is not None:
             file = Path(code.co_filename).name
-            line = sys._getframe(2).f_lineno or code.co_firstlineno
+            line = frame.f_lineno or code.co_firstlineno
             self.where = f"{file}:{line} {code.co_name}"
             self.handler()
 
