@@ -347,14 +347,11 @@ def _absolute(field: str, path: str, folder: str) -> str:
         ) from error
     if sys.platform == "win32":
         absolute = without_prefix(absolute)
-        is_refused = field == "db_path" and is_on_other_machine(absolute)
-    else:
-        is_refused = False
-    if is_refused:
-        raise ConfigError(
-            f"{field}: {show(path)} is on another machine ({absolute}), whose locks SQLite cannot "
-            "rely on; name a file on a disk of this one, or use PostgreSQL"
-        )
+        if field == "db_path" and is_on_other_machine(absolute):
+            raise ConfigError(
+                f"{field}: {show(path)} is on another machine ({absolute}), whose locks SQLite "
+                "cannot rely on; name a file on a disk of this one, or use PostgreSQL"
+            )
     return absolute
 
 
