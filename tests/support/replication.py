@@ -133,15 +133,14 @@ class PostgresServer:
     def paused(self, *pids: int) -> Iterator[None]:
         """Stop processes of the server for the block, all of them unless some are named."""
         assert self._process is not None
-        pids = pids or (self._process.pid, *_children(self._process.pid))
-        for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
+        if not pids:
+            self._process.send_signal(signal.SIGSTOP)  # first, as it starts the others
+            pids = (self._process.pid, *_children(self._process.pid))
         try:
+            _send(signal.SIGSTOP, pids)
             yield
         finally:
-            for pid in pids:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGCONT)
+            _send(signal.SIGCONT, pids)
 
     def _accepts(self) -> bool:
         assert self._process is not None
@@ -270,6 +269,13 @@ def kill_with_children(pid: int) -> None:
 
 def _children(pid: int) -> Sequence[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _send(number: int, pids: Sequence[int]) -> None:
+    """Send a signal to processes of a server, of which some may have ended."""
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 def _is_running(pid: int) -> bool:
