@@ -132,6 +132,18 @@ def run(url: str, *statements: str | sql.Composed, **values: Any) -> list[tuple[
         return cursor.fetchall() if cursor.description else []
 
 
+def advisory_locks(url: str) -> list[tuple[int, str]]:
+    """Return the key and the mode of each advisory lock that is held in a database, sorted."""
+    return sorted(
+        run(
+            url,
+            "SELECT (classid::bigint << 32) | objid::bigint, mode FROM pg_locks "
+            "WHERE locktype = 'advisory' AND granted "
+            "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+        )
+    )
+
+
 def changed(url: str, **parts: str) -> str:
     """Return the URL with other parameters of libpq's."""
     parameters = server_parameters(url) | parts

@@ -16,7 +16,7 @@ import pytest
 from key_reads import READS
 from programs import SOON, in_threads, start_program, timed
 from samples import cash_flow, signal, trade
-from servers import run
+from servers import advisory_locks
 
 from botmemory import (
     DatabaseBusyError,
@@ -154,8 +154,8 @@ def test_each_function_that_reads_acquires_the_lock_of_the_key(url: str) -> None
             made = Trade.get_by_id(made.id)
             with session_scope(key=KEY):
                 read(BTC, "trend")
-                held = run(url, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'")
-            assert held == [(2,)], name
+                held = advisory_locks(url)
+            assert len(held) == 2, name
 
 
 def test_a_block_that_waits_for_all_does_not_keep_single_reads_waiting(url: str) -> None:
@@ -408,13 +408,9 @@ def test_all_locks_of_a_block_together_are_waited_for_once(new_database: Any) ->
 def test_the_locks_are_released_and_their_numbers_never_change(url: str) -> None:
     with session_scope(key=[KEY, (None, BTC)]):
         positions.get(BTC, "trend")
-        locks = run(
-            url,
-            "SELECT (classid::bigint << 32) | objid::bigint, mode FROM pg_locks "
-            "WHERE locktype = 'advisory' AND granted",
-        )
-    assert sorted(locks) == sorted(LOCKS)
-    assert run(url, "SELECT 1 FROM pg_locks WHERE locktype = 'advisory'") == []
+        locks = advisory_locks(url)
+    assert locks == sorted(LOCKS)
+    assert advisory_locks(url) == []
 
 
 # --- signal handlers ----------------------------------------------------------------------------

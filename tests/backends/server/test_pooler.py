@@ -11,7 +11,7 @@ import pytest
 from pooler import SERVER_CONNECTIONS, PgBouncer
 from programs import SOON
 from samples import at, signal, trade, trade_values
-from servers import run
+from servers import advisory_locks, run
 
 from botmemory import DatabaseBusyError, close_db, db, init_db, session_scope
 from botmemory.repositories import positions, signals, trades
@@ -105,9 +105,7 @@ def test_nothing_is_left_in_a_session(url: str, pgbouncer: PgBouncer) -> None:
             "SELECT count(*) FROM pg_prepared_statements UNION ALL SELECT count(*) FROM pg_cursors"
         )
         assert run(pgbouncer.url(url), left) == [(0,), (0,)]
-    locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND database = ("
-    locks += "SELECT oid FROM pg_database WHERE datname = current_database())"
-    assert run(url, locks) == [(0,)]
+    assert advisory_locks(url) == []
 
 
 def test_a_pooler_without_a_free_session_is_a_busy_database(
