@@ -9,12 +9,12 @@ from pathlib import Path
 from ._paths import is_same_file
 from .errors import ValidationError
 
-__all__ = ["SQLITE_MAGIC", "refuse_to_replace", "replacing"]
+__all__ = ["SIDECARS", "SQLITE_MAGIC", "refuse_to_replace", "replacing"]
 
 SQLITE_MAGIC = b"SQLite format 3\0"  # with which a database begins
 IS_DATABASE = "is a SQLite database"
 
-SIDECARS = ("", "-journal", "-wal", "-shm")  # what SQLite writes beside a file that is a database
+SIDECARS = ("-journal", "-wal", "-shm")  # what SQLite writes beside a file that is a database
 
 
 def refuse_to_replace(
@@ -58,5 +58,5 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def _remove(unfinished: Path) -> None:
-    for sidecar in SIDECARS:
+    for sidecar in ("", *SIDECARS):
         unfinished.with_name(unfinished.name + sidecar).unlink(missing_ok=True)

@@ -11,16 +11,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from .._paths import is_same_file
+from ..atomic_write import SIDECARS
 from ..backends.sqlite.copy import copy_to_file, snapshot, sync_folder_of
 from ..backends.sqlite.errors import is_busy, translate_errors
+from ..backends.sqlite.file_state import restored_beside
 from ..backends.sqlite.lock import FileLock
 from ..config import Target, absolute_path, config_of
 from ..database import db
 from ..errors import ConfigError, DatabaseBusyError, SchemaError, StorageError
 
 __all__ = ["backup", "restore"]
-
-SIDECARS = ("-wal", "-shm")
 
 
 def backup(
@@ -91,20 +91,22 @@ def restore(source: str | os.PathLike[str], target: Target = None) -> Path | Non
 
 
 def _replace(path: Path, source_path: Path) -> Path | None:
-    staged = path.with_name(path.name + ".restored")
+    staged = restored_beside(path)
     kept = path.with_name(f"{path.stem}.replaced-{datetime.now(UTC):%Y%m%dT%H%M%S%f}Z.db")
     is_replaced = path.exists()
     try:
         with snapshot(source_path) as copy:
             _require_copy(copy, source_path)
             copy_to_file(copy, staged)
+        _rename_sidecars(path, kept)  # SQLite would apply those of a missing file to the copy
         if is_replaced:
             _keep(path, kept)
         staged.replace(path)
     except BaseException:
-        with suppress(OSError):  # it must not hide the first error
-            _take_back(path, kept)
-            staged.unlink(missing_ok=True)
+        if staged.exists():  # the copy is not in place
+            with suppress(OSError):  # it must not hide the first error
+                _take_back(path, kept)
+                staged.unlink()
         raise
     sync_folder_of(path)
     return kept if is_replaced else None
@@ -143,14 +145,12 @@ def _require_copy(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _keep(path: Path, kept: Path) -> None:
-    """Give a file another name, too, and move its -wal and -shm to it.
+    """Give a file another name, too.
 
     Where the file system or its owner refuses a second name, it is renamed. It is on Windows, too:
-    the second name of a file that a program has open could not be removed there.
+    the second name of a file that a program has open could not be removed there. A process that is
+    killed then leaves no file under the name, and `prepare_file` makes no empty one in its place.
     """
-    for suffix in SIDECARS:
-        with suppress(FileNotFoundError):
-            Path(f"{path}{suffix}").rename(f"{kept}{suffix}")
     try:
         if sys.platform == "win32":
             raise OSError
@@ -160,17 +160,19 @@ def _keep(path: Path, kept: Path) -> None:
 
 
 def _take_back(path: Path, kept: Path) -> None:
-    """Undo what `_keep` has done so far, unless the copy is in place.
+    """Undo what `_keep` and `_rename_sidecars` have done so far.
 
     Going by the files: an interrupt may be raised before a rename or after it.
     """
-    if kept.exists():
-        if not path.exists():
+    if not path.exists():
+        with suppress(FileNotFoundError):  # there was none
             kept.rename(path)
-        elif is_same_file(path, kept):
-            kept.unlink()
-        else:
-            return
+    elif is_same_file(path, kept):
+        kept.unlink()
+    _rename_sidecars(kept, path)
+
+
+def _rename_sidecars(path: Path, new_path: Path) -> None:
     for suffix in SIDECARS:
         with suppress(FileNotFoundError):
-            Path(f"{kept}{suffix}").rename(f"{path}{suffix}")
+            Path(f"{path}{suffix}").rename(f"{new_path}{suffix}")

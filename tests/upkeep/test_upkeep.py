@@ -9,9 +9,11 @@ import pathlib
 import re
 import signal as signals_of_the_system
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -239,6 +241,27 @@ def test_a_restored_copy_replaces_the_database_and_the_replaced_file_is_kept(
     assert prices(copy) == [1.0]
 
 
+def interrupted_everywhere(
+    before: Callable[[], object], call: Callable[[], object]
+) -> Iterator[interrupts.Stack]:
+    """Interrupt a call of `backup.py` at each of its places; yield each, after its interrupt."""
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(interrupts, "PLACES", (backup_module.__file__, pathlib.__file__))
+        counter = interrupts.Interrupter(None, None)
+        before()
+        assert counter.run(call) is None
+        for stack in dict.fromkeys(counter.stacks):
+            before()
+            interrupter = interrupts.Interrupter(interrupts.Place(stack, 1), interrupt)
+            assert isinstance(interrupter.run(call), KeyboardInterrupt)
+            yield stack
+    gc.collect()  # files and connections that were interrupted as they were opened
+
+
 @needs_signals  # to be interrupted at one place
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.parametrize("links", [True, False])
@@ -253,35 +276,116 @@ def test_an_interrupted_restore_keeps_both_databases(
     close_db()
     content = path.read_bytes()
 
-    def interrupt() -> None:
-        raise KeyboardInterrupt
+    def start_again() -> None:
+        for file in path.parent.glob("bot.*"):
+            file.unlink()
+        path.write_bytes(content)
+
+    def run() -> None:
+        restore(Path(f"{copy}"), Path(f"{path}"))  # paths of its own, which have cached nothing
 
     def refuse(*_: object) -> None:
         raise PermissionError
 
-    def restored(interrupter: interrupts.Interrupter) -> BaseException | None:
-        for file in path.parent.glob("bot.*"):
-            file.unlink()
-        path.write_bytes(content)
-        # paths of its own, which have cached nothing
-        return interrupter.run(lambda: restore(Path(f"{copy}"), Path(f"{path}")))
-
     if not links:
         monkeypatch.setattr(os, "link", refuse)
-    monkeypatch.setattr(interrupts, "PLACES", (backup_module.__file__, pathlib.__file__))
-    counter = interrupts.Interrupter(None, None)
-    assert restored(counter) is None
     outcomes = set()
-    for stack in dict.fromkeys(counter.stacks):
-        place = interrupts.Place(stack, 1)
-        assert isinstance(restored(interrupts.Interrupter(place, interrupt)), KeyboardInterrupt)
+    for stack in interrupted_everywhere(start_again, run):
         kept = [*path.parent.glob("bot.replaced-*.db")]
         found = [sorted(map(prices, kept)), prices(path)]
         assert found in ([[], [1.0, 2.0]], [[[1.0, 2.0]], [1.0]]), stack[0]
         assert path.stat().st_nlink == 1
         outcomes.add(len(kept))
-    gc.collect()  # files and connections that were interrupted as they were opened
     assert outcomes == {0, 1}
+
+
+@needs_signals  # to be interrupted at one place
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_an_interrupted_restore_of_a_deleted_database_changes_nothing_or_all(
+    path: Path, copy: Path
+) -> None:
+    init_db(path)
+    trade(price=1)
+    backup(copy)
+    close_db()
+    wal = Path(f"{path}-wal")
+
+    def start_again() -> None:
+        for file in path.parent.glob("bot.*"):
+            file.unlink()
+        wal.write_bytes(b"of the deleted one")
+
+    outcomes = set()
+    for stack in interrupted_everywhere(
+        start_again, lambda: restore(Path(f"{copy}"), Path(f"{path}"))
+    ):
+        assert path.exists() is not wal.exists(), stack[0]
+        assert not Path(f"{path}.restored").exists()
+        outcomes.add(path.exists())
+    assert outcomes == {False, True}
+
+
+KILLED_RESTORE = """
+import os, pathlib, sys
+from botmemory.upkeep.backup import restore
+
+def refuse(*_):
+    raise PermissionError
+
+def replace(path, to):
+    os._exit(9) if path.suffix == ".restored" else os.replace(path, to)
+
+os.link = refuse
+pathlib.Path.replace = replace
+restore(sys.argv[1], sys.argv[2])
+"""
+
+
+def test_after_a_restore_was_killed_between_its_renames_no_empty_database_is_made(
+    path: Path, copy: Path
+) -> None:
+    init_db(path)
+    trade(price=1)
+    backup(copy)
+    trade(price=2)
+    close_db()
+    done = subprocess.run([sys.executable, "-c", KILLED_RESTORE, copy, path], check=False)
+    assert done.returncode == 9
+    [kept] = path.parent.glob("bot.replaced-*.db")
+    for read_only in (False, True):
+        with pytest.raises(StorageError, match=r"is missing, and bot.db.restored beside it is"):
+            init_db(path, read_only=read_only)
+    assert not path.exists()
+    restore(copy, path)
+    assert [prices(path), prices(kept)] == [[1.0], [1.0, 2.0]]
+    assert not Path(f"{path}.restored").exists()
+
+
+@pytest.mark.parametrize("suffix", ["-wal", "-journal"])
+def test_what_a_deleted_database_left_is_not_applied_to_the_copy(
+    path: Path, copy: Path, suffix: str
+) -> None:
+    init_db(path)
+    trade(price=1)
+    backup(copy)
+    close_db()
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        mode = "wal" if suffix == "-wal" else "delete"
+        assert other.execute(f"PRAGMA journal_mode = {mode}").fetchone() == (mode,)
+        other.execute("PRAGMA cache_size = 1")  # pages go to the file before the end
+        other.execute("BEGIN")
+        other.execute("UPDATE trade SET price = 2")
+        other.execute("CREATE TABLE large (content)")
+        other.execute("INSERT INTO large VALUES (zeroblob(100000))")
+        if suffix == "-wal":
+            other.execute("COMMIT")
+        left = Path(f"{path}{suffix}").read_bytes()
+    path.unlink()
+    Path(f"{path}{suffix}").write_bytes(left)
+    assert restore(copy, path) is None
+    assert prices(path) == [1.0]
+    [kept] = path.parent.glob(f"bot.replaced-*.db{suffix}")
+    assert kept.read_bytes() == left
 
 
 def test_a_damaged_database_can_be_replaced(path: Path, copy: Path) -> None:

@@ -27,6 +27,11 @@ def size_of(path: str | Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
+def restored_beside(path: Path) -> Path:
+    """Return the path of the copy that a restore is about to put in the place of a file."""
+    return path.with_name(f"{path.name}.restored")
+
+
 def prepare_file(path: Path, read_only: bool) -> None:
     """Create the file if it is missing, readable by its owner alone."""
     try:
@@ -39,6 +44,12 @@ def prepare_file(path: Path, read_only: bool) -> None:
             if 0 < path.stat().st_size < MINIMUM_SIZE:
                 raise StorageError(f"{path}: it is not a SQLite database; check the path")
             return
+        restored = restored_beside(path)
+        if restored.exists():
+            raise StorageError(
+                f"{path}: is missing, and {restored.name} beside it is the copy that an unfinished "
+                f"restore() puts in its place; repeat the restore, or rename it to {path.name}"
+            )
         if read_only:
             raise StorageError(f"{path}: there is no such database to read; check the path")
         if not path.parent.is_dir():
