@@ -28,10 +28,12 @@ PREFIX = "BOTMEMORY_"
 _SCHEME = r"([A-Za-z][A-Za-z0-9+.-]+)://"  # one letter is a drive
 # a login in it, also where its slashes are missing
 _MAY_BE_URL = re.compile(r".*://|[^:]{2,}:.*@", re.DOTALL)
-# of a URL, which a Path has with one slash, or with a backslash on Windows
-_SCHEME_OF_FILE = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):[/\\]")
-# what \a, \b, \t and so on inside a text stand for
-_ESCAPED = re.compile(r"[^\x00-\x1f][\a\b\t\n\v\f\r][^\x00-\x1f]")
+# a URL in place of a path, also as a Path has it: with one slash, or with a backslash on Windows
+_NO_PATH = re.compile(
+    rf"([A-Za-z][A-Za-z0-9+.-]+:[/\\]|(sqlite|file|{'|'.join(SERVERS)})(\+\w+)?:)", re.IGNORECASE
+)
+# what \a, \b, \t, \e and so on inside a text stand for
+_ESCAPED = re.compile(r"[^\x00-\x1f][\a\b\t\n\v\f\r\x1b][^\x00-\x1f]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 _DRIVE_AFTER_SLASH = re.compile(r"/+[A-Za-z]:[\\/]")
@@ -204,7 +206,9 @@ class Config:
         except OSError as error:
             raise ConfigError(f"{file}: cannot be read: {error.strerror}") from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{file}: is not valid TOML: {error}") from error
+            is_escape = re.search("escape|hex", str(error))  # as in "C:\\Users\\bot\\trades.db"
+            advice = "; in a text in double quotes, write / in place of \\" if is_escape else ""
+            raise ConfigError(f"{file}: is not valid TOML: {error}{advice}") from error
         for name in values:
             if name not in _SETTINGS:
                 raise ConfigError(
@@ -232,10 +236,11 @@ def _checked_target(target: object, folder: str = "") -> str:
         return text
     scheme = re.match(_SCHEME, text)
     if scheme is None:
-        if text.lower().startswith(("sqlite:", "file:", *(f"{name}:" for name in SERVERS))):
+        if _NO_PATH.match(text):  # it may have a password
             raise ConfigError(
-                f"db_path: {show(text.partition(':')[0])}: is neither a path nor a URL; "
-                "use a plain path, 'sqlite:///relative.db' or 'sqlite:////absolute.db'"
+                f"db_path: {show(text.partition(':')[0])}: is neither a path nor a URL; use a "
+                "plain path, 'sqlite:///relative.db', 'sqlite:////absolute.db' or "
+                "'postgresql://...', as a text: a Path of a URL loses a slash"
             )
         return _absolute("db_path", text, folder)
     name = scheme[1].lower()
@@ -274,8 +279,9 @@ def absolute_path(name: str, value: object) -> Path:
     from pathlib import Path  # imported late: it takes as long as half of the library
 
     text = _checked_path(name, value, "a path")
-    if scheme := _SCHEME_OF_FILE.match(text):  # it may have a password
-        raise ConfigError(f"{name}: {scheme[1].lower()}://... is a URL; pass the path of a file")
+    if _NO_PATH.match(text):  # it may have a password
+        scheme = text.partition(":")[0].lower()
+        raise ConfigError(f"{name}: {scheme}://... is a URL; pass the path of a file")
     return Path(_absolute(name, text, ""))
 
 
@@ -332,6 +338,8 @@ def _absolute(field: str, path: str, folder: str) -> str:
             raise ConfigError(f"{field}: {show(path)}: there is no such home folder")
     if sys.platform == "win32":
         if problem := problem_on_windows(expanded):
+            if _MAY_BE_URL.match(path):  # the problem quotes a part of it
+                problem = "is no path; begin it with its scheme, as in postgresql://..."
             raise ConfigError(f"{field}: {_shown(path)} {problem}")
     elif _DRIVE.match(path):
         raise ConfigError(

@@ -139,6 +139,9 @@ def test_the_file_may_name_a_database_without_a_file(target: str) -> None:
     ("text", "message"),
     [
         ("db_path = ", "botmemory.toml: is not valid TOML: Invalid value"),
+        (r'db_path = "C:\Users\bot\trades.db"', r"not valid TOML: .*; .* write / in place of \\$"),
+        (r'db_path = "C:\data\trades.db"', r"not valid TOML: .*; .* write / in place of \\$"),
+        (r'db_path = "C:\u001bth.db"', "for which a backslash and the letter after it stand"),
         ("db_path = 5", "botmemory.toml: db_path: 5 is not a path"),
         ("busy_timeout = 'x'", "botmemory.toml: busy_timeout: 'x' is not a number"),
         ("dbpath = 'x.db'", "botmemory.toml: setting 'dbpath' is not a setting .*db_path"),
