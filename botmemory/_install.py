@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import shutil
-import subprocess
 import sys
 from importlib.metadata import distributions
 from importlib.util import find_spec
@@ -52,8 +52,10 @@ def _from_direct_url(extra: str, direct_url: dict[str, Any]) -> str:
 
 
 def _quoted(text: str) -> str:
-    """Return a text as one word of the shell; cmd.exe and PowerShell have other quotes."""
-    return subprocess.list2cmdline([text]) if sys.platform == "win32" else shlex.quote(text)
+    """Return a text as one word of the shell; cmd.exe has other quotes."""
+    if sys.platform != "win32":
+        return shlex.quote(text)
+    return text if re.fullmatch(r"[\w.\\/:+=@\[\]-]+", text) else f'"{text}"'
 
 
 def _without_secrets(url: str) -> str:

@@ -27,7 +27,13 @@ def main() -> None:
     try:
         cli(prog_name="botmemory")
     except OSError as error:
-        # so Windows reports that the program which reads the output has ended, as `| more` does
-        if sys.platform != "win32" or error.errno != errno.EINVAL:
+        # so Windows reports that the program which reads the output has ended, as `| more` does;
+        # errors that it has no number for in C are EINVAL too, with the file or its own number
+        if (
+            sys.platform != "win32"
+            or error.errno != errno.EINVAL
+            or error.winerror is not None
+            or error.filename is not None
+        ):
             raise
         os._exit(1)  # without an attempt to print what is left

@@ -236,6 +236,18 @@ class TestExport:
             export_file(Signal, tmp_path / f"rows.{file_format}")
         assert not list(tmp_path.glob("rows*"))
 
+    @pytest.mark.skipif(sys.platform != "win32", reason="elsewhere an open file may be replaced")
+    def test_a_file_that_another_program_has_open_is_named(
+        self, empty_database: Any, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "trades.csv"
+        path.touch()
+        with (
+            path.open(),
+            pytest.raises(StorageError, match=r"trades.csv: .* have it open|has it open"),
+        ):
+            export_file(Trade, path)
+
     def test_a_failed_export_leaves_no_file(self, empty_database: Any, tmp_path: Path) -> None:
         with pytest.raises(StorageError, match="t.csv: cannot be written: No such file"):
             export_file(Trade, tmp_path / "nowhere" / "t.csv")

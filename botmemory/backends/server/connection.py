@@ -60,7 +60,7 @@ class _Pipeline(psycopg.Pipeline):
 
 # CPython 3.14 may raise an interrupt between the `__enter__` of a lock and the block of its `with`:
 # the lock stays held, and psycopg would wait for it where it ends a pipeline, in the same thread
-CALLS_ENTER = sys.version_info[:2] == (3, 14)
+MAY_KEEP_LOCKS = sys.version_info[:2] == (3, 14)
 
 
 class _UntilDeadline:
@@ -112,7 +112,7 @@ class ServerConnection(psycopg.Connection[Any]):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        if CALLS_ENTER:
+        if MAY_KEEP_LOCKS:
             self.lock = threading.RLock()  # type: ignore[assignment]
         self.cache: dict[Hashable, Any] = {}
         self.process = os.getpid()

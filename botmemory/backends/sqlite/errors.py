@@ -179,10 +179,13 @@ def translated(error: Exception, path: str | os.PathLike[str], failed: str) -> B
 
 def _system_cause(error: OSError, path: str) -> str:
     cause, number = error.strerror or str(error), error.errno
-    if sys.platform == "win32" and number == errno.EACCES and os.path.isdir(path):  # noqa: PTH112
-        cause, number = "is a folder", errno.EISDIR
-    if getattr(error, "winerror", 0) in (32, 33):
-        return f"another program has it open ({cause}); close it there and repeat the call"
+    if sys.platform == "win32":
+        if error.winerror in (32, 33):
+            return f"another program has it open ({cause}); close it there and repeat the call"
+        if error.winerror == 5 and error.filename2 is not None:  # a rename
+            return f"{cause}: close it in programs that have it open; check its permissions"
+        if number == errno.EACCES and os.path.isdir(error.filename or path):  # noqa: PTH112
+            cause = f"is a folder, or {cause}"
     if number in _FULL:
         cause = f"the disk is full ({cause})"
     if error.filename is not None and os.fspath(error.filename) != path:

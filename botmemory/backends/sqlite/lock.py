@@ -98,6 +98,8 @@ class FileLock:
 
     def close(self) -> None:
         """Close the file; the lock goes with it."""
+        if sys.platform == "win32" and self._opened is not None:
+            self.release()  # Windows itself may do it later
         self._file = None
         self._write_lock = self._queue_lock = Lock()
         self.release = NOTHING
