@@ -53,7 +53,8 @@ settings.register_profile(
     max_examples=40,
     deadline=None,
     database=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    # how long examples take to make depends on what else the machine does
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 settings.load_profile("botmemory")
 
