@@ -182,10 +182,11 @@ def _system_cause(error: OSError, path: str) -> str:
     if sys.platform == "win32":
         if error.winerror in (32, 33):
             return f"another program has it open ({cause}); close it there and repeat the call"
-        if error.winerror == 5 and error.filename2 is not None:  # a rename
-            return f"{cause}: close it in programs that have it open; check its permissions"
-        if number == errno.EACCES and os.path.isdir(error.filename or path):  # noqa: PTH112
+        refused = error.filename2 or error.filename or path
+        if number == errno.EACCES and os.path.isdir(refused):  # noqa: PTH112
             cause = f"is a folder, or {cause}"
+        elif error.winerror == 5 and error.filename2 is not None:  # a rename
+            return f"{cause}: close it in programs that have it open; check its permissions"
     if number in _FULL:
         cause = f"the disk is full ({cause})"
     if error.filename is not None and os.fspath(error.filename) != path:
