@@ -32,6 +32,12 @@ _MAY_BE_URL = re.compile(r".*://|[^:]{2,}:.*@", re.DOTALL)
 _NO_PATH = re.compile(
     rf"([A-Za-z][A-Za-z0-9+.-]+:[/\\]|(sqlite|file|{'|'.join(SERVERS)})(\+\w+)?:)", re.IGNORECASE
 )
+# a URL with a login, anywhere in a path
+_LOGIN = re.compile(
+    rf"([A-Za-z][A-Za-z0-9+.-]+:[/\\]{{1,2}}|({'|'.join(SERVERS)})(\+\w+)?(:|[/\\]{{2}}))"
+    r"[^/\\:@]*:[^/\\@]*@",
+    re.IGNORECASE,
+)
 # what \a, \b, \t, \e and so on inside a text stand for
 _ESCAPED = re.compile(r"[^\x00-\x1f][\a\b\t\n\v\f\r\x1b][^\x00-\x1f]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -206,7 +212,9 @@ class Config:
         except OSError as error:
             raise ConfigError(f"{file}: cannot be read: {error.strerror}") from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            is_escape = re.search("escape|hex", str(error))  # as in "C:\\Users\\bot\\trades.db"
+            is_escape = re.search(
+                "escape|hex", str(error), re.IGNORECASE
+            )  # as in "C:\\Users\\bot\\trades.db"
             advice = "; in a text in double quotes, write / in place of \\" if is_escape else ""
             raise ConfigError(f"{file}: is not valid TOML: {error}{advice}") from error
         for name in values:
@@ -291,6 +299,9 @@ def _checked_path(field: str, value: object, expected: str) -> str:
     if not isinstance(text, str):
         raise ConfigError(f"{field}: {show(value)} is not {expected}")
     text = plain_text(text)
+    if _LOGIN.search(text) and not (field == "db_path" and re.match(_SCHEME, text)):
+        expected = "a path, or a URL as a text" if field == "db_path" else "the path of a file"
+        raise ConfigError(f"{field}: has a URL in it; pass {expected}")
     problem = ""
     if not text.strip():
         problem = f"is not {expected}"
@@ -339,7 +350,10 @@ def _absolute(field: str, path: str, folder: str) -> str:
     if sys.platform == "win32":
         if problem := problem_on_windows(expanded):
             if _MAY_BE_URL.match(path):  # the problem quotes a part of it
-                problem = "is no path; begin it with its scheme, as in postgresql://..."
+                raise ConfigError(
+                    f"{field}: has a colon, which names a stream of Windows, before an @; pass a "
+                    "path without one, or begin the URL of a server with postgresql://"
+                )
             raise ConfigError(f"{field}: {_shown(path)} {problem}")
     elif _DRIVE.match(path):
         raise ConfigError(

@@ -14,7 +14,7 @@ from .._paths import is_same_file
 from ..atomic_write import SIDECARS
 from ..backends.sqlite.copy import copy_to_file, snapshot, sync_folder_of
 from ..backends.sqlite.errors import is_busy, translate_errors
-from ..backends.sqlite.file_state import restored_beside
+from ..backends.sqlite.file_state import staged_beside
 from ..backends.sqlite.lock import FileLock
 from ..config import Target, absolute_path, config_of
 from ..database import db
@@ -91,13 +91,17 @@ def restore(source: str | os.PathLike[str], target: Target = None) -> Path | Non
 
 
 def _replace(path: Path, source_path: Path) -> Path | None:
-    staged = restored_beside(path)
+    staged = staged_beside(path)
+    was_left = staged.exists()  # by a restore that was killed, and may be all that there is
     kept = path.with_name(f"{path.stem}.replaced-{datetime.now(UTC):%Y%m%dT%H%M%S%f}Z.db")
     is_replaced = path.exists()
     try:
         with snapshot(source_path) as copy:
             _require_copy(copy, source_path)
-            copy_to_file(copy, staged)
+            if not is_same_file(source_path, staged):
+                copy_to_file(copy, staged)
+        if path.exists() is not is_replaced:
+            raise DatabaseBusyError(f"{path}: a process has made it meanwhile; stop the bot first")
         _rename_sidecars(path, kept)  # SQLite would apply those of a missing file to the copy
         if is_replaced:
             _keep(path, kept)
@@ -106,7 +110,8 @@ def _replace(path: Path, source_path: Path) -> Path | None:
         if staged.exists():  # the copy is not in place
             with suppress(OSError):  # it must not hide the first error
                 _take_back(path, kept)
-                staged.unlink()
+                if not was_left:
+                    staged.unlink()
         raise
     sync_folder_of(path)
     return kept if is_replaced else None
@@ -125,6 +130,8 @@ def _exclusive(path: Path) -> Iterator[None]:
                 try:
                     # SQLite leaves WAL mode only for the last connection
                     connection.execute("PRAGMA journal_mode = delete").fetchone()
+                    connection.execute("BEGIN EXCLUSIVE")  # in another mode, others may write
+                    connection.execute("ROLLBACK")
                 except sqlite3.OperationalError as error:
                     if is_busy(error):
                         raise busy from error

@@ -244,7 +244,7 @@ class TestExport:
         path.touch()
         with (
             path.open(),
-            pytest.raises(StorageError, match=r"trades.csv: .* have it open|has it open"),
+            pytest.raises(StorageError, match=r"trades.csv: .*(has|have) it open"),
         ):
             export_file(Trade, path)
 

@@ -133,10 +133,11 @@ class PostgresServer:
     def paused(self, *pids: int) -> Iterator[None]:
         """Stop processes of the server for the block, all of them unless some are named."""
         assert self._process is not None
-        if not pids:
-            self._process.send_signal(signal.SIGSTOP)  # first, as it starts the others
-            pids = (self._process.pid, *_children(self._process.pid))
         try:
+            if not pids:
+                pids = (self._process.pid,)
+                _send(signal.SIGSTOP, pids)  # first, as it starts the others
+                pids += (*_children(self._process.pid),)
             _send(signal.SIGSTOP, pids)
             yield
         finally:

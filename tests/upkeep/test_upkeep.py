@@ -184,7 +184,7 @@ def test_two_restores_at_once_do_not_disturb_each_other(path: Path, copy: Path) 
     trade(price=1)
     backup(copy)
     close_db()
-    staged = Path(f"{path}.restored")
+    staged = Path(f"{path}.restoring")
     staged.write_bytes(b"of the other restore")
     lock = FileLock(f"{path}-lock")
     assert lock.acquire(0)
@@ -320,7 +320,8 @@ def test_an_interrupted_restore_of_a_deleted_database_changes_nothing_or_all(
         start_again, lambda: restore(Path(f"{copy}"), Path(f"{path}"))
     ):
         assert path.exists() is not wal.exists(), stack[0]
-        assert not Path(f"{path}.restored").exists()
+        assert not path.exists() or prices(path) == [1.0]
+        assert not Path(f"{path}.restoring").exists()
         outcomes.add(path.exists())
     assert outcomes == {False, True}
 
@@ -333,7 +334,7 @@ def refuse(*_):
     raise PermissionError
 
 def replace(path, to):
-    os._exit(9) if path.suffix == ".restored" else os.replace(path, to)
+    os._exit(9) if path.suffix == ".restoring" else os.replace(path, to)
 
 os.link = refuse
 pathlib.Path.replace = replace
@@ -341,8 +342,9 @@ restore(sys.argv[1], sys.argv[2])
 """
 
 
+@pytest.mark.parametrize("by_copy", [True, False])
 def test_after_a_restore_was_killed_between_its_renames_no_empty_database_is_made(
-    path: Path, copy: Path
+    path: Path, copy: Path, by_copy: bool
 ) -> None:
     init_db(path)
     trade(price=1)
@@ -353,12 +355,83 @@ def test_after_a_restore_was_killed_between_its_renames_no_empty_database_is_mad
     assert done.returncode == 9
     [kept] = path.parent.glob("bot.replaced-*.db")
     for read_only in (False, True):
-        with pytest.raises(StorageError, match=r"is missing, and bot.db.restored beside it is"):
+        with pytest.raises(StorageError, match=r"is missing, and bot.db.restoring beside it was"):
             init_db(path, read_only=read_only)
     assert not path.exists()
-    restore(copy, path)
+    damaged = copy.with_name("damaged.db")
+    damaged.write_bytes(b"x" * 5_000)
+    for source in (damaged, copy.with_name("missing.db")):  # the restore is repeated, wrongly
+        with pytest.raises(StorageError):
+            restore(source, path)
+        with pytest.raises(StorageError, match="is missing"):
+            init_db(path)
+    restore(copy if by_copy else Path(f"{path}.restoring"), path)
     assert [prices(path), prices(kept)] == [[1.0], [1.0, 2.0]]
-    assert not Path(f"{path}.restored").exists()
+    assert not Path(f"{path}.restoring").exists()
+
+
+STARTING_BOT = """
+import sys
+from pathlib import Path
+from botmemory import init_db
+from botmemory.backends.sqlite.lock import FileLock
+from botmemory.repositories import trades
+
+path = Path(sys.argv[1])
+acquire = FileLock.acquire
+
+def wait_for_restore(lock, timeout):
+    FileLock.acquire = acquire
+    print("opened", flush=True)
+    sys.stdin.readline()
+    return acquire(lock, timeout)
+
+FileLock.acquire = wait_for_restore
+init_db(path)
+trades.create(symbol="A", side="buy", price=9, quantity=1)
+"""
+
+
+@needs_posix  # a file that is open can be replaced
+@pytest.mark.parametrize("is_missing", [True, False])
+def test_a_bot_that_starts_during_a_restore_records_into_no_other_file(
+    path: Path, copy: Path, is_missing: bool
+) -> None:
+    init_db(path)
+    trade(price=1)
+    backup(copy)
+    close_db()
+    path.unlink()
+    if not is_missing:
+        restore(copy, path)  # in another mode than WAL
+    bot = [sys.executable, "-c", STARTING_BOT, path]
+    with subprocess.Popen(
+        bot, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as starting:
+        assert starting.stdout is not None
+        assert starting.stdout.readline() == "opened\n"
+        restored = restore(copy, path)
+        assert restored is not None
+        _, errors = starting.communicate("\n")
+    assert f"{path}: was replaced while it was opened; call init_db() again" in errors
+    assert prices(path) == [1.0]
+
+
+def test_a_database_that_a_program_writes_is_not_replaced_in_any_mode(
+    path: Path, copy: Path
+) -> None:
+    init_db(path)
+    trade(price=1)
+    backup(copy)
+    close_db()
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        assert other.execute("PRAGMA journal_mode = delete").fetchone() == ("delete",)
+        other.execute("BEGIN IMMEDIATE")
+        other.execute("UPDATE trade SET price = 2")
+        with pytest.raises(DatabaseBusyError, match="a process has the database open"):
+            restore(copy, path)
+        other.execute("COMMIT")
+    assert prices(path) == [2.0]
 
 
 @pytest.mark.parametrize("suffix", ["-wal", "-journal"])
@@ -372,6 +445,7 @@ def test_what_a_deleted_database_left_is_not_applied_to_the_copy(
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         mode = "wal" if suffix == "-wal" else "delete"
         assert other.execute(f"PRAGMA journal_mode = {mode}").fetchone() == (mode,)
+        other.execute("UPDATE trade SET price = 3")
         other.execute("PRAGMA cache_size = 1")  # pages go to the file before the end
         other.execute("BEGIN")
         other.execute("UPDATE trade SET price = 2")

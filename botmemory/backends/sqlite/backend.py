@@ -133,16 +133,22 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
                     self.database,
                     name,
                 )
+            opened = file_state.identity_of(self.file)
             self.connect()
             try:
-                self._verify(self.file)
+                self._verify(self.file, opened)
             except BaseException:
                 self.close()
                 raise
 
-    def _verify(self, path: Path) -> None:
+    def _verify(self, path: Path, opened: tuple[int, int]) -> None:
         if not self.config.read_only and self.pragma("journal_mode") != "wal":
             with self.exclusive():
+                # by a restore: the -wal of the file that was opened would be applied to the copy
+                if file_state.identity_of(path) != opened:
+                    raise StorageError(
+                        f"{path}: was replaced while it was opened; call init_db() again"
+                    )
                 mode = self.pragma("journal_mode", "wal")
             if mode != "wal":
                 raise StorageError(

@@ -184,8 +184,8 @@ def _system_cause(error: OSError, path: str) -> str:
             return f"another program has it open ({cause}); close it there and repeat the call"
         refused = error.filename2 or error.filename or path
         if number == errno.EACCES and os.path.isdir(refused):  # noqa: PTH112
-            cause = f"is a folder, or {cause}"
-        elif error.winerror == 5 and error.filename2 is not None:  # a rename
+            return f"{cause}: {refused} is a folder; check the path and its permissions"
+        if error.winerror == 5 and error.filename2 is not None:  # a rename
             return f"{cause}: close it in programs that have it open; check its permissions"
     if number in _FULL:
         cause = f"the disk is full ({cause})"

@@ -27,9 +27,15 @@ def size_of(path: str | Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def restored_beside(path: Path) -> Path:
+def identity_of(path: Path) -> tuple[int, int]:
+    """Return what tells a file from another one that later has its name."""
+    status = path.stat()
+    return status.st_dev, status.st_ino
+
+
+def staged_beside(path: Path) -> Path:
     """Return the path of the copy that a restore is about to put in the place of a file."""
-    return path.with_name(f"{path.name}.restored")
+    return path.with_name(f"{path.name}.restoring")
 
 
 def prepare_file(path: Path, read_only: bool) -> None:
@@ -44,11 +50,11 @@ def prepare_file(path: Path, read_only: bool) -> None:
             if 0 < path.stat().st_size < MINIMUM_SIZE:
                 raise StorageError(f"{path}: it is not a SQLite database; check the path")
             return
-        restored = restored_beside(path)
-        if restored.exists():
+        staged = staged_beside(path)
+        if staged.exists():
             raise StorageError(
-                f"{path}: is missing, and {restored.name} beside it is the copy that an unfinished "
-                f"restore() puts in its place; repeat the restore, or rename it to {path.name}"
+                f"{path}: is missing, and {staged.name} beside it was left by a restore() that did "
+                f"not end; repeat it, or delete {staged.name} to begin with an empty database"
             )
         if read_only:
             raise StorageError(f"{path}: there is no such database to read; check the path")
