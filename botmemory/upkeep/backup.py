@@ -101,7 +101,10 @@ def _replace(path: Path, source_path: Path) -> Path | None:
             if not is_same_file(source_path, staged):
                 copy_to_file(copy, staged)
         if path.exists() is not is_replaced:
-            raise DatabaseBusyError(f"{path}: a process has made it meanwhile; stop the bot first")
+            done = "deleted" if is_replaced else "made"
+            raise DatabaseBusyError(
+                f"{path}: a process has {done} it meanwhile; stop the bot first"
+            )
         _rename_sidecars(path, kept)  # SQLite would apply those of a missing file to the copy
         if is_replaced:
             _keep(path, kept)

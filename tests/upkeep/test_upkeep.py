@@ -417,6 +417,28 @@ def test_a_bot_that_starts_during_a_restore_records_into_no_other_file(
     assert prices(path) == [1.0]
 
 
+def test_a_database_that_is_made_during_a_restore_is_not_replaced(
+    path: Path, copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    init_db(path)
+    trade(price=1)
+    backup(copy)
+    close_db()
+    made = path.read_bytes()
+    path.unlink()
+    copy_to_file = backup_module.copy_to_file
+
+    def copy_slowly(source: sqlite3.Connection, destination: Path) -> None:
+        copy_to_file(source, destination)
+        path.write_bytes(made)
+
+    monkeypatch.setattr(backup_module, "copy_to_file", copy_slowly)
+    with pytest.raises(DatabaseBusyError, match="bot.db: a process has made it meanwhile; stop"):
+        restore(copy, path)
+    assert path.read_bytes() == made
+    assert sorted(file.name for file in path.parent.glob("bot.*")) == ["bot.db", "bot.db-lock"]
+
+
 def test_a_database_that_a_program_writes_is_not_replaced_in_any_mode(
     path: Path, copy: Path
 ) -> None:
