@@ -299,9 +299,12 @@ def _checked_path(field: str, value: object, expected: str) -> str:
     if not isinstance(text, str):
         raise ConfigError(f"{field}: {show(value)} is not {expected}")
     text = plain_text(text)
-    if _LOGIN.search(text) and not (field == "db_path" and re.match(_SCHEME, text)):
-        expected = "a path, or a URL as a text" if field == "db_path" else "the path of a file"
-        raise ConfigError(f"{field}: has a URL in it; pass {expected}")
+    if (login := _LOGIN.search(text)) and not (field == "db_path" and re.match(_SCHEME, text)):
+        scheme = login[1].rstrip(":/\\").lower()
+        remedy = (
+            "a path, or the whole URL as a text" if field == "db_path" else "the path of a file"
+        )
+        raise ConfigError(f"{field}: {scheme}://... is a URL; pass {remedy}")
     problem = ""
     if not text.strip():
         problem = f"is not {expected}"

@@ -133,7 +133,7 @@ class TestOnWindows:
 
     def test_a_login_is_in_no_message(self) -> None:
         for target in ("bot:secret@host/bots", "postgresql//bot:secret@host/bots"):
-            with pytest.raises(ConfigError, match="^db_path: has a (colon|URL)") as raised:
+            with pytest.raises(ConfigError, match="^db_path: .*(has a colon|is a URL)") as raised:
                 Config(target)
             assert "secret" not in str(raised.value)
 
