@@ -130,16 +130,13 @@ def _exclusive(path: Path) -> Iterator[None]:
             raise busy
         if path.exists():
             with closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as connection:
-                try:
-                    # SQLite leaves WAL mode only for the last connection
-                    connection.execute("PRAGMA journal_mode = delete").fetchone()
-                    connection.execute("BEGIN EXCLUSIVE")  # in another mode, others may write
-                    connection.execute("ROLLBACK")
-                except sqlite3.OperationalError as error:
-                    if is_busy(error):
-                        raise busy from error
-                except sqlite3.DatabaseError:
-                    pass  # a damaged file may be replaced
+                # it leaves WAL mode only for the last connection; in another mode, others may write
+                for statement in ("PRAGMA journal_mode = delete", "BEGIN EXCLUSIVE", "ROLLBACK"):
+                    try:
+                        connection.execute(statement).fetchall()
+                    except sqlite3.DatabaseError as error:  # a damaged file may be replaced
+                        if is_busy(error):
+                            raise busy from error
         yield
     finally:
         lock.close()
