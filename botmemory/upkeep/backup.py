@@ -92,14 +92,15 @@ def restore(source: str | os.PathLike[str], target: Target = None) -> Path | Non
 
 def _replace(path: Path, source_path: Path) -> Path | None:
     staged = staged_beside(path)
-    was_left = staged.exists()  # by a restore that was killed, and may be all that there is
+    if is_same_file(source_path, staged):  # the copy that a killed restore has left
+        staged = staged_beside(staged)
+    was_left = staged.exists()  # by a killed restore: it may be all that there is
     kept = path.with_name(f"{path.stem}.replaced-{datetime.now(UTC):%Y%m%dT%H%M%S%f}Z.db")
     is_replaced = path.exists()
     try:
         with snapshot(source_path) as copy:
             _require_copy(copy, source_path)
-            if not is_same_file(source_path, staged):
-                copy_to_file(copy, staged)
+            copy_to_file(copy, staged)
         if path.exists() is not is_replaced:
             done = "deleted" if is_replaced else "made"
             raise DatabaseBusyError(
