@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 from position_check import QUESTIONS, check, recorded
+from replication import wait_until
 from samples import at, trade, trade_values
+from servers import run
 
 from botmemory import db, init_db, session_scope
 from botmemory.repositories import positions, trades
@@ -78,8 +80,11 @@ def test_trades_of_a_file_are_read_once(
 
 
 def test_trades_of_a_server_are_read_once(new_database: Callable[[], str]) -> None:
-    init_db(new_database())
+    url = new_database()
+    init_db(url)
     record_trades()
+    # what a killed program of another test has begun may end later than the program
+    wait_until(lambda: not run(url, "SELECT FROM pg_stat_activity WHERE backend_xid IS NOT NULL"))
     queries: list[str] = []
     db.obj.query_hooks.append(lambda event: queries.append(event.sql))
     read = []
