@@ -73,6 +73,14 @@ def prices(file: Path) -> list[float]:
         return [p for (p,) in connection.execute("SELECT price FROM trade ORDER BY price")]
 
 
+def record_and_back_up(path: Path, copy: Path) -> None:
+    """Make a database of one trade, and a copy of it; close it."""
+    init_db(path)
+    trade(price=1)
+    backup(copy)
+    close_db()
+
+
 # --- backup -------------------------------------------------------------------------------
 
 
@@ -155,10 +163,7 @@ def test_a_backup_that_is_not_possible_is_an_error(path: Path, copy: Path) -> No
 @needs_fork
 def test_a_copy_does_not_replace_a_file_with_a_wal(path: Path, copy: Path) -> None:
     """SQLite would write the old copy's -wal into the new copy."""
-    init_db(path)
-    trade(price=1)
-    backup(copy)
-    close_db()
+    record_and_back_up(path, copy)
 
     def work(acknowledge: Callable[[Any], None]) -> None:
         init_db(copy)
@@ -180,10 +185,7 @@ def test_a_copy_does_not_replace_a_file_with_a_wal(path: Path, copy: Path) -> No
 
 @needs_fork
 def test_two_restores_at_once_do_not_disturb_each_other(path: Path, copy: Path) -> None:
-    init_db(path)
-    trade(price=1)
-    backup(copy)
-    close_db()
+    record_and_back_up(path, copy)
     staged = Path(f"{path}.restoring")
     staged.write_bytes(b"of the other restore")
     lock = FileLock(f"{path}-lock")
@@ -304,10 +306,7 @@ def test_an_interrupted_restore_keeps_both_databases(
 def test_an_interrupted_restore_of_a_deleted_database_changes_nothing_or_all(
     path: Path, copy: Path
 ) -> None:
-    init_db(path)
-    trade(price=1)
-    backup(copy)
-    close_db()
+    record_and_back_up(path, copy)
     wal = Path(f"{path}-wal")
 
     def start_again() -> None:
@@ -398,10 +397,7 @@ trades.create(symbol="A", side="buy", price=9, quantity=1)
 def test_a_bot_that_starts_during_a_restore_records_into_no_other_file(
     path: Path, copy: Path, is_missing: bool
 ) -> None:
-    init_db(path)
-    trade(price=1)
-    backup(copy)
-    close_db()
+    record_and_back_up(path, copy)
     path.unlink()
     if not is_missing:
         restore(copy, path)  # in another mode than WAL
@@ -421,10 +417,7 @@ def test_a_bot_that_starts_during_a_restore_records_into_no_other_file(
 def test_a_database_that_is_made_during_a_restore_is_not_replaced(
     path: Path, copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    init_db(path)
-    trade(price=1)
-    backup(copy)
-    close_db()
+    record_and_back_up(path, copy)
     made = path.read_bytes()
     path.unlink()
     copy_to_file = backup_module.copy_to_file
@@ -443,10 +436,7 @@ def test_a_database_that_is_made_during_a_restore_is_not_replaced(
 def test_a_database_that_a_program_writes_is_not_replaced_in_any_mode(
     path: Path, copy: Path
 ) -> None:
-    init_db(path)
-    trade(price=1)
-    backup(copy)
-    close_db()
+    record_and_back_up(path, copy)
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         assert other.execute("PRAGMA journal_mode = delete").fetchone() == ("delete",)
         other.execute("BEGIN IMMEDIATE")
@@ -461,10 +451,7 @@ def test_a_database_that_a_program_writes_is_not_replaced_in_any_mode(
 def test_what_a_deleted_database_left_is_not_applied_to_the_copy(
     path: Path, copy: Path, suffix: str
 ) -> None:
-    init_db(path)
-    trade(price=1)
-    backup(copy)
-    close_db()
+    record_and_back_up(path, copy)
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         mode = "wal" if suffix == "-wal" else "delete"
         assert other.execute(f"PRAGMA journal_mode = {mode}").fetchone() == (mode,)
@@ -486,10 +473,7 @@ def test_what_a_deleted_database_left_is_not_applied_to_the_copy(
 
 
 def test_a_damaged_database_can_be_replaced(path: Path, copy: Path) -> None:
-    init_db(path)
-    trade(price=1)
-    backup(copy)
-    close_db()
+    record_and_back_up(path, copy)
     path.write_bytes(b"\xff" * 20_000)
     Path(f"{path}-wal").write_bytes(b"stale" * 1_000)
     restore(copy, path)
@@ -501,10 +485,7 @@ def test_a_damaged_database_can_be_replaced(path: Path, copy: Path) -> None:
 def test_a_missing_database_is_restored_from_the_environment(
     path: Path, copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    init_db(path)
-    trade(price=1)
-    backup(copy)
-    close_db()
+    record_and_back_up(path, copy)
     path.unlink()
     monkeypatch.setenv("BOTMEMORY_DB_PATH", str(path))
     assert restore(copy) is None
