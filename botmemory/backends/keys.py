@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
-from functools import lru_cache
 from typing import Any, NoReturn
 
 from .._values import plain_text
@@ -14,24 +12,6 @@ Key = tuple[str | None, str]
 """A strategy, None or "" for rows without one, and a symbol."""
 
 Keys = frozenset[Key]
-
-# compiled at their first use: most programs never need them
-_COMMENTS = r"(?s:\s|--[^\n]*|/\*.*?\*/)*"
-_USES_ROWS = (
-    *("SELECT", "UPDATE", "DELETE", "DECLARE", "WITH", "VALUES", "TABLE", "MERGE", "("),
-    *("REPLACE", "TRUNCATE", "EXPLAIN", "CALL", "DO "),
-)
-_IN_INSERT = r"""(?<!["`\w])(?:select|update|replace)(?!["`\w])"""
-
-
-@lru_cache(maxsize=1000)
-def uses_rows(sql: str) -> bool:
-    """Return whether a statement may read, change or delete rows, not only record new ones."""
-    if not sql.startswith(("INSERT", *_USES_ROWS)):  # not as Peewee writes it
-        sql = sql[re.match(_COMMENTS, sql).end() :].upper()  # type: ignore[union-attr]
-    if not sql.startswith("INSERT"):
-        return sql.startswith(_USES_ROWS)
-    return re.search(_IN_INSERT, sql.lower()) is not None
 
 
 def checked_keys(value: Key | Iterable[Key]) -> Keys:

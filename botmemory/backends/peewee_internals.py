@@ -47,8 +47,11 @@ class DatabaseInternals:
         run = partial(super()._execute_cursor, sql, params, **options)  # type: ignore[misc]
         return self.run_statement(run, sql, options)
 
-    def run_statement(self, run: Callable[[], Any], sql: str, options: dict[str, Any]) -> Any:
-        """Call `run`, which executes a statement and returns its cursor, as this backend must."""
+    def run_statement(self, run: Callable[..., Any], sql: str, options: dict[str, Any]) -> Any:
+        """Call `run`, which executes a statement and returns its cursor, as this backend must.
+
+        What `run` is called with goes to `cursor`.
+        """
         raise NotImplementedError
 
 

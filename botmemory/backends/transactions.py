@@ -23,9 +23,10 @@ import peewee
 
 from ..config import Config
 from ..errors import BotMemoryError, DatabaseBusyError, StorageError, ValidationError
-from .keys import Key, Keys, refuse_unknown_key, require_key, uses_rows
+from .keys import Key, Keys, refuse_unknown_key, require_key
 from .ownership import current_owner, is_owner, suspension_of
 from .peewee_internals import ConnectionLocal, DatabaseInternals
+from .statements import uses_rows
 
 P = ParamSpec("P")
 R = TypeVar("R")

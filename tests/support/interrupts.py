@@ -648,6 +648,12 @@ def plain_peewee(stored: Trade) -> None:
     Trade.update(strategy="changed").where(Trade.id == stored.id).execute()
 
 
+def returning(stored: Trade) -> None:
+    changed = Trade.update(strategy="changed").where(Trade.id == stored.id)
+    for row in changed.returning(Trade.symbol).execute():
+        assert row.symbol
+
+
 def with_db(stored: Trade) -> None:
     with db:
         record("A")
@@ -717,6 +723,7 @@ OPERATIONS = {
     "atomic": Operation(atomic),
     "transaction": Operation(transaction),
     "plain_peewee": Operation(plain_peewee),
+    "returning": Operation(returning),
     "with_db": Operation(with_db, disconnect),
     "run_transaction": Operation(transaction_repeated),
     "iterate": Operation(iterate),

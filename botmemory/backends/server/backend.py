@@ -38,7 +38,7 @@ from ..base import Backend, Fields, MakeObjects, Migrator, Statement, Values
 from ..change_marker import ChangeMarker
 from ..finding import Finding
 from ..fork import open_backends
-from ..keys import Key, Keys, uses_rows
+from ..keys import Key, Keys
 from ..peewee_internals import (
     announce,
     isolation_level_name,
@@ -47,6 +47,7 @@ from ..peewee_internals import (
     rows_of,
 )
 from ..retry import busy_error, retry_on_conflict
+from ..statements import changes_rows, only_selects, uses_rows
 from ..transactions import Atomic, ThreadState, TransactionState
 from . import catalog, dialect, online
 from .connection import IDLE, NoAnswerError, ServerConnection
@@ -355,7 +356,7 @@ class PostgresBackend(TransactionState, PostgresqlExtDatabase):  # type: ignore[
     def cursor(self, named_cursor: Any = None) -> Any:
         return self.connection().cursor()
 
-    def run_statement(self, run: Callable[[], Any], sql: str, options: dict[str, Any]) -> Any:
+    def run_statement(self, run: Callable[..., Any], sql: str, options: dict[str, Any]) -> Any:
         local = self.local
         if local.is_inside_call():
             interrupted = self._use_other_connection()
@@ -405,7 +406,7 @@ class PostgresBackend(TransactionState, PostgresqlExtDatabase):  # type: ignore[
     def _autocommit(self, call: Callable[[], R], sql: str) -> R:
         """Run a statement that is a transaction of its own, and release its connection."""
         deadline = self._deadline()
-        if sql.startswith("SELECT"):
+        if only_selects(sql):
             return self._read(call, _nothing, deadline)
         self.refuse_self_deadlock()
         begin = partial(self._transaction_of, sql)
@@ -449,7 +450,7 @@ class PostgresBackend(TransactionState, PostgresqlExtDatabase):  # type: ignore[
 
         All that is sent together is one transaction, without a BEGIN.
         """
-        if sql.lstrip()[:6].upper() not in ("INSERT", "UPDATE", "DELETE"):
+        if not changes_rows(sql):
             return []
         statements = self._settings_of(connection)
         row_key = self.local.row_key

@@ -28,9 +28,11 @@ from ..living import LivingObjects
 from ..peewee_internals import peewee_errors, prepare_connection
 from ..reference import Reference
 from ..retry import busy_error
+from ..statements import only_selects
 from ..transactions import Atomic, TransactionState
 from . import dialect, file_state, health, select
 from .connection import Connection, State, open_raw, open_read_only
+from .cursor import ReadingCursor
 from .errors import (
     NOTHING_WRITTEN,
     OUTCOME_UNKNOWN,
@@ -54,8 +56,8 @@ MINIMUM_SQLITE = (3, 38, 0)  # the first one whose JSON operators Peewee can use
 FULL_SYNC = {"fullfsync": 1, "checkpoint_fullfsync": 1} if sys.platform == "darwin" else {}
 MAX_WAL_SIZE = 16 * 1024 * 1024  # bytes of the -wal file that stay after a checkpoint
 MAX_SIZE_CHECKED_AT_OPEN = 64 * 1024 * 1024  # bytes; upkeep.check checks a larger file
-# statements that need no write lock
-READS = ("SELECT", "PRAGMA", "WITH", "EXPLAIN", "SAVEPOINT", "RELEASE", "ROLLBACK")
+# statements that need no write lock, beside those that select rows
+WITHOUT_LOCK = ("PRAGMA", "EXPLAIN", "SAVEPOINT", "RELEASE", "ROLLBACK")
 
 R = TypeVar("R")
 Row = TypeVar("Row", bound=peewee.Model)
@@ -272,23 +274,24 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
 
     # --- statements and transactions --------------------------------------------------------
 
-    def run_statement(self, run: Callable[[], Any], sql: str, options: dict[str, Any]) -> Any:
-        if self.local.transactions:
-            self.require_own_keys(sql)
-        cursor = self._run_statement(run, sql)
-        if cursor.description is not None and not sql.startswith(("SELECT", "PRAGMA")):
-            self.local.connection.returning_cursors.add(cursor)
-        return cursor
+    def cursor(self, named_cursor: Any = None, *, reads_all: bool = False) -> Any:
+        cursor = super().cursor()
+        return ReadingCursor(cursor) if reads_all else cursor
 
-    def _run_statement(self, run: Callable[[], Any], sql: str) -> Any:
+    def run_statement(self, run: Callable[..., Any], sql: str, options: dict[str, Any]) -> Any:
         local = self.local
+        if local.transactions:
+            self.require_own_keys(sql)
+        selects = only_selects(sql)
+        if not selects:
+            run = partial(run, reads_all=True)
         if (local.transactions or local.rolled_back) and self.is_in_transaction():
             if local.conn.in_transaction:
                 return self._translate_errors(run)
             if sql.startswith("ROLLBACK"):
                 return local.conn.cursor()  # SQLite has rolled back all of it by itself
             raise self._rolled_back()
-        if sql.startswith(READS):
+        if selects or sql.startswith(WITHOUT_LOCK):
             self._reopen_if_changed()
             return self._retry_while_busy(run, self.busy_timeout)
         return self._autocommit(
@@ -789,8 +792,6 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         local = self.local
         connection = local.connection
         if connection is None or connection.immutable_content or local.rolled_back:
-            return None
-        if connection.returning_cursors:  # SQLite counts changes when a statement has ended
             return None
         raw = connection.raw
         if connection.has_write_lock and not raw.in_transaction:

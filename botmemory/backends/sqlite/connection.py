@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable, Hashable
 from contextlib import closing, suppress
 from typing import Any
-from weakref import WeakSet
 
 from ..transactions import ThreadState
 from .errors import cannot_open
@@ -42,8 +41,6 @@ class Connection:
         self.rows_inserted = 0  # of those that `raw` counts as changes, by compiled INSERTs
         # number of changes and schema version before the transaction
         self.before_transaction: tuple[int, int] | None = None
-        # of statements with RETURNING, which end when all of their rows are read
-        self.returning_cursors: WeakSet[sqlite3.Cursor] = WeakSet()
         self.cache: dict[Hashable, Any] = {}
         self.is_leaked = False
         self.closed = False

@@ -336,6 +336,14 @@ def test_a_query_whose_result_was_lost_is_repeated(proxy: Proxy) -> None:
     assert trades.get_all() == [there]
 
 
+def test_a_query_of_peewee_whose_result_was_lost_is_repeated(proxy: Proxy) -> None:
+    there = trade()
+    query = Trade.select().order_by(Trade.id)
+    for each in (query, query | query, query.with_cte(Trade.select(Trade.id).cte("a"))):
+        proxy.lose_response_to = b"SELECT"
+        assert list(each) == [there]
+
+
 def test_a_connection_that_was_idle_for_long_is_tested_first(
     proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
