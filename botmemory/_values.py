@@ -131,6 +131,21 @@ def to_json(plain: object, *, sort_keys: bool = False) -> str:
     )
 
 
+def is_equal_json(first: str, second: str) -> bool:
+    """Return whether two JSON texts have the same value, as PostgreSQL's jsonb compares them."""
+    return _is_equal(
+        json.loads(first, parse_float=Decimal), json.loads(second, parse_float=Decimal)
+    )
+
+
+def _is_equal(first: Any, second: Any) -> bool:
+    if isinstance(first, dict) and isinstance(second, dict):
+        return first.keys() == second.keys() and all(_is_equal(first[k], second[k]) for k in first)
+    if isinstance(first, list) and isinstance(second, list):
+        return len(first) == len(second) and all(map(_is_equal, first, second))
+    return isinstance(first, bool) == isinstance(second, bool) and bool(first == second)
+
+
 def checked_key(key: object) -> str:
     """Return the dotted key of a value in metadata, such as `bands.upper`."""
     text = plain_text(key) if isinstance(key, str) else ""

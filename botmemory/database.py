@@ -14,7 +14,7 @@ import peewee
 from .backends.keys import Key, checked_keys
 from .backends.ownership import is_inside_a_call
 from .backends.retry import retry_on_conflict
-from .backends.transactions import Atomic, ExitOfDatabase
+from .backends.transactions import Atomic, ExitOfDatabase, Manual
 from .config import Config
 from .errors import ConfigError, DatabaseBusyError, NotInitializedError
 
@@ -58,6 +58,9 @@ class _Proxy(peewee.DatabaseProxy):
         return Atomic(self.current, *args, **options)
 
     transaction = savepoint = atomic  # type: ignore[assignment]
+
+    def manual_commit(self) -> Manual:
+        return Manual(self)
 
     def __enter__(self) -> Any:
         database: Any = self.current()

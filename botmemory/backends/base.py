@@ -142,6 +142,14 @@ class Backend(Protocol):
         """
         ...
 
+    def is_in_transaction(self) -> bool:
+        """Return whether what runs now is part of a transaction that is open.
+
+        Raises:
+            DatabaseBusyError: As for `in_transaction`.
+        """
+        ...
+
     def has_begun(self) -> bool:
         """Return whether the driver says that this thread's connection is in a transaction."""
         ...
@@ -297,12 +305,8 @@ class Backend(Protocol):
         """
         ...
 
-    def json_equal(self, field: peewee.JSONField, text: Any) -> peewee.Node:
-        """Return the condition that a JSON column is equal to a value, which is given as text.
-
-        The order of the keys of objects makes no difference; 1 is equal to 1.0, and not to true.
-        """
-        ...
+    compares_json: bool
+    """Whether = in SQL compares JSON values, and not their text."""
 
     def hour_of(self, field: peewee.Field[Any]) -> Any:
         """Return an expression that is equal for timestamps of the same hour in UTC."""

@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 import peewee
-from peewee import __exception_wrapper__, _ConnectionLocal  # type: ignore[attr-defined]
+from peewee import __exception_wrapper__, _ConnectionLocal, _manual  # type: ignore[attr-defined]
 
 Row = TypeVar("Row", bound=peewee.Model)
 
@@ -28,6 +28,8 @@ peewee_errors = __exception_wrapper__
 
 # what Peewee keeps for each thread: connection, transactions, callbacks; backends add to it
 ConnectionLocal = _ConnectionLocal
+# the block in which a program itself begins and ends transactions
+ManualCommit = _manual
 
 
 class DatabaseInternals:

@@ -12,9 +12,9 @@ _USES_ROWS = (
     *("REPLACE", "TRUNCATE", "EXPLAIN", "CALL", "DO "),
 )
 _CHANGES_ROWS = ("INSERT", "UPDATE", "DELETE", "REPLACE", "MERGE", "TRUNCATE")
-_IN_WITH = (
-    r"""(?<!["'`\w])(?:(?:insert|replace|merge)\s[\w\s]*into|update|delete\s+from)\b(?!["'`])"""
-)
+# neither a quoted name nor a quoted text alone, nor the function replace()
+_CHANGE = r"\b(?:insert|update|delete|merge|truncate|replace(?!\s*\())\b"
+_IN_WITH = rf"""(?<!["'`]){_CHANGE}|{_CHANGE}(?!["'`])"""
 _IN_INSERT = r"""(?<!["`\w])(?:select|update|replace)(?!["`\w])"""
 
 
@@ -44,6 +44,21 @@ def changes_rows(sql: str) -> bool:
 
 
 def only_selects(sql: str) -> bool:
-    """Return whether a statement, as Peewee writes it, selects rows and changes none."""
-    sql = sql.lstrip("(")  # of each part of a compound query
-    return sql.startswith("SELECT") or (sql.startswith("WITH") and not changes_rows(sql))
+    """Return whether a statement selects rows and changes none."""
+    return sql.startswith("SELECT") or _only_selects(sql)
+
+
+@lru_cache(maxsize=1000)
+def _only_selects(sql: str) -> bool:
+    sql = _without_comments(sql.lstrip("("))  # of the parts of a compound query
+    while sql.startswith("("):
+        sql = _without_comments(sql[1:])
+    if sql.startswith("WITH"):
+        return not changes_rows(sql)
+    return sql.startswith(("SELECT", "VALUES"))
+
+
+@lru_cache(maxsize=1000)
+def begins_transaction(sql: str) -> bool:
+    """Return whether a statement begins a transaction where none is open."""
+    return _without_comments(sql).startswith(("BEGIN", "START ", "SAVEPOINT"))

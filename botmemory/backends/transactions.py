@@ -17,15 +17,15 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from contextvars import ContextVar
 from functools import partial, wraps
 from types import TracebackType
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, NoReturn, ParamSpec, TypeVar
 
 import peewee
 
 from ..config import Config
-from ..errors import BotMemoryError, DatabaseBusyError, StorageError, ValidationError
+from ..errors import BotMemoryError, DatabaseBusyError, StorageError, ValidationError, show
 from .keys import Key, Keys, refuse_unknown_key, require_key
 from .ownership import current_owner, is_owner, suspension_of
-from .peewee_internals import ConnectionLocal, DatabaseInternals
+from .peewee_internals import ConnectionLocal, DatabaseInternals, ManualCommit
 from .statements import uses_rows
 
 P = ParamSpec("P")
@@ -300,6 +300,29 @@ class Atomic:
         return call
 
 
+class Manual(ManualCommit):
+    """A block in which the program begins and commits; what it has not committed is rolled back."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        database = self.db
+        is_open = len(database.local.transactions) == 1 and database.has_begun()
+        try:
+            if is_open:
+                database.rollback()
+        finally:
+            super().__exit__(kind, error, trace)
+        if is_open and kind is None:
+            raise StorageError(
+                f"{database.config.label}: manual_commit() was left before commit(), and what was "
+                "not committed is rolled back"
+            )
+
+
 class _NewList:
     """An attribute that a signal handler may need before Peewee's `__init__` has set it."""
 
@@ -388,6 +411,16 @@ class TransactionState(DatabaseInternals):
 
     transaction = savepoint = atomic
 
+    def manual_commit(self) -> Manual:
+        return Manual(self)
+
+    def refuse_begin(self, sql: str) -> NoReturn:
+        """Refuse to begin a transaction of which no block knows, and which nothing would end."""
+        raise ValidationError(
+            f"{self.config.label}: {show(sql)} begins a transaction that no block ends; begin one "
+            "with session_scope(), db.atomic(), or db.begin() inside db.manual_commit()"
+        )
+
     def in_transaction(self) -> bool:
         """Return whether a transaction is open that the caller may use.
 
@@ -407,6 +440,13 @@ class TransactionState(DatabaseInternals):
             return outermost.may_be_used()
         del local.transactions[:]  # another thread has ended it
         return False
+
+    def is_in_transaction(self) -> bool:
+        """Return whether what runs now is part of a transaction that is open."""
+        if not self.in_transaction():
+            return False
+        # inside manual_commit() the program itself begins one
+        return isinstance(self.local.transactions[0], Atomic) or self.has_begun()
 
     def read_snapshot(self) -> AbstractContextManager[object]:
         """Return a block whose reads all see one state of the database, and wait for no writer.

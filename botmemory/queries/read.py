@@ -346,7 +346,7 @@ def stream(model: type[Row], values: dict[str, Any]) -> Iterator[Row]:
     require_open_database(model)
     require_own_keys(values)
     # outside of a transaction, a cursor of the server would have to read all rows first
-    if db.streams and db.in_transaction():
+    if db.streams and db.is_in_transaction():
         return _stream_own(_all_in_time_order(model, values), values)
     return stream_pages(model, values)
 

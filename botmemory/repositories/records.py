@@ -59,7 +59,8 @@ def create_many(model: type[BaseModel], rows: Iterable[Mapping[str, Any]]) -> in
     """Record many rows in one transaction, all or none.
 
     The first 5,000 rows of a generator are read before the transaction begins, the others while it
-    is open; on SQLite all other writers wait meanwhile.
+    is open; on SQLite all other writers wait meanwhile, and what the generator itself records is
+    part of the transaction.
 
     Args:
         model: The model of the table.

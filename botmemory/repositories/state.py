@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from peewee import EXCLUDED, fn
+from peewee import EXCLUDED, Expression, fn
 
 from .._arguments import checked_call
-from .._values import plain_json, refuse, to_text
+from .._values import is_equal_json, plain_json, refuse, to_json, to_text
 from ..backends.keys import key_of_state, refuse_state_of_many_keys
 from ..backends.peewee_internals import values_of
 from ..database import db
@@ -106,8 +106,7 @@ def compare_and_set(key: str, expected: Any, value: Any, *, strategy: str | None
     if isinstance(expected, _Missing):
         return _using_row(values, lambda: write.insert_if_new(State, values)) is not None
     values["expected"] = plain_json(expected, "expected", 0)
-    query = _update_if_equal(values["expected"] is None)
-    return bool(_using_row(values, lambda: write.change(State, query, values)))
+    return _using_row(values, lambda: _set_if_equal(values))
 
 
 @checked_call
@@ -187,12 +186,34 @@ def _upsert() -> Any:
     return query.on_conflict(conflict_target=[State.strategy, State.key], update=new)
 
 
+def _set_if_equal(values: dict[str, Any]) -> bool:
+    if values["expected"] is None:
+        return bool(write.change(State, _update_if_equal("null"), values))
+    if db.current().compares_json:
+        return bool(write.change(State, _update_if_equal("json"), values))
+    write.require_open_database(State)
+    expected = to_json(values["expected"])
+    # not with a function in SQL: signal handlers would write in the middle of the UPDATE
+    while (text := read.scalar(_text(), values)) is not None and is_equal_json(text, expected):
+        if write.change(State, _update_if_equal("text"), values | {"text": text}):
+            return True
+    return False
+
+
 @compiled
-def _update_if_equal(is_null: bool) -> Any:
+def _text() -> Any:
+    return State.select(fn.MAX(State.value.cast("TEXT"))).where(_is_row())
+
+
+@compiled
+def _update_if_equal(kind: str) -> Any:
     query: Any = State.update({field: _param(field) for field in (State.value, State.updated_at)})
-    expected = Param("expected", State.value)
-    is_equal = State.value.is_null() if is_null else db.json_equal(State.value, expected)
-    return query.where(_is_row(), is_equal)
+    conditions = {
+        "null": State.value.is_null(),
+        "json": Expression(State.value, "=", Param("expected", State.value)),
+        "text": State.value.cast("TEXT") == Param("text"),
+    }
+    return query.where(_is_row(), conditions[kind])
 
 
 @compiled

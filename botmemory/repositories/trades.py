@@ -157,7 +157,8 @@ def create_many(rows: Iterable[NewTrade]) -> int:
     """Record many trades in one transaction, all or none.
 
     The first 5,000 rows of a generator are read before the transaction begins, the others while it
-    is open; on SQLite all other writers wait meanwhile.
+    is open; on SQLite all other writers wait meanwhile, and what the generator itself records is
+    part of the transaction.
 
     Args:
         rows: Mappings with the arguments of `create`.

@@ -36,6 +36,7 @@ PLACES = {
     "_get_cursor_wrapper": INTERNALS,
     "_lock": INTERNALS,
     "_log_query": INTERNALS,
+    "_manual": INTERNALS,
     "_notify_hooks": INTERNALS,
     "_run": "schema/runner.py",
     "_set_server_version": INTERNALS,

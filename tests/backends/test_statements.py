@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from botmemory.backends.statements import changes_rows, only_selects, uses_rows
+from botmemory.backends.statements import (
+    begins_transaction,
+    changes_rows,
+    only_selects,
+    uses_rows,
+)
 
 
 @pytest.mark.parametrize(
@@ -38,8 +43,12 @@ def test_what_a_statement_may_use_is_seen_in_it(sql: str, expected: bool) -> Non
         ("with a as (select 1)\ninsert into trade (id) select 1", True),
         ("WITH a AS (SELECT 1) INSERT OR REPLACE INTO trade (id) SELECT 1", True),
         ("WITH gone AS (DELETE\tFROM trade RETURNING *) SELECT * FROM gone", True),
+        ('WITH a AS (SELECT 1) UPDATE"trade"SET pnl = 1', True),
+        ('WITH a AS (SELECT 1) DELETE/**/FROM"trade"', True),
+        ('WITH a AS (SELECT 1) INSERT -- b\nINTO"trade" SELECT 1', True),
+        ("WITH a AS (SELECT 1) REPLACE INTO trade SELECT 1", True),
         ('WITH "a" AS (SELECT 1 AS "update") SELECT "update", updated_at FROM "a"', False),
-        ("WITH a AS (SELECT 1) SELECT replace('a', 'b', 'c'), 'DELETE FROM' FROM a", False),
+        ("WITH a AS (SELECT 1) SELECT replace('a', 'b', 'c'), 'DELETE' FROM a", False),
         ('SELECT "id" FROM "trade"', False),
         ('CREATE INDEX "a" ON "trade" ("id")', False),
         ('SAVEPOINT "s0"', False),
@@ -50,9 +59,38 @@ def test_whether_a_statement_changes_rows_is_seen_in_it(sql: str, expected: bool
     assert changes_rows(sql) is expected
 
 
-def test_a_query_that_only_selects() -> None:
-    assert only_selects('SELECT "id" FROM "trade"')
-    assert only_selects('(SELECT "id" FROM "trade") UNION (SELECT 1)')
-    assert only_selects('WITH "a" AS (SELECT 1) SELECT * FROM "a"')
-    assert not only_selects('WITH "a" AS (SELECT 1) UPDATE "trade" SET "pnl" = %s')
-    assert not only_selects('INSERT INTO "trade" ("id") VALUES (%s)')
+@pytest.mark.parametrize(
+    ("sql", "expected"),
+    [
+        ('SELECT "id" FROM "trade"', True),
+        ("\n  select id from trade", True),
+        ("-- of all\nSelect id from trade", True),
+        ('(SELECT "id" FROM "trade") UNION (SELECT 1)', True),
+        ("( /* a */ (select 1)) union select 2", True),
+        ("VALUES (1)", True),
+        ('WITH "a" AS (SELECT 1) SELECT * FROM "a"', True),
+        ('WITH "a" AS (SELECT 1) UPDATE "trade" SET "pnl" = %s', False),
+        ('INSERT INTO "trade" ("id") VALUES (%s)', False),
+        ("PRAGMA journal_mode = wal", False),
+        ("EXPLAIN SELECT 1", False),
+        ("", False),
+    ],
+)
+def test_whether_a_statement_only_selects_is_seen_in_it(sql: str, expected: bool) -> None:
+    assert only_selects(sql) is expected
+
+
+@pytest.mark.parametrize(
+    ("sql", "expected"),
+    [
+        ("BEGIN", True),
+        ("  begin immediate", True),
+        ("START TRANSACTION", True),
+        ("/* a */ savepoint b", True),
+        ("COMMIT", False),
+        ('ROLLBACK TO SAVEPOINT "s0"', False),
+        ("UPDATE trade SET symbol = 'BEGIN'", False),
+    ],
+)
+def test_whether_a_statement_begins_a_transaction_is_seen_in_it(sql: str, expected: bool) -> None:
+    assert begins_transaction(sql) is expected

@@ -648,6 +648,11 @@ def plain_peewee(stored: Trade) -> None:
     Trade.update(strategy="changed").where(Trade.id == stored.id).execute()
 
 
+def state_compare(stored: Trade) -> None:
+    state.set("key", {"a": [1, 2]})
+    state.compare_and_set("key", {"a": [1.0, 2]}, 3)
+
+
 def returning(stored: Trade) -> None:
     changed = Trade.update(strategy="changed").where(Trade.id == stored.id)
     for row in changed.returning(Trade.symbol).execute():
@@ -716,6 +721,7 @@ OPERATIONS = {
     "session_scope_that_changes": Operation(session_scope_that_changes),
     "session_scope_with_key": Operation(session_scope_with_key, rolls_back=True),
     "state_set": Operation(state_set),
+    "state_compare": Operation(state_compare),
     "state_with_key": Operation(state_with_key),
     "session_scope_rolled_back": Operation(session_scope_rolled_back, rolls_back=True),
     "nested": Operation(nested),

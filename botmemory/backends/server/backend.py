@@ -47,7 +47,7 @@ from ..peewee_internals import (
     rows_of,
 )
 from ..retry import busy_error, retry_on_conflict
-from ..statements import changes_rows, only_selects, uses_rows
+from ..statements import begins_transaction, changes_rows, only_selects, uses_rows
 from ..transactions import Atomic, ThreadState, TransactionState
 from . import catalog, dialect, online
 from .connection import IDLE, NoAnswerError, ServerConnection
@@ -364,9 +364,11 @@ class PostgresBackend(TransactionState, PostgresqlExtDatabase):  # type: ignore[
                 return self.run_statement(run, sql, options)
             finally:
                 local.__dict__.update(interrupted)
-        if (local.transactions or local.rolled_back) and super().in_transaction():
+        if (local.transactions or local.rolled_back) and self.is_in_transaction():
             self.require_own_keys(sql)
             return self._run_in_transaction(run, sql)
+        if begins_transaction(sql):
+            self.refuse_begin(sql)
         self._drop_terminated()
         return self._autocommit(run, sql)
 
@@ -578,6 +580,8 @@ class PostgresBackend(TransactionState, PostgresqlExtDatabase):  # type: ignore[
 
     def begin(self, isolation_level: Any = None) -> None:
         """Begin a transaction: on the server together with its first statement."""
+        if not self.local.transactions:
+            self.refuse_begin("begin()")
         level = isolation_level_name(self, isolation_level) or self._level
         self.require_usable()
         connection = self.connection()
@@ -703,7 +707,8 @@ class PostgresBackend(TransactionState, PostgresqlExtDatabase):  # type: ignore[
             local.row_key = before
 
     def statement(self) -> AbstractContextManager[object]:
-        return self.atomic() if self.in_transaction() else nullcontext()
+        in_block = self.in_transaction() and isinstance(self.local.transactions[0], Atomic)
+        return self.atomic() if in_block else nullcontext()
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
@@ -797,7 +802,7 @@ class PostgresBackend(TransactionState, PostgresqlExtDatabase):  # type: ignore[
         return int(self.execute_sql(sql, params).rowcount)
 
     def insert_or_fetch(self, insert: Statement, select: Statement) -> list[tuple[Any, ...]] | None:
-        if self.local.is_inside_call() or self.in_transaction():
+        if self.local.is_inside_call() or self.is_in_transaction():
             return None if self.insert_row(*insert) else self.execute_sql(*select).fetchall()
         self.refuse_self_deadlock()
         began, deadline = time.perf_counter(), self._deadline()
@@ -827,7 +832,7 @@ class PostgresBackend(TransactionState, PostgresqlExtDatabase):  # type: ignore[
         def fetch_and_commit() -> list[Any]:
             return [*fetch(), self.local.conn.execute("COMMIT")][:-1]
 
-        if self.in_transaction():
+        if self.is_in_transaction():
             cursors = self._run_in_transaction(fetch, "SELECT")
         else:
             cursors = self._read(
@@ -875,7 +880,7 @@ class PostgresBackend(TransactionState, PostgresqlExtDatabase):  # type: ignore[
         Outside a transaction they are read in one of their own, on another connection, without a
         lock: in one snapshot.
         """
-        if self.in_transaction():
+        if self.is_in_transaction():
             yield from self._stream_in_transaction(query)
             return
         with self._rows_in_snapshot(*query.sql()) as rows:
@@ -953,7 +958,7 @@ class PostgresBackend(TransactionState, PostgresqlExtDatabase):  # type: ignore[
 
     json_text = staticmethod(dialect.json_text)
     json_match = staticmethod(dialect.json_match)
-    json_equal = staticmethod(dialect.json_equal)
+    compares_json = True
     hour_of = staticmethod(dialect.hour_of)
 
     # --- ids --------------------------------------------------------------------------------

@@ -105,11 +105,6 @@ def _scalar_match(
     return condition
 
 
-def json_equal(field: peewee.JSONField, text: Any) -> Expression:
-    """Return the condition that a JSON column is equal to a value, which is given as text."""
-    return Expression(field, "=", text)
-
-
 def hour_of(field: Field[Any]) -> Any:
     """Return the start of a timestamp's hour in UTC."""
     return fn.DATE_TRUNC("hour", field, "UTC")

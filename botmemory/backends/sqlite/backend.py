@@ -28,7 +28,7 @@ from ..living import LivingObjects
 from ..peewee_internals import peewee_errors, prepare_connection
 from ..reference import Reference
 from ..retry import busy_error
-from ..statements import only_selects
+from ..statements import begins_transaction, only_selects
 from ..transactions import Atomic, TransactionState
 from . import dialect, file_state, health, select
 from .connection import Connection, State, open_raw, open_read_only
@@ -57,7 +57,7 @@ FULL_SYNC = {"fullfsync": 1, "checkpoint_fullfsync": 1} if sys.platform == "darw
 MAX_WAL_SIZE = 16 * 1024 * 1024  # bytes of the -wal file that stay after a checkpoint
 MAX_SIZE_CHECKED_AT_OPEN = 64 * 1024 * 1024  # bytes; upkeep.check checks a larger file
 # statements that need no write lock, beside those that select rows
-WITHOUT_LOCK = ("PRAGMA", "EXPLAIN", "SAVEPOINT", "RELEASE", "ROLLBACK")
+WITHOUT_LOCK = ("PRAGMA", "EXPLAIN", "RELEASE", "ROLLBACK")
 
 R = TypeVar("R")
 Row = TypeVar("Row", bound=peewee.Model)
@@ -105,7 +105,6 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
             # a transaction that reads first and writes later must not fail because of another one
             lock_type=None if config.read_only else "IMMEDIATE",
         )
-        self.register_function(dialect.is_equal_json, dialect.EQUAL_JSON, 2)
         self.file = None if config.in_memory else Path(self.database)
         self._locks = not (config.in_memory or config.read_only)
         open_backends.add(self)
@@ -274,23 +273,27 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
 
     # --- statements and transactions --------------------------------------------------------
 
-    def cursor(self, named_cursor: Any = None, *, reads_all: bool = False) -> Any:
-        cursor = super().cursor()
-        return ReadingCursor(cursor) if reads_all else cursor
+    def cursor(self, named_cursor: Any = None, *, of_select: bool = False) -> Any:
+        raw = self.connection()
+        return raw.cursor() if of_select else ReadingCursor(self.local.connection)
 
     def run_statement(self, run: Callable[..., Any], sql: str, options: dict[str, Any]) -> Any:
         local = self.local
         if local.transactions:
             self.require_own_keys(sql)
         selects = only_selects(sql)
-        if not selects:
-            run = partial(run, reads_all=True)
+        if selects:
+            run = partial(run, of_select=True)
+        else:
+            self._require_no_statement(local.connection)
         if (local.transactions or local.rolled_back) and self.is_in_transaction():
             if local.conn.in_transaction:
                 return self._translate_errors(run)
             if sql.startswith("ROLLBACK"):
                 return local.conn.cursor()  # SQLite has rolled back all of it by itself
             raise self._rolled_back()
+        if not selects and begins_transaction(sql):
+            self.refuse_begin(sql)
         if selects or sql.startswith(WITHOUT_LOCK):
             self._reopen_if_changed()
             return self._retry_while_busy(run, self.busy_timeout)
@@ -317,16 +320,10 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         conn = self.local.conn
         return conn is not None and bool(conn.in_transaction)
 
-    def is_in_transaction(self) -> bool:
-        """Return whether what runs now is part of a transaction that is open."""
-        if not self.in_transaction():
-            return False
-        # inside manual_commit() the program itself begins one
-        return isinstance(self.local.transactions[0], Atomic) or self.has_begun()
-
     def enter_transaction(self, transaction: Atomic, mode: str | None) -> None:
         """Acquire the write lock and begin; undo both if that fails or is interrupted."""
         connection, transactions = self._thread_connection(), self.local.transactions
+        self._require_not_begun(connection)
         transaction.connection = weakref.ref(connection)
         position = transaction.position = len(transactions)
         had_write_lock = transaction.had_write_lock = connection.has_write_lock
@@ -334,7 +331,6 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         try:
             transactions.append(transaction)
             if transaction.only_reads:
-                self._require_not_begun(connection)
                 begin = partial(super().begin, mode)
                 connection.note_changes()
                 self._retry_while_busy(begin, self.busy_timeout)
@@ -387,6 +383,8 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
             self.run_commit_callbacks()
 
     def begin(self, lock_type: str | None = None) -> None:
+        if not self.local.transactions:
+            self.refuse_begin("begin()")
         connection, begun = self._thread_connection(), False
         self._require_not_begun(connection)
         had_write_lock = connection.has_write_lock
@@ -405,17 +403,26 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
 
     def _begin(self, connection: Connection, lock_type: str | None) -> None:
         """Acquire the write lock and begin; if it raises, the caller undoes both."""
-        self._require_not_begun(connection)
         left = self._acquire_write_lock(connection)
         self._require_same_files(connection, NOTHING_WRITTEN)
         connection.note_changes()  # before BEGIN, as a signal handler may record right after it
         self._retry_while_busy(lambda: super(SqliteBackend, self).begin(lock_type), left)
 
     def _require_not_begun(self, connection: Connection) -> None:
+        self._require_no_statement(connection)
         if not connection.closed and connection.raw.in_transaction:
             raise DatabaseBusyError(
-                f"{self.config.label}: this thread is beginning a transaction already; a signal "
-                "handler cannot begin another one inside it"
+                f"{self.config.label}: this thread has begun a transaction, and cannot begin "
+                "another one inside it: in a signal handler, record in one call; or commit what "
+                "the program has begun in SQL"
+            )
+
+    def _require_no_statement(self, connection: Connection | None) -> None:
+        """Refuse to write while a function in Python that a statement calls is interrupted."""
+        if connection is not None and connection.is_executing:
+            raise DatabaseBusyError(
+                f"{self.config.label}: a statement of this thread that writes is running, and what "
+                "a signal handler writes would be part of it; repeat the call later"
             )
 
     def commit(self) -> None:
@@ -722,6 +729,7 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         connection = local.connection  # once: a signal handler may close it
         if connection is None or connection.must_reopen or self._is_observed():
             return self.execute_sql(sql, params)
+        self._require_no_statement(connection)
 
         def insert(_: float) -> Any:
             try:
@@ -761,7 +769,7 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
     # --- SQL and errors of the engine -------------------------------------------------------
 
     json_match = staticmethod(dialect.json_match)
-    json_equal = staticmethod(dialect.json_equal)
+    compares_json = False
     hour_of = staticmethod(dialect.hour_of)
 
     def json_text(self, text: str) -> str:

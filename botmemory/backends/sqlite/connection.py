@@ -31,6 +31,7 @@ class Connection:
         # `lock.release()` releases the write lock if it is held, as one call into C
         self.lock = FileLock(f"{path}-lock", like=path)
         self.is_idle = False  # the connection of a worker between two calls: a fork closes it
+        self.is_executing = False  # a statement that may change rows
         self.has_write_lock = False  # an outer call of this thread holds the write lock
         self.keeps_write_lock = False  # beyond a transaction, while the schema is changed
         self.process = os.getpid()

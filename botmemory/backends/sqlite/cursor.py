@@ -2,39 +2,47 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from itertools import chain, islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from ..statements import only_selects
+
+if TYPE_CHECKING:
+    from .connection import Connection
 
 
 class ReadingCursor:
-    """What programs use of a cursor, for a statement that may change rows.
+    """What programs use of a cursor, for statements that may change rows.
 
     SQLite commits a statement with RETURNING when its last row is read, and whatever else the same
     connection writes until then is committed only with it.
     """
 
-    def __init__(self, cursor: sqlite3.Cursor) -> None:
-        self._cursor = cursor
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._cursor = connection.raw.cursor()
         self._rows: Iterator[Any] = iter(())
 
     def execute(self, sql: str, params: Any = ()) -> ReadingCursor:
-        # as one call into C: no signal handler runs, and no interrupt ends it, between its rows
-        self._rows = iter(list(chain.from_iterable(map(self._cursor.execute, [sql], [params]))))
+        if only_selects(sql):
+            self._rows = self._cursor.execute(sql, params)
+            return self
+        connection, execute = self._connection, self._cursor.execute
+        try:
+            connection.is_executing = True
+            # as one call into C: no signal handler runs, and no interrupt ends it, between its rows
+            self._rows = iter(list(chain.from_iterable(map(execute, [sql], [params]))))
+        except BaseException:
+            self._cursor.close()  # where a row cannot be read, the statement has not ended
+            self._cursor = connection.raw.cursor()
+            raise
+        finally:
+            connection.is_executing = False
         return self
 
-    @property
-    def description(self) -> Any:
-        return self._cursor.description
-
-    @property
-    def rowcount(self) -> int:
-        return self._cursor.rowcount
-
-    @property
-    def lastrowid(self) -> int | None:
-        return self._cursor.lastrowid
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cursor, name)
 
     def __iter__(self) -> Iterator[Any]:
         return self._rows

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import operator
 from collections.abc import Callable, Sequence
-from decimal import Decimal
 from typing import Any
 
 import peewee
@@ -13,8 +11,6 @@ from peewee import SQL, Case, Entity, Expression, Field, Select, Value, fn
 
 from ..._values import double_bound
 from ...errors import ValidationError, show
-
-EQUAL_JSON = "botmemory_equal_json"  # the name of `is_equal_json` in SQL
 
 Compare = Callable[[Any, Any], Any]  # operator.ge, operator.le or operator.eq
 
@@ -104,27 +100,6 @@ def _compare_digits(compare: Compare, digits: Any, bound: int) -> Any:
         return same_sign & ((length > len(text)) | farther)
     nearer = (length == len(text)) & (digits <= Value(text, converter=False))
     return ~same_sign | (length < len(text)) | nearer
-
-
-def json_equal(field: peewee.JSONField, text: Any) -> peewee.Function:
-    """Return the condition that a JSON column is equal to a value, which is given as text."""
-    function: peewee.Function = getattr(fn, EQUAL_JSON)(field, text)
-    return function
-
-
-def is_equal_json(first: str | None, second: str | None) -> bool:
-    """Return whether two JSON texts have the same value, as PostgreSQL's jsonb compares them."""
-    if first is None or second is None:
-        return False
-    return _equal(json.loads(first, parse_float=Decimal), json.loads(second, parse_float=Decimal))
-
-
-def _equal(first: Any, second: Any) -> bool:
-    if isinstance(first, dict) and isinstance(second, dict):
-        return first.keys() == second.keys() and all(_equal(first[k], second[k]) for k in first)
-    if isinstance(first, list) and isinstance(second, list):
-        return len(first) == len(second) and all(map(_equal, first, second))
-    return isinstance(first, bool) == isinstance(second, bool) and bool(first == second)
 
 
 def hour_of(field: Field[Any]) -> Any:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import signal as posix
 import sqlite3
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
+import peewee
 import pytest
-from samples import trade
+from processes import needs_signals
+from samples import trade, trade_values
 
 from botmemory import DatabaseBusyError, StorageError, Trade, db, init_db, session_scope
 from botmemory.backends.sqlite.lock import FileLock
+from botmemory.repositories import trades
 
 
 def changed() -> Any:
@@ -117,8 +122,91 @@ def test_a_change_with_a_common_table_is_not_made_in_a_lost_file(opened: Path) -
 
 def test_a_query_with_a_common_table_needs_no_lock_and_is_read_as_asked_for(opened: Path) -> None:
     n = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)"
-    sql = f"{n} SELECT i, 'DELETE FROM', replace('a', 'b', 'c') AS \"update\" FROM n"
+    sql = f"{n} SELECT i, 'DELETE', replace('a', 'b', 'c') AS \"update\" FROM n"
     other = FileLock(f"{opened}-lock")
     assert other.acquire(0)
     rows = iter(db.execute_sql(sql))  # of which there is no end
     assert next(rows)[0] == 1
+
+
+def test_a_cursor_of_the_program_reads_as_it_executes_too(opened: Path) -> None:
+    cursor = db.cursor()
+    cursor.execute("UPDATE trade SET pnl = 1 RETURNING symbol")
+    trade(strategy="later")
+    assert stored(opened) == 1
+    assert next(cursor) == ("BTC/USDT",)
+    cursor.execute("select count(*) from trade")
+    assert cursor.fetchone() == (3,)
+    assert cursor.connection is db.connection()
+
+
+def test_rows_that_cannot_be_read_end_the_statement(opened: Path) -> None:
+    """As of text that another program has written in another encoding."""
+    with closing(sqlite3.connect(opened, isolation_level=None)) as other:
+        other.execute("UPDATE trade SET strategy = CAST(x'ff41' AS TEXT)")
+    update = Trade.update(pnl=1.0).returning(Trade.strategy)
+    with pytest.raises(peewee.OperationalError, match="Could not decode") as raised:
+        update.execute()
+    trade(strategy="later")
+    assert stored(opened) == 1
+    assert raised.value  # is kept until here, as by a notebook
+    with session_scope():
+        trade(strategy="later")
+    assert stored(opened) == 2
+
+
+WRITES: dict[str, Callable[[], object]] = {
+    "create": lambda: trade(strategy="later"),
+    "session_scope": lambda: recorded_in_block(),
+    "create_many": lambda: trades.create_many([trade_values(strategy="later")]),
+    "update of Peewee": lambda: Trade.update(strategy="later").execute(),
+}
+
+
+def recorded_in_block() -> None:
+    with session_scope():
+        trade(strategy="later")
+
+
+@needs_signals
+@pytest.mark.parametrize("name", WRITES)
+@pytest.mark.parametrize("in_block", [False, True])
+def test_a_signal_handler_is_refused_inside_a_function_that_a_change_calls(
+    name: str, in_block: bool, opened: Path
+) -> None:
+    """What it wrote would be committed or rolled back with the change."""
+    refused: list[DatabaseBusyError] = []
+
+    def handle(*_: object) -> None:
+        try:
+            WRITES[name]()
+        except DatabaseBusyError as error:
+            refused.append(error)
+
+    def doubled(number: float) -> float:
+        os.kill(os.getpid(), posix.SIGUSR1)
+        return number * 2
+
+    db.obj.register_function(doubled, "doubled", 1)
+    change = Trade.update(price=peewee.fn.doubled(Trade.price))
+    before = posix.signal(posix.SIGUSR1, handle)
+    try:
+        with session_scope() if in_block else nullcontext():
+            assert change.execute() == 2
+    finally:
+        posix.signal(posix.SIGUSR1, before)
+    assert len(refused) == 2
+    assert "a statement of this thread that writes is running" in str(refused[0])
+    assert [row.price for row in trades.get_all()] == [200.0, 200.0]
+    assert stored(opened) == 0
+    trade(strategy="later")
+    assert stored(opened) == 1
+
+
+def test_a_block_that_cannot_begin_keeps_what_the_program_has_begun(opened: Path) -> None:
+    db.connection().execute("BEGIN")
+    trade(strategy="later")
+    with pytest.raises(DatabaseBusyError, match="this thread has begun a transaction"):
+        recorded_in_block()
+    db.connection().execute("COMMIT")
+    assert stored(opened) == 1
