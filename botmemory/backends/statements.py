@@ -6,15 +6,14 @@ import re
 from functools import lru_cache
 
 # compiled at their first use: most programs never need them
-_COMMENTS = r"(?s:\s|--[^\n]*|/\*.*?\*/)*"
+_COMMENTS = r"(?s:[\s;]|--[^\n]*|/\*.*?\*/)*"
 _USES_ROWS = (
     *("SELECT", "UPDATE", "DELETE", "DECLARE", "WITH", "VALUES", "TABLE", "MERGE", "("),
     *("REPLACE", "TRUNCATE", "EXPLAIN", "CALL", "DO "),
 )
 _CHANGES_ROWS = ("INSERT", "UPDATE", "DELETE", "REPLACE", "MERGE", "TRUNCATE")
-# neither a quoted name nor a quoted text alone, nor the function replace()
-_CHANGE = r"\b(?:insert|update|delete|merge|truncate|replace(?!\s*\())\b"
-_IN_WITH = rf"""(?<!["'`]){_CHANGE}|{_CHANGE}(?!["'`])"""
+_QUOTED = r"""'[^']*'|"[^"]*"|`[^`]*`"""
+_CHANGE = r"\b(?:insert|update|delete|merge|truncate|replace(?!\s*\())\b"  # replace() is a function
 _IN_INSERT = r"""(?<!["`\w])(?:select|update|replace)(?!["`\w])"""
 
 
@@ -34,31 +33,24 @@ def _without_comments(sql: str) -> str:
     return sql[re.match(_COMMENTS, sql).end() :].upper()  # type: ignore[union-attr]
 
 
-@lru_cache(maxsize=1000)
 def changes_rows(sql: str) -> bool:
     """Return whether a statement may record, change or delete rows."""
     sql = _without_comments(sql)
     if sql.startswith("WITH"):
-        return re.search(_IN_WITH, sql.lower()) is not None
+        return re.search(_CHANGE, re.sub(_QUOTED, "''", sql).lower()) is not None
     return sql.startswith(_CHANGES_ROWS)
 
 
 def only_selects(sql: str) -> bool:
     """Return whether a statement selects rows and changes none."""
-    return sql.startswith("SELECT") or _only_selects(sql)
-
-
-@lru_cache(maxsize=1000)
-def _only_selects(sql: str) -> bool:
-    sql = _without_comments(sql.lstrip("("))  # of the parts of a compound query
-    while sql.startswith("("):
+    sql = _without_comments(sql)
+    while sql.startswith("("):  # of the parts of a compound query
         sql = _without_comments(sql[1:])
     if sql.startswith("WITH"):
         return not changes_rows(sql)
     return sql.startswith(("SELECT", "VALUES"))
 
 
-@lru_cache(maxsize=1000)
 def begins_transaction(sql: str) -> bool:
     """Return whether a statement begins a transaction where none is open."""
-    return _without_comments(sql).startswith(("BEGIN", "START ", "SAVEPOINT"))
+    return re.match(r"BEGIN\b|START\b|SAVEPOINT\b", _without_comments(sql)) is not None

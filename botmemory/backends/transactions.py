@@ -12,11 +12,11 @@ from __future__ import annotations
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from contextvars import ContextVar
 from functools import partial, wraps
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
 import peewee
@@ -245,12 +245,7 @@ class Atomic:
         if self.exit_reference is not None and self.exit_reference() is None:
             self.roll_back("an interrupt ended session_scope(), and all of it was rolled back")
             return False
-        if self.owner is not None and not is_owner(self.owner):
-            raise DatabaseBusyError(
-                f"{self.database.config.label}: another task of this thread holds a transaction "
-                "across an await; record through 'await aio.run(...)', or leave session_scope() "
-                "before the await"
-            )
+        _require_owner(self.database, self.owner)
         if self.suspension is not None and self.suspension.is_outside():
             local = self.database.local
             local.rolled_back = [*local.rolled_back, self]
@@ -303,24 +298,71 @@ class Atomic:
 class Manual(ManualCommit):
     """A block in which the program begins and commits; what it has not committed is rolled back."""
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        database = self.db
-        is_open = len(database.local.transactions) == 1 and database.has_begun()
+    __exit__: Any = _Exit()
+
+    # as `Atomic` has them
+    is_open = is_changing = only_reads = False
+    exit_reference: weakref.ref[Any] | None = None
+    interrupted: Mapping[str, Any] = MappingProxyType({})
+
+    def __enter__(self) -> None:
+        transactions = self.db.local.transactions
+        self.position = len(transactions)
+        self.is_changing = True
         try:
-            if is_open:
-                database.rollback()
+            super().__enter__()
+            self.had_write_lock = getattr(self.connection(), "has_write_lock", False)
+            self.owner = current_owner()
+            self.is_open, self.is_changing = True, False
         finally:
-            super().__exit__(kind, error, trace)
-        if is_open and kind is None:
+            if not self.is_open:
+                self.is_changing = False
+                del transactions[self.position :]
+
+    def connection(self) -> Any:
+        return self.db.open_connection()
+
+    def _exit(
+        self,
+        kind: type[BaseException] | None = None,
+        error: BaseException | None = None,
+        trace: TracebackType | None = None,
+    ) -> None:
+        is_lost = kind is None and self.position == 0 and self.db.has_begun()
+        self._end()
+        if is_lost:
             raise StorageError(
-                f"{database.config.label}: manual_commit() was left before commit(), and what was "
+                f"{self.db.config.label}: manual_commit() was left before commit(), and what was "
                 "not committed is rolled back"
             )
+
+    def _end(self) -> None:
+        if self.position == 0 and self.connection() is not None:
+            self.db.leave_transaction(self, roll_back=True)
+        else:  # the outer one goes on
+            self.is_open, self.exit_reference = False, None
+            del self.db.local.transactions[self.position :]
+
+    def _interrupted(self, _: object) -> None:
+        """Leave a block whose `_exit` was interrupted."""
+        if self.is_open:
+            self._end()
+
+    def may_be_used(self) -> bool:
+        """Return True, for a statement that is about to run in the block.
+
+        Raises `DatabaseBusyError` if another task has entered it.
+        """
+        _require_owner(self.db, self.owner)
+        return True
+
+
+def _require_owner(database: Any, owner: Any) -> None:
+    if owner is not None and not is_owner(owner):
+        raise DatabaseBusyError(
+            f"{database.config.label}: another task of this thread holds a transaction across an "
+            "await; record through 'await aio.run(...)', or leave session_scope() before the await"
+        )
 
 
 class _NewList:
@@ -432,12 +474,10 @@ class TransactionState(DatabaseInternals):
         if not local.transactions:
             return False
         outermost = local.transactions[0]
-        if not isinstance(outermost, Atomic):
-            return True  # inside manual_commit()
         if outermost.is_changing:
             return self.has_begun()
         if outermost.is_open:
-            return outermost.may_be_used()
+            return bool(outermost.may_be_used())
         del local.transactions[:]  # another thread has ended it
         return False
 
@@ -456,6 +496,10 @@ class TransactionState(DatabaseInternals):
         if self.in_transaction():
             return nullcontext()
         return Atomic(self.current, self.snapshot_mode, only_reads=True)
+
+    def open_connection(self) -> Any:
+        """Return the connection of this thread; None if it has none."""
+        raise NotImplementedError
 
     def has_begun(self) -> bool:
         """Return whether the driver says that this thread's connection is in a transaction."""

@@ -659,6 +659,20 @@ def returning(stored: Trade) -> None:
         assert row.symbol
 
 
+def manual_commit(stored: Trade) -> None:
+    with db.manual_commit():
+        db.begin()
+        record("A")
+        record("A")
+        db.commit()
+
+
+def manual_commit_rolled_back(stored: Trade) -> None:
+    with suppress(botmemory.StorageError), db.manual_commit():
+        db.begin()
+        record("A")
+
+
 def with_db(stored: Trade) -> None:
     with db:
         record("A")
@@ -730,6 +744,8 @@ OPERATIONS = {
     "transaction": Operation(transaction),
     "plain_peewee": Operation(plain_peewee),
     "returning": Operation(returning),
+    "manual_commit": Operation(manual_commit),
+    "manual_commit_rolled_back": Operation(manual_commit_rolled_back, rolls_back=True),
     "with_db": Operation(with_db, disconnect),
     "run_transaction": Operation(transaction_repeated),
     "iterate": Operation(iterate),

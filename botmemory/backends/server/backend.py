@@ -48,7 +48,7 @@ from ..peewee_internals import (
 )
 from ..retry import busy_error, retry_on_conflict
 from ..statements import begins_transaction, changes_rows, only_selects, uses_rows
-from ..transactions import Atomic, ThreadState, TransactionState
+from ..transactions import Atomic, Manual, ThreadState, TransactionState
 from . import catalog, dialect, online
 from .connection import IDLE, NoAnswerError, ServerConnection
 from .cursor import RowsOnServer
@@ -426,6 +426,7 @@ class PostgresBackend(TransactionState, PostgresqlExtDatabase):  # type: ignore[
     def _run_once(self, call: Callable[[], R], begin: Begin, outcome: str, deadline: float) -> R:
         """Run a transaction in one round trip, together with what begins it."""
         local, pool = self.local, self.pool
+        in_manual_commit = bool(local.transactions) and isinstance(local.transactions[0], Manual)
         try:
             local.is_executing = True  # a signal handler must not use and release the connection
             if local.closed:
@@ -438,7 +439,7 @@ class PostgresBackend(TransactionState, PostgresqlExtDatabase):  # type: ignore[
             # repeated wherever a connection is released: a function of our own could be interrupted
             # as it is entered
             local.is_executing = False
-            if not local.transactions:
+            if not local.transactions or in_manual_commit:
                 connection, local.conn, local.closed = local.conn, None, True
                 if connection is not None:
                     is_over = connection.pending or connection.is_retired or pool.is_closed
@@ -490,6 +491,17 @@ class PostgresBackend(TransactionState, PostgresqlExtDatabase):  # type: ignore[
     def in_transaction(self) -> bool:
         # a signal handler that interrupts a statement is not part of the transaction
         return not self.local.is_inside_call() and super().in_transaction()
+
+    def is_in_transaction(self) -> bool:
+        # one that was lost inside manual_commit() is over when the program says so
+        connection = self.local.conn
+        return super().is_in_transaction() or (
+            bool(self.local.transactions) and connection is not None and connection.is_lost
+        )
+
+    def open_connection(self) -> ServerConnection | None:
+        connection: ServerConnection | None = self.local.conn
+        return connection
 
     def has_begun(self) -> bool:
         connection = self.local.conn
@@ -598,9 +610,14 @@ class PostgresBackend(TransactionState, PostgresqlExtDatabase):  # type: ignore[
             self.close()
 
     def rollback(self) -> None:
+        local = self.local
+        if local.conn is None:  # nothing has begun
+            return
         self._roll_back()
-        if not self.local.transactions:
+        if not local.transactions:
             self.close()
+        elif local.conn.is_lost and isinstance(local.transactions[0], Manual):
+            local.conn, local.closed = None, True
 
     def _commit(self) -> None:
         connection = self.local.conn

@@ -273,26 +273,26 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
 
     # --- statements and transactions --------------------------------------------------------
 
-    def cursor(self, named_cursor: Any = None, *, of_select: bool = False) -> Any:
-        raw = self.connection()
-        return raw.cursor() if of_select else ReadingCursor(self.local.connection)
+    def cursor(self, named_cursor: Any = None, *, reads_all: bool = False) -> Any:
+        cursor = super().cursor()
+        return ReadingCursor(cursor, self.local.connection) if reads_all else cursor
 
     def run_statement(self, run: Callable[..., Any], sql: str, options: dict[str, Any]) -> Any:
         local = self.local
         if local.transactions:
             self.require_own_keys(sql)
         selects = only_selects(sql)
-        if selects:
-            run = partial(run, of_select=True)
-        else:
-            self._require_no_statement(local.connection)
+        if not selects:
+            run = partial(run, reads_all=True)
+            if not sql.startswith(("PRAGMA", "EXPLAIN")):
+                self._require_no_statement(local.connection)
         if (local.transactions or local.rolled_back) and self.is_in_transaction():
             if local.conn.in_transaction:
                 return self._translate_errors(run)
             if sql.startswith("ROLLBACK"):
                 return local.conn.cursor()  # SQLite has rolled back all of it by itself
             raise self._rolled_back()
-        if not selects and begins_transaction(sql):
+        if not selects and begins_transaction(sql) and not self.has_begun():
             self.refuse_begin(sql)
         if selects or sql.startswith(WITHOUT_LOCK):
             self._reopen_if_changed()
@@ -315,6 +315,10 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
             if not had_write_lock:
                 connection.has_write_lock = False
                 connection.lock.release()
+
+    def open_connection(self) -> Connection | None:
+        connection = self.local.connection
+        return None if connection is None or connection.closed else connection
 
     def has_begun(self) -> bool:
         conn = self.local.conn
@@ -422,7 +426,8 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
         if connection is not None and connection.is_executing:
             raise DatabaseBusyError(
                 f"{self.config.label}: a statement of this thread that writes is running, and what "
-                "a signal handler writes would be part of it; repeat the call later"
+                "a function that it calls or a signal handler writes would be part of it; repeat "
+                "the call later"
             )
 
     def commit(self) -> None:

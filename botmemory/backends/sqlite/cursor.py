@@ -2,40 +2,38 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
-
-from ..statements import only_selects
 
 if TYPE_CHECKING:
     from .connection import Connection
 
 
 class ReadingCursor:
-    """What programs use of a cursor, for statements that may change rows.
+    """What programs use of a cursor, for a statement that may change rows.
 
     SQLite commits a statement with RETURNING when its last row is read, and whatever else the same
     connection writes until then is committed only with it.
     """
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._cursor = connection.raw.cursor()
+    def __init__(self, cursor: sqlite3.Cursor, connection: Connection) -> None:
+        self._cursor, self._connection = cursor, connection
         self._rows: Iterator[Any] = iter(())
 
     def execute(self, sql: str, params: Any = ()) -> ReadingCursor:
-        if only_selects(sql):
-            self._rows = self._cursor.execute(sql, params)
-            return self
         connection, execute = self._connection, self._cursor.execute
         try:
             connection.is_executing = True
             # as one call into C: no signal handler runs, and no interrupt ends it, between its rows
             self._rows = iter(list(chain.from_iterable(map(execute, [sql], [params]))))
         except BaseException:
-            self._cursor.close()  # where a row cannot be read, the statement has not ended
-            self._cursor = connection.raw.cursor()
+            # where a row cannot be read, the statement has not ended; a signal handler may have
+            # closed the database
+            with suppress(sqlite3.Error):
+                self._cursor.close()
             raise
         finally:
             connection.is_executing = False

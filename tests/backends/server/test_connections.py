@@ -30,6 +30,7 @@ from servers import Restartable, changed, run
 from botmemory import (
     ConfigError,
     DatabaseBusyError,
+    DuplicateError,
     StorageError,
     Trade,
     ValidationError,
@@ -342,6 +343,43 @@ def test_a_query_of_peewee_whose_result_was_lost_is_repeated(proxy: Proxy) -> No
     for each in (query, query | query, query.with_cte(Trade.select(Trade.id).cte("a"))):
         proxy.lose_response_to = b"SELECT"
         assert list(each) == [there]
+
+
+def test_a_transaction_of_manual_commit_whose_connection_was_lost_is_not_stored_in_part(
+    proxy: Proxy,
+) -> None:
+    with db.manual_commit():
+        db.begin()
+        trade(strategy="lost")
+        proxy.cut()
+        for _ in range(2):  # what would be a transaction of its own
+            with pytest.raises(StorageError, match="lost"):
+                trade(strategy="lost")
+        db.rollback()
+        trade(strategy="later")
+    assert [row.strategy for row in trades.get_all()] == ["later"]
+
+
+def test_manual_commit_goes_on_after_a_failed_statement_and_gives_its_connection_back(
+    url: str,
+) -> None:
+    init_db(url, pool_size=1)
+    row = trade()
+    with db.manual_commit():
+        with pytest.raises(DuplicateError):
+            trade(id=row.id)
+        trade(strategy="later")
+        db.begin()
+        with pytest.raises(DuplicateError):
+            trade(id=row.id)
+        db.rollback()
+        db.rollback()  # again, with nothing to do
+        assert len(trades.get_all()) == 2
+        db.begin()
+        trade(strategy="later")
+        db.commit()
+    [outcome] = in_threads(trades.get_trade_count)
+    assert outcome.value == 3, outcome
 
 
 def test_a_connection_that_was_idle_for_long_is_tested_first(

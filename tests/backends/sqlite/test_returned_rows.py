@@ -15,7 +15,7 @@ import pytest
 from processes import needs_signals
 from samples import trade, trade_values
 
-from botmemory import DatabaseBusyError, StorageError, Trade, db, init_db, session_scope
+from botmemory import DatabaseBusyError, StorageError, Trade, close_db, db, init_db, session_scope
 from botmemory.backends.sqlite.lock import FileLock
 from botmemory.repositories import trades
 
@@ -129,17 +129,6 @@ def test_a_query_with_a_common_table_needs_no_lock_and_is_read_as_asked_for(open
     assert next(rows)[0] == 1
 
 
-def test_a_cursor_of_the_program_reads_as_it_executes_too(opened: Path) -> None:
-    cursor = db.cursor()
-    cursor.execute("UPDATE trade SET pnl = 1 RETURNING symbol")
-    trade(strategy="later")
-    assert stored(opened) == 1
-    assert next(cursor) == ("BTC/USDT",)
-    cursor.execute("select count(*) from trade")
-    assert cursor.fetchone() == (3,)
-    assert cursor.connection is db.connection()
-
-
 def test_rows_that_cannot_be_read_end_the_statement(opened: Path) -> None:
     """As of text that another program has written in another encoding."""
     with closing(sqlite3.connect(opened, isolation_level=None)) as other:
@@ -208,5 +197,48 @@ def test_a_block_that_cannot_begin_keeps_what_the_program_has_begun(opened: Path
     trade(strategy="later")
     with pytest.raises(DatabaseBusyError, match="this thread has begun a transaction"):
         recorded_in_block()
+    db.connection().execute("COMMIT")
+    assert stored(opened) == 1
+
+
+@needs_signals
+def test_a_signal_handler_that_closes_the_database_and_ends_the_program_ends_it(
+    opened: Path,
+) -> None:
+    def end(*_: object) -> None:
+        close_db()
+        raise SystemExit(3)
+
+    before = posix.signal(posix.SIGALRM, end)
+    posix.setitimer(posix.ITIMER_REAL, 0.05)
+    count = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000000)"
+    try:
+        with pytest.raises(SystemExit):
+            db.execute_sql(f"UPDATE trade SET pnl = ({count} SELECT count(*) FROM n)")
+    finally:
+        posix.setitimer(posix.ITIMER_REAL, 0)
+        posix.signal(posix.SIGALRM, before)
+
+
+@pytest.mark.parametrize("end", ["COMMIT", "ROLLBACK", "OR ROLLBACK"])
+def test_the_write_lock_is_released_however_a_manual_transaction_ends(
+    end: str, opened: Path
+) -> None:
+    with db.manual_commit():
+        db.begin()
+        row = trade()
+        if end == "OR ROLLBACK":
+            again = "INSERT OR ROLLBACK INTO trade SELECT * FROM trade WHERE id = ?"
+            with pytest.raises(peewee.IntegrityError):
+                db.execute_sql(again, (row.id.hex,))
+        else:
+            db.execute_sql(end)
+    assert FileLock(f"{opened}-lock").acquire(0)
+
+
+def test_a_savepoint_in_a_transaction_of_the_driver_is_no_beginning(opened: Path) -> None:
+    db.connection().execute("BEGIN")
+    db.execute_sql("SAVEPOINT a")
+    trade(strategy="later")
     db.connection().execute("COMMIT")
     assert stored(opened) == 1
