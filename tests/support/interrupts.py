@@ -412,7 +412,7 @@ class Server:
         self._run("DROP SCHEMA public CASCADE", "CREATE SCHEMA public")
 
     def open(self) -> object:
-        return init_db(self.url, busy_timeout=1, pool_size=POOL, synchronous="normal")
+        return init_db(self.url, busy_timeout=5, pool_size=POOL, synchronous="normal")
 
     def held(self) -> list[str]:
         transactions = self._run(
