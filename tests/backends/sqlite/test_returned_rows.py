@@ -12,7 +12,7 @@ from typing import Any
 
 import peewee
 import pytest
-from processes import needs_signals
+from processes import needs_posix, needs_signals
 from samples import trade, trade_values
 
 from botmemory import DatabaseBusyError, StorageError, Trade, close_db, db, init_db, session_scope
@@ -114,6 +114,7 @@ def test_a_change_with_a_common_table_has_the_write_lock(sql: str, opened: Path)
     db.execute_sql(sql)
 
 
+@needs_posix  # Windows deletes no file that is open
 def test_a_change_with_a_common_table_is_not_made_in_a_lost_file(opened: Path) -> None:
     opened.unlink()
     with pytest.raises(StorageError, match="deleted or replaced"):
