@@ -328,9 +328,9 @@ class Manual(ManualCommit):
         error: BaseException | None = None,
         trace: TracebackType | None = None,
     ) -> None:
-        is_lost = kind is None and self.position == 0 and self.db.has_begun()
+        is_uncommitted = kind is None and self.position == 0 and self.db.has_begun()
         self._end()
-        if is_lost:
+        if is_uncommitted:
             raise StorageError(
                 f"{self.db.config.label}: manual_commit() was left before commit(), and what was "
                 "not committed is rolled back"
