@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
-import signal as signals_of_system
 import sqlite3
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -18,6 +15,7 @@ from typing import Any
 
 import pytest
 from processes import needs_posix
+from programs import start_program
 from rich.cells import cell_len
 from samples import cash_flow, signal, trade
 from servers import Restartable
@@ -283,50 +281,42 @@ class TestTerminal:
         assert b"1049" not in child.output
 
 
-def test_a_bot_beside_it_is_not_slowed(path: Path) -> None:
-    """Half a second of writing, in turns with and without a view that reads as often as it can."""
-    init_db(path)
-    watch = [sys.executable, "-m", "botmemory", "--db", str(path), "watch", "--every", "0.1"]
+RECORDS_ON_DEMAND = """
+    import sys
+    from botmemory import init_db
+    from samples import trade
 
-    def written(seconds: float = 0.5) -> int:
-        end, rows = time.monotonic() + seconds, 0
-        while time.monotonic() < end:
-            trade()
-            rows += 1
-        return rows
+    init_db(sys.argv[1], busy_timeout=0)  # a call that would wait fails
+    trade()
+    for _ in sys.stdin:
+        trade()
+        print("recorded", flush=True)
+    """
 
-    pty = pytest.importorskip("pty")
-    child, terminal = pty.fork()
-    if child == 0:
-        os.execv(watch[0], watch)
-    output: list[bytes] = []
 
-    def drain() -> None:
-        while True:
-            try:
-                output.append(os.read(terminal, 65536))
-            except OSError:
-                return
+def test_a_bot_beside_it_waits_for_no_reading(view: _View, market: str) -> None:
+    """The bot records at each statement of the view, and after it a checkpoint is not kept back."""
+    with start_program(RECORDS_ON_DEMAND, market) as bot:
 
-    reader = threading.Thread(target=drain)
-    reader.start()
-    try:
-        while b"results in" not in b"".join(output):
-            trade()
-            time.sleep(0.1)
-        beside, alone = [], []
-        for _ in range(4):
-            os.kill(child, signals_of_system.SIGCONT)
-            beside.append(written())
-            os.kill(child, signals_of_system.SIGSTOP)
-            alone.append(written())
-        os.kill(child, signals_of_system.SIGCONT)
-    finally:
-        os.kill(child, signals_of_system.SIGINT)
-        reader.join()
-        os.waitpid(child, 0)
-        os.close(terminal)
-    assert max(beside) > max(alone) / 2
+        def record(*_: object) -> None:
+            bot.stdin.write("\n")
+            bot.stdin.flush()
+            recorded.append(bot.stdout.readline())
+
+        recorded: list[str] = []
+        db.query_hooks.append(record)
+        try:
+            for _ in range(3):
+                view.refresh()
+        finally:
+            db.query_hooks.pop()
+        assert view.error is None
+        if "://" not in market:
+            with closing(sqlite3.connect(market)) as connection:
+                assert connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
+        assert bot.communicate(timeout=30) == ("", "")
+    assert len(recorded) > 20
+    assert set(recorded) == {"recorded\n"}
 
 
 def test_it_goes_on_when_a_server_restarts(restartable: Restartable, on_terminal: Any) -> None:
