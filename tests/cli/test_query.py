@@ -38,6 +38,10 @@ def filled(target: str) -> str:
     return target
 
 
+class StopBotError(Exception):
+    """Raised by a signal handler."""
+
+
 class TestFormats:
     def test_a_table(self, filled: str, run: Run) -> None:
         sql = "SELECT symbol, pnl, strategy, 'a\nb' AS \"x\ny\" FROM trade ORDER BY timestamp"
@@ -276,8 +280,32 @@ class TestReading:
             time.sleep(0.5)
             os.kill(child.pid, system_signal.SIGINT)
             out, err = child.communicate(timeout=30)
-        assert (out, b"Traceback" in err) == (b"", False)
-        assert child.returncode != 0
+        assert (out.strip(), err.strip()) == (b"", b"Aborted!")
+        assert child.returncode == 1
+
+    @needs_signals
+    @pytest.mark.parametrize("select", ["SELECT count(*) FROM n", "SELECT i FROM n WHERE i < 3"])
+    def test_what_a_signal_handler_raises_ends_a_query(
+        self, empty_database: Any, select: str
+    ) -> None:
+        """Before the first row and after the last one; the connection goes on."""
+
+        def stop(*_: object) -> None:
+            raise StopBotError
+
+        numbers = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)"
+        before = system_signal.signal(system_signal.SIGALRM, stop)
+        try:
+            for _ in range(3):
+                system_signal.setitimer(system_signal.ITIMER_REAL, 0.1)
+                with pytest.raises(StopBotError), db.read_sql(f"{numbers} {select}") as (_, rows):
+                    list(rows)
+                some = f"{numbers} SELECT count(*) FROM (SELECT i FROM n LIMIT 50000)"
+                with db.read_sql(some) as (_, rows):
+                    assert list(rows) == [(50_000,)]
+        finally:
+            system_signal.setitimer(system_signal.ITIMER_REAL, 0)
+            system_signal.signal(system_signal.SIGALRM, before)
 
     def test_a_bot_writes_meanwhile(self, empty_database: Any) -> None:
         first = signal().id

@@ -511,13 +511,14 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
     @contextmanager
     def read_sql(self, sql: str) -> Iterator[tuple[list[str], Iterator[Values]]]:
         raw = self._thread_connection().raw
+        raised: list[BaseException] = []
 
         def execute() -> sqlite3.Cursor:
-            with self._errors_of_sql():
-                return select.execute(raw, sql)
+            with self._errors_of_sql(raised):
+                return select.execute(raw, sql, raised)
 
         cursor = self._retry_while_busy(execute, self.busy_timeout)
-        rows = self._rows_of_sql(cursor)
+        rows = self._rows_of_sql(cursor, raised)
         try:
             if cursor.description is None:
                 raise ValidationError("sql: there is no SELECT in it", field="sql")
@@ -527,16 +528,20 @@ class SqliteBackend(TransactionState, peewee.SqliteDatabase):  # type: ignore[mi
             cursor.close()
             raw.set_progress_handler(None, 0)
 
-    def _rows_of_sql(self, cursor: sqlite3.Cursor) -> Generator[Values, None, None]:
-        with self._errors_of_sql():
+    def _rows_of_sql(
+        self, cursor: sqlite3.Cursor, raised: list[BaseException]
+    ) -> Generator[Values, None, None]:
+        with self._errors_of_sql(raised):
             yield from cursor
 
     @contextmanager
-    def _errors_of_sql(self) -> Iterator[None]:
-        """Raise `ValidationError` for an error in the SQL itself."""
+    def _errors_of_sql(self, raised: list[BaseException]) -> Iterator[None]:
+        """Raise `ValidationError` for an error in the SQL itself, or what a signal handler did."""
         try:
             yield
         except (sqlite3.Error, sqlite3.Warning) as error:
+            if raised:
+                raise raised[0] from None
             code, problem = result_code(error), str(error)
             if code == sqlite3.SQLITE_AUTH:
                 problem = "it would write, or change a setting; only a SELECT is run"
