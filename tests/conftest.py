@@ -156,7 +156,7 @@ def empty_database(shared_database: peewee.Database) -> Iterator[peewee.Database
 
 @pytest.fixture
 def memory_path() -> Iterator[Path]:
-    """A folder in memory where there is one, for a test that opens thousands of files."""
+    """A folder in memory where there is one: for thousands of files, or waits that no disk adds."""
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
         yield Path(folder)

@@ -60,13 +60,15 @@ def imported() -> int:
 # --- waits are short ----------------------------------------------------------------------------
 
 
-def test_a_bot_records_while_a_file_is_imported(path: Path, tmp_path: Path) -> None:
+def test_a_bot_records_while_a_file_is_imported(memory_path: Path) -> None:
+    path = memory_path / "bot.db"
     init_db(path)
-    file = write_csv(tmp_path / "t.csv", ROWS)
+    file = write_csv(memory_path / "t.csv", ROWS)
     with recording_bot(path):
         assert import_file(Trade, file).created == ROWS
         # existing rows are looked up in short transactions too
         assert import_file(Trade, file).skipped == ROWS
+    close_db()
 
 
 def test_no_lock_is_held_while_a_file_is_read(path: Path, tmp_path: Path) -> None:
@@ -104,8 +106,8 @@ def test_each_of_several_transactions_is_short(
     assert {count % 100 for count in seen} == {0}
 
 
-def test_a_bot_records_while_other_imports_run(path: Path, tmp_path: Path) -> None:
-    other = tmp_path / "freqtrade.sqlite"
+def test_a_bot_records_while_other_imports_run(memory_path: Path) -> None:
+    other = memory_path / "freqtrade.sqlite"
     with closing(sqlite3.connect(other)) as connection, connection:
         connection.execute(
             "CREATE TABLE trades (id INTEGER PRIMARY KEY, exchange TEXT, pair TEXT,"
@@ -126,6 +128,7 @@ def test_a_bot_records_while_other_imports_run(path: Path, tmp_path: Path) -> No
                 "INSERT INTO orders VALUES (?, ?, 'buy', ?, 1.0, 1.0, 'closed', 0, '2024-01-01')",
                 [(n * 50 + m, n, f"{n}-{m}") for m in range(50)],
             )
+    path = memory_path / "bot.db"
     init_db(path)
     fills = (
         {"id": n, "symbol": "A/B", "side": "buy", "price": 1, "amount": 1, "timestamp": FIRST + n}
@@ -134,7 +137,7 @@ def test_a_bot_records_while_other_imports_run(path: Path, tmp_path: Path) -> No
     with recording_bot(path):
         assert import_trades(fills, exchange="okx").created == 2000
         assert import_database(other).created == 2000
-    source = tmp_path / "source.db"
+    source = memory_path / "source.db"
     close_db()
     init_db(source)
     trades.create_many(trade_values(timestamp=at(n)) for n in range(ROWS))
@@ -143,11 +146,12 @@ def test_a_bot_records_while_other_imports_run(path: Path, tmp_path: Path) -> No
 
         def progress(read: int, total: int) -> None:
             if read == 2000:  # the first rows are copied
-                bots.enter_context(recording_bot(tmp_path / "target.db"))
+                bots.enter_context(recording_bot(memory_path / "target.db"))
 
         # for it is no copy any more
         with pytest.raises(StorageError, match="a program has written it meanwhile"):
-            copy_database(source, tmp_path / "target.db", progress=progress)
+            copy_database(source, memory_path / "target.db", progress=progress)
+    close_db()
 
 
 def test_the_lock_is_free_while_the_source_of_rows_is_waited_for(path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-FIXTURES_OF_SLOW_TESTS = {"open_folder", "server", "sqlite_file", "tmp_path", "tmp_path_factory"}
+FIXTURES_OF_SLOW_TESTS = {"memory_path", "open_folder", "server", "tmp_path", "tmp_path_factory"}
 STARTS = {"os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.system", "subprocess.Popen"}
 
 

@@ -457,15 +457,18 @@ ROWS = 50_000
 
 
 def test_a_bot_records_while_rows_are_deleted(
-    new_target: Callable[[], str], tmp_path: Path
+    new_target: Callable[[], str], memory_path: Path
 ) -> None:
     target = new_target()
+    if "://" not in target:
+        target = str(memory_path / "bot.db")
     init_db(target)
     signals.create_many(signal_values(n / 60) for n in range(ROWS))
     with recording_bot(target):
-        result = prune(Signal, before=at((ROWS - 10) / 60), export_to=tmp_path / "old.jsonl")
+        result = prune(Signal, before=at((ROWS - 10) / 60), export_to=memory_path / "old.jsonl")
     assert result.deleted == ROWS - 10
     assert signals.get_signal_count() == 10
+    close_db()
 
 
 def test_it_waits_for_a_writer_and_readers_do_not_wait_for_it(path: Path) -> None:
