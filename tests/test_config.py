@@ -235,7 +235,7 @@ def test_a_config_cannot_be_edited() -> None:
     ],
 )
 def test_a_password_is_shown_nowhere(url: str) -> None:
-    config = Config(url)
+    config = Config(url, call_timeout=1)
     shown = [repr(config), str(config), config.label]
     with pytest.raises(StorageError, match="cannot connect") as caught:  # no server listens there
         init_db(config)
