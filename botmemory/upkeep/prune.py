@@ -294,13 +294,13 @@ class _Prune:
             time.sleep(min(seconds, LONGEST_PAUSE))
 
     def _delete_batch(self, batch: list[Unit]) -> tuple[int, float]:
-        """Delete units in the open transaction; return the number of rows, and when it began.
+        """Delete units in the open transaction; return how many rows, and since when it is locked.
 
-        It has begun when the first rows are read, for which a server acquires the write lock.
+        A file is locked now; a server acquires the write lock to read the first rows.
         """
         rows = [row for unit in batch for row in unit]
         found: dict[Any, Values] = {}
-        start = 0.0
+        start = 0.0 if db.has_key_locks else time.perf_counter()
         for condition in read.have_keys(self.model, rows):
             query = self.model.select().where(condition)
             if db.for_update:

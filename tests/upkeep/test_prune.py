@@ -471,6 +471,24 @@ def test_a_bot_records_while_rows_are_deleted(
     close_db()
 
 
+def test_what_a_file_is_locked_for_includes_the_reading_of_its_rows(path: Path) -> None:
+    init_db(path)
+    signals.create_many(signal_values(n) for n in range(400))
+    deleted: list[int] = []
+    delays = iter([0.5])
+
+    def read_slowly(event: Any) -> None:
+        if event.sql.startswith("SELECT") and '."id" IN (' in event.sql:
+            time.sleep(next(delays, 0))
+
+    db.query_hooks.append(read_slowly)
+    try:
+        prune(Signal, before=at(400), progress=lambda done, _: deleted.append(done))
+    finally:
+        db.query_hooks.pop()
+    assert deleted[1] - deleted[0] < deleted[0] / 2
+
+
 def test_it_waits_for_a_writer_and_readers_do_not_wait_for_it(path: Path) -> None:
     init_db(path)
     signals.create_many(signal_values(n) for n in range(500))
