@@ -71,7 +71,7 @@ from .pool import Pool
 
 OLDEST_VERSION, OLDEST_RELEASE = 12_00_00, "PostgreSQL 12"
 FIRST_WITH_SNAPSHOTS = 13_00_00
-FIRST_WITH_CLIENT_CHECK = 14_00_00  # whether the bot is still there, while its statement waits
+FIRST_WITH_CLIENT_CHECK = 14_00_00  # whether the bot is still there, while its statement runs
 LEAST_WAIT = 1.0  # seconds for the first answer on a new connection
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0  # seconds between two attempts to connect
 # a lock is waited for a little less than for an answer, so that the server says who was waiting
@@ -167,8 +167,8 @@ class PostgresBackend(TransactionState, PostgresqlExtDatabase):  # type: ignore[
         """Return the seconds to wait for a lock."""
         return min(self.config.busy_timeout, self.call_timeout * LOCK_SHARE)
 
-    def transaction_settings(self) -> dict[str, str]:
-        """Return the settings that each transaction needs, by their names on the server."""
+    def transaction_settings(self, version: int) -> dict[str, str]:
+        """Return the settings that each transaction needs, by their names on such a server."""
         config = self.config
         settings = {
             "lock_timeout": f"{max(1, round(self.lock_timeout * 1000))}ms",  # 0 means no limit
@@ -176,11 +176,13 @@ class PostgresBackend(TransactionState, PostgresqlExtDatabase):  # type: ignore[
         }
         if config.synchronous == "normal":
             settings["synchronous_commit"] = "off"
+        if version >= FIRST_WITH_CLIENT_CHECK:
+            settings["client_connection_check_interval"] = "5s"
         return settings
 
-    def session_settings(self) -> dict[str, str]:
+    def session_settings(self, version: int) -> dict[str, str]:
         """Return the settings of a connection that keeps its session of the server."""
-        settings = self.transaction_settings() | KEEPALIVES
+        settings = self.transaction_settings(version) | KEEPALIVES
         settings |= {"TimeZone": "UTC", "DateStyle": "ISO", "extra_float_digits": "3"}
         if self.config.read_only:
             settings["default_transaction_read_only"] = "on"
@@ -277,9 +279,7 @@ class PostgresBackend(TransactionState, PostgresqlExtDatabase):  # type: ignore[
         A pooler makes up the number of the server's process that it reports, because it gives each
         transaction another session: `is_pooled`, and nothing may outlive a transaction.
         """
-        settings = self.session_settings()
-        if connection.info.server_version >= FIRST_WITH_CLIENT_CHECK:
-            settings["client_connection_check_interval"] = "5s"
+        settings = self.session_settings(connection.info.server_version)
         pid = connection.info.backend_pid
         # a pooler without a free session accepts a connection and lets it wait
         waits = max(self.config.busy_timeout, LEAST_WAIT)
@@ -466,7 +466,7 @@ class PostgresBackend(TransactionState, PostgresqlExtDatabase):  # type: ignore[
         """Return what sets the settings of one transaction of a pooler."""
         if not connection.is_pooled:
             return []
-        settings = self.transaction_settings()
+        settings = self.transaction_settings(connection.info.server_version)
         if self.config.read_only:
             settings["transaction_read_only"] = "on"
         calls = ", ".join(["set_config(%s, %s, true)"] * len(settings))

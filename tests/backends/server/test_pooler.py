@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal as system_signal
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -86,6 +87,32 @@ def test_settings_of_a_stranger_change_no_number_and_no_time(
         time.sleep(0.2)  # longer than the stranger's limit for transactions that do nothing
         trade()
     assert trades.get_trade_count() == 11
+
+
+def test_a_query_that_a_bot_gives_up_ends_on_the_server(url: str, pgbouncer: PgBouncer) -> None:
+    def give_up(*_: object) -> None:
+        raise TimeoutError
+
+    def read() -> None:
+        system_signal.setitimer(system_signal.ITIMER_REAL, 0.5)
+        with db.read_sql("SELECT pg_sleep(600)"):
+            pass
+
+    init_db(pgbouncer.url(url))
+    before = system_signal.signal(system_signal.SIGALRM, give_up)
+    try:
+        with pytest.raises(TimeoutError):
+            read()
+    finally:
+        system_signal.signal(system_signal.SIGALRM, before)
+    running = (
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+        "AND state = 'active' AND pid <> pg_backend_pid()"
+    )
+    until = time.monotonic() + 30
+    while run(url, running) != [(0,)]:
+        assert time.monotonic() < until
+        time.sleep(0.5)
 
 
 def test_nothing_is_left_in_a_session(url: str, pgbouncer: PgBouncer) -> None:
